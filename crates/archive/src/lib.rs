@@ -1,0 +1,1 @@
+//! Where and how the archive is kept: stores, segments, catalog, base backups.

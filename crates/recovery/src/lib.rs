@@ -1,0 +1,1 @@
+//! What can be recovered and how: inventory, timeline, windows, plan.

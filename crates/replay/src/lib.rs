@@ -1,0 +1,1 @@
+//! A replication source that feeds a restoring server from the archive.

@@ -1,0 +1,1 @@
+//! The parts and drivers of the end-to-end tests.
