@@ -1,1 +1,39 @@
-//! What can be recovered and how: inventory, timeline, windows, plan.
+//! What can be recovered and how, as a pure function of what the archive holds.
+//!
+//! ```text
+//! Inventory ── Timeline::new ──▶ streams, branches, gaps, windows
+//!                   └─ plan(PlanRequest) ──▶ RestorePlan  or  Unrecoverable
+//! ```
+//!
+//! No I/O, no clock, no async. All times are microseconds since 1970 (`*_us`). The same code runs in the sidecar, in the
+//! plugin, and from a bucket alone. A timeline is computed from what ranges say about themselves; where a point inside a
+//! range matters (where a base backup stands, where a restore stops), it asks for that range's transaction index.
+
+mod branch;
+pub mod code;
+mod gap;
+mod inventory;
+mod plan;
+mod stream;
+mod target;
+mod time;
+mod timeline;
+mod unrecoverable;
+mod window;
+
+pub use branch::{Branch, Fork, Problem};
+pub use code::Code;
+pub use gap::{Gap, GapCause};
+pub use inventory::{
+    ArchivedBinlog, ArchivedRange, BaseBackup, BinlogId, Closed, Damage, IndexEntry, Indices, Inventory, RangeFlags,
+    RangeKind, RangeRef, StoredObject, TransactionIndex, TransactionPoint,
+};
+pub use plan::{
+    BoundaryTransaction, LaterBeforeTarget, PlanParts, PlanWarning, PlannedBinlog, PlannedRange, RestorePlan, Stop,
+};
+pub use stream::Stream;
+pub use target::{MAX_TIME_REGRESSION_US, PlanRequest, RecoveryTarget};
+pub use time::{Rfc3339, SECOND_US, TimeError, TimeTarget, format_time, parse_time};
+pub use timeline::Timeline;
+pub use unrecoverable::Unrecoverable;
+pub use window::{BackupReach, Window, WindowEnd};

@@ -1,0 +1,80 @@
+//! Where a restore shall stop.
+
+use std::fmt;
+
+use pitr_binlog::{BinlogName, Gtid};
+
+use crate::time::{Rfc3339, SECOND_US};
+
+/// The point up to which a restore applies the log. Whatever follows it in log order is excluded, whatever its time or GTID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecoveryTarget {
+    /// Up to, not including, the first transaction in log order that was committed later (T1).
+    Time(i64),
+    /// Everything archived.
+    Latest,
+    /// Up to, not including, this transaction.
+    BeforeGtid(Gtid),
+    /// Up to and including this transaction.
+    ThroughGtid(Gtid),
+    /// Up to the transaction boundary at or before a position of one server's log.
+    Position {
+        /// The server, when several have a binlog of that name; a unique prefix is enough.
+        source: Option<String>,
+        /// The binlog.
+        name: BinlogName,
+        /// The offset in it.
+        pos: u64,
+    },
+}
+
+impl fmt::Display for RecoveryTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Time(us) => Rfc3339(*us).fmt(f),
+            Self::Latest => f.write_str("latest"),
+            Self::BeforeGtid(gtid) => write!(f, "before {gtid}"),
+            Self::ThroughGtid(gtid) => write!(f, "through {gtid}"),
+            Self::Position { source: None, name, pos } => write!(f, "{name}:{pos}"),
+            Self::Position { source: Some(source), name, pos } => write!(f, "{name}:{pos} of {source}"),
+        }
+    }
+}
+
+/// How far commit times may step back before a time target in the stepped interval is refused, unless asked otherwise.
+pub const MAX_TIME_REGRESSION_US: i64 = SECOND_US;
+
+/// What is asked of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanRequest {
+    /// Where to stop.
+    pub target: RecoveryTarget,
+    /// The base backup to start from, instead of the cheapest one; a unique prefix is enough.
+    pub from_backup: Option<String>,
+    /// The branch, instead of the live one; a unique prefix is enough.
+    pub branch: Option<String>,
+    /// Transactions to leave out: their GTIDs are committed empty.
+    pub skip: Vec<Gtid>,
+    /// Until when the server of the live branch was seen to have committed nothing that is not archived.
+    pub proven_to_us: Option<i64>,
+    /// How far before a time target the excluded transactions at or before it may reach.
+    pub max_regression_us: i64,
+    /// Stop early all the same where they reach further.
+    pub accept_early_stop: bool,
+}
+
+impl PlanRequest {
+    /// A request with nothing but a target.
+    #[must_use]
+    pub const fn new(target: RecoveryTarget) -> Self {
+        Self {
+            target,
+            from_backup: None,
+            branch: None,
+            skip: Vec::new(),
+            proven_to_us: None,
+            max_regression_us: MAX_TIME_REGRESSION_US,
+            accept_early_stop: false,
+        }
+    }
+}
