@@ -9,6 +9,7 @@
 //! Pure values and bytes: no files, no clock, no network, no async. Positions are 64-bit offsets that we count; what an
 //! event says about its position is never relied on. No allocation follows an unchecked length.
 
+pub mod describe;
 pub mod event;
 mod flavour;
 mod gtid;

@@ -70,7 +70,7 @@ impl<'a> Reader<'a> {
             return Some(value);
         }
         // more + 1 is 8 at most.
-        self.uint(more + 1).map(|raw| if more == 7 { raw >> 8 } else { raw >> (more + 1) })
+        self.uint(more + 1).map(|raw| raw >> (more + 1))
     }
 
     /// A signed variable-length integer: the sign is the lowest bit.

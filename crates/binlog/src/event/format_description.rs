@@ -1,4 +1,4 @@
-use super::{CRC_LENGTH, ChecksumAlgorithm, EventHeader, EventType, clear_in_use};
+use super::{CRC_LENGTH, ChecksumAlgorithm, EventHeader, EventType, MalformedEvent, clear_in_use};
 use crate::Flavour;
 use crate::reader::Reader;
 
@@ -32,9 +32,9 @@ const MYSQL_CHECKSUMS_SINCE: [u32; 3] = [5, 6, 1];
 const MARIADB_CHECKSUMS_SINCE: [u32; 3] = [5, 3, 0];
 
 impl FormatDescription {
-    /// Reads a whole event, checksum included. An error is the reason for a person to read.
-    pub fn parse(event: &[u8]) -> Result<Self, &'static str> {
-        const SHORT: &str = "the format description ends too early";
+    /// Reads a whole event, checksum included.
+    pub fn parse(event: &[u8]) -> Result<Self, MalformedEvent> {
+        const SHORT: MalformedEvent = MalformedEvent("the format description ends too early");
         let mut reader = Reader::new(event);
         let header = EventHeader::parse(&reader.array().ok_or(SHORT)?);
         let binlog_version = reader.u16().ok_or(SHORT)?;
@@ -42,7 +42,7 @@ impl FormatDescription {
         let created = reader.u32().ok_or(SHORT)?;
         let header_length = reader.u8().ok_or(SHORT)?;
         if binlog_version != 4 || usize::from(header_length) != EventHeader::LENGTH {
-            return Err("the format description is not of binlog version 4");
+            return Err(MalformedEvent("the format description is not of binlog version 4"));
         }
         let version = version.split(|b| *b == 0).next().unwrap_or_default();
         let server_version = String::from_utf8_lossy(version).into_owned();
@@ -57,7 +57,7 @@ impl FormatDescription {
         let checksum = match checksum {
             None | Some(0) => ChecksumAlgorithm::None,
             Some(1) => ChecksumAlgorithm::Crc32,
-            Some(_) => return Err("unknown checksum algorithm"),
+            Some(_) => return Err(MalformedEvent("unknown checksum algorithm")),
         };
         let mut event_bytes = event.to_vec();
         clear_in_use(&mut event_bytes);

@@ -50,7 +50,7 @@ pub(super) const LARGEST_MYSQL_NUMBER: u64 = i64::MAX as u64 - 1;
 
 impl GtidSource {
     /// The largest number that transactions of this source can have.
-    pub(super) const fn largest_number(&self) -> u64 {
+    pub(crate) const fn largest_number(&self) -> u64 {
         match self {
             Self::MySql { .. } => LARGEST_MYSQL_NUMBER,
             Self::MariaDb { .. } => u64::MAX,
@@ -134,7 +134,7 @@ mod tests {
     fn refuses_what_is_no_single_gtid() {
         let not = ["", "7", ":7", "0-1", "0-1-x", "0-1-+7", "-1-1-7", "4294967296-1-7", "0-1-7-8"];
         for text in not.into_iter().map(str::to_owned).chain([
-            format!("{UUID}"),
+            UUID.to_owned(),
             format!("{UUID}:"),
             format!("{UUID}:1-2"),
             format!("{UUID}:1:2"),
