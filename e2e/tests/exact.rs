@@ -1,0 +1,100 @@
+//! A restore equals an ordinary replica that was stopped at the same transaction: table checksums and executed GTID set, at
+//! targets of every kind, on a workload with DDL, several binlogs and many transactions in one second.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use pitr_e2e::mysqld::{Installation, Mysqld};
+use pitr_e2e::product::finish;
+use pitr_e2e::reference::{Content, Logged, Replica, content, log_of};
+use pitr_e2e::shop;
+use pitr_e2e::sidecar::Sidecar;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+const TARGETS: usize = 20;
+const SEED: u64 = 20_261_121;
+
+/// A flag and its value, and the last transaction that must be there.
+struct Target {
+    flag: &'static str,
+    value: String,
+    last: usize,
+}
+
+#[tokio::test]
+async fn a_restore_equals_a_replica_stopped_there() -> Result<()> {
+    let Some(installation) = Installation::find()? else { return Ok(()) };
+    let source = Mysqld::fresh(&installation, 1).option("--max_binlog_size=256K").start().await?;
+    source.sql(shop::SCHEMA).await?;
+    let archive = tempfile::tempdir()?;
+    let sidecar = Sidecar::configure(&source, &format!("file://{}", archive.path().display()), "")?;
+    let load = shop::Load { sessions: 4, transactions: 150, seed: SEED, ddl_every: 20, flush_every: 60 };
+    shop::run(&source, load).await?;
+    source.sql("INSTALL PLUGIN clone SONAME 'mysql_clone.so'").await?;
+    let mysqld = installation.program("mysqld");
+    sidecar.backup("clone", &mysqld).await?.expect(0)?;
+    let in_base = log_of(&installation, &source).await?.len();
+    shop::run(&source, shop::Load { transactions: 500, seed: SEED + 1, ..load }).await?;
+    sidecar.archive_once().await?.expect(0)?;
+
+    let log = log_of(&installation, &source).await?;
+    let targets = targets(&log, in_base);
+    let replica = Replica::of(&installation, &source).await?;
+    for target in &targets {
+        let expected = replica.forward_through(&log[target.last].gtid).await?;
+        let restored = restore(&installation, &sidecar, target, &mysqld).await?;
+        ensure!(
+            restored == expected,
+            "{} {}:\nrestored {restored:#?}\nexpected {expected:#?}",
+            target.flag,
+            target.value
+        );
+        println!("{} {}: equal, {} tables, {}", target.flag, target.value, restored.checksums.len(), restored.executed);
+    }
+    Ok(())
+}
+
+/// Targets at random, in log order (the replica only goes forward), each kind in turn.
+fn targets(log: &[Logged], in_base: usize) -> Vec<Target> {
+    let mut random = StdRng::seed_from_u64(SEED);
+    let mut places: Vec<usize> = (0..TARGETS).map(|_| random.random_range(in_base..log.len() - 1)).collect();
+    places.sort_unstable();
+    let mut targets: Vec<Target> = places.iter().enumerate().map(|(number, place)| target(log, number, *place)).collect();
+    // Transactions of one microsecond: a time target may reach past the place that it was made from.
+    targets.sort_by_key(|target| target.last);
+    targets
+}
+
+fn target(log: &[Logged], number: usize, place: usize) -> Target {
+    let (here, next) = (&log[place], &log[place + 1]);
+    let (flag, value) = match number % 4 {
+        0 => {
+            // Up to the first transaction in log order that committed later: what --to means.
+            let first_later = log.iter().skip(place).position(|t| t.commit_us > here.commit_us);
+            let last = first_later.map_or(log.len(), |n| place + n) - 1;
+            return Target { flag: "--to", value: rfc3339(here.commit_us), last };
+        }
+        1 => ("--through-gtid", here.gtid.clone()),
+        2 => ("--before-gtid", next.gtid.clone()),
+        // Any position inside a transaction means the boundary before it.
+        _ if here.binlog == next.binlog => ("--to-position", format!("{}:{}", here.binlog, next.start + 1)),
+        _ => ("--to-position", format!("{}:{}", here.binlog, here.end)),
+    };
+    Target { flag, value, last: place }
+}
+
+fn rfc3339(us: i64) -> String {
+    jiff::Timestamp::from_microsecond(us).map(|t| t.to_string()).unwrap_or_default()
+}
+
+async fn restore(installation: &Installation, sidecar: &Sidecar, target: &Target, mysqld: &Path) -> Result<Content> {
+    let volume = tempfile::Builder::new().prefix("pitr-restored-").tempdir_in("/tmp")?;
+    let datadir = volume.path().join("data");
+    finish(&mut sidecar.restore([target.flag, &target.value], &datadir, mysqld))
+        .await?
+        .expect(0)
+        .with_context(|| format!("restore {} {}", target.flag, target.value))?;
+    let server = Mysqld::on(installation, &datadir, 77).option("--skip_log_bin").start().await?;
+    content(&server).await
+}
