@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::event::{
     ChecksumAlgorithm, Compression, Event, EventType, Events, IncidentEvent, MalformedEvent, PayloadEvent, QueryEvent,
-    QueryKind, RowsEvent, RowsKind, TableMap,
+    QueryKind, RowsEvent, RowsKind, TableMap, XaPrepareEvent,
 };
 
 /// One thing that a transaction does.
@@ -29,6 +29,11 @@ pub enum Change {
         schema: String,
         /// Its text, in full.
         sql: String,
+    },
+    /// The end of the first phase of an XA transaction: what was done before takes effect if it is committed later.
+    XaPrepare {
+        /// Which, as the server writes it.
+        id: String,
     },
     /// The server says that something is missing here.
     Incident {
@@ -73,6 +78,12 @@ impl Description<'_> {
                 EventType::QUERY => self.add_statement(&QueryEvent::parse(event.body)?),
                 EventType::EXECUTE_LOAD_QUERY => self.add_statement(&QueryEvent::parse_load(event.body)?),
                 EventType::QUERY_COMPRESSED => self.add_compressed_statement(event.body)?,
+                EventType::XA_PREPARE => {
+                    let XaPrepareEvent { one_phase, id } = XaPrepareEvent::parse(event.body)?;
+                    if !one_phase {
+                        self.changes.push(Change::XaPrepare { id: id.to_string() });
+                    }
+                }
                 EventType::INCIDENT => {
                     let message = text(IncidentEvent::parse(event.body)?.message);
                     self.changes.push(Change::Incident { message });
@@ -205,6 +216,7 @@ impl fmt::Display for Change {
                 }
             }
             Self::Statement { sql, .. } => f.write_str(&shown(sql)),
+            Self::XaPrepare { id } => write!(f, "XA PREPARE {id}"),
             Self::Incident { message } => write!(f, "incident: {message}"),
             Self::Compressed => f.write_str("compressed changes"),
         }

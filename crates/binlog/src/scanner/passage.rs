@@ -143,10 +143,10 @@ impl Passage {
         if header.flags & EventHeader::RELAY_LOG != 0 {
             return Err(ScanError::RelayLog);
         }
-        let format = FormatDescription::parse(bytes).map_err(|reason| bad_event(header, start, reason))?;
-        if format.is_checksummed() && !crc32_matches(bytes) {
+        if !crc32_matches(bytes) {
             return Err(ScanError::BadChecksum { offset: start, event_type: header.event_type });
         }
+        let format = FormatDescription::parse(bytes).map_err(|reason| bad_event(header, start, reason))?;
         self.checksum = format.checksum;
         self.stage = Stage::Previous(format);
         Ok(())
