@@ -1,1 +1,41 @@
-fn main() {}
+//! `pitr-sidecar`: the agent of `kubectl pitr`.
+//!
+//! One static binary for three places: the sidecar in a database pod (`run`), the program inside Jobs (`backup`, `restore`),
+//! and a tool for any Linux host. It has no Kubernetes access and needs none.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+mod archive_args;
+mod backup;
+mod cli;
+mod clock;
+mod error;
+mod logging;
+mod output;
+mod restore;
+mod signals;
+mod target_args;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::Cli;
+use crate::verbs::Context;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(&cli.logging);
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        return error::report(&anyhow::anyhow!("a TLS provider was installed before ours"));
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(reason) => return error::report(&anyhow::Error::new(reason).context("start the runtime")),
+    };
+    let context = Context::new(clock::system(), &cli.logging);
+    let code = runtime.block_on(signals::until_second_signal(&context.shutdown, verbs::run(cli.verb, &context)));
+    // Work that still blocks (a read of a stale mount) must not hold the exit back.
+    runtime.shutdown_background();
+    code
+}

@@ -1,0 +1,143 @@
+//! The command line. Verbs and flags are those of the design's sidecar contract; what is not built yet is not listed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::archive_args::ArchiveArgs;
+use crate::backup::BackupArgs;
+use crate::logging::LoggingArgs;
+use crate::restore::RestoreArgs;
+use crate::target_args::TargetArgs;
+
+/// Archives the binary logs of a MySQL or MariaDB server, takes base backups, and restores to an exact point.
+#[derive(Debug, Parser)]
+#[command(name = "pitr-sidecar", version, disable_help_subcommand = true, max_term_width = 120)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) logging: LoggingArgs,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// The sidecar: archive binlogs and the tail, serve status and metrics, until SIGTERM
+    Run(ConfigArgs),
+    /// One cycle by hand or from cron: everything that is whole now, the active binlog included
+    Archive(ArchiveOnceArgs),
+    /// Take a base backup and store it in the archive
+    Backup(BackupArgs),
+    /// Restore a base backup and replay the archive up to a target
+    Restore(RestoreArgs),
+    /// Show what a restore would do; creates nothing
+    Plan(PlanArgs),
+    /// What is recoverable, from the archive alone or from a running sidecar
+    Status(StatusArgs),
+    /// What is in a binlog file or in a stored segment
+    Inspect(InspectArgs),
+    /// Answer one request of the control API on standard output
+    Get(GetArgs),
+    /// Read a configuration file and say what is wrong with it, or what it means
+    CheckConfig(CheckConfigArgs),
+    /// Copy this program into a directory (for images that have no cp)
+    InstallSelf(InstallSelfArgs),
+    /// Version of the program, of the archive format and of the documents
+    Version,
+}
+
+/// `run`
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// Configuration file (YAML)
+    #[arg(long, value_name = "FILE", env = "PITR_CONFIG", hide_env = true)]
+    pub(crate) config: PathBuf,
+}
+
+/// `archive`
+#[derive(Debug, Args)]
+pub(crate) struct ArchiveOnceArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// One cycle, then exit (without it: cycle until SIGTERM, but with no HTTP server)
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+/// How a document is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// `plan`
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) archive: ArchiveArgs,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// How the plan is printed
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: OutputFormat,
+}
+
+/// `status`
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) archive: ArchiveArgs,
+    /// Control API of a running sidecar, such as http://127.0.0.1:9398
+    #[arg(long, value_name = "HTTP", conflicts_with = "archive")]
+    pub(crate) url: Option<String>,
+    /// How the status is printed
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: OutputFormat,
+}
+
+/// `inspect`
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Binlog files, or segments taken from an archive
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// List every transaction too
+    #[arg(long)]
+    pub(crate) transactions: bool,
+    /// How it is printed
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: OutputFormat,
+}
+
+/// `get`
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// Path of the control API, such as /v1/status
+    pub(crate) path: String,
+    /// Body of a POST request (JSON)
+    #[arg(long, value_name = "JSON")]
+    pub(crate) data: Option<String>,
+    /// Where the running sidecar listens
+    #[arg(long, default_value = "127.0.0.1:9398", value_name = "HOST:PORT")]
+    pub(crate) address: String,
+    #[command(flatten)]
+    pub(crate) archive: ArchiveArgs,
+}
+
+/// `check-config`
+#[derive(Debug, Args)]
+pub(crate) struct CheckConfigArgs {
+    /// Configuration file (YAML)
+    pub(crate) file: PathBuf,
+}
+
+/// `install-self`
+#[derive(Debug, Args)]
+pub(crate) struct InstallSelfArgs {
+    /// Directory that receives the program as `pitr-sidecar`
+    pub(crate) directory: PathBuf,
+}

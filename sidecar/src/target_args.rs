@@ -1,0 +1,36 @@
+//! TARGET flags: to where a restore goes. Exactly one target, plus modifiers.
+
+use clap::Args;
+
+/// The recovery target as it was typed.
+#[derive(Debug, Clone, Default, Args)]
+#[group(id = "target", multiple = false, args = ["to", "before_gtid", "through_gtid", "to_position"])]
+pub(crate) struct TargetArgs {
+    /// Stop before the first transaction committed later than TIME (RFC 3339 with offset, or "latest")
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// Stop just before this transaction
+    #[arg(long, value_name = "GTID")]
+    pub(crate) before_gtid: Option<String>,
+    /// Stop just after this transaction
+    #[arg(long, value_name = "GTID")]
+    pub(crate) through_gtid: Option<String>,
+    /// Stop at the transaction boundary at or before this position
+    #[arg(long, value_name = "FILE:POS")]
+    pub(crate) to_position: Option<String>,
+    /// The server that FILE belongs to, if several have a binlog of that name
+    #[arg(long, value_name = "ID", requires = "to_position")]
+    pub(crate) source: Option<String>,
+    /// Leave this transaction out and record it as executed but empty (repeatable)
+    #[arg(long, value_name = "GTID")]
+    pub(crate) skip_gtid: Vec<String>,
+    /// Start from this base backup instead of the best one
+    #[arg(long, value_name = "ID")]
+    pub(crate) from_backup: Option<String>,
+    /// Follow this branch of the history
+    #[arg(long, value_name = "ID")]
+    pub(crate) branch: Option<String>,
+    /// Accept that transactions committed before the target stand after the stop
+    #[arg(long)]
+    pub(crate) accept_early_stop: bool,
+}
