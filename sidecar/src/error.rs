@@ -6,12 +6,13 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use pitr_recovery::code::Code;
 use serde_json::json;
 
 /// A failure that has a name: it carries what the user can do about it.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
-    code: u16,
+    code: &'static Code,
     exit: u8,
     message: String,
     hints: Vec<String>,
@@ -19,9 +20,14 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// A failure with a code of the table, its exit, and a message in lower case without a full stop.
-    pub(crate) fn new(code: u16, exit: u8, message: impl Into<String>) -> Self {
-        Self { code, exit, message: message.into(), hints: Vec::new(), fixes: Vec::new() }
+    /// A failure with a code of the table and a message in lower case without a full stop.
+    pub(crate) fn new(code: &'static Code, message: impl Into<String>) -> Self {
+        Self { code, exit: code.exit, message: message.into(), hints: Vec::new(), fixes: Vec::new() }
+    }
+
+    /// The code of the table.
+    pub(crate) fn code(&self) -> &'static Code {
+        self.code
     }
 
     /// Adds what it means here.
@@ -77,7 +83,7 @@ impl Rendered {
             return Self { code: None, exit: 1, message: chain.join(": "), hints: Vec::new(), fixes: Vec::new() };
         };
         Self {
-            code: Some(format!("PITR{:04}", failure.code)),
+            code: Some(failure.code.to_string()),
             exit: failure.exit,
             message: chain.join(": "),
             hints: failure.hints.clone(),
@@ -106,23 +112,28 @@ impl Rendered {
             "apiVersion": "kubectl-pitr/v1",
             "kind": "Error",
             "code": self.code,
-            "exitCode": self.exit,
+            "exit": self.exit,
             "message": self.message,
-            "hint": self.hints,
-            "fix": self.fixes,
+            "hint": joined(&self.hints),
+            "fix": joined(&self.fixes),
         })
     }
+}
+
+fn joined(lines: &[String]) -> Option<String> {
+    (!lines.is_empty()).then(|| lines.join("; "))
 }
 
 #[cfg(test)]
 mod tests {
     use anyhow::Context as _;
+    use pitr_recovery::code;
 
     use super::{Failure, Rendered};
 
     #[test]
     fn a_named_failure_prints_code_hint_and_fix() {
-        let failure = Failure::new(207, 4, "file:///a holds the archive of \"billing/db\"")
+        let failure = Failure::new(&code::FOREIGN_ARCHIVE, "file:///a holds the archive of \"billing/db\"")
             .hint("two histories never share a prefix")
             .fix("--archive file:///a/mysql");
         let error = Err::<(), _>(failure).context("claim the archive").unwrap_err();

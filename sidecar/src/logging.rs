@@ -50,11 +50,8 @@ pub(crate) fn start(args: &LoggingArgs) {
     let filter = EnvFilter::try_new(&args.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start (tests) keeps the first logger.
-    let _already_started = if args.is_json() {
-        builder.event_format(JsonLines).try_init()
-    } else {
-        builder.with_target(false).try_init()
-    };
+    let _already_started =
+        if args.is_json() { builder.event_format(JsonLines).try_init() } else { builder.with_target(false).try_init() };
 }
 
 /// One flat JSON object per event. A field named `document` holds a whole JSON object, whose members are put beside `ts` and

@@ -36,7 +36,13 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCod
         Verb::Restore(args) => restore::run(args, context).await,
         Verb::InstallSelf(args) => install_self::run(&args),
         Verb::Version => version::run(),
-        Verb::Run(_) | Verb::Archive(_) | Verb::Plan(_) | Verb::Status(_) | Verb::Inspect(_) | Verb::Get(_) | Verb::CheckConfig(_) => {
+        Verb::Run(_)
+        | Verb::Archive(_)
+        | Verb::Plan(_)
+        | Verb::Status(_)
+        | Verb::Inspect(_)
+        | Verb::Get(_)
+        | Verb::CheckConfig(_) => {
             anyhow::bail!("not in this build yet")
         }
     }
