@@ -25,11 +25,21 @@ impl Product {
                 test.ancestors().nth(2).context("find the target folder")?.to_path_buf()
             }
         };
+        let product = Self { folder };
         for name in ["pitr-sidecar", "kubectl-pitr"] {
-            let path = folder.join(name);
-            ensure!(path.is_file(), "{} is not built: run cargo build --workspace first", path.display());
+            product.program(name)?;
         }
-        Ok(Self { folder })
+        Ok(product)
+    }
+
+    /// The path of another program of the workspace, such as `s3-server`.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn program(&self, name: &str) -> Result<PathBuf> {
+        let path = self.folder.join(name);
+        ensure!(path.is_file(), "{} is not built: run cargo build --workspace first", path.display());
+        Ok(path)
     }
 
     /// The path of `pitr-sidecar`.

@@ -1,0 +1,56 @@
+//! A child process measured from outside: wall time, CPU time and the peak of its resident memory.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::process::Command;
+
+/// What one run of a program cost.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cost {
+    /// Wall time in seconds.
+    pub(crate) wall_s: f64,
+    /// User and system time in seconds.
+    pub(crate) cpu_s: f64,
+    /// Peak of the resident memory in KiB.
+    pub(crate) peak_kib: u64,
+}
+
+/// Runs a command to its end under `/usr/bin/time`'s source of figures: `/proc/PID`, read until it is gone.
+///
+/// # Errors
+/// It could not be started, or ended with another code than 0.
+pub(crate) async fn measure(command: &mut Command) -> Result<Cost> {
+    let begun = Instant::now();
+    let mut child = command.spawn().with_context(|| format!("start {command:?}"))?;
+    let pid = child.id().context("the process ended at once")?;
+    let mut cost = Cost::default();
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status?,
+            () = tokio::time::sleep(Duration::from_millis(5)) => observe(pid, &mut cost),
+        }
+    };
+    cost.wall_s = begun.elapsed().as_secs_f64();
+    ensure!(status.success(), "{command:?} ended with {status}");
+    Ok(cost)
+}
+
+fn observe(pid: u32, cost: &mut Cost) {
+    if let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) {
+        let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).and_then(|l| l.split_whitespace().next()?.parse().ok());
+        cost.peak_kib = cost.peak_kib.max(peak.unwrap_or(0));
+    }
+    if let Some(cpu_s) = cpu_seconds(pid) {
+        cost.cpu_s = cpu_s;
+    }
+}
+
+/// User and system time of a process and of its children that have ended, by `/proc/PID/stat` (proc(5), fields 14 to 17).
+pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
+    const TICKS_PER_SECOND: f64 = 100.0; // USER_HZ on every Linux
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks: u32 = fields.get(11..15)?.iter().filter_map(|f| f.parse::<u32>().ok()).sum();
+    Some(f64::from(ticks) / TICKS_PER_SECOND)
+}
