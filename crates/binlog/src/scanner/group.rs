@@ -156,14 +156,8 @@ impl Group {
         }
     }
 
-    /// A statement whose text is compressed (MariaDB). Those that delimit transactions are too short for it, but for
-    /// those of XA, which the GTID event announces.
+    /// A statement whose text is compressed (MariaDB). Those that delimit transactions never are.
     fn compressed_query(&mut self) -> Step {
-        if self.transaction.xid.is_some() && self.shape == Shape::Single {
-            // The end of an XA transaction, and whether by COMMIT or ROLLBACK is not known.
-            self.flag(TransactionFlags::UNKNOWN_EVENT);
-            return Step::Ends;
-        }
         let known_ddl = self.transaction.flags.contains(TransactionFlags::DDL);
         self.statement(if known_ddl { QueryKind::Definition } else { QueryKind::Change })
     }
