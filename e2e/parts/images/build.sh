@@ -68,6 +68,7 @@ build_mysql() {
     (cd "$root/usr/bin" && rm -f myisam* mysql_* mysqlimport mysqlshow mysqlslap ibd2sdi innochecksum my_print_defaults)
     (cd "$root/usr/lib/mysql/plugin" && rm -f telemetry_client.so authentication_{oci,kerberos,webauthn,openid_connect}_client.so)
     rm -rf "$root"/usr/lib/*-linux-gnu/gconv
+    mkdir -p "$root/var" && ln -sfn ../run "$root/var/run" # where mysqld and its plugins expect it
     install -d "$root/etc/mysql/conf.d" "$root/docker-entrypoint-initdb.d" "$root/root"
     install -m 644 "$here/mysql/my.cnf" "$root/etc/my.cnf"
     install -m 755 "$here/mysql/entrypoint.sh" "$root/entrypoint.sh"

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# programs.sh: builds our programs as static files that run on any Linux of this architecture, whatever its C library, and
+# prints their folder: kubectl-pitr, pitr-sidecar, and the test's s3-server.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+need cargo readelf
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PITR_CACHE/target}
+triple=$(uname -m)-unknown-linux-gnu
+# With --target these flags count for our programs only and not for what runs during the build.
+flags=CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$triple")_RUSTFLAGS
+export "$flags=-C target-feature=+crt-static"
+cd "$REPOSITORY"
+cargo build --release --locked --target "$triple" -p kubectl-pitr -p pitr-sidecar -p pitr-s3-server >&2
+folder=$CARGO_TARGET_DIR/$triple/release
+"$PARTS/static.sh" "$folder"/{kubectl-pitr,pitr-sidecar,s3-server}
+echo "$folder"

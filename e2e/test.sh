@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# test.sh STAGE...: runs the stages of the tests, says how long each took, and ends with one line of counts.
+#   lint          formatting, clippy, scripts, licences
+#   unit          every crate's own tests; those with a real mysqld or S3 server included
+#   integration   e2e/tests, but for the cluster's: the built programs against real servers
+#   cluster       e2e/tests/cluster*.rs on a real Kubernetes
+#   CLUSTER=node|kind|none   which Kubernetes (default node; none leaves the stage "cluster" out)
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/parts/env.sh"
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PITR_CACHE/target} CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+export CLUSTER=${CLUSTER:-node}
+cd "$REPOSITORY"
+passed=0 failed=0 skipped=0 report=()
+mkdir -p "$PITR_CACHE/log"
+
+# step NAME COMMAND...: one thing that passes or fails; what comes before it failed is no reason to stop.
+step() {
+  local name=$1 begun=$SECONDS log=$PITR_CACHE/log/test-$1.log status counts
+  shift
+  say "=== $name"
+  set +e # a command behind || would run without -e itself, all its functions included
+  (set -e; "$@") 2>&1 | tee "$log"
+  status=${PIPESTATUS[0]}
+  set -e
+  # Cargo's own counts, where it ran tests; else the step itself counts as one.
+  counts=$(awk '/^test result:/ {p += $4; f += $6; s += $8} END {if (p + f) print p, f, s}' "$log")
+  if [ -z "$counts" ]; then
+    if [ $status = 0 ]; then counts="1 0 0"; else counts="0 1 0"; fi
+  fi
+  local p f s
+  read -r p f s <<<"$counts"
+  if [ $status != 0 ] && [ "$f" = 0 ]; then f=1; fi
+  passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+  report+=("$(printf '%-14s %5d s   %4d passed %3d failed %3d skipped' "$name" $((SECONDS - begun)) "$p" "$f" "$s")")
+}
+
+scripts() { # every shell script is at least whole, and clean where shellcheck is there
+  local list script
+  mapfile -t list < <(git ls-files '*.sh' e2e/parts/mysql/run .ci/run)
+  for script in "${list[@]}"; do bash -n "$script"; done
+  if command -v shellcheck >/dev/null; then
+    shellcheck --external-sources --source-path=SCRIPTDIR "${list[@]}"
+  else
+    say "shellcheck is not there: scripts were checked for syntax only"
+  fi
+}
+
+licences() {
+  if command -v cargo-deny >/dev/null; then cargo deny --locked check; else say "cargo-deny is not there: left out"; fi
+}
+
+stage_lint() {
+  step format cargo fmt --all --check
+  step clippy cargo clippy --workspace --all-targets --locked -- -D warnings
+  step scripts scripts
+  step licences licences
+}
+
+stage_unit() {
+  step mysql "$PARTS/mysql/build.sh"
+  step unit cargo test --workspace --exclude pitr-e2e --locked --no-fail-fast
+}
+
+e2e_tests() { # the names of e2e's test files that do, or do not, begin with "cluster"
+  local file
+  for file in e2e/tests/*.rs; do
+    file=${file##*/}
+    if [[ $1 = cluster && $file == cluster* ]] || [[ $1 = other && $file != cluster* ]]; then echo "--test=${file%.rs}"; fi
+  done
+}
+
+stage_integration() {
+  local tests
+  mapfile -t tests < <(e2e_tests other)
+  step mysql "$PARTS/mysql/build.sh"
+  step programs cargo build --workspace --bins --locked
+  PITR_BIN_DIR=$CARGO_TARGET_DIR/debug step integration cargo test -p pitr-e2e --locked --no-fail-fast --lib "${tests[@]}"
+}
+
+node_parts() { # everything for the node, while cargo builds
+  "$PARTS/node/build.sh" && "$PARTS/images/build.sh" pause tools mysql
+}
+
+cluster_tests() {
+  local tests bin
+  mapfile -t tests < <(e2e_tests cluster)
+  bin=$("$PARTS/programs.sh")
+  "$PARTS/images/build.sh" sidecar s3-server
+  CLUSTER_NAME=test "$REPOSITORY/e2e/cluster.sh" up
+  local status=0
+  KUBECONFIG=$(CLUSTER_NAME=test "$REPOSITORY/e2e/cluster.sh" kubeconfig)
+  export KUBECONFIG PITR_BIN_DIR=$bin PATH=$bin:$PITR_CACHE/bin:$PATH
+  cargo test -p pitr-e2e --locked --no-fail-fast "${tests[@]}" || status=$?
+  if [ $status = 0 ] || [ -n "${CI:-}" ]; then
+    CLUSTER_NAME=test "$REPOSITORY/e2e/cluster.sh" down
+  else
+    say "the cluster is left up to look at: export KUBECONFIG=$KUBECONFIG; away with it: make clean"
+  fi
+  return $status
+}
+
+stage_cluster() {
+  if [ "$CLUSTER" = none ]; then
+    say "************************************************************************"
+    say "*** CLUSTER=none: NO TEST ON A REAL KUBERNETES WAS RUN.              ***"
+    say "************************************************************************"
+    skipped=$((skipped + 1))
+    report+=("cluster        left out: CLUSTER=none")
+    return
+  fi
+  if [ "$CLUSTER" = node ]; then step node "${node_build[@]:-node_parts}"; fi
+  if [ -n "$(e2e_tests cluster)" ]; then step cluster cluster_tests; fi
+}
+
+[ $# -gt 0 ] || set -- lint unit integration cluster
+"$PARTS/tools.sh"
+if [[ " $* " = *" cluster "* ]] && [ "$CLUSTER" = node ]; then
+  if ! obstacle=$("$PARTS/node/possible.sh"); then
+    die "$obstacle. Run it with CLUSTER=kind (where Docker and kind are), or with CLUSTER=none"
+  fi
+  # Go and cargo do not wait for the same things: the node is built beside the other stages.
+  nice "$PARTS/node/build.sh" >"$PITR_CACHE/log/node-build.log" 2>&1 &
+  building=$!
+  node_wait() {
+    wait "$building" || { cat "$PITR_CACHE/log/node-build.log"; return 1; }
+    "$PARTS/images/build.sh" pause tools mysql
+  }
+  node_build=(node_wait)
+fi
+for stage; do "stage_$stage"; done
+printf '\n'
+printf '%s\n' "${report[@]}"
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ $failed = 0 ]
