@@ -1,0 +1,56 @@
+use clap::{Args, ValueEnum};
+
+use super::{JobArgs, StateArgs};
+
+/// Take a base backup now
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kubectl pitr backup mysql -n shop --mysql-secret pitr-mysql\n\nThe Secret holds a client \
+option file under the key \"my.cnf\":\n  [client]\n  user=pitr\n  password=...\n\nNeeds: statefulsets get,list; pods \
+get,list; pods/log get; jobs create,get,list,watch.")]
+pub struct BackupArgs {
+    /// NAME, sts/NAME or statefulset.apps/NAME
+    #[arg(value_name = "WORKLOAD")]
+    pub workload: Option<String>,
+    /// How to copy: clone for MySQL with the CLONE plugin, dump for all else; auto decides and says why
+    #[arg(long, value_enum, default_value = "auto")]
+    pub method: BackupMethod,
+    /// The pod or Service to copy from [default: a replica that keeps up, else the primary]
+    #[arg(long, value_name = "POD|SERVICE")]
+    pub from: Option<String>,
+    /// Secret whose key "my.cnf" is a client option file with user and password [default: the one the sidecar mounts]
+    #[arg(long, value_name = "NAME")]
+    pub mysql_secret: Option<String>,
+    /// Port of the server
+    #[arg(long, value_name = "PORT")]
+    pub mysql_port: Option<u16>,
+    /// Room for the copy before it is uploaded, such as 60Gi [default: 1.4 times the data volume in use]
+    #[arg(long, value_name = "SIZE")]
+    pub scratch_size: Option<String>,
+    /// StorageClass of that room; "emptydir" takes it from the node's disk
+    #[arg(long, value_name = "CLASS")]
+    pub scratch_class: Option<String>,
+    #[command(flatten)]
+    pub job: JobArgs,
+    #[command(flatten)]
+    pub state: StateArgs,
+    /// Not for backups: a backup goes to the workload's own archive
+    #[arg(long, hide = true, value_name = "URL")]
+    pub archive: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackupMethod {
+    Auto,
+    Clone,
+    Dump,
+}
+
+impl BackupMethod {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Clone => "clone",
+            Self::Dump => "dump",
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What may stand on the command line.
+
+mod archive;
+mod backup;
+mod client;
+mod inject;
+mod jobs;
+mod output;
+mod restore;
+mod status;
+mod target;
+
+pub use archive::ArchiveArgs;
+pub use backup::{BackupArgs, BackupMethod};
+pub use client::ClientArgs;
+pub use inject::{ConfirmArgs, InjectArgs, InjectMode, InjectOutput, Rollout, UninjectArgs};
+pub use jobs::{DryRun, JobArgs};
+pub use output::{ColourChoice, CommonArgs, OutputFormat, StateArgs, Via};
+pub use restore::{RestoreArgs, RestoresArgs, RestoresVerb};
+pub use status::{BackupsArgs, ListArgs, StatusArgs};
+pub use target::TargetArgs;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+/// Subcommands stand in groups, which clap cannot do by itself: a test holds this list and the commands together.
+const HELP: &str = "\
+{about}
+
+Usage: {usage}
+
+Everyday:
+  status      can I restore, and to when?
+  backups     the base backups, and how far each one reaches
+  backup      take a base backup now
+  restore     restore to an instant or a transaction, onto a new volume
+  restores    list, describe, attach, resume or abort restores
+
+Set-up:
+  inject      add the archiving sidecar to a StatefulSet
+  uninject    take it out again
+
+Trouble:
+  explain     what an error code means, and what helps
+
+Other:
+  completion  completion for your shell
+  version     versions of the plugin and of the sidecars
+
+Options:
+{options}";
+
+/// Point-in-time recovery for any MySQL or MariaDB StatefulSet
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-pitr", disable_help_subcommand = true, help_template = HELP, max_term_width = 110)]
+pub struct Cli {
+    #[command(flatten)]
+    pub client: ClientArgs,
+    #[command(flatten)]
+    pub common: CommonArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Status(StatusArgs),
+    Backups(BackupsArgs),
+    Backup(BackupArgs),
+    Restore(Box<RestoreArgs>),
+    Restores(RestoresArgs),
+    Inject(Box<InjectArgs>),
+    Uninject(UninjectArgs),
+    Explain(ExplainArgs),
+    Completion(CompletionArgs),
+    Version(VersionArgs),
+}
+
+/// What an error code means, and what helps against it
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kubectl pitr explain PITR0301\n\nNeeds no permission and no cluster.")]
+pub struct ExplainArgs {
+    /// A code as errors print it: PITR0301, or 0301
+    #[arg(value_name = "CODE")]
+    pub code: String,
+}
+
+/// Completion for your shell
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  kubectl pitr completion --install\n\nkubectl asks the plugin for completions by running \
+                        \"kubectl_complete-pitr\": --install links that name to this program.\n\nNeeds no permission."
+)]
+pub struct CompletionArgs {
+    /// The shell to print a script for, when the program is called directly and not through kubectl
+    #[arg(value_enum, required_unless_present = "install")]
+    pub shell: Option<clap_complete::Shell>,
+    /// Make the link "kubectl_complete-pitr" beside this program
+    #[arg(long)]
+    pub install: bool,
+}
+
+/// Versions of the plugin and of the sidecars in the namespace
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kubectl pitr version --client\n\nNeeds: statefulsets list; pods list; pods/log get. With \
+                        --client nothing.")]
+pub struct VersionArgs {
+    /// Only the plugin's own version
+    #[arg(long)]
+    pub client: bool,
+}
+
+/// The command under the name it was called by: kubectl shows plugins as "kubectl pitr".
+pub fn command(program: &str) -> clap::Command {
+    let name = program.rsplit('/').next().unwrap_or(program).trim_end_matches(".exe");
+    let shown = match name.strip_prefix("kubectl-") {
+        Some(rest) => format!("kubectl {}", rest.replace('-', " ").replace('_', "-")),
+        None => name.to_owned(),
+    };
+    Cli::command().bin_name(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_holds_together() {
+        command("kubectl-pitr").debug_assert();
+    }
+
+    #[test]
+    fn every_command_stands_in_the_grouped_help() {
+        for sub in Cli::command().get_subcommands() {
+            let line = format!("\n  {:<12}", sub.get_name());
+            assert!(HELP.contains(&line), "{} is missing in the help", sub.get_name());
+        }
+    }
+
+    #[test]
+    fn the_name_shown_is_the_name_called() {
+        let name = |p: &str| command(p).get_bin_name().unwrap().to_owned();
+        assert_eq!(name("/usr/local/bin/kubectl-pitr"), "kubectl pitr");
+        assert_eq!(name("kubectl-mysql_pitr"), "kubectl mysql-pitr");
+        assert_eq!(name("pitr"), "pitr");
+    }
+}

@@ -1,0 +1,69 @@
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::client::duration;
+
+/// Flags that every command knows.
+#[derive(Debug, Clone, Args)]
+pub struct CommonArgs {
+    /// Output format
+    #[arg(short = 'o', long, global = true, value_name = "FORMAT")]
+    pub output: Option<String>,
+    /// Colour: only at a terminal, always, or never
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub color: ColourChoice,
+    /// Show times in this zone as well (display only; input always carries its own offset)
+    #[arg(long, global = true, value_name = "ZONE")]
+    pub timezone: Option<String>,
+    /// Log level on stderr, 0 to 9, as kubectl has it
+    #[arg(short = 'v', long = "v", global = true, value_name = "LEVEL", default_value_t = 0)]
+    pub verbosity: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColourChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+/// The shapes of a read command's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    Table,
+    Wide,
+    Json,
+    Yaml,
+    Name,
+}
+
+impl OutputFormat {
+    /// Text for people, as against documents for programs.
+    pub fn is_text(self) -> bool {
+        match self {
+            Self::Table | Self::Wide => true,
+            Self::Json | Self::Yaml | Self::Name => false,
+        }
+    }
+}
+
+/// How to reach a sidecar's state.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Way to the state")]
+pub struct StateArgs {
+    /// Way to the sidecar's state: auto tries the log, then port-forward, then exec
+    #[arg(long, value_enum, default_value = "auto", conflicts_with = "archive")]
+    pub via: Via,
+    /// Time limit of each way and pod
+    #[arg(long, default_value = "5s", value_parser = duration, value_name = "DURATION")]
+    pub via_timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Via {
+    Auto,
+    Log,
+    Portforward,
+    Exec,
+}

@@ -1,0 +1,102 @@
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::client::duration;
+use super::{ArchiveArgs, JobArgs, StateArgs, TargetArgs};
+
+/// Restore to an instant or a transaction, onto a new volume
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kubectl pitr restore mysql -n shop --to 2026-11-21T07:14:03Z --plan\n\nNeeds: \
+statefulsets get,list; pods get,list; pods/log get; pods/portforward get,create;\njobs create,get,list,watch; configmaps \
+create,get; persistentvolumeclaims create,get. With --plan only the first four.")]
+pub struct RestoreArgs {
+    /// NAME, sts/NAME or statefulset.apps/NAME; with --archive only a name for the new objects
+    #[arg(value_name = "WORKLOAD")]
+    pub workload: Option<String>,
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Show what would be done and create nothing
+    #[arg(long)]
+    pub plan: bool,
+    /// Name of the Job and of the new volume [default: WORKLOAD-pitr-YYYYMMDD-HHMMSS of the target]
+    #[arg(long, value_name = "NAME")]
+    pub new_name: Option<String>,
+    /// StorageClass of the new volume [default: that of the workload's volume]
+    #[arg(long, value_name = "NAME")]
+    pub storage_class: Option<String>,
+    /// Size of the new volume [default: that of the workload's volume, or more if the plan needs it]
+    #[arg(long, value_name = "SIZE")]
+    pub size: Option<String>,
+    /// User and group that the server runs as [default: the workload's]
+    #[arg(long, value_name = "UID[:GID]")]
+    pub run_as_user: Option<String>,
+    #[command(flatten)]
+    pub job: JobArgs,
+    #[command(flatten)]
+    pub state: StateArgs,
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
+}
+
+/// List, describe, attach, resume or abort restores
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Example:\n  kubectl pitr restores -n shop\n\nNeeds: pods get,list; pods/log get; jobs get,list,watch; \
+                  persistentvolumeclaims list. resume: jobs create; configmaps create,get. abort, prune: jobs delete. \
+                  --with-volumes: persistentvolumeclaims delete."
+)]
+pub struct RestoresArgs {
+    #[command(subcommand)]
+    pub verb: Option<RestoresVerb>,
+    /// Every namespace
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Leave the header line out
+    #[arg(long)]
+    pub no_headers: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RestoresVerb {
+    /// A row per restore
+    List {
+        /// Every namespace
+        #[arg(short = 'A', long)]
+        all_namespaces: bool,
+        /// Leave the header line out
+        #[arg(long)]
+        no_headers: bool,
+    },
+    /// Everything known of one restore
+    Describe { name: String },
+    /// Follow a restore to its end
+    Attach {
+        name: String,
+        /// Stop waiting after this time; the Job runs on
+        #[arg(long, default_value = "6h", value_parser = duration, value_name = "DURATION")]
+        timeout: Duration,
+    },
+    /// Go on with a restore that ended early, on the same volume and by the same plan
+    Resume {
+        name: String,
+        /// Stop waiting after this time; the Job runs on
+        #[arg(long, default_value = "6h", value_parser = duration, value_name = "DURATION")]
+        timeout: Duration,
+    },
+    /// Stop a restore and delete its Job; its volume stays
+    Abort { name: String },
+    /// Delete the Jobs of restores that ended
+    Prune {
+        /// Only those that ended this long ago
+        #[arg(long, default_value = "7d", value_parser = duration, value_name = "DURATION")]
+        older_than: Duration,
+        /// Delete the restored volumes too
+        #[arg(long)]
+        with_volumes: bool,
+        /// The namespace, to confirm without a terminal
+        #[arg(long, value_name = "NAMESPACE")]
+        confirm: Option<String>,
+    },
+}

@@ -1,0 +1,62 @@
+use std::time::Duration;
+
+use clap::Args;
+
+use super::client::duration;
+use super::{ArchiveArgs, StateArgs};
+
+/// What every list understands.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "List options")]
+pub struct ListArgs {
+    /// Every namespace
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Label selector of the workloads
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    /// Leave the header line out
+    #[arg(long)]
+    pub no_headers: bool,
+}
+
+/// Can I restore, and to when?
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kubectl pitr status mysql -n shop\n\nNeeds: statefulsets get,list; pods get,list; \
+                        pods/log get (the stock role \"view\"). With --archive: nothing in the cluster.")]
+pub struct StatusArgs {
+    /// NAME, sts/NAME or statefulset.apps/NAME; without it every archived workload of the namespace
+    #[arg(value_name = "WORKLOAD")]
+    pub workload: Option<String>,
+    /// List every known gap
+    #[arg(long)]
+    pub show_gaps: bool,
+    /// The end of the window may be this old
+    #[arg(long, default_value = "5m", value_parser = duration, value_name = "DURATION")]
+    pub max_lag: Duration,
+    /// Exit 3 when anything shown is not OK
+    #[arg(long)]
+    pub exit_code: bool,
+    #[command(flatten)]
+    pub list: ListArgs,
+    #[command(flatten)]
+    pub state: StateArgs,
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
+}
+
+/// The base backups, and how far each one reaches
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kubectl pitr backups mysql -n shop\n\nNeeds: statefulsets get,list; pods get,list; \
+                        pods/log get; pods/portforward get,create. With --archive: nothing in the cluster.")]
+pub struct BackupsArgs {
+    /// NAME, sts/NAME or statefulset.apps/NAME; may be left out when the namespace has one archived workload
+    #[arg(value_name = "WORKLOAD")]
+    pub workload: Option<String>,
+    #[command(flatten)]
+    pub list: ListArgs,
+    #[command(flatten)]
+    pub state: StateArgs,
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
+}

@@ -1,0 +1,37 @@
+use clap::{ArgGroup, Args};
+
+/// Where a restore stops: exactly one of the first four.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Recovery target")]
+#[group(skip)]
+#[command(group = ArgGroup::new("target").required(true).multiple(false)
+    .args(["to", "before_gtid", "through_gtid", "to_position"]))]
+pub struct TargetArgs {
+    /// RFC 3339 with an offset, at most microseconds, or "latest": stop before the first transaction committed later
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Stop before this transaction, and before whatever follows it in the log
+    #[arg(long, value_name = "GTID")]
+    pub before_gtid: Option<String>,
+    /// Stop after this transaction
+    #[arg(long, value_name = "GTID")]
+    pub through_gtid: Option<String>,
+    /// Stop at the transaction boundary at or before this position
+    #[arg(long, value_name = "FILE:POS")]
+    pub to_position: Option<String>,
+    /// The server that --to-position means, when several have a binlog of that name
+    #[arg(long, value_name = "ID", requires = "to_position")]
+    pub source: Option<String>,
+    /// Start from this base backup
+    #[arg(long, value_name = "ID")]
+    pub from_backup: Option<String>,
+    /// The branch to restore (default: the live one)
+    #[arg(long, value_name = "ID")]
+    pub branch: Option<String>,
+    /// Leave this transaction out: its GTID is recorded, empty; repeatable
+    #[arg(long, value_name = "GTID")]
+    pub skip_gtid: Vec<String>,
+    /// Stop although transactions at or before the target follow in the log (a future-dated one hides them)
+    #[arg(long)]
+    pub accept_early_stop: bool,
+}

@@ -1,0 +1,78 @@
+//! Server-side apply of raw JSON: a typed object would claim fields that we do not mean, such as an empty list of containers.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::Value;
+
+use super::Cluster;
+use super::problem::{Call, is_absent, is_conflict};
+use pitr_recovery::code;
+use crate::failure::Failure;
+
+/// Under this name the API server remembers which entries are ours.
+pub const FIELD_MANAGER: &str = "kubectl-pitr";
+
+/// How a change is applied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ApplyOptions {
+    /// Ask the API server to check and change nothing.
+    pub dry_run: bool,
+    /// Take over fields that another manager owns.
+    pub force: bool,
+}
+
+impl Cluster {
+    /// Applies our entries of a StatefulSet; what we applied before and do not name now goes away.
+    pub async fn apply_stateful_set(&self, name: &str, patch: &Value, options: ApplyOptions) -> Result<StatefulSet, Failure> {
+        let api: Api<StatefulSet> = self.api();
+        let params = PatchParams { dry_run: options.dry_run, force: options.force, ..PatchParams::apply(FIELD_MANAGER) };
+        let applied = api.patch(name, &params, &Patch::Apply(patch)).await;
+        applied.map_err(|e| self.apply_failed(&e, "statefulsets.apps", name))
+    }
+
+    /// Applies a ConfigMap of ours.
+    pub async fn apply_config_map(&self, name: &str, object: &Value, options: ApplyOptions) -> Result<ConfigMap, Failure> {
+        let api: Api<ConfigMap> = self.api();
+        let params = PatchParams { dry_run: options.dry_run, force: true, ..PatchParams::apply(FIELD_MANAGER) };
+        api.patch(name, &params, &Patch::Apply(object)).await.map_err(|e| self.apply_failed(&e, "configmaps", name))
+    }
+
+    /// Deletes a ConfigMap of ours, if it is there.
+    pub async fn delete_config_map(&self, name: &str) -> Result<(), Failure> {
+        let api: Api<ConfigMap> = self.api();
+        match api.delete(name, &DeleteParams::default()).await {
+            Err(error) if !is_absent(&error) => {
+                Err(Call { verb: "delete", resource: "configmaps", name, namespace: self.namespace() }.failed(&error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Changes only the update strategy's partition, as the rollout goes on.
+    pub async fn set_partition(&self, name: &str, partition: i32) -> Result<(), Failure> {
+        let api: Api<StatefulSet> = self.api();
+        let patch = serde_json::json!({"spec": {"updateStrategy": {"rollingUpdate": {"partition": partition}}}});
+        let patched = api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        patched.map(|_| ()).map_err(|e| self.apply_failed(&e, "statefulsets.apps", name))
+    }
+
+    /// One pod, if it is there.
+    pub async fn pod(&self, name: &str) -> Result<Option<Pod>, Failure> {
+        let api: Api<Pod> = self.api();
+        let call = Call { verb: "get", resource: "pods", name, namespace: self.namespace() };
+        api.get_opt(name).await.map_err(|e| call.failed(&e))
+    }
+
+    fn apply_failed(&self, error: &kube::Error, resource: &str, name: &str) -> Failure {
+        if let kube::Error::Api(status) = error
+            && is_conflict(error)
+        {
+            return Failure::new(code::APPLY_CONFLICT, status.message.clone())
+                .hint("nothing was changed")
+                .fix("--force-conflicts");
+        }
+        Call { verb: "patch", resource, name, namespace: self.namespace() }.failed(error)
+    }
+}

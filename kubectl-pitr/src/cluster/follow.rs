@@ -1,0 +1,233 @@
+//! Watching a Job to its end. What is terminal is decided by the Job alone; logs only tell how far it is.
+
+use std::time::Duration;
+
+use futures::{AsyncBufReadExt, TryStreamExt};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::LogParams;
+use kube::{Api, ResourceExt};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::Cluster;
+use crate::failure::Failure;
+use crate::job_line::{self, JobLine, Verdict};
+
+/// Between two looks at the Job.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A pod that does not start within this time is told about.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which Job is watched, and for how long.
+#[derive(Debug, Clone)]
+pub struct Watching<'a> {
+    pub job: &'a str,
+    pub container: &'a str,
+    pub limit: Duration,
+}
+
+/// Something to show while a Job runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sign {
+    Line(JobLine),
+    /// The pod does not start, and why.
+    Waiting(String),
+    /// A new pod goes on where the last one was stopped.
+    Replaced,
+}
+
+/// How the watching ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ended {
+    Job(JobEnd),
+    /// The limit passed; the Job runs on.
+    TimedOut,
+    /// The Job is not there any more.
+    Gone,
+}
+
+/// How a Job ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobEnd {
+    pub succeeded: bool,
+    pub verdict: Option<Verdict>,
+    /// What Kubernetes says about a Job or a pod that ended without a verdict.
+    pub reason: Option<String>,
+}
+
+impl Cluster {
+    /// Follows a Job to its end, telling `show` what happens. Dropping the future leaves the Job alone.
+    pub async fn follow(&self, watching: &Watching<'_>, show: &mut (dyn FnMut(Sign) + Send)) -> Result<Ended, Failure> {
+        let deadline = Instant::now() + watching.limit;
+        let mut verdict = None;
+        let mut followed: Option<String> = None;
+        let mut waiting_since = Instant::now();
+        loop {
+            let Some(job) = self.job(watching.job).await? else { return Ok(Ended::Gone) };
+            let pods = self.pods_of_job(watching.job).await?;
+            if let Some(succeeded) = finished(&job) {
+                let told = pods.iter().rev().find_map(|p| termination(p, watching.container));
+                let verdict = verdict.or_else(|| told.as_deref().and_then(verdict_in));
+                let reason = if succeeded { None } else { failure_reason(&job, &pods) };
+                return Ok(Ended::Job(JobEnd { succeeded, verdict, reason }));
+            }
+            let next = pods.iter().rev().find(|p| has_started(p, watching.container) && Some(p.name_any()) != followed);
+            if let Some(pod) = next {
+                if followed.is_some() {
+                    show(Sign::Replaced);
+                }
+                let name = pod.name_any();
+                let lines = self.follow_log(&name, watching.container, &mut verdict, show);
+                if timeout_at(deadline, lines).await.is_err() {
+                    return Ok(Ended::TimedOut);
+                }
+                followed = Some(name);
+                waiting_since = Instant::now();
+            } else if waiting_since.elapsed() > START_PATIENCE
+                && let Some(reason) = pods.last().and_then(waiting_reason)
+            {
+                show(Sign::Waiting(reason));
+                waiting_since = Instant::now();
+            }
+            if Instant::now() >= deadline {
+                return Ok(Ended::TimedOut);
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Reads a container's log until it ends. A log that breaks off is no failure: the Job says how things stand.
+    async fn follow_log(&self, pod: &str, container: &str, verdict: &mut Option<Verdict>, show: &mut (dyn FnMut(Sign) + Send)) {
+        let params = LogParams { container: Some(container.to_owned()), follow: true, ..LogParams::default() };
+        let api: Api<Pod> = self.patient_api();
+        let Ok(stream) = api.log_stream(pod, &params).await else { return };
+        let mut lines = stream.lines();
+        while let Ok(Some(line)) = lines.try_next().await {
+            match job_line::parse(&line) {
+                Some(JobLine::Verdict(last)) => *verdict = Some(*last),
+                Some(line) => show(Sign::Line(line)),
+                None => {}
+            }
+        }
+    }
+
+    /// The last progress that a Job's newest pod told, and its verdict if it has one.
+    pub async fn last_lines(&self, pod: &str, container: &str) -> Vec<JobLine> {
+        let params =
+            LogParams { container: Some(container.to_owned()), tail_lines: Some(20), ..LogParams::default() };
+        let api: Api<Pod> = self.api();
+        let text = api.logs(pod, &params).await.unwrap_or_default();
+        text.lines().filter_map(job_line::parse).collect()
+    }
+}
+
+/// Whether a Job has ended, and how: kube's own condition never sees a failed one.
+pub fn finished(job: &Job) -> Option<bool> {
+    let conditions = job.status.as_ref()?.conditions.as_deref()?;
+    let holds = |kind: &str| conditions.iter().any(|c| c.type_ == kind && c.status == "True");
+    if holds("Complete") {
+        return Some(true);
+    }
+    holds("Failed").then_some(false)
+}
+
+fn container_status<'a>(pod: &'a Pod, container: &str) -> Option<&'a k8s_openapi::api::core::v1::ContainerStatus> {
+    pod.status.as_ref()?.container_statuses.as_ref()?.iter().find(|c| c.name == container)
+}
+
+fn has_started(pod: &Pod, container: &str) -> bool {
+    let state = container_status(pod, container).and_then(|c| c.state.as_ref());
+    state.is_some_and(|s| s.running.is_some() || s.terminated.is_some())
+}
+
+/// What the container left as its last words.
+pub fn termination(pod: &Pod, container: &str) -> Option<String> {
+    container_status(pod, container)?.state.as_ref()?.terminated.as_ref()?.message.clone()
+}
+
+/// The verdict in a termination message, which may be a tail of the log.
+pub fn verdict_in(message: &str) -> Option<Verdict> {
+    message.lines().rev().find_map(|line| match job_line::parse(line)? {
+        JobLine::Verdict(verdict) => Some(*verdict),
+        JobLine::Method(_) | JobLine::Progress(_) => None,
+    })
+}
+
+/// Why a pod does not start: its image, its volume, its place.
+pub fn waiting_reason(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let containers = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+    let waiting = containers.filter_map(|c| c.state.as_ref()?.waiting.as_ref()).find_map(|w| {
+        let reason = w.reason.clone().filter(|r| r != "PodInitializing" && r != "ContainerCreating")?;
+        Some(w.message.as_ref().map_or(reason.clone(), |m| format!("{reason}: {m}")))
+    });
+    waiting.or_else(|| {
+        let unscheduled = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
+        unscheduled.and_then(|c| c.message.clone())
+    })
+}
+
+fn failure_reason(job: &Job, pods: &[Pod]) -> Option<String> {
+    let of_container = |pod: &Pod| {
+        let status = pod.status.as_ref()?;
+        let all = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+        let failed = all.filter_map(|c| Some((c.name.clone(), c.state.as_ref()?.terminated.as_ref()?)));
+        failed.into_iter().find(|(_, t)| t.exit_code != 0).map(|(name, t)| {
+            let words = t.message.as_deref().and_then(|m| m.lines().last()).or(t.reason.as_deref()).unwrap_or("no message");
+            format!("container \"{name}\" ended with {}: {words}", t.exit_code)
+        })
+    };
+    let conditions = job.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    let of_job = conditions.iter().find(|c| c.type_ == "Failed").and_then(|c| c.message.clone().or(c.reason.clone()));
+    pods.iter().rev().find_map(of_container).or(of_job)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn job(conditions: serde_json::Value) -> Job {
+        serde_json::from_value(json!({"status": {"conditions": conditions}})).unwrap()
+    }
+
+    #[test]
+    fn both_ends_of_a_job_are_seen() {
+        assert_eq!(finished(&job(json!([{"type": "Complete", "status": "True"}]))), Some(true));
+        assert_eq!(finished(&job(json!([{"type": "Failed", "status": "True"}]))), Some(false));
+        assert_eq!(finished(&job(json!([{"type": "Failed", "status": "False"}]))), None);
+        // The pods are still being ended: not terminal yet.
+        assert_eq!(finished(&job(json!([{"type": "FailureTarget", "status": "True"}]))), None);
+    }
+
+    #[test]
+    fn a_pod_that_does_not_start_says_why() {
+        let pod: Pod = serde_json::from_value(json!({"status": {"initContainerStatuses": [{"name": "install", "image": "",
+            "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]}}))
+        .unwrap();
+        assert_eq!(waiting_reason(&pod).unwrap(), "ImagePullBackOff: no such image");
+        let pod: Pod = serde_json::from_value(json!({"status": {"conditions": [{"type": "PodScheduled", "status": "False",
+            "message": "0/3 nodes are available"}]}}))
+        .unwrap();
+        assert_eq!(waiting_reason(&pod).unwrap(), "0/3 nodes are available");
+    }
+
+    #[test]
+    fn a_failed_job_without_verdict_names_the_container() {
+        let pod: Pod = serde_json::from_value(json!({"status": {"initContainerStatuses": [{"name": "install", "image": "",
+            "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": 1, "message": "a\ncannot write \"/pitr\""}}}]}}))
+        .unwrap();
+        let reason = failure_reason(&job(json!([{"type": "Failed", "status": "True", "message": "backoff"}])), &[pod]);
+        assert_eq!(reason.unwrap(), "container \"install\" ended with 1: cannot write \"/pitr\"");
+    }
+
+    #[test]
+    fn the_last_words_hold_the_verdict() {
+        let words = "noise\n{\"event\":\"verdict\",\"result\":\"incomplete\"}\n";
+        assert_eq!(verdict_in(words).unwrap().result, "incomplete");
+        assert_eq!(verdict_in("killed"), None);
+    }
+}

@@ -1,0 +1,118 @@
+//! Jobs, and the volume and the plan that belong to them.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::problem::{Call, is_absent, is_conflict};
+use super::{Cluster, FIELD_MANAGER};
+use crate::failure::Failure;
+use pitr_recovery::code;
+
+/// Whether objects are really made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DryMode {
+    /// They are made.
+    Real,
+    /// The API server checks them and makes nothing.
+    Server,
+}
+
+impl Cluster {
+    /// Creates a Job and gives it back with the uid that its ConfigMap refers to.
+    pub async fn create_job(&self, job: &Job, mode: DryMode) -> Result<Job, Failure> {
+        self.create(job, "jobs.batch", mode).await
+    }
+
+    /// Creates a volume claim.
+    pub async fn create_claim(&self, claim: &PersistentVolumeClaim, mode: DryMode) -> Result<PersistentVolumeClaim, Failure> {
+        self.create(claim, "persistentvolumeclaims", mode).await
+    }
+
+    /// Creates a ConfigMap that goes when its Job goes.
+    pub async fn create_config_map(&self, map: &ConfigMap, owner: &Job, mode: DryMode) -> Result<ConfigMap, Failure> {
+        let mut map = map.clone();
+        if let Some(uid) = owner.uid().filter(|_| mode == DryMode::Real) {
+            map.metadata.owner_references = Some(vec![OwnerReference {
+                api_version: "batch/v1".to_owned(),
+                kind: "Job".to_owned(),
+                name: owner.name_any(),
+                uid,
+                controller: Some(false),
+                block_owner_deletion: Some(false),
+            }]);
+        }
+        self.create(&map, "configmaps", mode).await
+    }
+
+    async fn create<K>(&self, object: &K, resource: &str, mode: DryMode) -> Result<K, Failure>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        let params = PostParams { dry_run: mode == DryMode::Server, field_manager: Some(FIELD_MANAGER.to_owned()) };
+        let name = object.name_any();
+        self.api::<K>().create(&params, object).await.map_err(|error| {
+            if is_conflict(&error) {
+                let kind = resource.split('.').next().unwrap_or(resource).trim_end_matches('s');
+                return Failure::new(code::RESTORE_EXISTS, format!("{kind} \"{name}\" exists"))
+                    .fix(format!("kubectl pitr restores attach {name}, or --new-name NAME"));
+            }
+            Call { verb: "create", resource, name: &name, namespace: self.namespace() }.failed(&error)
+        })
+    }
+
+    /// A Job, if it is there.
+    pub async fn job(&self, name: &str) -> Result<Option<Job>, Failure> {
+        let api: Api<Job> = self.api();
+        let call = Call { verb: "get", resource: "jobs.batch", name, namespace: self.namespace() };
+        api.get_opt(name).await.map_err(|e| call.failed(&e))
+    }
+
+    /// Our Jobs with these labels.
+    pub async fn jobs(&self, selector: &str, all: bool) -> Result<Vec<Job>, Failure> {
+        let api: Api<Job> = if all { Api::all(self.client.clone()) } else { self.api() };
+        let call = Call { verb: "list", resource: "jobs.batch", name: "", namespace: self.namespace() };
+        api.list(&ListParams::default().labels(selector)).await.map(|l| l.items).map_err(|e| call.failed(&e))
+    }
+
+    /// Our volume claims with these labels.
+    pub async fn claims(&self, selector: &str, all: bool) -> Result<Vec<PersistentVolumeClaim>, Failure> {
+        let api: Api<PersistentVolumeClaim> = if all { Api::all(self.client.clone()) } else { self.api() };
+        let call = Call { verb: "list", resource: "persistentvolumeclaims", name: "", namespace: self.namespace() };
+        api.list(&ListParams::default().labels(selector)).await.map(|l| l.items).map_err(|e| call.failed(&e))
+    }
+
+    /// Deletes a Job and its pods; what is not owned by it stays.
+    pub async fn delete_job(&self, name: &str) -> Result<(), Failure> {
+        let api: Api<Job> = self.api();
+        let call = Call { verb: "delete", resource: "jobs.batch", name, namespace: self.namespace() };
+        api.delete(name, &DeleteParams::background()).await.map(|_| ()).or_else(|e| gone(&e, &call))
+    }
+
+    /// Deletes a volume claim, and with it usually the data.
+    pub async fn delete_claim(&self, name: &str) -> Result<(), Failure> {
+        let api: Api<PersistentVolumeClaim> = self.api();
+        let call = Call { verb: "delete", resource: "persistentvolumeclaims", name, namespace: self.namespace() };
+        api.delete(name, &DeleteParams::default()).await.map(|_| ()).or_else(|e| gone(&e, &call))
+    }
+
+    /// The pods of a Job, the newest last.
+    pub async fn pods_of_job(&self, job: &str) -> Result<Vec<Pod>, Failure> {
+        let api: Api<Pod> = self.api();
+        let selector = format!("batch.kubernetes.io/job-name={job}");
+        let call = Call { verb: "list", resource: "pods", name: "", namespace: self.namespace() };
+        let list = api.list(&ListParams::default().labels(&selector)).await.map_err(|e| call.failed(&e))?;
+        let mut pods = list.items;
+        pods.sort_by_key(|p| p.metadata.creation_timestamp.as_ref().map(|t| t.0));
+        Ok(pods)
+    }
+}
+
+fn gone(error: &kube::Error, call: &Call<'_>) -> Result<(), Failure> {
+    if is_absent(error) { Ok(()) } else { Err(call.failed(error)) }
+}

@@ -1,0 +1,239 @@
+//! `inject`: reads manifests or a live object, prints the change, or applies it.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use pitr_recovery::code;
+
+use super::rollout;
+use crate::args::{InjectArgs, InjectMode, InjectOutput, Rollout};
+use crate::cluster::{ApplyOptions, Cluster, Need, WorkloadName, require};
+use crate::failure::Failure;
+use crate::inject::plan::{self, Found};
+use crate::inject::report::{Circumstances, report};
+use crate::inject::settings::{Settings, check_archive_url, default_image};
+use crate::inject::sidecar::Injection;
+use crate::inject::survey::{Hints, Owner, parse_owner};
+use crate::inject::{manifest, output, ownership, tree};
+use crate::session::Session;
+
+/// Native sidecars came with this minor version of Kubernetes.
+const NATIVE_SINCE: u32 = 29;
+/// What `--live` does to the cluster.
+const LIVE_NEEDS: [Need; 7] = [
+    Need::of("get", "apps", "statefulsets"),
+    Need::of("patch", "apps", "statefulsets"),
+    Need::core("create", "configmaps"),
+    Need::core("patch", "configmaps"),
+    Need::core("get", "pods"),
+    Need::core("list", "pods"),
+    Need::sub("get", "pods", "log"),
+];
+
+pub async fn run(session: &Session, args: &InjectArgs) -> Result<u8> {
+    match (&args.filename, &args.workload) {
+        (Some(path), _) => from_files(session, args, path),
+        (None, Some(name)) => from_cluster(session, args, &name.parse()?).await,
+        (None, None) => Err(Failure::usage("name a WORKLOAD or give -f FILE").into()),
+    }
+}
+
+fn hints(args: &InjectArgs) -> Result<Hints, Failure> {
+    let volume = args.binlog_volume.as_deref().map(|v| match v.split_once(':') {
+        Some((name, sub_path)) => (name.to_owned(), Some(sub_path.to_owned())),
+        None => (v.to_owned(), None),
+    });
+    Ok(Hints {
+        container: args.container.clone(),
+        binlog_volume: volume,
+        binlog_dir: args.binlog_dir.clone(),
+        run_as_user: args.run_as_user.as_deref().map(parse_owner).transpose()?,
+    })
+}
+
+fn settings(args: &InjectArgs, native: bool) -> Result<Settings, Failure> {
+    let Some(archive) = args.archive.clone() else {
+        return Err(Failure::usage("--archive is missing").fix("--archive s3://BUCKET/PREFIX"));
+    };
+    check_archive_url(&archive)?;
+    Ok(Settings {
+        archive,
+        region: args.region.clone(),
+        endpoint: args.endpoint.clone(),
+        secret: args.secret.clone(),
+        mysql_secret: args.mysql_secret.clone(),
+        retention: args.retention.clone(),
+        image: args.image.clone().unwrap_or_else(default_image),
+        native,
+        set: args.set.clone(),
+    })
+}
+
+fn from_files(session: &Session, args: &InjectArgs, path: &Path) -> Result<u8> {
+    let settings = settings(args, args.mode != InjectMode::Plain)?;
+    let text = manifest::strip(&manifest::strip_server_fields(&read_manifests(path)?)?, false)?;
+    let found = plan::find(&text, &hints(args)?, &BTreeMap::new())?;
+    for found in &found {
+        let owner = found.owner()?;
+        // The namespace is part of what the archive belongs to, so a manifest without one takes the flag's.
+        let injection = found.injection(session.namespace_flag(), owner, &settings)?;
+        tell(session, found, owner, (&settings, false));
+        print(session, &text, found, &injection)?;
+    }
+    Ok(0)
+}
+
+fn tell(session: &Session, found: &Found, owner: Owner, (settings, live): (&Settings, bool)) {
+    let around = Circumstances {
+        replicas: found.object.spec.as_ref().and_then(|s| s.replicas).or(Some(1)),
+        deployer: ownership::deployer(&found.object),
+        live,
+    };
+    session.tell(&report(&found.name, &found.survey, owner, settings, &around));
+}
+
+fn print(session: &Session, text: &str, found: &Found, injection: &Injection) -> Result<()> {
+    session.print(&match session.output(InjectOutput::Yaml)? {
+        InjectOutput::Yaml => manifest::add(text, found.place, injection)?,
+        InjectOutput::Patch => output::patch(injection, found.namespace.as_deref())?,
+        InjectOutput::Kustomize => output::kustomize(injection)?,
+    })
+}
+
+/// One file, all manifests of a directory, or stdin.
+pub(super) fn read_manifests(path: &Path) -> Result<String> {
+    if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("read stdin")?;
+        return Ok(text);
+    }
+    let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("read \"{}\"", path.display()));
+    if !path.is_dir() {
+        return read(path);
+    }
+    let is_manifest = |p: &Path| p.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(path).with_context(|| format!("read \"{}\"", path.display()))? {
+        let path = entry.context("read the directory")?.path();
+        if path.is_file() && is_manifest(&path) {
+            paths.push(path);
+        }
+    }
+    if paths.is_empty() {
+        bail!("\"{}\" holds no manifests (.yaml, .yml, .json)", path.display());
+    }
+    paths.sort();
+    let mut text = String::new();
+    for path in paths {
+        let part = read(&path)?;
+        if !text.is_empty() && !part.starts_with("---") {
+            text.push_str("---\n");
+        }
+        text.push_str(&part);
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    Ok(text)
+}
+
+async fn from_cluster(session: &Session, args: &InjectArgs, name: &WorkloadName) -> Result<u8> {
+    let cluster = session.cluster().await?;
+    if args.live {
+        require(&cluster, &LIVE_NEEDS, "injector").await?;
+    }
+    let workload = cluster.workload(name).await?;
+    if args.live && !args.allow_drift {
+        ownership::refuse_deployer(&name.0, &workload.object)?;
+    }
+    let native = match args.mode {
+        InjectMode::Auto => cluster.minor_version().await? >= NATIVE_SINCE,
+        InjectMode::Native => true,
+        InjectMode::Plain => false,
+    };
+    let settings = settings(args, native)?;
+    let text = manifest::strip(&text_of(&workload.object)?, false)?;
+    let files = option_files(&cluster, &workload.object).await;
+    let found = plan::find(&text, &hints(args)?, &files)?.pop().context("the workload went missing")?;
+    let owner = match found.owner() {
+        Ok(owner) => owner,
+        Err(unknown) => examined_owner(&cluster, &found, &workload.pods).await.ok_or(unknown)?,
+    };
+    let injection = found.injection(Some(cluster.namespace()), owner, &settings)?;
+    tell(session, &found, owner, (&settings, args.live));
+    if !args.live {
+        print(session, &text, &found, &injection)?;
+        return Ok(0);
+    }
+    apply(session, &cluster, args, (&found, &injection)).await
+}
+
+/// The live object as a manifest.
+pub(super) fn text_of(object: &StatefulSet) -> Result<String> {
+    let value = serde_json::to_value(object).context("write the manifest")?;
+    manifest::strip_server_fields(&tree::emit(&value)?)
+}
+
+/// Option files that the pod mounts from ConfigMaps, as far as they may be read.
+async fn option_files(cluster: &Cluster, object: &StatefulSet) -> BTreeMap<String, String> {
+    let volumes = object.spec.as_ref().and_then(|s| s.template.spec.as_ref()).and_then(|s| s.volumes.clone());
+    let names = volumes.into_iter().flatten().filter_map(|v| v.config_map).map(|m| m.name);
+    let mut files = BTreeMap::new();
+    for name in names.collect::<Vec<_>>() {
+        if let Ok(Some(map)) = cluster.config_map(&name).await {
+            let texts: Vec<String> = map.data.into_iter().flatten().map(|(_, text)| text).collect();
+            files.insert(name, texts.join("\n"));
+        }
+    }
+    files
+}
+
+/// Asks a running pod who owns the data directory.
+async fn examined_owner(cluster: &Cluster, found: &Found, pods: &[k8s_openapi::api::core::v1::Pod]) -> Option<Owner> {
+    for pod in pods {
+        let name = pod.metadata.name.as_deref()?;
+        if let Some((uid, gid)) = cluster.owner_of(name, &found.survey.container, &found.survey.datadir).await {
+            return Some(Owner { uid, gid: Some(gid) });
+        }
+    }
+    None
+}
+
+async fn apply(session: &Session, cluster: &Cluster, args: &InjectArgs, (found, injection): (&Found, &Injection)) -> Result<u8> {
+    let name = &found.name;
+    let patch = output::named_patch(injection, Some(cluster.namespace()));
+    let map_name = format!("pitr-{name}");
+    refuse_foreign_map(cluster, &map_name).await?;
+    let options = ApplyOptions { dry_run: true, force: args.force_conflicts };
+    cluster.apply_config_map(&map_name, &injection.config_map, options).await?;
+    cluster.apply_stateful_set(name, &patch, options).await?;
+    session.confirm(name, args.confirm.confirm.as_deref(), &format!("This restarts the pods of statefulset/{name}"))?;
+    let rollout = rollout::Rollout::of(&found.object, args.rollout == Some(Rollout::Rolling));
+    rollout.hold_back(cluster, name).await?;
+    let options = ApplyOptions { dry_run: false, ..options };
+    cluster.apply_config_map(&map_name, &injection.config_map, options).await?;
+    cluster.apply_stateful_set(name, &patch, options).await?;
+    session.tell(&format!("statefulset/{name} changed, configmap/{map_name} applied"));
+    rollout.finish(session, cluster, name, args.confirm.timeout).await?;
+    session.tell(&format!(
+        "Next: kubectl pitr backup {name} -n {ns} (nothing is restorable without a base backup), then kubectl pitr status {name} -n {ns}",
+        ns = cluster.namespace()
+    ));
+    Ok(0)
+}
+
+/// A ConfigMap of that name which is not ours is not overwritten.
+async fn refuse_foreign_map(cluster: &Cluster, name: &str) -> Result<(), Failure> {
+    use crate::inject::sidecar::{LABEL_MANAGED, MANAGER};
+    let Ok(Some(map)) = cluster.config_map(name).await else { return Ok(()) };
+    let ours = map.metadata.labels.iter().flatten().any(|(k, v)| k == LABEL_MANAGED && v == MANAGER);
+    if ours {
+        return Ok(());
+    }
+    Err(Failure::new(code::APPLY_CONFLICT, format!("configmap \"{name}\" exists and is not ours"))
+        .hint("nothing was changed")
+        .fix(format!("kubectl delete configmap {name} -n {}, if nothing needs it", cluster.namespace())))
+}

@@ -1,0 +1,69 @@
+//! `uninject`: takes the sidecar out of manifests or out of a live object.
+
+use anyhow::{Context, Result};
+use pitr_recovery::code;
+use serde_json::json;
+
+use super::inject::{read_manifests, text_of};
+use super::rollout::Rollout;
+use crate::args::UninjectArgs;
+use crate::cluster::{ApplyOptions, Cluster, Need, require};
+use crate::failure::Failure;
+use crate::inject::manifest;
+use crate::session::Session;
+
+const LIVE_NEEDS: [Need; 4] = [
+    Need::of("get", "apps", "statefulsets"),
+    Need::of("patch", "apps", "statefulsets"),
+    Need::core("get", "pods"),
+    Need::core("list", "pods"),
+];
+
+pub async fn run(session: &Session, args: &UninjectArgs) -> Result<u8> {
+    if let Some(path) = &args.filename {
+        session.print(&manifest::strip(&read_manifests(path)?, args.keep_config)?)?;
+        return Ok(0);
+    }
+    let name = args.workload.as_deref().ok_or_else(|| Failure::usage("name a WORKLOAD or give -f FILE"))?;
+    let name: crate::cluster::WorkloadName = name.parse()?;
+    let cluster = session.cluster().await?;
+    if !args.live {
+        let object = cluster.stateful_set(&name.0).await?;
+        session.print(&manifest::strip(&text_of(&object)?, args.keep_config)?)?;
+        return Ok(0);
+    }
+    require(&cluster, &LIVE_NEEDS, "injector").await?;
+    if !args.keep_config {
+        require(&cluster, &[Need::core("delete", "configmaps")], "injector").await?;
+    }
+    live(session, &cluster, args, &name.0).await
+}
+
+async fn live(session: &Session, cluster: &Cluster, args: &UninjectArgs, name: &str) -> Result<u8> {
+    let object = cluster.stateful_set(name).await?;
+    let carries = |object| serde_json::to_value(object).map(|v| manifest::holds_ours(&v)).context("read the object");
+    if carries(&object)? {
+        // An empty set of entries under our field manager: what it owned goes away, and nothing else.
+        let nothing = json!({"apiVersion": "apps/v1", "kind": "StatefulSet",
+            "metadata": {"name": name, "namespace": cluster.namespace()}});
+        let after = cluster.apply_stateful_set(name, &nothing, ApplyOptions { dry_run: true, force: false }).await?;
+        if carries(&after)? {
+            return Err(Failure::new(code::APPLY_CONFLICT, format!("statefulset/{name} was not injected with --live"))
+                .hint("another manager owns the sidecar's entries; nothing was changed")
+                .fix(format!("kubectl pitr uninject {name} -n {} | kubectl apply -f -", cluster.namespace()))
+                .into());
+        }
+        session.confirm(name, args.confirm.confirm.as_deref(), &format!("This restarts the pods of statefulset/{name}"))?;
+        let rollout = Rollout::of(&object, true);
+        cluster.apply_stateful_set(name, &nothing, ApplyOptions::default()).await?;
+        session.tell(&format!("statefulset/{name} changed"));
+        rollout.wait_without_sidecar(cluster, name, args.confirm.timeout).await?;
+    } else {
+        session.tell(&format!("statefulset/{name} carries no sidecar"));
+    }
+    if !args.keep_config {
+        cluster.delete_config_map(&format!("pitr-{name}")).await?;
+        session.tell(&format!("configmap/pitr-{name} deleted"));
+    }
+    Ok(0)
+}

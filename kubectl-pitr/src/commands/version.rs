@@ -1,0 +1,51 @@
+//! `version`: ours, and those of the sidecars that run in the namespace.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::args::{OutputFormat, VersionArgs, Via};
+use crate::session::Session;
+
+/// The newest document schema that this plugin reads.
+pub const SCHEMA_VERSION: u64 = 1;
+/// How long one sidecar may take to answer.
+const LIMIT: Duration = Duration::from_secs(5);
+
+pub async fn run(session: &Session, args: &VersionArgs) -> Result<u8> {
+    let format = session.output(OutputFormat::Table)?;
+    let own = json!({"version": env!("CARGO_PKG_VERSION"), "schemaVersion": SCHEMA_VERSION});
+    let mut sidecars = Vec::new();
+    if !args.client {
+        let cluster = session.cluster().await?;
+        for workload in cluster.archived_workloads(false, None).await? {
+            for state in cluster.pod_states(&workload.pods, Via::Auto, LIMIT).await {
+                let heartbeat = state.heartbeat.unwrap_or_default();
+                sidecars.push(json!({
+                    "pod": state.pod,
+                    "version": heartbeat["version"],
+                    "schemaVersion": heartbeat["schemaVersion"],
+                }));
+            }
+        }
+    }
+    if !format.is_text() {
+        let mut document = json!({"apiVersion": "kubectl-pitr/v1", "kind": "Version", "client": own});
+        if !args.client {
+            document["sidecars"] = json!(sidecars);
+        }
+        session.print_document(&document, format)?;
+        return Ok(0);
+    }
+    let mut text = format!("kubectl-pitr {} (schema {SCHEMA_VERSION})\n", env!("CARGO_PKG_VERSION"));
+    for sidecar in &sidecars {
+        let version = sidecar["version"].as_str().unwrap_or("-");
+        text.push_str(&format!(
+            "pod/{}: pitr-sidecar {version} (schema {})\n",
+            sidecar["pod"].as_str().unwrap_or_default(),
+            sidecar["schemaVersion"].as_u64().map_or_else(|| "-".to_owned(), |s| s.to_string()),
+        ));
+    }
+    session.print(&text).map(|()| 0)
+}

@@ -1,0 +1,18 @@
+//! The sidecar into manifests and out again: text in, text out.
+//!
+//! ```text
+//! text ─strip→ text ─tree::parse→ StatefulSet ─survey→ facts ─sidecar::injection→ objects ─manifest::add→ text
+//! ```
+
+pub mod cnf;
+mod edit;
+pub mod manifest;
+pub mod output;
+pub mod plan;
+pub mod ownership;
+pub mod report;
+pub mod schema;
+pub mod settings;
+pub mod sidecar;
+pub mod survey;
+pub mod tree;

@@ -1,0 +1,47 @@
+//! What `inject` tells about a workload, on stderr.
+
+use super::settings::Settings;
+use super::sidecar::CONTAINER;
+use super::survey::{Owner, Survey};
+
+/// Facts for the report that are not in the survey.
+#[derive(Debug, Clone, Default)]
+pub struct Circumstances {
+    pub replicas: Option<i32>,
+    pub deployer: Option<String>,
+    pub live: bool,
+}
+
+/// The report, line by line.
+pub fn report(name: &str, survey: &Survey, owner: Owner, settings: &Settings, around: &Circumstances) -> String {
+    let kind = if settings.native { "native sidecar" } else { "container" };
+    let mut lines = vec![format!("statefulset/{name}: {kind} \"{CONTAINER}\", image {}", settings.image)];
+    let group = owner.gid.map_or_else(String::new, |g| format!(":{g}"));
+    for mount in &survey.mounts {
+        let sub_path = mount.sub_path.as_ref().map_or_else(|| "no subPath".to_owned(), |s| format!("subPath \"{s}\""));
+        lines.push(format!(
+            "  mounts   \"{}\" at {}, {sub_path}, read-only (from {}), as {}{group} (from {})",
+            mount.name, mount.mount_path, survey.directory_from, owner.uid, survey.owner_from
+        ));
+    }
+    if let Some(deployer) = &around.deployer {
+        let live = if around.live { "a live change will be lost at its next sync" } else { "commit this output; --live would be refused (PITR0204)" };
+        lines.push(format!("  managed  {deployer}: {live}"));
+    }
+    match around.replicas {
+        Some(0) | None => lines.push("  restart  applying it restarts every pod of the StatefulSet".to_owned()),
+        Some(count) => {
+            let pods: Vec<_> = (0..count).rev().map(|n| format!("{name}-{n}")).collect();
+            let order = if count > 1 { ", in this order" } else { "" };
+            lines.push(format!("  restart  applying it restarts {}{order}", pods.join(", ")));
+        }
+    }
+    if settings.secret.is_none() {
+        lines.push("  store    no --secret: the sidecar takes the credentials of the pod's ServiceAccount".to_owned());
+    }
+    lines.push(
+        "  image    it must be pullable on every node: a native sidecar that cannot start keeps mysqld from starting".to_owned(),
+    );
+    lines.push("  stop     the sidecar outlives mysqld and uploads the last binlog within the same grace period".to_owned());
+    lines.join("\n") + "\n"
+}

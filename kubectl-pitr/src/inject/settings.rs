@@ -1,0 +1,97 @@
+//! What the user wants of the sidecar, and the configuration file that says so.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::sidecar::CREDENTIALS_DIRECTORY;
+use super::survey::Survey;
+use pitr_recovery::code;
+use crate::failure::Failure;
+
+/// The sidecar's image where nothing else is said.
+pub fn default_image() -> String {
+    format!("pitr-sidecar:{}", env!("CARGO_PKG_VERSION"))
+}
+
+/// What goes into every workload of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub archive: String,
+    pub region: Option<String>,
+    pub endpoint: Option<String>,
+    pub secret: Option<String>,
+    pub mysql_secret: Option<String>,
+    pub retention: String,
+    pub image: String,
+    pub native: bool,
+    pub set: Vec<(String, String)>,
+}
+
+impl Settings {
+    /// The content of `config.yaml`, with `--set` laid over it.
+    pub fn config(&self, name: &str, namespace: Option<&str>, survey: &Survey) -> Result<Value> {
+        let mut config = json!({
+            "workload": format!("{}/{name}", namespace.unwrap_or("default")),
+            "archive": self.archive,
+            "credentials": {"from": match self.secret {
+                Some(_) => format!("file:{CREDENTIALS_DIRECTORY}"),
+                None => "environment".to_owned(),
+            }},
+            "source": {"datadir": survey.datadir, "mode": "auto"},
+            "schedule": {"archive_interval": "60s", "tail_interval": "2s", "tail": true},
+            "retention": {"window": self.retention, "run": "elsewhere"},
+        });
+        for (key, value) in [("region", &self.region), ("endpoint", &self.endpoint)] {
+            if let Some(value) = value {
+                config["s3"][key] = json!(value);
+            }
+        }
+        if let Some(basename) = &survey.binlog_basename {
+            config["source"]["binlog_basename"] = json!(basename);
+        }
+        for (key, value) in &self.set {
+            set(&mut config, key, value)?;
+        }
+        Ok(config)
+    }
+}
+
+/// Puts a value at a dotted path. Which keys exist is the sidecar's to say; what a secret is, is ours.
+fn set(config: &mut Value, key: &str, value: &str) -> Result<()> {
+    let parts: Vec<&str> = key.split('.').collect();
+    if parts.iter().any(|p| p.is_empty() || !p.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')) {
+        let failure = Failure::new(code::BAD_CONFIGURATION_KEY, format!("\"{key}\" is not a configuration key"));
+        return Err(failure.fix("--set schedule.tail_interval=5s").into());
+    }
+    if parts.iter().any(|p| p.contains("password") && *p != "password_file" || p.contains("secret")) {
+        let failure = Failure::new(code::CREDENTIALS_IN_URL, format!("\"{key}\" would put a secret into a ConfigMap"));
+        return Err(failure.hint("secrets are mounted from a Secret").fix("--secret NAME, --mysql-secret NAME").into());
+    }
+    let mut place = config;
+    for part in &parts[..parts.len() - 1] {
+        if !place[*part].is_object() {
+            place[*part] = json!({});
+        }
+        place = &mut place[*part];
+    }
+    place[parts[parts.len() - 1]] = match value {
+        "true" => json!(true),
+        "false" => json!(false),
+        text => text.parse::<i64>().map_or_else(|_| json!(text), |n| json!(n)),
+    };
+    Ok(())
+}
+
+/// An archive URL that an injection may name: a bucket, without credentials.
+pub fn check_archive_url(url: &str) -> Result<(), Failure> {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    if rest.split('/').next().unwrap_or_default().contains('@') {
+        return Err(Failure::new(code::CREDENTIALS_IN_URL, "the archive URL holds credentials")
+            .hint("they would end in history and logs")
+            .fix("--secret NAME"));
+    }
+    if rest.contains(['?', '#']) || !matches!(scheme, "s3" | "file") || rest.trim_matches('/').is_empty() {
+        return Err(Failure::usage(format!("\"{url}\" is not an archive URL")).fix("--archive s3://BUCKET/PREFIX"));
+    }
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! `kubectl pitr`: the plugin. Arguments, Kubernetes calls, manifests and tables; no SQL, no HTTP server.
+//!
+//! `cluster` makes every call to the Kubernetes API. `inject`, `objects` and `render` are functions of values, tested against golden
+//! files. `commands` puts them together, one file a command.
+
+pub mod args;
+pub mod cluster;
+pub mod commands;
+pub mod failure;
+pub mod inject;
+pub mod job_line;
+pub mod objects;
+pub mod program;
+pub mod render;
+pub mod session;
+pub mod terminal;

@@ -1,0 +1,17 @@
+//! The objects that the plugin creates, as values: the same facts give the same objects, byte for byte.
+
+mod backup;
+mod names;
+mod pod;
+mod restore;
+
+pub use backup::{BackupJob, Scratch, backup_job};
+pub use names::{labels, stem};
+pub use pod::{Server, Store};
+pub use restore::{Claim, PLAN_BYTES_PLAIN_MAX, RestoreJob, claim, plan_config_map, restore_job};
+
+/// Labels and annotations that say what an object is for.
+pub const LABEL_RESTORE: &str = "kubectl-pitr/restore";
+pub const LABEL_COMPONENT: &str = "kubectl-pitr/component";
+pub const ANNOTATION_TARGET: &str = "kubectl-pitr/target";
+pub const ANNOTATION_PLAN_HASH: &str = "kubectl-pitr/plan-hash";

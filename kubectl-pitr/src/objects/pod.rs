@@ -1,0 +1,168 @@
+//! What the pods of all our Jobs have in common. Each passes Pod Security "restricted".
+
+use k8s_openapi::api::batch::v1::{
+    PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+};
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, EmptyDirVolumeSource, EnvVar, LocalObjectReference, PodSecurityContext, PodSpec,
+    SeccompProfile, SecretVolumeSource, SecurityContext, Toleration, Volume, VolumeMount,
+};
+
+use crate::inject::sidecar::CREDENTIALS_DIRECTORY;
+use crate::inject::survey::Owner;
+
+/// How the archive's store is reached from inside the cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Store {
+    pub url: String,
+    pub region: Option<String>,
+    pub endpoint: Option<String>,
+    /// `always` or `never`, where it is not left to the sidecar.
+    pub path_style: Option<String>,
+    /// Secret with one file a key; without it the pod's ServiceAccount is the identity.
+    pub secret: Option<String>,
+}
+
+/// What a Job copies from the workload, so that it runs where and as the workload does.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Server {
+    pub image: String,
+    pub image_pull_secrets: Option<Vec<LocalObjectReference>>,
+    pub node_selector: Option<std::collections::BTreeMap<String, String>>,
+    pub tolerations: Option<Vec<Toleration>>,
+    pub runtime_class: Option<String>,
+    pub service_account: Option<String>,
+    pub owner: Option<Owner>,
+}
+
+pub(super) const PROGRAM: &str = "/pitr/pitr-sidecar";
+const PROGRAM_VOLUME: &str = "pitr";
+const CREDENTIALS_VOLUME: &str = "pitr-s3";
+
+/// The pod of a Job: `main` runs in the server's image, with our program put there by an init container.
+pub(super) fn spec(main: Container, volumes: Vec<Volume>, server: &Server, (store, image): (&Store, &str)) -> PodSpec {
+    let mut main = main;
+    let mounts = main.volume_mounts.get_or_insert_default();
+    mounts.push(mount(PROGRAM_VOLUME, "/pitr", true));
+    if store.secret.is_some() {
+        mounts.push(mount(CREDENTIALS_VOLUME, CREDENTIALS_DIRECTORY, true));
+    }
+    main.security_context = Some(restricted());
+    main.termination_message_policy = Some("FallbackToLogsOnError".to_owned());
+    let install = Container {
+        name: "install".to_owned(),
+        image: Some(image.to_owned()),
+        args: Some(vec!["install-self".to_owned(), "/pitr".to_owned()]),
+        security_context: Some(restricted()),
+        volume_mounts: Some(vec![mount(PROGRAM_VOLUME, "/pitr", false)]),
+        ..Container::default()
+    };
+    let mut all = volumes;
+    all.push(empty_dir(PROGRAM_VOLUME));
+    all.extend(store.secret.as_deref().map(|name| secret(CREDENTIALS_VOLUME, name)));
+    PodSpec {
+        restart_policy: Some("Never".to_owned()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        security_context: Some(pod_security(server.owner)),
+        init_containers: Some(vec![install]),
+        containers: vec![main],
+        volumes: Some(all),
+        image_pull_secrets: server.image_pull_secrets.clone(),
+        node_selector: server.node_selector.clone(),
+        tolerations: server.tolerations.clone(),
+        runtime_class_name: server.runtime_class.clone(),
+        service_account_name: server.service_account.clone(),
+        ..PodSpec::default()
+    }
+}
+
+/// What every Job of ours is told about the store, never the credentials themselves.
+pub(super) fn environment(store: &Store) -> Vec<EnvVar> {
+    let var = |name: &str, value: &str| EnvVar {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+        ..EnvVar::default()
+    };
+    let mut vars = vec![var("TZ", "UTC")];
+    if store.secret.is_some() {
+        vars.push(var("PITR_CREDENTIALS_FROM", &format!("file:{CREDENTIALS_DIRECTORY}")));
+    }
+    for (name, value) in [
+        ("PITR_S3_REGION", &store.region),
+        ("PITR_S3_ENDPOINT", &store.endpoint),
+        ("PITR_S3_PATH_STYLE", &store.path_style),
+    ] {
+        vars.extend(value.as_deref().map(|v| var(name, v)));
+    }
+    vars
+}
+
+/// A drained pod goes on elsewhere; a plan or a volume that cannot work does not become better by another try.
+pub(super) fn failure_policy(container: &str) -> PodFailurePolicy {
+    PodFailurePolicy {
+        rules: vec![
+            PodFailurePolicyRule {
+                action: "Ignore".to_owned(),
+                on_pod_conditions: Some(vec![PodFailurePolicyOnPodConditionsPattern {
+                    type_: "DisruptionTarget".to_owned(),
+                    status: Some("True".to_owned()),
+                }]),
+                ..PodFailurePolicyRule::default()
+            },
+            PodFailurePolicyRule {
+                action: "FailJob".to_owned(),
+                on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
+                    container_name: Some(container.to_owned()),
+                    operator: "In".to_owned(),
+                    values: vec![64, 65, 66],
+                }),
+                ..PodFailurePolicyRule::default()
+            },
+        ],
+    }
+}
+
+fn pod_security(owner: Option<Owner>) -> PodSecurityContext {
+    let group = owner.map(|o| o.gid.unwrap_or(o.uid));
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: owner.map(|o| o.uid),
+        run_as_group: group,
+        // The new volume is ours, so its group may be set; a workload's volume never gets one from us.
+        fs_group: group,
+        fs_group_change_policy: group.map(|_| "OnRootMismatch".to_owned()),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
+        ..PodSecurityContext::default()
+    }
+}
+
+fn restricted() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Capabilities::default() }),
+        read_only_root_filesystem: Some(true),
+        ..SecurityContext::default()
+    }
+}
+
+pub(super) fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
+    VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: read_only.then_some(true),
+        ..VolumeMount::default()
+    }
+}
+
+pub(super) fn empty_dir(name: &str) -> Volume {
+    Volume { name: name.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
+}
+
+pub(super) fn secret(name: &str, secret: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        secret: Some(SecretVolumeSource { secret_name: Some(secret.to_owned()), ..SecretVolumeSource::default() }),
+        ..Volume::default()
+    }
+}

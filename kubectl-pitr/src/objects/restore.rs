@@ -1,0 +1,152 @@
+//! A restore onto a new volume: the volume's claim, the Job, and the plan that the Job carries out.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, ConfigMapVolumeSource, Container, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+    PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume, VolumeMount, VolumeResourceRequirements,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::pod::{self, PROGRAM, Server, Store, mount};
+use super::{ANNOTATION_PLAN_HASH, ANNOTATION_TARGET, LABEL_RESTORE, labels};
+
+/// Above this the plan is stored compressed: a ConfigMap holds 1 MiB in all.
+pub const PLAN_BYTES_PLAIN_MAX: usize = 512 << 10;
+/// Name of the container that restores.
+pub const CONTAINER: &str = "restore";
+
+/// The new volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    pub name: String,
+    pub size: String,
+    pub storage_class: Option<String>,
+}
+
+/// Everything that makes up a restore.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RestoreJob {
+    /// Name of the Job and of the plan's ConfigMap.
+    pub name: String,
+    /// Name of the restore: that of its first Job and of its volume.
+    pub restore: String,
+    pub namespace: String,
+    pub workload: String,
+    /// As the user wrote it.
+    pub target: String,
+    pub plan_hash: String,
+    /// Whether the plan is stored compressed.
+    pub plan_compressed: bool,
+    /// Image of our program.
+    pub image: String,
+    pub server: Server,
+    pub store: Store,
+    /// The data directory, and the mount of the volume that it lies on.
+    pub datadir: String,
+    pub mount_path: String,
+    pub sub_path: Option<String>,
+}
+
+fn metadata(job: &RestoreJob, name: &str) -> ObjectMeta {
+    let mut labels = labels(&job.workload, "restore");
+    labels.insert(LABEL_RESTORE.to_owned(), job.restore.clone());
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(job.namespace.clone()),
+        labels: Some(labels),
+        annotations: Some(BTreeMap::from([
+            (ANNOTATION_TARGET.to_owned(), job.target.clone()),
+            (ANNOTATION_PLAN_HASH.to_owned(), job.plan_hash.clone()),
+        ])),
+        ..ObjectMeta::default()
+    }
+}
+
+/// The claim of the new volume. Nothing owns it: whatever deletes a Job must not delete data.
+pub fn claim(job: &RestoreJob, claim: &Claim) -> PersistentVolumeClaim {
+    PersistentVolumeClaim {
+        metadata: metadata(job, &claim.name),
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+            storage_class_name: claim.storage_class.clone(),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some(BTreeMap::from([("storage".to_owned(), Quantity(claim.size.clone()))])),
+                ..VolumeResourceRequirements::default()
+            }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        ..PersistentVolumeClaim::default()
+    }
+}
+
+/// The plan's ConfigMap. The Job's pod waits for it, so that it can be made after the Job and be owned by it.
+pub fn plan_config_map(job: &RestoreJob, plan: &[u8]) -> ConfigMap {
+    let (data, binary_data) = match (job.plan_compressed, std::str::from_utf8(plan)) {
+        (false, Ok(text)) => (Some(BTreeMap::from([(plan_file(job), text.to_owned())])), None),
+        _ => (None, Some(BTreeMap::from([(plan_file(job), ByteString(plan.to_vec()))]))),
+    };
+    ConfigMap { metadata: metadata(job, &job.name), immutable: Some(true), data, binary_data }
+}
+
+fn plan_file(job: &RestoreJob) -> String {
+    if job.plan_compressed { "plan.json.gz".to_owned() } else { "plan.json".to_owned() }
+}
+
+/// The Job.
+pub fn restore_job(job: &RestoreJob, claim_name: &str) -> Job {
+    let main = Container {
+        name: CONTAINER.to_owned(),
+        image: Some(job.server.image.clone()),
+        command: Some(vec![
+            PROGRAM.to_owned(),
+            "restore".to_owned(),
+            format!("--archive={}", job.store.url),
+            format!("--plan-file=/plan/{}", plan_file(job)),
+            format!("--datadir={}", job.datadir),
+            "--staging=/staging".to_owned(),
+        ]),
+        env: Some(pod::environment(&job.store)),
+        volume_mounts: Some(vec![
+            VolumeMount { sub_path: job.sub_path.clone(), ..mount("data", &job.mount_path, false) },
+            mount("plan", "/plan", true),
+            mount("staging", "/staging", false),
+        ]),
+        ..Container::default()
+    };
+    let volumes = vec![
+        Volume {
+            name: "data".to_owned(),
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name: claim_name.to_owned(),
+                ..PersistentVolumeClaimVolumeSource::default()
+            }),
+            ..Volume::default()
+        },
+        Volume {
+            name: "plan".to_owned(),
+            config_map: Some(ConfigMapVolumeSource { name: job.name.clone(), ..ConfigMapVolumeSource::default() }),
+            ..Volume::default()
+        },
+        pod::empty_dir("staging"),
+    ];
+    let metadata = metadata(job, &job.name);
+    let template = PodTemplateSpec {
+        metadata: Some(ObjectMeta { labels: metadata.labels.clone(), ..ObjectMeta::default() }),
+        spec: Some(pod::spec(main, volumes, &job.server, (&job.store, &job.image))),
+    };
+    Job {
+        metadata,
+        spec: Some(JobSpec {
+            backoff_limit: Some(0),
+            pod_replacement_policy: Some("Failed".to_owned()),
+            pod_failure_policy: Some(pod::failure_policy(CONTAINER)),
+            template,
+            ..JobSpec::default()
+        }),
+        ..Job::default()
+    }
+}

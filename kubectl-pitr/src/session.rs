@@ -1,0 +1,116 @@
+//! What every command has at hand: where its output goes, how times are shown, and the cluster once it is needed.
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::args::{Cli, ClientArgs, OutputFormat};
+use crate::cluster::{self, Cluster};
+use crate::failure::Failure;
+use crate::inject::tree;
+use crate::program::Process;
+use crate::render::Zone;
+use crate::terminal::Terminal;
+use pitr_recovery::code;
+
+/// One run of a command.
+pub struct Session {
+    client: ClientArgs,
+    pub terminal: Terminal,
+    pub zone: Zone,
+    output: Option<String>,
+    pub environment: fn(&str) -> Option<String>,
+    clock: fn() -> Timestamp,
+}
+
+impl Session {
+    pub fn new(cli: &Cli, terminal: Terminal, process: &Process) -> Result<Self> {
+        let zone = match &cli.common.timezone {
+            None => Zone::UTC,
+            Some(name) => Zone::named(name).map_err(Failure::usage)?,
+        };
+        Ok(Self {
+            client: cli.client.clone(),
+            terminal,
+            zone,
+            output: cli.common.output.clone(),
+            environment: process.environment,
+            clock: process.clock,
+        })
+    }
+
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// The namespace that was named on the command line.
+    pub fn namespace_flag(&self) -> Option<&str> {
+        self.client.namespace.as_deref()
+    }
+
+    /// Connects: only commands that need a cluster fail without one.
+    pub async fn cluster(&self) -> Result<Cluster, Failure> {
+        cluster::connect(&self.client).await
+    }
+
+    /// `-o`, as one of the values that this command knows.
+    pub fn output<T: ValueEnum>(&self, default: T) -> Result<T, Failure> {
+        let Some(text) = &self.output else { return Ok(default) };
+        T::from_str(text, false).map_err(|_| {
+            let known: Vec<_> =
+                T::value_variants().iter().filter_map(|v| v.to_possible_value()).map(|v| v.get_name().to_owned()).collect();
+            Failure::usage(format!("this command has no output format \"{text}\"")).hint(known.join(", "))
+        })
+    }
+
+    /// Prints an answer on stdout. A reader that has gone away has seen enough.
+    pub fn print(&self, text: &str) -> Result<()> {
+        let mut stdout = std::io::stdout().lock();
+        match stdout.write_all(self.terminal.plain_signs(text).as_bytes()).and_then(|()| stdout.flush()) {
+            Err(reason) if reason.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            outcome => outcome.context("write to stdout"),
+        }
+    }
+
+    /// Prints a document in the wanted form.
+    pub fn print_document(&self, document: &impl Serialize, format: OutputFormat) -> Result<()> {
+        let value = serde_json::to_value(document).context("write the document")?;
+        let text = match format {
+            OutputFormat::Yaml => tree::emit(&value)?,
+            _ => serde_json::to_string_pretty(&value).context("write the document")? + "\n",
+        };
+        self.print(&text)
+    }
+
+    /// Tells something on stderr.
+    pub fn tell(&self, text: &str) {
+        let text = self.terminal.plain_signs(text);
+        let mut stderr = std::io::stderr().lock();
+        let _ = stderr.write_all(text.as_bytes());
+        if !text.ends_with('\n') {
+            let _ = stderr.write_all(b"\n");
+        }
+    }
+
+    /// Wants the name typed at a terminal, or given with `--confirm`.
+    pub fn confirm(&self, name: &str, given: Option<&str>, what: &str) -> Result<()> {
+        let refused = |message: String| {
+            Failure::new(code::NOT_CONFIRMED, message).hint(what.to_owned()).fix(format!("--confirm {name}"))
+        };
+        match given {
+            Some(given) if given == name => return Ok(()),
+            Some(given) => return Err(refused(format!("--confirm {given} does not name \"{name}\"")).into()),
+            None if !self.terminal.interactive => {
+                return Err(refused(format!("--confirm {name} is required when stdin is not a terminal")).into());
+            }
+            None => {}
+        }
+        eprint!("{what}. Type {name} to go on: ");
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).context("read the answer")?;
+        if line.trim() == name { Ok(()) } else { Err(refused(format!("\"{name}\" was not typed")).into()) }
+    }
+}
