@@ -15,7 +15,10 @@ pub const EXIT_USAGE: u8 = 2;
 
 /// Something that ends the command and has a name in the table of codes.
 #[derive(Debug, Clone)]
-pub struct Failure {
+pub struct Failure(Box<Facts>);
+
+#[derive(Debug, Clone)]
+struct Facts {
     code: Option<Code>,
     exit: u8,
     message: String,
@@ -34,7 +37,7 @@ pub struct Point {
 impl Failure {
     /// A failure with a code of the table; the message is lower case, names in double quotes, no full stop.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code: Some(code), ..Self::without_code(code.exit, message) }
+        Self::with(Some(code), code.exit, message.into())
     }
 
     /// Words on the command line that do not fit together, for which there is no code.
@@ -44,7 +47,11 @@ impl Failure {
 
     /// A failure that only has an exit code.
     pub fn without_code(exit: u8, message: impl Into<String>) -> Self {
-        Self { code: None, exit, message: message.into(), points: Vec::new(), hints: Vec::new(), fixes: Vec::new() }
+        Self::with(None, exit, message.into())
+    }
+
+    fn with(code: Option<Code>, exit: u8, message: String) -> Self {
+        Self(Box::new(Facts { code, exit, message, points: Vec::new(), hints: Vec::new(), fixes: Vec::new() }))
     }
 
     /// A failure as the sidecar or a Job tells it: a code of a newer version keeps its text and ends with exit 1.
@@ -55,48 +62,48 @@ impl Failure {
             (None, Some(code)) => format!("{code}: {}", message.into()),
             _ => message.into(),
         };
-        Self { code: known, ..Self::without_code(exit, message) }
+        Self::with(known, exit, message)
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
+        self.0.hints.push(hint.into());
         self
     }
 
     pub fn fix(mut self, fix: impl Into<String>) -> Self {
-        self.fixes.push(fix.into());
+        self.0.fixes.push(fix.into());
         self
     }
 
     pub fn point(mut self, what: impl Into<String>, fix: Option<String>) -> Self {
-        self.points.push(Point { what: what.into(), fix });
+        self.0.points.push(Point { what: what.into(), fix });
         self
     }
 
     pub fn exit(&self) -> u8 {
-        self.exit
+        self.0.exit
     }
 
     pub fn number(&self) -> Option<u16> {
-        self.code.map(|c| c.number)
+        self.0.code.map(|c| c.number)
     }
 
     /// Text for stderr; every line ends with a line break.
     pub fn text(&self) -> String {
-        let mut text = match self.code {
-            Some(code) => format!("error[PITR{:04}]: {}\n", code.number, self.message),
-            None => format!("error: {}\n", self.message),
+        let mut text = match self.0.code {
+            Some(code) => format!("error[PITR{:04}]: {}\n", code.number, self.0.message),
+            None => format!("error: {}\n", self.0.message),
         };
-        for point in &self.points {
+        for point in &self.0.points {
             text.push_str(&format!("  × {}\n", point.what));
             if let Some(fix) = &point.fix {
                 text.push_str(&format!("    fix: {fix}\n"));
             }
         }
-        for hint in &self.hints {
+        for hint in &self.0.hints {
             text.push_str(&format!("  hint: {hint}\n"));
         }
-        for fix in &self.fixes {
+        for fix in &self.0.fixes {
             text.push_str(&format!("  fix:  {fix}\n"));
         }
         text
@@ -104,17 +111,17 @@ impl Failure {
 
     /// The `kind: Error` document for `-o json`.
     pub fn document(&self) -> Value {
-        let points = self.points.iter().map(|p| json!({"what": p.what, "fix": p.fix}));
+        let points = self.0.points.iter().map(|p| json!({"what": p.what, "fix": p.fix}));
         let mut document = json!({
             "apiVersion": "kubectl-pitr/v1",
             "kind": "Error",
-            "code": self.code.map(|c| format!("PITR{:04}", c.number)),
-            "exitCode": self.exit,
-            "message": self.message,
-            "hints": self.hints,
-            "fixes": self.fixes,
+            "code": self.0.code.map(|c| format!("PITR{:04}", c.number)),
+            "exitCode": self.0.exit,
+            "message": self.0.message,
+            "hints": self.0.hints,
+            "fixes": self.0.fixes,
         });
-        if !self.points.is_empty() {
+        if !self.0.points.is_empty() {
             document["points"] = points.collect();
         }
         document
@@ -123,7 +130,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 

@@ -95,7 +95,9 @@ mod tests {
         let line = r#"{"ts":"2026-11-21T07:30:20.114Z","event":"progress","schemaVersion":1,"phase":"replay","done":778937,"total":1236408,"unit":"transactions","etaSeconds":56,"binlog":"binlog.000411","future":[1]}"#;
         let Some(JobLine::Progress(progress)) = parse(line) else { panic!("not read") };
         assert_eq!((progress.phase.as_str(), progress.done, progress.total), ("replay", 778_937, Some(1_236_408)));
-        let Some(JobLine::Verdict(verdict)) = parse(r#"{"event":"verdict","result":"verified","code":null,"hint":["a","b"]}"#) else {
+        let Some(JobLine::Verdict(verdict)) =
+            parse(r#"{"event":"verdict","result":"verified","code":null,"hint":["a","b"]}"#)
+        else {
             panic!("not read")
         };
         assert_eq!((verdict.result.as_str(), verdict.hint.unwrap().all().len()), ("verified", 2));

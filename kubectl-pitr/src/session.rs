@@ -61,7 +61,7 @@ impl Session {
         let Some(text) = &self.output else { return Ok(default) };
         T::from_str(text, false).map_err(|_| {
             let known: Vec<_> =
-                T::value_variants().iter().filter_map(|v| v.to_possible_value()).map(|v| v.get_name().to_owned()).collect();
+                T::value_variants().iter().filter_map(T::to_possible_value).map(|v| v.get_name().to_owned()).collect();
             Failure::usage(format!("this command has no output format \"{text}\"")).hint(known.join(", "))
         })
     }

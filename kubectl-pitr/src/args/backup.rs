@@ -4,9 +4,11 @@ use super::{JobArgs, StateArgs};
 
 /// Take a base backup now
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  kubectl pitr backup mysql -n shop --mysql-secret pitr-mysql\n\nThe Secret holds a client \
+#[command(
+    after_help = "Example:\n  kubectl pitr backup mysql -n shop --mysql-secret pitr-mysql\n\nThe Secret holds a client \
 option file under the key \"my.cnf\":\n  [client]\n  user=pitr\n  password=...\n\nNeeds: statefulsets get,list; pods \
-get,list; pods/log get; jobs create,get,list,watch.")]
+get,list; pods/log get; jobs create,get,list,watch."
+)]
 pub struct BackupArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME
     #[arg(value_name = "WORKLOAD")]

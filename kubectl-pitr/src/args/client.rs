@@ -93,7 +93,7 @@ impl fmt::Debug for Token {
     }
 }
 
-pub fn key_value(text: &str) -> Result<(String, String), String> {
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE".to_owned()),
@@ -101,7 +101,7 @@ pub fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 /// `30s`, `5m`, `2h`, `1d`, `500ms`; kubectl also takes a bare number of seconds.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let number: u64 = number.parse().map_err(|_| "expected a number and a unit, such as 30s, 5m or 2h".to_owned())?;

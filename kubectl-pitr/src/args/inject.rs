@@ -7,10 +7,12 @@ use super::client::{duration, key_value};
 
 /// Add the archiving sidecar to a StatefulSet
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  kubectl pitr inject mysql -n shop --archive s3://backups/shop/mysql --secret pitr-s3 -o \
+#[command(
+    after_help = "Examples:\n  kubectl pitr inject mysql -n shop --archive s3://backups/shop/mysql --secret pitr-s3 -o \
 patch\n  kubectl pitr inject -f mysql.yaml --archive s3://backups/shop/mysql --secret pitr-s3 | kubectl apply -f -\n\nNeeds: \
 nothing for files; with a WORKLOAD statefulsets get and configmaps get; with --live also statefulsets patch, configmaps \
-create,patch, pods get,list and pods/log get.")]
+create,patch, pods get,list and pods/log get."
+)]
 pub struct InjectArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME
     #[arg(value_name = "WORKLOAD", required_unless_present = "filename", conflicts_with = "filename")]
@@ -75,8 +77,10 @@ pub struct InjectArgs {
 
 /// Take the archiving sidecar out of a StatefulSet
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  kubectl pitr uninject -f mysql.yaml\n  kubectl pitr uninject mysql -n shop --live\n\nNeeds: \
-nothing for files; with a WORKLOAD statefulsets get; with --live also statefulsets patch, configmaps delete, pods get,list.")]
+#[command(
+    after_help = "Examples:\n  kubectl pitr uninject -f mysql.yaml\n  kubectl pitr uninject mysql -n shop --live\n\nNeeds: \
+nothing for files; with a WORKLOAD statefulsets get; with --live also statefulsets patch, configmaps delete, pods get,list."
+)]
 pub struct UninjectArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME
     #[arg(value_name = "WORKLOAD", required_unless_present = "filename", conflicts_with = "filename")]

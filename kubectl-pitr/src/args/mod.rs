@@ -28,13 +28,6 @@ const HELP: &str = "\
 
 Usage: {usage}
 
-Everyday:
-  status      can I restore, and to when?
-  backups     the base backups, and how far each one reaches
-  backup      take a base backup now
-  restore     restore to an instant or a transaction, onto a new volume
-  restores    list, describe, attach, resume or abort restores
-
 Set-up:
   inject      add the archiving sidecar to a StatefulSet
   uninject    take it out again
@@ -63,11 +56,6 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    Status(StatusArgs),
-    Backups(BackupsArgs),
-    Backup(BackupArgs),
-    Restore(Box<RestoreArgs>),
-    Restores(RestoresArgs),
     Inject(Box<InjectArgs>),
     Uninject(UninjectArgs),
     Explain(ExplainArgs),
@@ -101,8 +89,10 @@ pub struct CompletionArgs {
 
 /// Versions of the plugin and of the sidecars in the namespace
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  kubectl pitr version --client\n\nNeeds: statefulsets list; pods list; pods/log get. With \
-                        --client nothing.")]
+#[command(
+    after_help = "Example:\n  kubectl pitr version --client\n\nNeeds: statefulsets list; pods list; pods/log get. With \
+                        --client nothing."
+)]
 pub struct VersionArgs {
     /// Only the plugin's own version
     #[arg(long)]

@@ -22,8 +22,10 @@ pub struct ListArgs {
 
 /// Can I restore, and to when?
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  kubectl pitr status mysql -n shop\n\nNeeds: statefulsets get,list; pods get,list; \
-                        pods/log get (the stock role \"view\"). With --archive: nothing in the cluster.")]
+#[command(
+    after_help = "Example:\n  kubectl pitr status mysql -n shop\n\nNeeds: statefulsets get,list; pods get,list; \
+                        pods/log get (the stock role \"view\"). With --archive: nothing in the cluster."
+)]
 pub struct StatusArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME; without it every archived workload of the namespace
     #[arg(value_name = "WORKLOAD")]
@@ -47,8 +49,10 @@ pub struct StatusArgs {
 
 /// The base backups, and how far each one reaches
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  kubectl pitr backups mysql -n shop\n\nNeeds: statefulsets get,list; pods get,list; \
-                        pods/log get; pods/portforward get,create. With --archive: nothing in the cluster.")]
+#[command(
+    after_help = "Example:\n  kubectl pitr backups mysql -n shop\n\nNeeds: statefulsets get,list; pods get,list; \
+                        pods/log get; pods/portforward get,create. With --archive: nothing in the cluster."
+)]
 pub struct BackupsArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME; may be left out when the namespace has one archived workload
     #[arg(value_name = "WORKLOAD")]

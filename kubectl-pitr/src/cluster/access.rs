@@ -7,8 +7,8 @@ use kube::api::PostParams;
 
 use super::Cluster;
 use super::problem::Call;
-use pitr_recovery::code;
 use crate::failure::Failure;
+use pitr_recovery::code;
 
 /// A right that a command needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

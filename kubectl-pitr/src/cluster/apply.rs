@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::Cluster;
 use super::problem::{Call, is_absent, is_conflict};
-use pitr_recovery::code;
 use crate::failure::Failure;
+use pitr_recovery::code;
 
 /// Under this name the API server remembers which entries are ours.
 pub const FIELD_MANAGER: &str = "kubectl-pitr";
@@ -25,15 +25,26 @@ pub struct ApplyOptions {
 
 impl Cluster {
     /// Applies our entries of a StatefulSet; what we applied before and do not name now goes away.
-    pub async fn apply_stateful_set(&self, name: &str, patch: &Value, options: ApplyOptions) -> Result<StatefulSet, Failure> {
+    pub async fn apply_stateful_set(
+        &self,
+        name: &str,
+        patch: &Value,
+        options: ApplyOptions,
+    ) -> Result<StatefulSet, Failure> {
         let api: Api<StatefulSet> = self.api();
-        let params = PatchParams { dry_run: options.dry_run, force: options.force, ..PatchParams::apply(FIELD_MANAGER) };
+        let params =
+            PatchParams { dry_run: options.dry_run, force: options.force, ..PatchParams::apply(FIELD_MANAGER) };
         let applied = api.patch(name, &params, &Patch::Apply(patch)).await;
         applied.map_err(|e| self.apply_failed(&e, "statefulsets.apps", name))
     }
 
     /// Applies a ConfigMap of ours.
-    pub async fn apply_config_map(&self, name: &str, object: &Value, options: ApplyOptions) -> Result<ConfigMap, Failure> {
+    pub async fn apply_config_map(
+        &self,
+        name: &str,
+        object: &Value,
+        options: ApplyOptions,
+    ) -> Result<ConfigMap, Failure> {
         let api: Api<ConfigMap> = self.api();
         let params = PatchParams { dry_run: options.dry_run, force: true, ..PatchParams::apply(FIELD_MANAGER) };
         api.patch(name, &params, &Patch::Apply(object)).await.map_err(|e| self.apply_failed(&e, "configmaps", name))

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use kube::config::{AuthInfo, Cluster as ClusterEntry, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
+use kube::config::{
+    AuthInfo, Cluster as ClusterEntry, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster,
+    NamedContext,
+};
 use kube::{Client, Config};
 
 use super::Cluster;
 use crate::args::ClientArgs;
-use pitr_recovery::code;
 use crate::failure::Failure;
+use pitr_recovery::code;
 
 /// kube has no limit of its own: a silent API server would hold a command for ever.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -93,7 +96,8 @@ fn lay_over(kubeconfig: &mut Kubeconfig, args: &ClientArgs) {
         });
     }
     let current = kubeconfig.current_context.clone();
-    let context = kubeconfig.contexts.iter().find(|c| Some(&c.name) == current.as_ref()).and_then(|c| c.context.clone());
+    let context =
+        kubeconfig.contexts.iter().find(|c| Some(&c.name) == current.as_ref()).and_then(|c| c.context.clone());
     let cluster = args.cluster.clone().or_else(|| context.as_ref().map(|c| c.cluster.clone()));
     let user = args.user.clone().or_else(|| context.and_then(|c| c.user));
     let entry = kubeconfig.clusters.iter_mut().find(|c| Some(&c.name) == cluster.as_ref());
@@ -171,7 +175,8 @@ mod tests {
     #[test]
     fn flags_lie_over_the_entries_of_the_context() {
         let mut kubeconfig = Kubeconfig::from_yaml(FILE).unwrap();
-        let args = ClientArgs { server: Some("https://x".into()), tls_server_name: Some("y".into()), ..ClientArgs::default() };
+        let args =
+            ClientArgs { server: Some("https://x".into()), tls_server_name: Some("y".into()), ..ClientArgs::default() };
         lay_over(&mut kubeconfig, &args);
         assert_eq!(cluster_of(&kubeconfig, "c").server.as_deref(), Some("https://x"));
         assert_eq!(cluster_of(&kubeconfig, "c").tls_server_name.as_deref(), Some("y"));

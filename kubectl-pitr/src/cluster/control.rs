@@ -37,7 +37,12 @@ pub(super) struct Question<'a> {
 
 impl Cluster {
     /// Asks over a port-forward. `Err` is the reason why there was no answer.
-    pub(super) async fn ask_by_port_forward(&self, pod: &str, question: Question<'_>, limit: Duration) -> Result<Reply, String> {
+    pub(super) async fn ask_by_port_forward(
+        &self,
+        pod: &str,
+        question: Question<'_>,
+        limit: Duration,
+    ) -> Result<Reply, String> {
         let exchange = self.exchange(pod, question);
         tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))
     }
@@ -55,13 +60,20 @@ impl Cluster {
             // What the kubelet says is nearer to the cause than a closed connection.
             (Err(reason), Some(refused)) => {
                 let told = tokio::time::timeout(Duration::from_millis(200), refused).await.ok().flatten();
-                Err(told.map_or(reason, |t| if t.contains("refused") { "connection refused on 9398".to_owned() } else { t }))
+                Err(told.map_or(reason, |t| {
+                    if t.contains("refused") { "connection refused on 9398".to_owned() } else { t }
+                }))
             }
         }
     }
 
     /// Asks by running the sidecar's `get` in its container.
-    pub(super) async fn ask_by_exec(&self, pod: &str, question: Question<'_>, limit: Duration) -> Result<Reply, String> {
+    pub(super) async fn ask_by_exec(
+        &self,
+        pod: &str,
+        question: Question<'_>,
+        limit: Duration,
+    ) -> Result<Reply, String> {
         let mut command = vec!["/pitr-sidecar", "get", question.path];
         if let Some(body) = question.body {
             command.extend(["--data", body]);
@@ -76,7 +88,12 @@ impl Cluster {
     }
 
     /// Runs a command in a container: whether it succeeded, its stdout, its stderr.
-    pub(super) async fn run_in(&self, pod: &str, container: &str, command: &[&str]) -> Result<(bool, Vec<u8>, Vec<u8>), String> {
+    pub(super) async fn run_in(
+        &self,
+        pod: &str,
+        container: &str,
+        command: &[&str],
+    ) -> Result<(bool, Vec<u8>, Vec<u8>), String> {
         let api: Api<Pod> = self.patient_api();
         let params = AttachParams::default().container(container).stdin(false).stdout(true).stderr(true);
         let mut process = api.exec(pod, command.iter().copied(), &params).await.map_err(|e| short(&e))?;
@@ -107,7 +124,8 @@ impl Cluster {
     pub async fn owner_of(&self, pod: &str, container: &str, directory: &str) -> Option<(i64, i64)> {
         /// It is one of several ways to know.
         const LIMIT: Duration = Duration::from_secs(5);
-        let run = self.run_in(pod, container, &["stat", "-c", "%u:%g", directory]);
+        let command = ["stat", "-c", "%u:%g", directory];
+        let run = self.run_in(pod, container, &command);
         let (ok, stdout, _) = tokio::time::timeout(LIMIT, run).await.ok()?.ok()?;
         let text = String::from_utf8(stdout).ok()?;
         let (uid, gid) = text.trim().split_once(':')?;

@@ -50,7 +50,7 @@ pub enum Ended {
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobEnd {
     pub succeeded: bool,
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<Box<Verdict>>,
     /// What Kubernetes says about a Job or a pod that ended without a verdict.
     pub reason: Option<String>,
 }
@@ -97,14 +97,20 @@ impl Cluster {
     }
 
     /// Reads a container's log until it ends. A log that breaks off is no failure: the Job says how things stand.
-    async fn follow_log(&self, pod: &str, container: &str, verdict: &mut Option<Verdict>, show: &mut (dyn FnMut(Sign) + Send)) {
+    async fn follow_log(
+        &self,
+        pod: &str,
+        container: &str,
+        verdict: &mut Option<Box<Verdict>>,
+        show: &mut (dyn FnMut(Sign) + Send),
+    ) {
         let params = LogParams { container: Some(container.to_owned()), follow: true, ..LogParams::default() };
         let api: Api<Pod> = self.patient_api();
         let Ok(stream) = api.log_stream(pod, &params).await else { return };
         let mut lines = stream.lines();
         while let Ok(Some(line)) = lines.try_next().await {
             match job_line::parse(&line) {
-                Some(JobLine::Verdict(last)) => *verdict = Some(*last),
+                Some(JobLine::Verdict(last)) => *verdict = Some(last),
                 Some(line) => show(Sign::Line(line)),
                 None => {}
             }
@@ -113,8 +119,7 @@ impl Cluster {
 
     /// The last progress that a Job's newest pod told, and its verdict if it has one.
     pub async fn last_lines(&self, pod: &str, container: &str) -> Vec<JobLine> {
-        let params =
-            LogParams { container: Some(container.to_owned()), tail_lines: Some(20), ..LogParams::default() };
+        let params = LogParams { container: Some(container.to_owned()), tail_lines: Some(20), ..LogParams::default() };
         let api: Api<Pod> = self.api();
         let text = api.logs(pod, &params).await.unwrap_or_default();
         text.lines().filter_map(job_line::parse).collect()
@@ -122,7 +127,7 @@ impl Cluster {
 }
 
 /// Whether a Job has ended, and how: kube's own condition never sees a failed one.
-pub fn finished(job: &Job) -> Option<bool> {
+pub(super) fn finished(job: &Job) -> Option<bool> {
     let conditions = job.status.as_ref()?.conditions.as_deref()?;
     let holds = |kind: &str| conditions.iter().any(|c| c.type_ == kind && c.status == "True");
     if holds("Complete") {
@@ -141,14 +146,14 @@ fn has_started(pod: &Pod, container: &str) -> bool {
 }
 
 /// What the container left as its last words.
-pub fn termination(pod: &Pod, container: &str) -> Option<String> {
+pub(super) fn termination(pod: &Pod, container: &str) -> Option<String> {
     container_status(pod, container)?.state.as_ref()?.terminated.as_ref()?.message.clone()
 }
 
 /// The verdict in a termination message, which may be a tail of the log.
-pub fn verdict_in(message: &str) -> Option<Verdict> {
+pub(super) fn verdict_in(message: &str) -> Option<Box<Verdict>> {
     message.lines().rev().find_map(|line| match job_line::parse(line)? {
-        JobLine::Verdict(verdict) => Some(*verdict),
+        JobLine::Verdict(verdict) => Some(verdict),
         JobLine::Method(_) | JobLine::Progress(_) => None,
     })
 }
@@ -173,7 +178,8 @@ fn failure_reason(job: &Job, pods: &[Pod]) -> Option<String> {
         let all = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
         let failed = all.filter_map(|c| Some((c.name.clone(), c.state.as_ref()?.terminated.as_ref()?)));
         failed.into_iter().find(|(_, t)| t.exit_code != 0).map(|(name, t)| {
-            let words = t.message.as_deref().and_then(|m| m.lines().last()).or(t.reason.as_deref()).unwrap_or("no message");
+            let words =
+                t.message.as_deref().and_then(|m| m.lines().last()).or(t.reason.as_deref()).unwrap_or("no message");
             format!("container \"{name}\" ended with {}: {words}", t.exit_code)
         })
     };
@@ -188,39 +194,42 @@ mod tests {
 
     use super::*;
 
-    fn job(conditions: serde_json::Value) -> Job {
+    fn job(conditions: &serde_json::Value) -> Job {
         serde_json::from_value(json!({"status": {"conditions": conditions}})).unwrap()
     }
 
     #[test]
     fn both_ends_of_a_job_are_seen() {
-        assert_eq!(finished(&job(json!([{"type": "Complete", "status": "True"}]))), Some(true));
-        assert_eq!(finished(&job(json!([{"type": "Failed", "status": "True"}]))), Some(false));
-        assert_eq!(finished(&job(json!([{"type": "Failed", "status": "False"}]))), None);
+        assert_eq!(finished(&job(&json!([{"type": "Complete", "status": "True"}]))), Some(true));
+        assert_eq!(finished(&job(&json!([{"type": "Failed", "status": "True"}]))), Some(false));
+        assert_eq!(finished(&job(&json!([{"type": "Failed", "status": "False"}]))), None);
         // The pods are still being ended: not terminal yet.
-        assert_eq!(finished(&job(json!([{"type": "FailureTarget", "status": "True"}]))), None);
+        assert_eq!(finished(&job(&json!([{"type": "FailureTarget", "status": "True"}]))), None);
     }
 
     #[test]
     fn a_pod_that_does_not_start_says_why() {
-        let pod: Pod = serde_json::from_value(json!({"status": {"initContainerStatuses": [{"name": "install", "image": "",
+        let pod: Pod =
+            serde_json::from_value(json!({"status": {"initContainerStatuses": [{"name": "install", "image": "",
             "imageID": "", "ready": false, "restartCount": 0,
             "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]}}))
-        .unwrap();
+            .unwrap();
         assert_eq!(waiting_reason(&pod).unwrap(), "ImagePullBackOff: no such image");
-        let pod: Pod = serde_json::from_value(json!({"status": {"conditions": [{"type": "PodScheduled", "status": "False",
+        let pod: Pod =
+            serde_json::from_value(json!({"status": {"conditions": [{"type": "PodScheduled", "status": "False",
             "message": "0/3 nodes are available"}]}}))
-        .unwrap();
+            .unwrap();
         assert_eq!(waiting_reason(&pod).unwrap(), "0/3 nodes are available");
     }
 
     #[test]
     fn a_failed_job_without_verdict_names_the_container() {
-        let pod: Pod = serde_json::from_value(json!({"status": {"initContainerStatuses": [{"name": "install", "image": "",
+        let pod: Pod =
+            serde_json::from_value(json!({"status": {"initContainerStatuses": [{"name": "install", "image": "",
             "imageID": "", "ready": false, "restartCount": 0,
             "state": {"terminated": {"exitCode": 1, "message": "a\ncannot write \"/pitr\""}}}]}}))
-        .unwrap();
-        let reason = failure_reason(&job(json!([{"type": "Failed", "status": "True", "message": "backoff"}])), &[pod]);
+            .unwrap();
+        let reason = failure_reason(&job(&json!([{"type": "Failed", "status": "True", "message": "backoff"}])), &[pod]);
         assert_eq!(reason.unwrap(), "container \"install\" ended with 1: cannot write \"/pitr\"");
     }
 

@@ -29,7 +29,11 @@ impl Cluster {
     }
 
     /// Creates a volume claim.
-    pub async fn create_claim(&self, claim: &PersistentVolumeClaim, mode: DryMode) -> Result<PersistentVolumeClaim, Failure> {
+    pub async fn create_claim(
+        &self,
+        claim: &PersistentVolumeClaim,
+        mode: DryMode,
+    ) -> Result<PersistentVolumeClaim, Failure> {
         self.create(claim, "persistentvolumeclaims", mode).await
     }
 
@@ -51,7 +55,11 @@ impl Cluster {
 
     async fn create<K>(&self, object: &K, resource: &str, mode: DryMode) -> Result<K, Failure>
     where
-        K: kube::Resource<Scope = kube::core::NamespaceResourceScope> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + Serialize
+            + DeserializeOwned,
         K::DynamicType: Default,
     {
         let params = PostParams { dry_run: mode == DryMode::Server, field_manager: Some(FIELD_MANAGER.to_owned()) };

@@ -1,7 +1,7 @@
 //! What the API server refuses, in our words.
 
-use pitr_recovery::code;
 use crate::failure::Failure;
+use pitr_recovery::code;
 
 /// What was being done when it failed.
 #[derive(Debug, Clone, Copy)]

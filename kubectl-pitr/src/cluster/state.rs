@@ -8,9 +8,9 @@ use kube::api::LogParams;
 use kube::{Api, ResourceExt};
 use serde_json::Value;
 
+use super::Cluster;
 use super::control::{Question, Reply};
 use super::problem::short;
-use super::Cluster;
 use crate::args::Via;
 use crate::inject::sidecar::CONTAINER;
 
@@ -91,7 +91,9 @@ impl Cluster {
         let reply = match transport {
             Transport::Log => {
                 let read = self.heartbeat_in_log(pod);
-                return tokio::time::timeout(limit, read).await.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")));
+                return tokio::time::timeout(limit, read)
+                    .await
+                    .unwrap_or_else(|_| Err(format!("no answer within {limit:?}")));
             }
             Transport::PortForward => self.ask_by_port_forward(pod, question, limit).await?,
             Transport::Exec => self.ask_by_exec(pod, question, limit).await?,
@@ -113,7 +115,13 @@ impl Cluster {
     }
 
     /// Asks the sidecars one after the other until one answers.
-    pub async fn ask(&self, pods: &[String], path: &str, body: Option<&str>, (via, limit): (Via, Duration)) -> Result<Reply, Vec<(String, Silence)>> {
+    pub async fn ask(
+        &self,
+        pods: &[String],
+        path: &str,
+        body: Option<&str>,
+        (via, limit): (Via, Duration),
+    ) -> Result<Reply, Vec<(String, Silence)>> {
         let mut silences = Vec::new();
         for pod in pods {
             for transport in Transport::of(via).iter().filter(|t| **t != Transport::Log) {

@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::problem::{Call, is_absent};
 use super::Cluster;
+use super::problem::{Call, is_absent};
 use crate::failure::Failure;
 use crate::inject::sidecar::CONTAINER;
 

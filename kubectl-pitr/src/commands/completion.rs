@@ -104,8 +104,18 @@ fn without_flags(words: &[String]) -> Vec<&String> {
 
 /// Flags without a value of their own; all others take the next word, unless it is joined by "=".
 const ALONE: [&str; 12] = [
-    "-A", "--all-namespaces", "--no-headers", "--plan", "--live", "--exit-code", "--show-gaps", "--allow-drift",
-    "--force-conflicts", "--keep-config", "--insecure-skip-tls-verify", "--disable-compression",
+    "-A",
+    "--all-namespaces",
+    "--no-headers",
+    "--plan",
+    "--live",
+    "--exit-code",
+    "--show-gaps",
+    "--allow-drift",
+    "--force-conflicts",
+    "--keep-config",
+    "--insecure-skip-tls-verify",
+    "--disable-compression",
 ];
 
 fn takes_value(word: &str) -> bool {

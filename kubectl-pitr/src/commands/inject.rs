@@ -202,7 +202,12 @@ async fn examined_owner(cluster: &Cluster, found: &Found, pods: &[k8s_openapi::a
     None
 }
 
-async fn apply(session: &Session, cluster: &Cluster, args: &InjectArgs, (found, injection): (&Found, &Injection)) -> Result<u8> {
+async fn apply(
+    session: &Session,
+    cluster: &Cluster,
+    args: &InjectArgs,
+    (found, injection): (&Found, &Injection),
+) -> Result<u8> {
     let name = &found.name;
     let patch = output::named_patch(injection, Some(cluster.namespace()));
     let map_name = format!("pitr-{name}");

@@ -46,7 +46,13 @@ impl Rollout {
     }
 
     /// After the change: waits for the first pod, then lets the others have it and waits for them.
-    pub(super) async fn finish(&self, session: &Session, cluster: &Cluster, name: &str, limit: Duration) -> Result<(), Failure> {
+    pub(super) async fn finish(
+        &self,
+        session: &Session,
+        cluster: &Cluster,
+        name: &str,
+        limit: Duration,
+    ) -> Result<(), Failure> {
         if self.on_delete {
             session.tell("  its update strategy is OnDelete: the sidecar comes with each pod that you delete");
             return Ok(());
@@ -113,7 +119,12 @@ impl Rollout {
     }
 
     /// Waits until every pod runs without the sidecar.
-    pub(super) async fn wait_without_sidecar(&self, cluster: &Cluster, name: &str, limit: Duration) -> Result<(), Failure> {
+    pub(super) async fn wait_without_sidecar(
+        &self,
+        cluster: &Cluster,
+        name: &str,
+        limit: Duration,
+    ) -> Result<(), Failure> {
         if self.on_delete {
             return Ok(());
         }
@@ -128,7 +139,10 @@ impl Rollout {
                     break;
                 }
                 if Instant::now() >= deadline {
-                    let text = format!("pod \"{pod}\" is not ready {} after the change", crate::render::duration(limit.as_secs()));
+                    let text = format!(
+                        "pod \"{pod}\" is not ready {} after the change",
+                        crate::render::duration(limit.as_secs())
+                    );
                     return Err(Failure::new(code::WAIT_TIMED_OUT, text).hint("the rollout goes on"));
                 }
                 sleep(LOOK_EVERY).await;
@@ -156,5 +170,9 @@ fn archives(heartbeat: &Value) -> bool {
 
 fn codes(heartbeat: &Value) -> String {
     let codes: Vec<_> = heartbeat["codes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if codes.is_empty() { "nothing is archived yet".to_owned() } else { format!("nothing is archived: {}", codes.join(", ")) }
+    if codes.is_empty() {
+        "nothing is archived yet".to_owned()
+    } else {
+        format!("nothing is archived: {}", codes.join(", "))
+    }
 }

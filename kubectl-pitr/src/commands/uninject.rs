@@ -53,7 +53,11 @@ async fn live(session: &Session, cluster: &Cluster, args: &UninjectArgs, name: &
                 .fix(format!("kubectl pitr uninject {name} -n {} | kubectl apply -f -", cluster.namespace()))
                 .into());
         }
-        session.confirm(name, args.confirm.confirm.as_deref(), &format!("This restarts the pods of statefulset/{name}"))?;
+        session.confirm(
+            name,
+            args.confirm.confirm.as_deref(),
+            &format!("This restarts the pods of statefulset/{name}"),
+        )?;
         let rollout = Rollout::of(&object, true);
         cluster.apply_stateful_set(name, &nothing, ApplyOptions::default()).await?;
         session.tell(&format!("statefulset/{name} changed"));

@@ -83,6 +83,9 @@ mod tests {
         let options = parse(
             "[client]\ndatadir=/wrong\n[mysqld]\n# datadir=/old\nlog-bin = /var/log/mysql/binlog # here\n[mysqld-8.4]\ndatadir=/d\n",
         );
-        assert_eq!((options.datadir.as_deref(), options.log_bin.as_deref()), (Some("/d"), Some("/var/log/mysql/binlog")));
+        assert_eq!(
+            (options.datadir.as_deref(), options.log_bin.as_deref()),
+            (Some("/d"), Some("/var/log/mysql/binlog"))
+        );
     }
 }

@@ -8,13 +8,13 @@ use super::tree::Node;
 
 /// Text to put in the place of some bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edit {
-    pub range: Range<usize>,
-    pub with: String,
+pub(super) struct Edit {
+    pub(super) range: Range<usize>,
+    pub(super) with: String,
 }
 
 /// Applies edits that do not overlap.
-pub fn apply(text: &str, mut edits: Vec<Edit>) -> String {
+pub(super) fn apply(text: &str, mut edits: Vec<Edit>) -> String {
     edits.sort_by_key(|e| std::cmp::Reverse(e.range.start));
     let mut text = text.to_owned();
     for edit in edits {
@@ -24,7 +24,7 @@ pub fn apply(text: &str, mut edits: Vec<Edit>) -> String {
 }
 
 /// Removes the lines of an entry of a mapping.
-pub fn remove_entry(text: &str, mapping: &Node, key: &str) -> Option<Edit> {
+pub(super) fn remove_entry(text: &str, mapping: &Node, key: &str) -> Option<Edit> {
     let (_, key, value) = mapping.entry(key)?;
     if mapping.flow || !text[line_start(text, key.start)..key.start].trim().is_empty() {
         return None;
@@ -33,7 +33,7 @@ pub fn remove_entry(text: &str, mapping: &Node, key: &str) -> Option<Edit> {
 }
 
 /// Removes the lines of one item of a list.
-pub fn remove_item(text: &str, list: &Node, index: usize) -> Option<Edit> {
+pub(super) fn remove_item(text: &str, list: &Node, index: usize) -> Option<Edit> {
     let item = &list.items()[index];
     let before = &text[line_start(text, item.start)..item.start];
     if list.flow || before.trim() != "-" {
@@ -43,36 +43,25 @@ pub fn remove_item(text: &str, list: &Node, index: usize) -> Option<Edit> {
 }
 
 /// Puts `item` at the end of the list under `key`, which is made where it is missing.
-pub fn append_item(text: &str, mapping: &Node, key: &str, item: &str) -> Option<Edit> {
-    let (end, indent, header) = match mapping.get(key) {
-        Some(list) if list.flow => return None,
-        Some(list) => {
-            let last = list.items().last()?;
-            let start = line_start(text, last.start);
-            let before = &text[start..last.start];
-            if before.trim() != "-" {
-                return None;
-            }
-            (list.end, before.find('-')?, String::new())
-        }
-        None => {
-            let column = column_of_keys(text, mapping)?;
-            (mapping.end, column + list_indent(text, mapping), format!("{}{key}:\n", " ".repeat(column)))
-        }
+pub(super) fn append_item(text: &str, mapping: &Node, key: &str, item: &str) -> Option<Edit> {
+    let column = column_of_keys(text, mapping)?;
+    let lines = |indent: usize| {
+        let leads = std::iter::once("- ").chain(std::iter::repeat("  "));
+        leads.zip(item.lines()).map(|(lead, line)| indented(indent, &format!("{lead}{line}"))).collect::<String>()
     };
-    let mut lines = header;
-    for (number, line) in item.lines().enumerate() {
-        let lead = if number == 0 { "- " } else { "  " };
-        lines.push_str(&indented(indent, &format!("{lead}{line}")));
+    match mapping.get(key) {
+        Some(list) => Some(insert_lines(text, list.end, &lines(column_of_dashes(text, list)?))),
+        None => {
+            let header = indented(column, &format!("{key}:"));
+            Some(insert_lines(text, mapping.end, &format!("{header}{}", lines(column + list_indent(text, mapping)))))
+        }
     }
-    Some(insert_lines(text, end, &lines))
 }
 
 /// Puts `key: value` at the end of the mapping under `parent_key`, which is made where it is missing.
-pub fn append_entry(text: &str, parent: &Node, parent_key: &str, entry: (&str, &str)) -> Option<Edit> {
+pub(super) fn append_entry(text: &str, parent: &Node, parent_key: &str, entry: (&str, &str)) -> Option<Edit> {
     let line = format!("{}: {}", entry.0, entry.1);
     match parent.get(parent_key) {
-        Some(mapping) if mapping.flow => None,
         Some(mapping) => {
             let column = column_of_keys(text, mapping)?;
             Some(insert_lines(text, mapping.end, &indented(column, &line)))
@@ -91,20 +80,30 @@ fn indented(columns: usize, line: &str) -> String {
 
 /// The column of a block mapping's keys; none when it has no keys or stands in brackets.
 fn column_of_keys(text: &str, mapping: &Node) -> Option<usize> {
-    if mapping.flow || mapping.len() == 0 {
+    if mapping.flow || mapping.children() == 0 {
         return None;
     }
     Some(mapping.start - line_start(text, mapping.start))
 }
 
+/// The column of a block list's dashes.
+fn column_of_dashes(text: &str, list: &Node) -> Option<usize> {
+    if list.flow {
+        return None;
+    }
+    // The parser lets a list begin at its first dash, or, where it is not indented, at its first item.
+    if text[list.start..].starts_with("- ") || text[list.start..].starts_with("-\n") {
+        return Some(list.start - line_start(text, list.start));
+    }
+    let first = list.items().first()?;
+    let before = &text[line_start(text, first.start)..first.start];
+    if before.trim() == "-" { before.find('-') } else { None }
+}
+
 /// How this mapping indents its lists under their keys: 0 or 2, as its other lists do.
 fn list_indent(text: &str, mapping: &Node) -> usize {
     let column = mapping.start - line_start(text, mapping.start);
-    let of = |key: &str| {
-        let first = mapping.get(key).filter(|n| !n.flow)?.items().first()?;
-        let start = line_start(text, first.start);
-        text[start..first.start].find('-').and_then(|dash| dash.checked_sub(column))
-    };
+    let of = |key: &str| column_of_dashes(text, mapping.get(key)?).and_then(|dash| dash.checked_sub(column));
     ["containers", "initContainers", "volumes"].into_iter().find_map(of).unwrap_or(0)
 }
 
@@ -148,7 +147,10 @@ mod tests {
     #[test]
     fn items_are_appended_in_the_layout_of_the_list() {
         let add = |text: &str| edited(text, |root| append_item(text, root, "l", "name: b\nx: 1\n")).unwrap();
-        assert_eq!(add("l:\n- name: a # kept\n# kept too\nm: 1\n"), "l:\n- name: a # kept\n- name: b\n  x: 1\n# kept too\nm: 1\n");
+        assert_eq!(
+            add("l:\n- name: a # kept\n# kept too\nm: 1\n"),
+            "l:\n- name: a # kept\n- name: b\n  x: 1\n# kept too\nm: 1\n"
+        );
         assert_eq!(add("l:\n    - name: a\n"), "l:\n    - name: a\n    - name: b\n      x: 1\n");
         assert_eq!(add("m: 1"), "m: 1\nl:\n- name: b\n  x: 1");
         assert_eq!(add("m: 1\r\nl:\r\n- a: 1\r\n"), "m: 1\r\nl:\r\n- a: 1\r\n- name: b\r\n  x: 1\r\n");
@@ -158,7 +160,9 @@ mod tests {
 
     #[test]
     fn what_was_appended_comes_out_again() {
-        for text in ["l:\n- name: a # kept\n# kept too\nm: 1\n", "l:\n    - |\n      a\n\n", "l: # why\n- a", "l:\n- a\n\n\n"] {
+        for text in
+            ["l:\n- name: a # kept\n# kept too\nm: 1\n", "l:\n    - |\n      a\n\n", "l: # why\n- a", "l:\n- a\n\n\n"]
+        {
             let more = edited(text, |root| append_item(text, root, "l", "name: b\nx: 1\n")).unwrap();
             let less = edited(&more, |root| remove_item(&more, root.get("l").unwrap(), 1)).unwrap();
             assert_eq!(less, text);

@@ -60,7 +60,8 @@ pub fn strip_server_fields(text: &str) -> Result<String> {
     let mut text = text.to_owned();
     loop {
         let documents = tree::parse(&text)?;
-        let with = |v: &Value| v.get("status").is_some() || SERVER_FIELDS.iter().any(|f| v["metadata"].get(f).is_some());
+        let with =
+            |v: &Value| v.get("status").is_some() || SERVER_FIELDS.iter().any(|f| v["metadata"].get(f).is_some());
         let Some(place) = stateful_sets(&documents).into_iter().find(|(_, v)| with(v)).map(|(p, _)| p) else {
             return Ok(text);
         };
@@ -203,7 +204,7 @@ fn next_removal(text: &str, object: &Node, value: &Value) -> Result<Option<Edit>
         }
         let metadata = template.get("metadata").ok_or(())?;
         let entries = metadata.get(parent).ok_or(())?;
-        let edit = match entries.len() {
+        let edit = match entries.children() {
             1 => edit::remove_entry(text, metadata, parent),
             _ => edit::remove_entry(text, entries, key),
         };
@@ -238,6 +239,14 @@ fn add_value(object: &mut Value, injection: &Injection) {
     }
 }
 
+/// Nothing, `{}`, `[]`: what is there in name only. It is taken out before something is added, so that it does not matter whether a
+/// manifest had it: a second run finds the same as the first.
+fn is_empty(value: &Value) -> bool {
+    value.is_null()
+        || value.as_array().is_some_and(Vec::is_empty)
+        || value.as_object().is_some_and(serde_json::Map::is_empty)
+}
+
 fn push(spec: &mut Value, list: &str, item: &Value) {
     match spec.get_mut(list).and_then(Value::as_array_mut) {
         Some(items) => items.push(item.clone()),
@@ -256,18 +265,22 @@ fn next_addition(text: &str, object: &Node, value: &Value, injection: &Injection
     let wanted = std::iter::once((injection.list(), &injection.container))
         .chain(injection.volumes.iter().map(|v| ("volumes", v)));
     for (list, item) in wanted {
+        if of_value["spec"].get(list).is_some_and(is_empty) {
+            return edit::remove_entry(text, spec, list).map(Some).ok_or(());
+        }
         if !has(list, item) {
             let item = tree::emit(item).map_err(|_| ())?;
             return edit::append_item(text, spec, list, &item).map(Some).ok_or(());
         }
     }
-    let entries = [
-        ("labels", LABEL_WORKLOAD, &injection.workload),
-        ("annotations", ANNOTATION_CONFIG, &injection.config_hash),
-    ];
+    let entries =
+        [("labels", LABEL_WORKLOAD, &injection.workload), ("annotations", ANNOTATION_CONFIG, &injection.config_hash)];
     for (parent, key, wanted) in entries {
         if of_value["metadata"][parent].get(key).is_none() {
             let metadata = template.get("metadata").ok_or(())?;
+            if of_value["metadata"].get(parent).is_some_and(is_empty) {
+                return edit::remove_entry(text, metadata, parent).map(Some).ok_or(());
+            }
             let text_of = tree::emit(&Value::from(wanted.as_str())).map_err(|_| ())?;
             return edit::append_entry(text, metadata, parent, (key, text_of.trim_end())).map(Some).ok_or(());
         }

@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 
-use pitr_recovery::code;
 use crate::failure::Failure;
+use pitr_recovery::code;
 
 /// The operator that owns the object, as `Kind/name (group)`.
 pub fn operator(object: &StatefulSet) -> Option<String> {

@@ -25,7 +25,11 @@ pub fn report(name: &str, survey: &Survey, owner: Owner, settings: &Settings, ar
         ));
     }
     if let Some(deployer) = &around.deployer {
-        let live = if around.live { "a live change will be lost at its next sync" } else { "commit this output; --live would be refused (PITR0204)" };
+        let live = if around.live {
+            "a live change will be lost at its next sync"
+        } else {
+            "commit this output; --live would be refused (PITR0204)"
+        };
         lines.push(format!("  managed  {deployer}: {live}"));
     }
     match around.replicas {
@@ -40,8 +44,11 @@ pub fn report(name: &str, survey: &Survey, owner: Owner, settings: &Settings, ar
         lines.push("  store    no --secret: the sidecar takes the credentials of the pod's ServiceAccount".to_owned());
     }
     lines.push(
-        "  image    it must be pullable on every node: a native sidecar that cannot start keeps mysqld from starting".to_owned(),
+        "  image    it must be pullable on every node: a native sidecar that cannot start keeps mysqld from starting"
+            .to_owned(),
     );
-    lines.push("  stop     the sidecar outlives mysqld and uploads the last binlog within the same grace period".to_owned());
+    lines.push(
+        "  stop     the sidecar outlives mysqld and uploads the last binlog within the same grace period".to_owned(),
+    );
     lines.join("\n") + "\n"
 }

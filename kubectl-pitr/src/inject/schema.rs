@@ -18,7 +18,8 @@ pub fn typed<T: DeserializeOwned + Serialize>(value: &Value) -> Result<T> {
     if unknown.is_empty() {
         return Ok(object);
     }
-    let failure = Failure::usage(format!("{} has fields that Kubernetes does not know: {}", name(), unknown.join(", ")));
+    let failure =
+        Failure::usage(format!("{} has fields that Kubernetes does not know: {}", name(), unknown.join(", ")));
     Err(failure.hint("a misspelt field is ignored by the API server, or refused").into())
 }
 

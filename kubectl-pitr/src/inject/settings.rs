@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::sidecar::CREDENTIALS_DIRECTORY;
 use super::survey::Survey;
-use pitr_recovery::code;
 use crate::failure::Failure;
+use pitr_recovery::code;
 
 /// The sidecar's image where nothing else is said.
 pub fn default_image() -> String {

@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::{
     VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -64,7 +64,13 @@ impl Injection {
 }
 
 /// Builds the objects of one workload.
-pub fn injection(name: &str, namespace: Option<&str>, survey: &Survey, owner: Owner, settings: &Settings) -> Result<Injection> {
+pub fn injection(
+    name: &str,
+    namespace: Option<&str>,
+    survey: &Survey,
+    owner: Owner,
+    settings: &Settings,
+) -> Result<Injection> {
     let config = settings.config(name, namespace, survey)?;
     Ok(Injection {
         workload: name.to_owned(),
@@ -88,10 +94,8 @@ fn restart_hash(config: &Value) -> String {
 }
 
 fn config_map(name: &str, namespace: Option<&str>, config: &Value, settings: &Settings) -> Result<Value> {
-    let labels = BTreeMap::from([
-        (LABEL_MANAGED.to_owned(), MANAGER.to_owned()),
-        (LABEL_WORKLOAD.to_owned(), name.to_owned()),
-    ]);
+    let labels =
+        BTreeMap::from([(LABEL_MANAGED.to_owned(), MANAGER.to_owned()), (LABEL_WORKLOAD.to_owned(), name.to_owned())]);
     let annotations =
         settings.mysql_secret.as_ref().map(|s| BTreeMap::from([(ANNOTATION_MYSQL_SECRET.to_owned(), s.clone())]));
     let object = ConfigMap {
@@ -179,10 +183,7 @@ fn container(survey: &Survey, owner: Owner, settings: &Settings) -> Container {
 fn resources() -> ResourceRequirements {
     let quantity = |q: &str| Quantity(q.to_owned());
     ResourceRequirements {
-        requests: Some(BTreeMap::from([
-            ("cpu".to_owned(), quantity("50m")),
-            ("memory".to_owned(), quantity("192Mi")),
-        ])),
+        requests: Some(BTreeMap::from([("cpu".to_owned(), quantity("50m")), ("memory".to_owned(), quantity("192Mi"))])),
         limits: Some(BTreeMap::from([("memory".to_owned(), quantity("192Mi"))])),
         ..ResourceRequirements::default()
     }

@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, VolumeMount};
 
 use super::cnf::{self, ServerOptions};
 use super::sidecar::CONTAINER;
-use pitr_recovery::code;
 use crate::failure::Failure;
+use pitr_recovery::code;
 
 /// What the user said, which goes before everything found.
 #[derive(Debug, Clone, Default)]
@@ -27,7 +27,7 @@ pub struct Owner {
 }
 
 /// Configuration files that the server's container mounts, as far as they are known.
-pub type ConfigFiles = dyn Fn(&str) -> Option<String>;
+pub type ConfigFiles<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 /// The facts an injection needs.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,12 +72,13 @@ pub(crate) fn pod_of(object: &StatefulSet) -> Option<&PodSpec> {
 }
 
 /// Finds the facts of one StatefulSet.
-pub fn survey(object: &StatefulSet, hints: &Hints, files: &ConfigFiles) -> Result<Survey, Failure> {
-    let pod = pod_of(object).ok_or_else(|| Failure::new(code::BINLOG_VOLUME_NOT_FOUND, "the manifest has no pod template"))?;
+pub fn survey(object: &StatefulSet, hints: &Hints, files: &ConfigFiles<'_>) -> Result<Survey, Failure> {
+    let pod = pod_of(object)
+        .ok_or_else(|| Failure::new(code::BINLOG_VOLUME_NOT_FOUND, "the manifest has no pod template"))?;
     let container = server_container(pod, hints)?;
     let options = server_options(pod, container, files);
     let (datadir, directory_from) = data_directory(container, &options)?;
-    let mut mounts = vec![mount_of(container, &datadir, "volume of the data directory")?];
+    let mut mounts = vec![mount_of(container, &datadir)?];
     let (binlog_basename, binlog_mount) = binlogs(container, hints, &options, &datadir)?;
     if let Some(mount) = binlog_mount
         && !mounts.iter().any(|m| m.mount_path == mount.mount_path)
@@ -102,7 +103,9 @@ fn server_container<'a>(pod: &'a PodSpec, hints: &Hints) -> Result<&'a Container
     let ours = |c: &&Container| c.name != CONTAINER;
     if let Some(name) = &hints.container {
         return pod.containers.iter().find(|c| &c.name == name).ok_or_else(|| {
-            not_found(format!("the pod template has no container \"{name}\"")).hint(container_names(pod)).fix("--container NAME")
+            not_found(format!("the pod template has no container \"{name}\""))
+                .hint(container_names(pod))
+                .fix("--container NAME")
         });
     }
     let holders: Vec<_> = pod.containers.iter().filter(ours).filter(|c| holds_server_data(c)).collect();
@@ -131,7 +134,7 @@ fn container_names(pod: &PodSpec) -> String {
 }
 
 /// Options from the arguments, which win, and from the option files that ConfigMaps hold.
-fn server_options(pod: &PodSpec, container: &Container, files: &ConfigFiles) -> ServerOptions {
+fn server_options(pod: &PodSpec, container: &Container, files: &ConfigFiles<'_>) -> ServerOptions {
     let words = container.command.iter().flatten().chain(container.args.iter().flatten());
     let mut options = ServerOptions::from_arguments(words.map(String::as_str));
     for mount in container.volume_mounts.iter().flatten() {
@@ -185,13 +188,13 @@ fn binlogs(
         return Ok((Some(format!("{}/binlog", directory.trim_end_matches('/'))), Some(mount)));
     }
     if let Some(directory) = &hints.binlog_dir {
-        let mount = mount_of(container, directory, "binlog directory")?;
+        let mount = mount_of(container, directory)?;
         return Ok((Some(format!("{}/binlog", directory.trim_end_matches('/'))), Some(mount)));
     }
     match options.log_bin.as_deref().filter(|path| path.starts_with('/')) {
         Some(path) if !covers(datadir, path) => {
             let directory = path.rsplit_once('/').map_or("/", |(d, _)| d);
-            Ok((Some(path.to_owned()), Some(mount_of(container, directory, "binlog directory")?)))
+            Ok((Some(path.to_owned()), Some(mount_of(container, directory)?)))
         }
         Some(path) => Ok((Some(path.to_owned()), None)),
         None => Ok((None, None)),
@@ -199,7 +202,7 @@ fn binlogs(
 }
 
 /// The mount with the longest path that covers the directory, for reading.
-fn mount_of(container: &Container, directory: &str, _what: &str) -> Result<VolumeMount, Failure> {
+fn mount_of(container: &Container, directory: &str) -> Result<VolumeMount, Failure> {
     let mounts = container.volume_mounts.as_deref().unwrap_or_default();
     let found = mounts.iter().filter(|m| covers(&m.mount_path, directory)).max_by_key(|m| m.mount_path.len());
     let found = found.ok_or_else(|| not_covered(container, directory))?;

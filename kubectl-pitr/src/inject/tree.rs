@@ -1,6 +1,7 @@
 //! YAML with places: which bytes each node comes from, so that a manifest can be edited without being written anew.
 
 use anyhow::{Context, Result, bail};
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_saphyr::granit_parser::{Event, Parser, Span, StructureStyle};
 
@@ -52,7 +53,7 @@ impl Node {
     }
 
     /// How many children it has.
-    pub fn len(&self) -> usize {
+    pub fn children(&self) -> usize {
         match &self.kind {
             Kind::Sequence(items) => items.len(),
             Kind::Mapping(entries) => entries.len(),
@@ -95,11 +96,31 @@ pub fn parse(text: &str) -> Result<Vec<Document>> {
     Ok(documents)
 }
 
-/// A value in our own layout.
+/// A value in our own layout: what names a thing stands first, the rest by alphabet.
 pub fn emit(value: &Value) -> Result<String> {
     let mut options = serde_saphyr::SerializerOptions::default();
     options.folded_wrap_chars = usize::MAX;
-    serde_saphyr::to_string_with_options(value, options).context("write YAML")
+    serde_saphyr::to_string_with_options(&Ordered(value), options).context("write YAML")
+}
+
+/// A value whose mappings are written in the order that people expect.
+struct Ordered<'a>(&'a Value);
+
+impl Serialize for Ordered<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        /// Keys that come first, in this order.
+        const FIRST: [&str; 5] = ["apiVersion", "kind", "metadata", "name", "image"];
+        match self.0 {
+            Value::Object(entries) => {
+                let rank = |key: &str| FIRST.iter().position(|f| *f == key).unwrap_or(FIRST.len());
+                let mut entries: Vec<_> = entries.iter().collect();
+                entries.sort_by_key(|(key, _)| rank(key));
+                serializer.collect_map(entries.into_iter().map(|(key, value)| (key, Ordered(value))))
+            }
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Ordered)),
+            other => other.serialize(serializer),
+        }
+    }
 }
 
 fn bytes(span: &Span) -> Result<(usize, usize)> {

@@ -5,10 +5,12 @@ mod names;
 mod pod;
 mod restore;
 
-pub use backup::{BackupJob, Scratch, backup_job};
+pub use backup::{BackupJob, CONTAINER as BACKUP_CONTAINER, Scratch, backup_job};
 pub use names::{labels, stem};
 pub use pod::{Server, Store};
-pub use restore::{Claim, PLAN_BYTES_PLAIN_MAX, RestoreJob, claim, plan_config_map, restore_job};
+pub use restore::{
+    CONTAINER as RESTORE_CONTAINER, Claim, PLAN_BYTES_PLAIN_MAX, RestoreJob, claim, plan_config_map, restore_job,
+};
 
 /// Labels and annotations that say what an object is for.
 pub const LABEL_RESTORE: &str = "kubectl-pitr/restore";

@@ -1,7 +1,8 @@
 //! What the pods of all our Jobs have in common. Each passes Pod Security "restricted".
 
 use k8s_openapi::api::batch::v1::{
-    PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+    PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern,
+    PodFailurePolicyRule,
 };
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EmptyDirVolumeSource, EnvVar, LocalObjectReference, PodSecurityContext, PodSpec,
@@ -79,11 +80,8 @@ pub(super) fn spec(main: Container, volumes: Vec<Volume>, server: &Server, (stor
 
 /// What every Job of ours is told about the store, never the credentials themselves.
 pub(super) fn environment(store: &Store) -> Vec<EnvVar> {
-    let var = |name: &str, value: &str| EnvVar {
-        name: name.to_owned(),
-        value: Some(value.to_owned()),
-        ..EnvVar::default()
-    };
+    let var =
+        |name: &str, value: &str| EnvVar { name: name.to_owned(), value: Some(value.to_owned()), ..EnvVar::default() };
     let mut vars = vec![var("TZ", "UTC")];
     if store.secret.is_some() {
         vars.push(var("PITR_CREDENTIALS_FROM", &format!("file:{CREDENTIALS_DIRECTORY}")));
@@ -106,7 +104,7 @@ pub(super) fn failure_policy(container: &str) -> PodFailurePolicy {
                 action: "Ignore".to_owned(),
                 on_pod_conditions: Some(vec![PodFailurePolicyOnPodConditionsPattern {
                     type_: "DisruptionTarget".to_owned(),
-                    status: Some("True".to_owned()),
+                    status: "True".to_owned(),
                 }]),
                 ..PodFailurePolicyRule::default()
             },

@@ -18,8 +18,24 @@ const CELLS_MAX: i64 = 112;
 const CELLS_MIN: i64 = 24;
 
 /// The lengths of time that a label may stand for, in seconds.
-const STEPS: [i64; 12] =
-    [60, 300, 900, 1_800, 3_600, 7_200, 14_400, 43_200, 86_400, 2 * 86_400, 7 * 86_400, 28 * 86_400];
+const STEPS: [i64; 15] = [
+    60,
+    300,
+    900,
+    1_800,
+    3_600,
+    7_200,
+    14_400,
+    43_200,
+    DAY,
+    2 * DAY,
+    7 * DAY,
+    28 * DAY,
+    112 * DAY,
+    448 * DAY,
+    4_480 * DAY,
+];
+const DAY: i64 = 86_400;
 
 /// Two lines: labels, and the bar; `None` when nothing is recoverable.
 ///
@@ -67,13 +83,17 @@ fn step_for(length_us: i64) -> i64 {
     let fits = |step: &&i64| seconds / (**step / CELLS_A_DAY).max(1) <= CELLS_MAX - CELLS_A_DAY;
     let smallest = STEPS.iter().find(fits).copied().unwrap_or(STEPS[STEPS.len() - 1]);
     // A week is shown by days although hours would not fit worse: days are what people look for.
-    let day = 86_400;
-    if smallest < day && seconds >= CELLS_MIN * day / CELLS_A_DAY { day } else { smallest }
+    if smallest < DAY && seconds >= CELLS_MIN * DAY / CELLS_A_DAY { DAY } else { smallest }
 }
 
 fn label_at(at_us: i64, step: i64) -> String {
     let Ok(instant) = Timestamp::from_microsecond(at_us) else { return String::new() };
-    let format = if step >= 86_400 || at_us.rem_euclid(86_400_000_000) == 0 { "%m-%d" } else { "%H:%M" };
+    let format = match step {
+        // Over years the day says nothing without the year.
+        _ if step > 28 * DAY => "%Y-%m",
+        _ if step >= DAY || at_us.rem_euclid(DAY * 1_000_000) == 0 => "%m-%d",
+        _ => "%H:%M",
+    };
     instant.to_zoned(TimeZone::UTC).strftime(format).to_string()
 }
 
@@ -154,7 +174,10 @@ mod tests {
         for minutes in [0, 1, 5, 30, 90, 600, 3_000, 20_000, 90_000, 500_000, 5_000_000] {
             let to = Timestamp::from_second(from.as_second() + minutes * 60).unwrap();
             let lines = window_bar(&[BarSpan { from, to }], &[]).unwrap();
-            assert!(lines[1].chars().count() <= usize::try_from(CELLS_MAX).unwrap() + 8, "{minutes} minutes: {lines:?}");
+            assert!(
+                lines[1].chars().count() <= usize::try_from(CELLS_MAX).unwrap() + 8,
+                "{minutes} minutes: {lines:?}"
+            );
             assert!(lines[1].ends_with('▶'));
         }
     }

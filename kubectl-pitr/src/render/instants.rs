@@ -24,7 +24,8 @@ impl Zone {
     pub fn beside(&self, instant: Timestamp) -> Option<String> {
         let (name, zone) = self.0.as_ref()?;
         let local = instant.to_zoned(zone.clone());
-        let format = if local.date() == instant.to_zoned(TimeZone::UTC).date() { "%H:%M:%S" } else { "%Y-%m-%dT%H:%M:%S" };
+        let format =
+            if local.date() == instant.to_zoned(TimeZone::UTC).date() { "%H:%M:%S" } else { "%Y-%m-%dT%H:%M:%S" };
         Some(format!("{} {name}", local.strftime(format)))
     }
 }

@@ -1,6 +1,6 @@
 //! Tables as kubectl prints them: no borders, three blanks between columns, no blanks at line ends.
 
-use comfy_table::{ColumnConstraint, ContentArrangement, presets};
+use comfy_table::{ContentArrangement, presets};
 
 /// Rows under a header.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ impl Table {
 
     pub fn text(&self, headers: bool) -> String {
         let mut table = comfy_table::Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         if headers {
             table.add_row(&self.header);
         }
@@ -34,10 +34,6 @@ impl Table {
         let last = self.header.len().saturating_sub(1);
         for (index, column) in table.column_iter_mut().enumerate() {
             column.set_padding((0, if index == last { 0 } else { 3 }));
-            column.remove_constraint();
-            if index == last {
-                column.set_constraint(ColumnConstraint::ContentWidth);
-            }
         }
         let mut text = String::new();
         for line in table.lines() {

@@ -1,0 +1,183 @@
+//! The sidecar into manifests and out again.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use kubectl_pitr::inject::plan::{Found, find};
+use kubectl_pitr::inject::report::{Circumstances, report};
+use kubectl_pitr::inject::settings::Settings;
+use kubectl_pitr::inject::survey::{Hints, Owner};
+use kubectl_pitr::inject::{manifest, output, ownership, tree};
+use support::{golden, manifest};
+
+fn settings() -> Settings {
+    Settings {
+        archive: "s3://backups/shop/mysql".into(),
+        region: Some("eu-west-1".into()),
+        endpoint: None,
+        secret: Some("pitr-s3".into()),
+        mysql_secret: Some("pitr-mysql".into()),
+        retention: "14d".into(),
+        image: "pitr-sidecar:VERSION".into(),
+        native: true,
+        set: vec![("schedule.tail_interval".into(), "5s".into())],
+    }
+}
+
+fn found(text: &str) -> Found {
+    find(text, &Hints::default(), &BTreeMap::new()).unwrap().pop().unwrap()
+}
+
+/// As the command does it: strip, find, add.
+fn inject(text: &str, settings: &Settings) -> String {
+    let text = manifest::strip(&manifest::strip_server_fields(text).unwrap(), false).unwrap();
+    let found = found(&text);
+    let injection = found.injection(None, found.owner().unwrap(), settings).unwrap();
+    manifest::add(&text, found.place, &injection).unwrap()
+}
+
+#[test]
+fn a_manifest_keeps_every_other_byte() {
+    let text = manifest("mysql.yaml");
+    let injected = inject(&text, &settings());
+    golden("inject/mysql.yaml", &injected);
+    for line in text.lines() {
+        assert!(injected.contains(line), "lost: {line}");
+    }
+    assert_eq!(manifest::strip(&injected, false).unwrap(), text);
+}
+
+#[test]
+fn datadir_and_binlogs_on_two_volumes() {
+    let text = manifest("mariadb-two-volumes.yaml");
+    let injected = inject(&text, &settings());
+    golden("inject/mariadb-two-volumes.yaml", &injected);
+    assert_eq!(manifest::strip(&injected, false).unwrap(), text);
+}
+
+#[test]
+fn a_live_list_in_json_becomes_something_that_can_be_applied() {
+    let injected = inject(&manifest("live.json"), &settings());
+    golden("inject/live.yaml", &injected);
+    for field in ["resourceVersion", "uid:", "managedFields", "status:", "creationTimestamp"] {
+        assert!(!injected.contains(field), "{field} is still there");
+    }
+}
+
+#[test]
+fn a_second_run_changes_nothing() {
+    for name in ["mysql.yaml", "mariadb-two-volumes.yaml", "live.json"] {
+        let once = inject(&manifest(name), &settings());
+        assert_eq!(inject(&once, &settings()), once, "{name}");
+        let plain = Settings { native: false, secret: None, ..settings() };
+        let changed = inject(&once, &plain);
+        assert_eq!(inject(&changed, &settings()), once, "{name}: back from other settings");
+        let stripped = manifest::strip(&once, false).unwrap();
+        assert_eq!(manifest::strip(&stripped, false).unwrap(), stripped, "{name}");
+    }
+}
+
+#[test]
+fn any_layout_comes_back() {
+    // The same object in many layouts: what is fed in must come out, byte for byte.
+    let text = manifest("mysql.yaml");
+    let layouts = [
+        text.replace(
+            "      volumes:\n        - name: config\n          configMap:\n            name: mysql-config\n",
+            "",
+        ),
+        text.replace('\n', "\r\n"),
+        text.trim_end().to_owned() + "\n",
+        format!("---\n{text}"),
+        text.replace(
+            "      labels:\n        app: mysql   # the selector\n",
+            "      labels:\n        app: mysql\n      annotations:\n        a: b\n",
+        ),
+        text.replace("---\n# not ours", "---\n---\n# not ours"),
+    ];
+    for (number, layout) in layouts.iter().enumerate() {
+        let injected = inject(layout, &settings());
+        assert_eq!(manifest::strip(&injected, false).unwrap(), *layout, "layout {number}");
+        assert_eq!(inject(&injected, &settings()), injected, "layout {number}");
+    }
+}
+
+#[test]
+fn brackets_are_written_anew_and_then_stay() {
+    let flow = r#"{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: db, namespace: shop}, spec: {serviceName: db, selector: {matchLabels: {a: b}},
+  template: {metadata: {labels: {a: b}}, spec: {containers: [{name: db, image: "mysql:9.7", securityContext: {runAsUser: 999}, volumeMounts: [{name: d, mountPath: /var/lib/mysql}]}]}}}}
+"#;
+    let injected = inject(flow, &settings());
+    assert_eq!(inject(&injected, &settings()), injected);
+    let back = tree::parse(&manifest::strip(&injected, false).unwrap()).unwrap();
+    assert_eq!(back[0].value, tree::parse(flow).unwrap()[0].value);
+}
+
+#[test]
+fn anchors_do_not_get_lost() {
+    let text = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata:\n  name: db\nspec:\n  serviceName: db\n  selector:\n    matchLabels: &labels\n      a: b\n  template:\n    metadata:\n      labels: *labels\n    spec:\n      containers:\n      - name: db\n        image: mysql:9.7\n        securityContext: {runAsUser: 999}\n        volumeMounts:\n        - {name: d, mountPath: /var/lib/mysql}\n";
+    let injected = inject(text, &settings());
+    let documents = tree::parse(&injected).unwrap();
+    // The label must not end up in the selector, which cannot be changed.
+    assert_eq!(documents[0].value["spec"]["selector"]["matchLabels"], serde_json::json!({"a": "b"}));
+    assert_eq!(documents[0].value["spec"]["template"]["metadata"]["labels"]["kubectl-pitr/workload"], "db");
+    assert_eq!(inject(&injected, &settings()), injected);
+}
+
+#[test]
+fn other_forms() {
+    let text = manifest("mysql.yaml");
+    let found = found(&text);
+    let injection = found.injection(None, found.owner().unwrap(), &settings()).unwrap();
+    golden("inject/patch.yaml", &output::patch(&injection, found.namespace.as_deref()).unwrap());
+    golden("inject/kustomize.yaml", &output::kustomize(&injection).unwrap());
+    let around = Circumstances { replicas: Some(3), deployer: Some("Argo CD app \"shop\"".into()), live: false };
+    golden(
+        "inject/report.txt",
+        &report("mysql", &found.survey, Owner { uid: 999, gid: Some(999) }, &settings(), &around),
+    );
+}
+
+fn refusal(text: &str) -> String {
+    let found = find(text, &Hints::default(), &BTreeMap::new());
+    let error = match found {
+        Err(error) => error,
+        Ok(found) => found[0].owner().unwrap_err().into(),
+    };
+    kubectl_pitr::failure::of(&error).text()
+}
+
+#[test]
+fn what_cannot_be_known_is_refused() {
+    let text = manifest("mysql.yaml");
+    let owned = text.replace(
+        "  namespace: shop\n",
+        "  namespace: shop\n  ownerReferences: [{apiVersion: k8s.mariadb.com/v1alpha1, kind: MariaDB, name: db, uid: x, controller: true}]\n",
+    );
+    let mut texts = vec![
+        refusal(&owned),
+        refusal(&text.replace("        runAsUser: 999\n", "")),
+        refusal(&text.replace("            - --server-id=1", "            - --datadir=/somewhere/else")),
+        refusal(&text.replace("  replicas: 3", "  replica: 3")),
+        refusal("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n"),
+        refusal(&format!("{text}---\n{}", manifest("mariadb-two-volumes.yaml"))),
+    ];
+    let object = found(&text).object;
+    assert_eq!(ownership::deployer(&object), None);
+    let helm =
+        text.replace("  namespace: shop\n", "  namespace: shop\n  annotations: {meta.helm.sh/release-name: shop-db}\n");
+    texts.push(ownership::refuse_deployer("mysql", &found(&helm).object).unwrap_err().text());
+    golden("inject/refusals.txt", &texts.join("\n"));
+}
+
+#[test]
+fn secrets_do_not_go_into_configuration() {
+    let found = found(&manifest("mysql.yaml"));
+    for key in ["source.mysql.password", "s3.secret_key", "a..b", "UPPER-CASE", ""] {
+        let settings = Settings { set: vec![(key.into(), "x".into())], ..settings() };
+        assert!(found.injection(None, Owner { uid: 1, gid: None }, &settings).is_err(), "{key}");
+    }
+}
