@@ -1,1 +1,42 @@
-//! Where and how the archive is kept: stores, segments, catalog, base backups.
+//! Where and how the archive is kept: stores, segments, catalog, base backups, and the documents that both programs share.
+//!
+//! ```text
+//! SegmentDraft ─ codec ─▶ binlogs/ or tail/ ─ then ─▶ catalog/ page ─ then ─▶ covered tail objects go
+//! expired/ → tail/ → catalog/ → backups/ ──────────▶ Inventory ──▶ pitr_recovery::Timeline ──▶ RestorePlan
+//! RestorePlan ◀──▶ PlanDocument (JSON, by hash)      read_range, read_index, restore of a base backup: all verified
+//! ```
+//!
+//! The format and its rules are in docs/archive-format.md. This crate knows nothing of SQL or Kubernetes, and object
+//! keys exist only in [`layout`]. Nothing here is a lock, a lease or a conditional write: objects are immutable, shared
+//! state only grows, and a reader takes the union.
+
+mod archive;
+pub mod backup;
+mod catalog;
+mod digest;
+pub mod document;
+mod expiry;
+pub mod layout;
+mod segment;
+mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod url;
+
+pub use archive::{
+    Adoption, Archive, ArchiveError, Clock, Discovered, InventoryReport, Published, TailCoverage, TailReport,
+};
+pub use catalog::MergeEffort;
+pub use digest::{Digest, ShortHash, sha256};
+pub use layout::Place;
+pub use segment::{
+    Closes, Codec, CodecError, DraftError, HeaderCodec, HeldSet, IndexedTransaction, Parts, SEGMENT_RAW_BYTES_MAX,
+    SegmentDamage, SegmentDraft, SegmentError, SegmentHeader, SegmentOrigin, SegmentRecord, TransactionSummary,
+    read_header,
+};
+pub use store::{
+    CallCount, Checksum, Counting, Credentials, Encryption, FileStore, ListedObject, MemoryStore, OBJECT_BYTES_MAX,
+    ObjectClass, ObjectInfo, Operation, RetryPolicy, Retrying, S3Options, S3Store, Store, StoreCounts, StoreError,
+    connect, open_store,
+};
+pub use url::{ArchiveUrl, UrlError};

@@ -1,0 +1,104 @@
+//! Adoption (T): what a predecessor stored and did not catalogue is verified and catalogued.
+
+use super::{Archive, ArchiveError, Fetched, unreadable};
+use crate::expiry::Marks;
+use crate::layout::{EXPIRED_PREFIX, ObjectKey, Place, SegmentKey};
+use crate::segment::SegmentRecord;
+use crate::store::StoreError;
+
+/// Pages are written after so many adopted segments: a crash then repeats little.
+const PAGE_SEGMENTS: usize = 64;
+
+/// What adoption did.
+#[derive(Debug, Default)]
+pub struct Adoption {
+    /// Segments that are in the catalog now.
+    pub adopted: Vec<SegmentRecord>,
+    /// Objects that cannot be used, and why. They are left where they are.
+    pub unusable: Vec<(String, String)>,
+    /// Keys that are none of an archive's.
+    pub unknown_keys: Vec<String>,
+}
+
+impl Archive {
+    /// Catalogues what lies under `binlogs/` of this source and stands in no page. Each object is fetched and verified
+    /// first: bytes that are safe in the bucket are never lost to a missing page. For the start of an archiver.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn adopt(&self, source: &str) -> Result<Adoption, ArchiveError> {
+        let (marks, _) = self.read_marks().await?;
+        let mut adoption = Adoption::default();
+        let mut candidates: Vec<SegmentKey> = Vec::new();
+        for object in self.store.list(&Place::Binlogs.source_prefix(source)).await? {
+            match object.key.parse() {
+                Ok(ObjectKey::Segment(key)) => candidates.push(key),
+                _ => adoption.unknown_keys.push(object.key),
+            }
+        }
+        let known = self.discover(Some(source)).await?.catalogued;
+        candidates.retain(|key| !known.contains_key(key) && !marks.binlogs.contains(&key.binlog));
+        let mut unpublished = Vec::new();
+        for key in candidates {
+            match self.fetch_segment(&key).await {
+                Ok(Fetched { record, .. }) => unpublished.push(record),
+                Err(ArchiveError::Segment { source, .. }) => {
+                    adoption.unusable.push((key.to_string(), source.to_string()));
+                }
+                Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => {
+                    adoption.unusable.push((key.to_string(), reason));
+                }
+                // Retention may have been there.
+                Err(ArchiveError::Store(StoreError::NotFound { .. })) => {}
+                Err(error) => return Err(error),
+            }
+            if unpublished.len() == PAGE_SEGMENTS {
+                self.write_page(&unpublished).await?;
+                adoption.adopted.append(&mut unpublished);
+            }
+        }
+        self.write_page(&unpublished).await?;
+        adoption.adopted.append(&mut unpublished);
+        Ok(adoption)
+    }
+
+    /// All expiry marks, and the objects with marks that cannot be read.
+    pub(super) async fn read_marks(&self) -> Result<(Marks, Vec<(String, String)>), ArchiveError> {
+        const LISTINGS_MAX: usize = 8;
+        let mut last = None;
+        'listing: for _ in 0..LISTINGS_MAX {
+            let (mut marks, mut problems) = (Marks::default(), Vec::new());
+            for object in self.store.list(EXPIRED_PREFIX).await? {
+                if !matches!(object.key.parse(), Ok(ObjectKey::Marks { .. })) {
+                    problems.push((object.key, "not an expiry mark".to_owned()));
+                    continue;
+                }
+                match self.store.get(&object.key).await {
+                    Ok(bytes) => {
+                        if let Err(reason) = marks.add(&bytes) {
+                            problems.push((object.key, reason));
+                        }
+                    }
+                    // A run of retention replaced it by a higher generation.
+                    Err(error @ StoreError::NotFound { .. }) => {
+                        last = Some(error);
+                        continue 'listing;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            return Ok((marks, problems));
+        }
+        Err(last.map_or_else(|| unreadable(EXPIRED_PREFIX, &"the marks do not rest"), ArchiveError::Store))
+    }
+
+    /// Whether retention has marked this binlog: it is then not stored again (T).
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn expired_binlogs(
+        &self,
+    ) -> Result<std::collections::BTreeSet<pitr_recovery::BinlogId>, ArchiveError> {
+        Ok(self.read_marks().await?.0.binlogs)
+    }
+}

@@ -1,0 +1,254 @@
+//! From the store to an inventory: marks, tail, catalog, base backups, in this order (T).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pitr_binlog::GtidSet;
+use pitr_recovery::{
+    ArchivedBinlog, ArchivedRange, BinlogId, Closed, Damage, Inventory, RangeFlags, RangeKind,
+};
+
+use super::records::Discovered;
+use super::{Archive, ArchiveError};
+use crate::expiry::Marks;
+use crate::layout::Place;
+use crate::segment::{Closes, HeldSet, SegmentHeader, SegmentRecord};
+use crate::store::StoreError;
+
+/// What was found beside the inventory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InventoryReport {
+    /// Keys that are none of an archive's. They are left alone.
+    pub unknown_keys: Vec<String>,
+    /// Objects that cannot be read, and why. What they hold is missing from the inventory.
+    pub unreadable: Vec<(String, String)>,
+    /// How many binlogs expiry marks hide.
+    pub hidden_binlogs: usize,
+    /// How many base backups expiry marks hide.
+    pub hidden_backups: usize,
+}
+
+impl Archive {
+    /// Everything that is archived, as the marks leave it.
+    ///
+    /// # Errors
+    /// [`ArchiveError::NoArchive`], [`ArchiveError::NewerFormat`], or what the store answers.
+    pub async fn inventory(&self) -> Result<(Inventory, InventoryReport), ArchiveError> {
+        let listed_us = self.now().as_microsecond();
+        let workload = self.workload().await?;
+        let (marks, bad_marks) = self.read_marks().await?;
+        let mut found = self.discover(None).await?;
+        found.unreadable.extend(bad_marks);
+        if has_hole(&found, &marks) {
+            // A listing is no snapshot: what was written or merged meanwhile may be in neither (T).
+            found.absorb(self.discover(None).await?);
+        }
+        let (backups, bad_backups) = self.list_backup_manifests().await?;
+        found.unreadable.extend(bad_backups);
+        let mut report = InventoryReport {
+            unknown_keys: std::mem::take(&mut found.unknown_keys),
+            unreadable: std::mem::take(&mut found.unreadable),
+            ..InventoryReport::default()
+        };
+        let records = self.visible(&found, &marks, &mut report);
+        let binlogs = self.binlogs(records, &mut report).await?;
+        let all_backups = backups.len();
+        let backups: Vec<_> = backups.into_iter().filter(|backup| !marks.backups.contains(&backup.id)).collect();
+        report.hidden_backups = all_backups - backups.len();
+        Ok((Inventory { workload, binlogs, backups, listed_us }, report))
+    }
+
+    fn visible<'a>(
+        &self,
+        found: &'a Discovered,
+        marks: &Marks,
+        report: &mut InventoryReport,
+    ) -> BTreeMap<&'a BinlogId, Vec<&'a SegmentRecord>> {
+        let mut hidden = BTreeSet::new();
+        let mut visible: BTreeMap<&BinlogId, Vec<&SegmentRecord>> = BTreeMap::new();
+        for record in found.records() {
+            let binlog = &record.key.binlog;
+            if marks.binlogs.contains(binlog) {
+                hidden.insert(binlog);
+            } else {
+                visible.entry(binlog).or_default().push(record);
+            }
+        }
+        report.hidden_binlogs = hidden.len();
+        visible
+    }
+
+    async fn binlogs(
+        &self,
+        records: BTreeMap<&BinlogId, Vec<&SegmentRecord>>,
+        report: &mut InventoryReport,
+    ) -> Result<Vec<ArchivedBinlog>, ArchiveError> {
+        let mut binlogs = Vec::with_capacity(records.len());
+        let mut before = Before::default();
+        for (id, records) in records {
+            if before.source != id.source {
+                before = Before { source: id.source.clone(), executed: GtidSet::new() };
+            }
+            if let Some(binlog) = self.binlog(id, &records, &mut before, report).await? {
+                binlogs.push(binlog);
+            }
+        }
+        Ok(binlogs)
+    }
+
+    async fn binlog(
+        &self,
+        id: &BinlogId,
+        records: &[&SegmentRecord],
+        before: &mut Before,
+        report: &mut InventoryReport,
+    ) -> Result<Option<ArchivedBinlog>, ArchiveError> {
+        let Some(any) = records.first() else { return Ok(None) };
+        let mut ranges: BTreeMap<(u64, u64, [u8; 32]), ArchivedRange> = BTreeMap::new();
+        let mut previous = None;
+        for record in records {
+            if previous.is_none() && record.header.start == 0 {
+                previous = self.previous(record, before, report).await?;
+            }
+            let range = (record.header.start, record.header.end, record.header.raw_sha256);
+            if let Some(known) = ranges.get_mut(&range) {
+                known.objects.push(record.stored_object());
+                continue;
+            }
+            let Some(gtids) = self.gtids(record, report).await? else { continue };
+            ranges.insert(range, archived_range(record, gtids));
+        }
+        let last_closing = catalogued(records).filter(|r| r.header.closes.is_some()).max_by_key(|r| r.header.end);
+        let damage = catalogued(records).filter_map(|r| r.header.damage.as_ref()).min_by_key(|damage| damage.offset);
+        before.executed = ranges.values().fold(previous.clone().unwrap_or_default(), |set, range| set.union(&range.gtids));
+        Ok(Some(ArchivedBinlog {
+            id: id.clone(),
+            name: any.header.name.clone(),
+            flavour: any.header.flavour,
+            server_version: any.header.server_version.clone(),
+            previous_known: previous.is_some(),
+            previous: previous.unwrap_or_default(),
+            ranges: ranges.into_values().collect(),
+            closed: last_closing.map_or(Closed::Open, |record| closed(&record.header)),
+            damage: damage.map(|damage| Damage { offset: damage.offset, reason: damage.reason.clone() }),
+        }))
+    }
+
+    /// The GTIDs before a file: often those after the file before it, which then need no request.
+    async fn previous(
+        &self,
+        record: &SegmentRecord,
+        before: &Before,
+        report: &mut InventoryReport,
+    ) -> Result<Option<GtidSet>, ArchiveError> {
+        let Some(held) = &record.header.previous else { return Ok(None) };
+        match held {
+            HeldSet::Whole(set) => Ok(Some(set.clone())),
+            HeldSet::Digest { .. } if held.is(&before.executed) => Ok(Some(before.executed.clone())),
+            HeldSet::Digest { .. } => {
+                let header = self.whole_header(record, report).await?;
+                Ok(header.and_then(|header| header.previous?.whole().cloned()))
+            }
+        }
+    }
+
+    async fn gtids(
+        &self,
+        record: &SegmentRecord,
+        report: &mut InventoryReport,
+    ) -> Result<Option<GtidSet>, ArchiveError> {
+        match &record.header.transactions.gtids {
+            HeldSet::Whole(set) => Ok(Some(set.clone())),
+            HeldSet::Digest { .. } => {
+                let header = self.whole_header(record, report).await?;
+                Ok(header.and_then(|header| header.transactions.gtids.whole().cloned()))
+            }
+        }
+    }
+
+    /// The header as it stands in the object, where the catalog only identifies a long set.
+    async fn whole_header(
+        &self,
+        record: &SegmentRecord,
+        report: &mut InventoryReport,
+    ) -> Result<Option<SegmentHeader>, ArchiveError> {
+        let problem = match self.read_header(&record.key).await {
+            Ok(Ok((header, _))) => return Ok(Some(header)),
+            Ok(Err(error)) => error.to_string(),
+            Err(ArchiveError::Store(error @ StoreError::NotFound { .. })) => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        report.unreadable.push((record.key.to_string(), problem));
+        Ok(None)
+    }
+}
+
+/// What a source had executed after the binlog before.
+#[derive(Default)]
+struct Before {
+    source: String,
+    executed: GtidSet,
+}
+
+fn catalogued<'a>(records: &'a [&SegmentRecord]) -> impl Iterator<Item = &'a SegmentRecord> {
+    records.iter().copied().filter(|record| record.key.place == Place::Binlogs)
+}
+
+fn archived_range(record: &SegmentRecord, gtids: GtidSet) -> ArchivedRange {
+    let header = &record.header;
+    let summary = &header.transactions;
+    ArchivedRange {
+        start: header.start,
+        end: header.end,
+        raw_sha256: header.raw_sha256,
+        kind: match record.key.place {
+            Place::Binlogs => RangeKind::Catalogued,
+            Place::Tail => RangeKind::Tail,
+        },
+        gtids,
+        transactions: summary.count,
+        first: summary.first.clone(),
+        last: summary.last.clone(),
+        min_commit_us: summary.min_commit_us,
+        max_commit_us: summary.max_commit_us,
+        step_back_us: summary.step_back_us,
+        flags: RangeFlags {
+            transactions: summary.flags,
+            anonymous: summary.without_gtid > 0,
+            whole_seconds: summary.whole_seconds,
+            starts_in_transaction: header.starts_in_transaction,
+            ends_in_transaction: header.ends_in_transaction,
+        },
+        objects: vec![record.stored_object()],
+    }
+}
+
+fn closed(header: &SegmentHeader) -> Closed {
+    match &header.closes {
+        None => Closed::Open,
+        Some(Closes::Rotate { next }) => Closed::Rotated { next: next.clone() },
+        Some(Closes::Stop) => Closed::Stopped,
+        Some(Closes::Crash) => Closed::Crashed,
+    }
+}
+
+/// Whether bytes are missing between what was found of a binlog, or binlogs between those of a source.
+fn has_hole(found: &Discovered, marks: &Marks) -> bool {
+    let mut ranges: BTreeMap<&BinlogId, Vec<(u64, u64)>> = BTreeMap::new();
+    for record in found.records().filter(|record| !marks.binlogs.contains(&record.key.binlog)) {
+        ranges.entry(&record.key.binlog).or_default().push((record.key.start, record.key.end));
+    }
+    let numbers_jump = {
+        let ids: Vec<&&BinlogId> = ranges.keys().collect();
+        ids.windows(2).any(|pair| pair[0].source == pair[1].source && pair[1].number > pair[0].number + 1)
+    };
+    numbers_jump
+        || ranges.into_values().any(|mut ranges| {
+            ranges.sort_unstable();
+            let mut position = 0;
+            ranges.into_iter().any(|(start, end)| {
+                let hole = start > position;
+                position = position.max(end);
+                hole
+            })
+        })
+}

@@ -1,0 +1,158 @@
+//! Reading and merging pages.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::time::Instant;
+
+use super::{Archive, ArchiveError, READS_AT_ONCE, compute, unreadable};
+use crate::catalog::{Merge, MergeEffort, PAGE_BYTES_MAX, PageWriter, choose, raw_lines};
+use crate::digest::sha256;
+use crate::layout::{ObjectKey, PageKey, catalog_prefix};
+use crate::store::{Call, Operation, StoreError};
+
+/// A page that is listed and gone was merged: the catalog is listed again, but not for ever.
+const LISTINGS_MAX: usize = 8;
+
+/// A merge is sent within an hour of its listing, or starts over.
+const MERGE_MAX: std::time::Duration = std::time::Duration::from_secs(40 * 60);
+
+/// Pages of a listing, and keys beside them that are none.
+pub(super) struct PageListing {
+    pub(super) pages: Vec<(PageKey, u64)>,
+    pub(super) unknown: Vec<String>,
+}
+
+impl Archive {
+    /// The pages under a prefix of the catalog.
+    pub(super) async fn list_pages(&self, prefix: &str) -> Result<PageListing, ArchiveError> {
+        let mut listing = PageListing { pages: Vec::new(), unknown: Vec::new() };
+        for object in self.store.list(prefix).await? {
+            match object.key.parse() {
+                Ok(ObjectKey::Page(page)) => listing.pages.push((page, object.length)),
+                _ => listing.unknown.push(object.key),
+            }
+        }
+        Ok(listing)
+    }
+
+    /// A page as it was stored: its hash is checked, and it is fetched again when it does not match.
+    pub(super) async fn fetch_page(&self, page: &PageKey) -> Result<Bytes, ArchiveError> {
+        self.fetch_matching(&page.to_string(), |bytes| crate::ShortHash::of_digest(&sha256(bytes)) == page.hash).await
+    }
+
+    /// Fetches an object whose content is known by hash; damage on the way is not damage in the store.
+    pub(super) async fn fetch_matching(
+        &self,
+        key: &str,
+        matches: impl Fn(&[u8]) -> bool,
+    ) -> Result<Bytes, ArchiveError> {
+        const ATTEMPTS: usize = 3;
+        for _ in 0..ATTEMPTS {
+            let bytes = self.store.get(key).await?;
+            if matches(&bytes) {
+                return Ok(bytes);
+            }
+        }
+        Err(Call::new(Operation::Get, key).corrupt("it does not match the hash in its key").into())
+    }
+
+    /// All pages under a prefix, each handed to `sink` once. `restart` forgets what was handed over, because a merge
+    /// replaced pages meanwhile and the reading begins again.
+    pub(super) async fn each_page<S>(
+        &self,
+        prefix: &str,
+        fresh: impl Fn() -> S,
+        mut sink: impl FnMut(&mut S, &PageKey, Bytes) -> Result<(), ArchiveError>,
+    ) -> Result<(S, Vec<String>), ArchiveError> {
+        let mut last = None;
+        for _ in 0..LISTINGS_MAX {
+            let listing = self.list_pages(prefix).await?;
+            let mut state = fresh();
+            let mut pages = stream::iter(&listing.pages)
+                .map(async |(page, _)| Ok::<_, ArchiveError>((page, self.fetch_page(page).await?)))
+                .buffer_unordered(READS_AT_ONCE);
+            loop {
+                match pages.try_next().await {
+                    Ok(Some((page, bytes))) => sink(&mut state, page, bytes)?,
+                    Ok(None) => {
+                        drop(pages);
+                        return Ok((state, listing.unknown));
+                    }
+                    Err(ArchiveError::Store(error @ StoreError::NotFound { .. })) => {
+                        last = Some(error);
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Err(last.map_or(ArchiveError::Stopped, ArchiveError::Store))
+    }
+
+    /// Merges pages of one source as far as the effort says; gives how many merges that took.
+    ///
+    /// # Errors
+    /// What the store answers. A merge that is cut short leaves lines twice, which is harmless.
+    pub async fn merge_pages(&self, source: &str, effort: MergeEffort) -> Result<usize, ArchiveError> {
+        let mut merges = 0;
+        loop {
+            let begun = Instant::now();
+            let mut pages = self.list_pages(&catalog_prefix(source)).await?.pages;
+            pages.retain(|(page, _)| !self.is_discarded(&page.to_string()));
+            let Some(merge) = choose(&pages, effort) else { return Ok(merges) };
+            if !self.merge(source, &merge, begun).await? {
+                return Ok(merges);
+            }
+            merges += 1;
+        }
+    }
+
+    /// One merge; false when somebody else was faster or it took too long.
+    async fn merge(&self, source: &str, merge: &Merge, begun: Instant) -> Result<bool, ArchiveError> {
+        let mut old = Vec::with_capacity(merge.pages.len());
+        for page in &merge.pages {
+            match self.fetch_page(page).await {
+                Ok(bytes) => old.push((page.to_string(), bytes)),
+                Err(ArchiveError::Store(StoreError::NotFound { .. })) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        let keys: Vec<String> = old.iter().map(|(key, _)| key.clone()).collect();
+        for page in compute(move || merged(&old)).await?? {
+            if begun.elapsed() > MERGE_MAX {
+                return Ok(false);
+            }
+            self.store_page(source, merge.level, page).await?;
+        }
+        // Only now: every line of these pages stands in a page of a higher level (T).
+        let removed = self.discard(keys).await;
+        let denied = matches!(removed, Err(ArchiveError::Store(StoreError::Denied { .. })));
+        Self::tolerate_denied(removed)?;
+        Ok(!denied)
+    }
+}
+
+/// All lines of these pages, each once, as new pages below the size limit.
+fn merged(pages: &[(String, Bytes)]) -> Result<Vec<Vec<u8>>, ArchiveError> {
+    let mut seen = HashSet::new();
+    let mut done = Vec::new();
+    let mut writer = PageWriter::new().map_err(|error| unreadable("catalog", &error))?;
+    for (key, page) in pages {
+        let sorted = raw_lines(page, |segment, line| {
+            if !seen.insert(sha256(segment.as_bytes())) {
+                return Ok(());
+            }
+            if writer.raw_bytes() + line.len() > PAGE_BYTES_MAX {
+                done.push(std::mem::replace(&mut writer, PageWriter::new()?).finish()?);
+            }
+            writer.push_raw(line)
+        });
+        sorted.map_err(|source| ArchiveError::Page { key: key.clone(), source })?;
+    }
+    if !writer.is_empty() {
+        done.push(writer.finish().map_err(|error| unreadable("catalog", &error))?);
+    }
+    Ok(done)
+}

@@ -1,0 +1,228 @@
+//! Reading ranges: verified, and resolved to what covers them now when an object has gone.
+//!
+//! A plan names ranges, not keys. The objects it knows are tried first; after a 404 or damage the binlog is listed and
+//! whatever covers the range serves, if the bytes, cut to the range, have the plan's hash.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use pitr_recovery::{IndexEntry, RangeRef, StoredObject, TransactionIndex};
+
+use super::records::FIRST_READ_BYTES;
+use super::{Archive, ArchiveError, Fetched, compute};
+use crate::digest::{ShortHash, sha256};
+use crate::layout::{ObjectKey, Place, SegmentKey};
+use crate::segment::{
+    IndexedTransaction, SegmentError, SegmentHeader, SegmentRecord, index_of, raw_bytes, read_header,
+};
+use crate::store::StoreError;
+
+/// Ways to cover a range that are tried before it counts as changed.
+const COVERS_MAX: usize = 8;
+
+impl Archive {
+    /// The raw bytes of a range, with the hash that the range names.
+    ///
+    /// # Errors
+    /// [`ArchiveError::RangeLost`], [`ArchiveError::RangeChanged`], or what the store answers.
+    pub async fn read_range(&self, range: &RangeRef, known: &[StoredObject]) -> Result<Bytes, ArchiveError> {
+        for key in segment_keys(range, known) {
+            match self.fetch_segment(&key).await {
+                Ok(fetched) if fetched.record.header.raw_sha256 == range.raw_sha256 => return Ok(fetched.raw),
+                Ok(_) => {}
+                Err(error) => pass_over(error)?,
+            }
+        }
+        self.read_cover(range).await
+    }
+
+    /// The transactions of a range, from the index of a segment, without fetching the payload.
+    ///
+    /// # Errors
+    /// As [`Self::read_range`].
+    pub async fn read_index(&self, range: &RangeRef, known: &[StoredObject]) -> Result<TransactionIndex, ArchiveError> {
+        for key in segment_keys(range, known) {
+            match self.read_segment_index(&key).await {
+                Ok((header, entries)) if header.raw_sha256 == range.raw_sha256 => return Ok(index(entries, range)),
+                Ok(_) => {}
+                Err(error) => pass_over(error)?,
+            }
+        }
+        // Other objects prove that they hold this range only by their bytes, so those are read.
+        let mut excluded = BTreeSet::new();
+        let (_, cover) = self.read_cover_without(range, &mut excluded).await?;
+        let mut entries: Vec<IndexedTransaction> = Vec::new();
+        for key in cover {
+            let (_, more) = self.read_segment_index(&key).await?;
+            let after = entries.last().map_or(range.start, |last| last.end);
+            entries.extend(more.into_iter().filter(|entry| entry.end > after));
+        }
+        Ok(index(entries, range))
+    }
+
+    async fn read_cover(&self, range: &RangeRef) -> Result<Bytes, ArchiveError> {
+        Ok(self.read_cover_without(range, &mut BTreeSet::new()).await?.0)
+    }
+
+    /// The bytes of the range from any objects that cover it, and those objects, in order.
+    async fn read_cover_without(
+        &self,
+        range: &RangeRef,
+        excluded: &mut BTreeSet<SegmentKey>,
+    ) -> Result<(Bytes, Vec<SegmentKey>), ArchiveError> {
+        let mut reason = None;
+        for _ in 0..COVERS_MAX {
+            let candidates = self.overlapping(range, excluded).await?;
+            let Some(cover) = choose_cover(&candidates, range.start, range.end) else { break };
+            match self.read_pieces(range, &cover).await? {
+                Ok(bytes) if sha256(&bytes) == range.raw_sha256 => return Ok((bytes, cover)),
+                Ok(_) => {
+                    reason = Some("other bytes stand in this place".to_owned());
+                    // Two histories of one binlog: some other cover may be the one that was planned.
+                    excluded.extend(cover.first().cloned());
+                }
+                Err((bad, why)) => {
+                    reason = why.or(reason);
+                    excluded.insert(bad);
+                }
+            }
+        }
+        let range = Box::new(range.clone());
+        Err(match reason {
+            Some(reason) => ArchiveError::RangeChanged { range, reason },
+            None => ArchiveError::RangeLost { range },
+        })
+    }
+
+    /// Fetches the pieces of a cover. Inner error: the piece that cannot be used, and why if it is there at all.
+    #[expect(clippy::type_complexity, reason = "the inner error is an answer, the outer one ends everything")]
+    async fn read_pieces(
+        &self,
+        range: &RangeRef,
+        cover: &[SegmentKey],
+    ) -> Result<Result<Bytes, (SegmentKey, Option<String>)>, ArchiveError> {
+        let mut bytes = BytesMut::new();
+        let mut position = range.start;
+        for key in cover {
+            let raw = match self.fetch_segment(key).await {
+                Ok(fetched) => fetched.raw,
+                Err(ArchiveError::Store(StoreError::NotFound { .. })) => return Ok(Err((key.clone(), None))),
+                Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => {
+                    return Ok(Err((key.clone(), Some(reason))));
+                }
+                Err(ArchiveError::Segment { source, .. }) => {
+                    return Ok(Err((key.clone(), Some(source.to_string()))));
+                }
+                Err(error) => return Err(error),
+            };
+            let end = key.end.min(range.end);
+            let place = |offset: u64| usize::try_from(offset - key.start).unwrap_or(usize::MAX);
+            bytes.extend_from_slice(raw.get(place(position)..place(end)).unwrap_or_default());
+            position = end;
+        }
+        Ok(Ok(bytes.freeze()))
+    }
+
+    /// Segments that hold bytes of the range now: the tail first, because what leaves it goes to `binlogs/`.
+    async fn overlapping(
+        &self,
+        range: &RangeRef,
+        excluded: &BTreeSet<SegmentKey>,
+    ) -> Result<Vec<SegmentKey>, ArchiveError> {
+        let mut keys = Vec::new();
+        for place in [Place::Tail, Place::Binlogs] {
+            for object in self.store.list(&place.binlog_prefix(&range.binlog)).await? {
+                if let Ok(ObjectKey::Segment(key)) = object.key.parse()
+                    && key.start < range.end
+                    && range.start < key.end
+                    && !excluded.contains(&key)
+                {
+                    keys.push(key);
+                }
+            }
+        }
+        Ok(keys)
+    }
+
+    async fn read_segment_index(
+        &self,
+        key: &SegmentKey,
+    ) -> Result<(SegmentHeader, Vec<IndexedTransaction>), ArchiveError> {
+        let in_segment = |source| ArchiveError::Segment { key: key.to_string(), source };
+        let (header, mut first) = self.read_header(key).await?.map_err(in_segment)?;
+        if header.parts.payload_at > FIRST_READ_BYTES.max(first.len() as u64) {
+            first = self.store.get_range(&key.to_string(), 0..header.parts.payload_at).await?;
+        }
+        let entries = index_of(&header, &first).map_err(in_segment)?;
+        let cut = || in_segment(SegmentError::Damaged("it ends within its index".to_owned()));
+        Ok((header, entries.ok_or_else(cut)?))
+    }
+
+    /// A whole segment: its stored hash, its header, its raw hash, all checked.
+    pub(crate) async fn fetch_segment(&self, key: &SegmentKey) -> Result<Fetched, ArchiveError> {
+        let object = self.fetch_matching(&key.to_string(), |bytes| ShortHash::of(bytes) == key.hash).await?;
+        Self::decode(key.clone(), object).await
+    }
+
+    pub(super) async fn decode(key: SegmentKey, object: Bytes) -> Result<Fetched, ArchiveError> {
+        compute(move || {
+            let decoded = read_header(&object, &key).and_then(|header| Ok((raw_bytes(&header, &object)?, header)));
+            let (raw, header) =
+                decoded.map_err(|source| ArchiveError::Segment { key: key.to_string(), source })?;
+            let (length, sha256) = (object.len() as u64, Some(sha256(&object)));
+            let record = SegmentRecord { key, length, sha256, header: Arc::new(header) };
+            Ok(Fetched { record, raw: raw.into() })
+        })
+        .await?
+    }
+}
+
+/// The segments that a plan or a range knows.
+fn segment_keys(range: &RangeRef, known: &[StoredObject]) -> Vec<SegmentKey> {
+    let keys = known.iter().filter_map(|object| match object.key.parse() {
+        Ok(ObjectKey::Segment(key)) => Some(key),
+        _ => None,
+    });
+    // A plan may come from elsewhere: only objects that hold exactly this range are asked for.
+    keys.filter(|key| key.binlog == range.binlog && (key.start, key.end) == (range.start, range.end)).collect()
+}
+
+/// An object that is gone or damaged is passed over; anything else ends the reading.
+fn pass_over(error: ArchiveError) -> Result<(), ArchiveError> {
+    match error {
+        ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. })
+        | ArchiveError::Segment { source: SegmentError::Damaged(_), .. } => Ok(()),
+        other => Err(other),
+    }
+}
+
+/// Segments that cover `start..end` without a hole: at each place the one that reaches furthest.
+fn choose_cover(candidates: &[SegmentKey], start: u64, end: u64) -> Option<Vec<SegmentKey>> {
+    let mut cover = Vec::new();
+    let mut position = start;
+    while position < end {
+        let reaching = candidates.iter().filter(|key| key.start <= position && key.end > position);
+        let next = reaching.max_by_key(|key| (key.end.min(end), key.place == Place::Binlogs, key.start))?;
+        position = next.end;
+        cover.push(next.clone());
+    }
+    Some(cover)
+}
+
+/// The entries that end within the range.
+fn index(entries: Vec<IndexedTransaction>, range: &RangeRef) -> TransactionIndex {
+    let inside = entries.into_iter().filter(|entry| entry.end > range.start && entry.end <= range.end);
+    TransactionIndex {
+        entries: inside
+            .map(|entry| IndexEntry {
+                gtid: entry.gtid,
+                commit_us: entry.commit_us,
+                immediate_us: entry.immediate_us,
+                start: entry.start,
+                end: entry.end,
+                flags: entry.flags,
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,174 @@
+//! What is stored, as records: the tail by its headers, the rest by the catalog.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::{Archive, ArchiveError, READS_AT_ONCE, locked};
+use crate::catalog::{PageError, records};
+use crate::layout::{CATALOG_PREFIX, ObjectKey, Place, SegmentKey, TAIL_PREFIX, catalog_prefix};
+use crate::segment::{HeaderRead, SegmentError, SegmentHeader, SegmentRecord, header_of};
+use crate::store::{ListedObject, StoreError};
+
+/// Tail objects that are listed and gone were catalogued or merged: the tail is listed again, but not for ever.
+const LISTINGS_MAX: usize = 8;
+
+/// Enough for nearly every header, and for the whole of most tail segments.
+pub(super) const FIRST_READ_BYTES: u64 = 64 << 10;
+
+/// Records of an archive or of one source, by key.
+#[derive(Debug, Clone, Default)]
+pub struct Discovered {
+    /// Segments that the catalog names.
+    pub catalogued: BTreeMap<SegmentKey, SegmentRecord>,
+    /// Segments of the tail.
+    pub tail: BTreeMap<SegmentKey, SegmentRecord>,
+    /// Keys that are none of an archive's.
+    pub unknown_keys: Vec<String>,
+    /// Objects that cannot be read, and why.
+    pub unreadable: Vec<(String, String)>,
+}
+
+impl Discovered {
+    /// All records, the catalogued ones first.
+    pub fn records(&self) -> impl Iterator<Item = &SegmentRecord> {
+        self.catalogued.values().chain(self.tail.values())
+    }
+
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.catalogued.extend(other.catalogued);
+        self.tail.extend(other.tail);
+        for key in other.unknown_keys {
+            if !self.unknown_keys.contains(&key) {
+                self.unknown_keys.push(key);
+            }
+        }
+        for problem in other.unreadable {
+            if !self.unreadable.contains(&problem) {
+                self.unreadable.push(problem);
+            }
+        }
+    }
+}
+
+impl Archive {
+    /// What is stored of one source, or of all: the tail, then the catalog (T), so that what moves meanwhile is seen.
+    ///
+    /// # Errors
+    /// What the store answers. An object that cannot be read is reported, not an error.
+    pub async fn discover(&self, source: Option<&str>) -> Result<Discovered, ArchiveError> {
+        let tail_prefix = source.map_or_else(|| TAIL_PREFIX.to_owned(), |source| Place::Tail.source_prefix(source));
+        let catalog = source.map_or_else(|| CATALOG_PREFIX.to_owned(), catalog_prefix);
+        let mut found = self.read_tail(&tail_prefix).await?;
+        found.absorb(self.read_catalog(&catalog).await?);
+        Ok(found)
+    }
+
+    async fn read_catalog(&self, prefix: &str) -> Result<Discovered, ArchiveError> {
+        let (mut found, unknown) = self
+            .each_page(prefix, Discovered::default, |found, page, bytes| {
+                let read = records(&bytes, |record| {
+                    found.catalogued.insert(record.key.clone(), record);
+                });
+                match read {
+                    Err(PageError::NewerFormat { found }) => {
+                        Err(ArchiveError::NewerFormat { key: page.to_string(), found })
+                    }
+                    // The lines before the damage count. What it hides shows up as a hole.
+                    Err(error) => {
+                        found.unreadable.push((page.to_string(), error.to_string()));
+                        Ok(())
+                    }
+                    Ok(()) => Ok(()),
+                }
+            })
+            .await?;
+        found.unknown_keys = unknown;
+        Ok(found)
+    }
+
+    /// The tail segments under a prefix, by their headers.
+    pub(super) async fn read_tail(&self, prefix: &str) -> Result<Discovered, ArchiveError> {
+        let mut last = None;
+        for _ in 0..LISTINGS_MAX {
+            match self.read_tail_once(prefix).await {
+                Err(ArchiveError::Store(error @ StoreError::NotFound { .. })) => last = Some(error),
+                other => return other,
+            }
+        }
+        Err(last.map_or(ArchiveError::Stopped, ArchiveError::Store))
+    }
+
+    async fn read_tail_once(&self, prefix: &str) -> Result<Discovered, ArchiveError> {
+        let mut found = Discovered::default();
+        let mut segments = Vec::new();
+        for object in self.store.list(prefix).await? {
+            match object.key.parse() {
+                Ok(ObjectKey::Segment(key)) if key.place == Place::Tail => segments.push((key, object)),
+                _ => found.unknown_keys.push(object.key),
+            }
+        }
+        self.forget_tail_headers(prefix, &segments);
+        let mut records = stream::iter(segments)
+            .map(|(key, object)| self.tail_record(key, object.length))
+            .buffer_unordered(READS_AT_ONCE);
+        while let Some((key, record)) = records.try_next().await? {
+            match record {
+                Ok(record) => drop(found.tail.insert(key, record)),
+                Err(SegmentError::NewerFormat { found }) => {
+                    return Err(ArchiveError::NewerFormat { key: key.to_string(), found });
+                }
+                Err(error) => found.unreadable.push((key.to_string(), error.to_string())),
+            }
+        }
+        drop(records);
+        Ok(found)
+    }
+
+    async fn tail_record(
+        &self,
+        key: SegmentKey,
+        length: u64,
+    ) -> Result<(SegmentKey, Result<SegmentRecord, SegmentError>), ArchiveError> {
+        let text = key.to_string();
+        if let Some(record) = locked(&self.tail_headers).get(&text).cloned() {
+            return Ok((key, Ok(record)));
+        }
+        let record = match self.read_header(&key).await? {
+            Err(error) => Err(error),
+            Ok((header, _)) => {
+                let record = SegmentRecord { key: key.clone(), length, sha256: None, header: Arc::new(header) };
+                locked(&self.tail_headers).insert(text, record.clone());
+                Ok(record)
+            }
+        };
+        Ok((key, record))
+    }
+
+    /// Immutable objects need reading once; what is no longer listed is forgotten.
+    fn forget_tail_headers(&self, prefix: &str, listed: &[(SegmentKey, ListedObject)]) {
+        let listed: HashSet<&str> = listed.iter().map(|(_, object)| object.key.as_str()).collect();
+        locked(&self.tail_headers).retain(|key, _| !key.starts_with(prefix) || listed.contains(key.as_str()));
+    }
+
+    /// The header of a segment and the object's first bytes, with one request or, for a long header, two.
+    pub(super) async fn read_header(
+        &self,
+        key: &SegmentKey,
+    ) -> Result<Result<(SegmentHeader, bytes::Bytes), SegmentError>, ArchiveError> {
+        let text = key.to_string();
+        let mut needed = FIRST_READ_BYTES;
+        loop {
+            let first = self.store.get_range(&text, 0..needed).await?;
+            match header_of(&first, key) {
+                Ok(HeaderRead::Header(header)) => return Ok(Ok((*header, first))),
+                Ok(HeaderRead::NeedsBytes(more)) if more > needed => needed = more,
+                Ok(HeaderRead::NeedsBytes(_)) => {
+                    return Ok(Err(SegmentError::Damaged("it ends within its header".to_owned())));
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+    }
+}

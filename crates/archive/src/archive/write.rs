@@ -1,0 +1,146 @@
+//! Writing: a segment, then the page that names it, then the tail objects that it covers go.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::tail::TailCoverage;
+use super::{Archive, ArchiveError, compute, locked};
+use crate::catalog::PageWriter;
+use crate::digest::ShortHash;
+use crate::layout::{PageKey, Place};
+use crate::segment::{Codec, SegmentDraft, SegmentRecord, Stamp, encode};
+use crate::store::ObjectClass;
+
+/// A page names only segments known to be in the store for no longer than this; older ones are asked for again. With
+/// the longest operation added it stays within the hour that archive-format.md grants.
+const FRESH: Duration = Duration::from_secs(30 * 60);
+
+/// Segments whose time of storing is remembered; others are asked for.
+const REMEMBERED_MAX: usize = 10_000;
+
+/// When a segment was last known to be in the store, by two clocks: one stops while a host sleeps, the other may be set.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StoredAt {
+    instant: Instant,
+    wall: Timestamp,
+}
+
+/// What publishing did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Tail objects that the catalog covers now; they are deleted, or will be.
+    pub covered: Vec<String>,
+    /// Tail objects in the range of what was published, with other bytes: a divergence, kept.
+    pub differing: Vec<String>,
+}
+
+impl Archive {
+    /// Stores one segment. The draft's bytes are dropped as soon as they are encoded.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Draft`], or what the store answers. A retry encodes again, which makes another valid copy.
+    pub async fn write_segment(&self, draft: SegmentDraft, codec: Codec) -> Result<SegmentRecord, ArchiveError> {
+        let stamp = Stamp { written_at: self.now(), writer: self.writer().to_owned() };
+        let class = match draft.place {
+            Place::Binlogs => ObjectClass::Content,
+            Place::Tail => ObjectClass::Control,
+        };
+        let (object, record) = compute(move || encode(draft, codec, stamp)).await??;
+        self.store.put(&record.key.to_string(), object, class).await?;
+        self.remember(&record);
+        Ok(record)
+    }
+
+    /// Names stored segments of one source in the catalog, and then deletes the tail objects whose bytes they hold.
+    ///
+    /// `coverage` has been fed the raw bytes of exactly these segments.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Vanished`], or what the store answers. Nothing is deleted unless the page is stored.
+    pub async fn publish(
+        &self,
+        records: &[SegmentRecord],
+        coverage: TailCoverage,
+    ) -> Result<Published, ArchiveError> {
+        self.write_page(records).await?;
+        let (covered, differing) = coverage.finish(records);
+        let removed = self.discard(covered.clone()).await;
+        Self::tolerate_denied(removed)?;
+        Ok(Published { covered, differing })
+    }
+
+    /// Names stored segments of `binlogs/` in a new page, one for each source among them.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Vanished`], or what the store answers.
+    pub async fn write_page(&self, records: &[SegmentRecord]) -> Result<(), ArchiveError> {
+        self.confirm(records).await?;
+        let mut sources: Vec<&str> = records.iter().map(|record| record.key.binlog.source.as_str()).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        for source in sources {
+            let lines = records.iter().filter(|record| record.key.place == Place::Binlogs);
+            self.put_page(source, 0, lines.filter(|record| record.key.binlog.source == source)).await?;
+        }
+        let mut stored = locked(&self.stored);
+        for record in records {
+            stored.remove(&record.key.to_string());
+        }
+        Ok(())
+    }
+
+    async fn put_page(
+        &self,
+        source: &str,
+        level: u8,
+        records: impl Iterator<Item = &SegmentRecord>,
+    ) -> Result<(), ArchiveError> {
+        let failed = |error: std::io::Error| super::unreadable(source, &error);
+        let mut page = PageWriter::new().map_err(failed)?;
+        for record in records {
+            page.push(record).map_err(failed)?;
+        }
+        if page.is_empty() {
+            return Ok(());
+        }
+        self.store_page(source, level, page.finish().map_err(failed)?).await
+    }
+
+    pub(super) async fn store_page(&self, source: &str, level: u8, page: Vec<u8>) -> Result<(), ArchiveError> {
+        let key = PageKey { source: source.to_owned(), level, hash: ShortHash::of(&page) };
+        Ok(self.store.put(&key.to_string(), page.into(), ObjectClass::Control).await?)
+    }
+
+    fn remember(&self, record: &SegmentRecord) {
+        let mut stored = locked(&self.stored);
+        if stored.len() < REMEMBERED_MAX {
+            stored.insert(record.key.to_string(), StoredAt { instant: Instant::now(), wall: self.now() });
+        }
+    }
+
+    /// Makes sure that all these segments are in the store now.
+    async fn confirm(&self, records: &[SegmentRecord]) -> Result<(), ArchiveError> {
+        for record in records {
+            let key = record.key.to_string();
+            let known = locked(&self.stored).get(&key).copied();
+            if known.is_some_and(|known| self.is_fresh(known)) {
+                continue;
+            }
+            match self.store.head(&key).await {
+                Ok(info) if info.length == record.length => self.remember(record),
+                Ok(_) => return Err(ArchiveError::Vanished { key }),
+                Err(error) if error.is_not_found() => return Err(ArchiveError::Vanished { key }),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_fresh(&self, known: StoredAt) -> bool {
+        let wall = self.now().duration_since(known.wall);
+        // A wall clock that was set back says nothing; then the other clock decides alone.
+        known.instant.elapsed() < FRESH && wall.unsigned_abs() < FRESH
+    }
+}

@@ -1,0 +1,320 @@
+//! The header as JSON: written and read here and nowhere else. Names and meanings are those of archive-format.md.
+
+use jiff::Timestamp;
+use pitr_binlog::{BinlogName, Gtid, GtidSet, TransactionFlags};
+use pitr_recovery::{BinlogId, TransactionPoint};
+use serde::{Deserialize, Serialize};
+
+use super::codec::Codec;
+use super::header::{
+    Closes, HeaderCodec, HeldSet, Parts, SegmentDamage, SegmentHeader, TransactionSummary,
+};
+use crate::digest::{Digest, ShortHash, parse_digest, sha256};
+
+/// The version of the format that is written, and the only one that is read.
+pub(crate) const FORMAT: u32 = 1;
+
+/// A header as it stands in an object.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct HeaderWire {
+    pub(crate) format: u32,
+    source: String,
+    flavour: String,
+    server_version: String,
+    binlog: String,
+    head: String,
+    start: u64,
+    end: u64,
+    raw_sha256: String,
+    codec: CodecWire,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    encryption: Option<EncryptionWire>,
+    nonce: String,
+    index_sha256: String,
+    pub(super) index_at: u64,
+    pub(super) payload_at: u64,
+    transactions: TransactionsWire,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    previous_gtids: Option<SetWire>,
+    #[serde(default)]
+    opens: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    closes: Option<ClosesWire>,
+    flags: FlagsWire,
+    #[serde(default)]
+    starts_in_transaction: bool,
+    #[serde(default)]
+    ends_in_transaction: bool,
+    written_at: Timestamp,
+    writer: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CodecWire {
+    name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    level: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    window_log: Option<u32>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct EncryptionWire {
+    recipients: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct TransactionsWire {
+    count: u64,
+    gtids: SetWire,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first: Option<PointWire>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last: Option<PointWire>,
+    min_commit_us: i64,
+    max_commit_us: i64,
+    #[serde(default)]
+    step_back_us: i64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PointWire {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gtid: Option<String>,
+    commit_us: i64,
+    pos: u64,
+    end: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum SetWire {
+    Text(String),
+    Digest { count: u64, sha256: String },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ClosesWire {
+    by: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct FlagsWire {
+    checksum: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    contains: Vec<String>,
+    #[serde(default)]
+    without_gtid: u64,
+    #[serde(default)]
+    whole_seconds: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unreadable: Option<UnreadableWire>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct UnreadableWire {
+    offset: u64,
+    reason: String,
+}
+
+/// How flags of transactions are called in headers.
+const FLAG_NAMES: [(TransactionFlags, &str); 9] = [
+    (TransactionFlags::DDL, "ddl"),
+    (TransactionFlags::XA_PREPARE, "xa_prepare"),
+    (TransactionFlags::XA_COMMIT, "xa_commit"),
+    (TransactionFlags::XA_ROLLBACK, "xa_rollback"),
+    (TransactionFlags::STATEMENT, "statement"),
+    (TransactionFlags::PAYLOAD, "payload"),
+    (TransactionFlags::NON_TRANSACTIONAL, "non_transactional"),
+    (TransactionFlags::INCIDENT, "incident"),
+    (TransactionFlags::UNKNOWN_EVENT, "unknown_event"),
+];
+
+impl HeaderWire {
+    /// The wire form. A set whose text is longer than `set_bytes_max` becomes its digest.
+    pub(crate) fn of(header: &SegmentHeader, set_bytes_max: usize) -> Self {
+        let summary = &header.transactions;
+        Self {
+            format: FORMAT,
+            source: header.binlog.source.clone(),
+            flavour: header.flavour.to_string(),
+            server_version: header.server_version.clone(),
+            binlog: header.name.to_string(),
+            head: ShortHash(header.binlog.head).to_string(),
+            start: header.start,
+            end: header.end,
+            raw_sha256: hex::encode(header.raw_sha256),
+            codec: codec_wire(&header.codec),
+            encryption: (!header.recipients.is_empty())
+                .then(|| EncryptionWire { recipients: header.recipients.clone() }),
+            nonce: header.nonce.clone(),
+            index_sha256: hex::encode(header.parts.index_sha256),
+            index_at: header.parts.index_at,
+            payload_at: header.parts.payload_at,
+            transactions: TransactionsWire {
+                count: summary.count,
+                gtids: set_wire(&summary.gtids, set_bytes_max),
+                first: summary.first.as_ref().map(point_wire),
+                last: summary.last.as_ref().map(point_wire),
+                min_commit_us: summary.min_commit_us,
+                max_commit_us: summary.max_commit_us,
+                step_back_us: summary.step_back_us,
+            },
+            previous_gtids: header.previous.as_ref().map(|set| set_wire(set, set_bytes_max)),
+            opens: header.start == 0,
+            closes: header.closes.as_ref().map(closes_wire),
+            flags: flags_wire(header),
+            starts_in_transaction: header.starts_in_transaction,
+            ends_in_transaction: header.ends_in_transaction,
+            written_at: header.written_at,
+            writer: header.writer.clone(),
+        }
+    }
+
+    /// The header that this says. `Err`: the first field that cannot be.
+    pub(crate) fn header(self) -> Result<SegmentHeader, &'static str> {
+        let name = BinlogName::parse(&self.binlog).map_err(|_| "binlog")?;
+        let head = ShortHash::parse(&self.head).ok_or("head")?;
+        Ok(SegmentHeader {
+            binlog: BinlogId { source: self.source, number: name.number(), head: head.0 },
+            name,
+            flavour: self.flavour.parse().map_err(|_| "flavour")?,
+            server_version: self.server_version,
+            start: self.start,
+            end: self.end,
+            raw_sha256: parse_digest(&self.raw_sha256).ok_or("raw_sha256")?,
+            codec: codec(self.codec),
+            recipients: self.encryption.map(|encryption| encryption.recipients).unwrap_or_default(),
+            parts: Parts {
+                index_at: self.index_at,
+                payload_at: self.payload_at,
+                index_sha256: parse_digest(&self.index_sha256).ok_or("index_sha256")?,
+            },
+            nonce: self.nonce,
+            transactions: TransactionSummary {
+                count: self.transactions.count,
+                without_gtid: self.flags.without_gtid,
+                gtids: held_set(self.transactions.gtids).ok_or("transactions.gtids")?,
+                first: self.transactions.first.map(point).transpose()?,
+                last: self.transactions.last.map(point).transpose()?,
+                min_commit_us: self.transactions.min_commit_us,
+                max_commit_us: self.transactions.max_commit_us,
+                step_back_us: self.transactions.step_back_us,
+                whole_seconds: self.flags.whole_seconds,
+                flags: transaction_flags(&self.flags.contains),
+            },
+            previous: match self.previous_gtids {
+                Some(set) => Some(held_set(set).ok_or("previous_gtids")?),
+                None => None,
+            },
+            closes: self.closes.map(closes).transpose()?,
+            checksum: self.flags.checksum,
+            damage: self.flags.unreadable.map(|at| SegmentDamage { offset: at.offset, reason: at.reason }),
+            starts_in_transaction: self.starts_in_transaction,
+            ends_in_transaction: self.ends_in_transaction,
+            written_at: self.written_at,
+            writer: self.writer,
+        })
+    }
+}
+
+fn codec_wire(codec: &HeaderCodec) -> CodecWire {
+    let (name, level, window_log) = match codec {
+        HeaderCodec::Known(Codec::Zstd { level, window_log }) => ("zstd", Some(*level), Some(*window_log)),
+        HeaderCodec::Known(Codec::None) => ("none", None, None),
+        HeaderCodec::Other(name) => (name.as_str(), None, None),
+    };
+    CodecWire { name: name.to_owned(), level, window_log }
+}
+
+fn codec(wire: CodecWire) -> HeaderCodec {
+    match wire.name.as_str() {
+        // A reader needs neither level nor window: the frame says them.
+        "zstd" => HeaderCodec::Known(Codec::Zstd {
+            level: wire.level.unwrap_or_default(),
+            window_log: wire.window_log.unwrap_or_default(),
+        }),
+        "none" => HeaderCodec::Known(Codec::None),
+        _ => HeaderCodec::Other(wire.name),
+    }
+}
+
+fn set_wire(set: &HeldSet, bytes_max: usize) -> SetWire {
+    let digest = |count: u64, sha256: &Digest| SetWire::Digest { count, sha256: hex::encode(sha256) };
+    match set {
+        HeldSet::Digest { count, sha256 } => digest(*count, sha256),
+        HeldSet::Whole(set) => {
+            let text = set.to_string();
+            if text.len() > bytes_max { digest(set.count(), &sha256(text.as_bytes())) } else { SetWire::Text(text) }
+        }
+    }
+}
+
+fn held_set(wire: SetWire) -> Option<HeldSet> {
+    match wire {
+        SetWire::Text(text) => text.parse::<GtidSet>().ok().map(HeldSet::Whole),
+        SetWire::Digest { count, sha256 } => parse_digest(&sha256).map(|sha256| HeldSet::Digest { count, sha256 }),
+    }
+}
+
+fn point_wire(point: &TransactionPoint) -> PointWire {
+    PointWire {
+        gtid: point.gtid.as_ref().map(ToString::to_string),
+        commit_us: point.commit_us,
+        pos: point.start,
+        end: point.end,
+    }
+}
+
+fn point(wire: PointWire) -> Result<TransactionPoint, &'static str> {
+    let gtid = wire.gtid.map(|text| text.parse::<Gtid>().map_err(|_| "gtid")).transpose()?;
+    Ok(TransactionPoint { gtid, commit_us: wire.commit_us, start: wire.pos, end: wire.end })
+}
+
+fn closes_wire(closes: &Closes) -> ClosesWire {
+    let (by, next) = match closes {
+        Closes::Rotate { next } => ("rotate", Some(next.to_string())),
+        Closes::Stop => ("stop", None),
+        Closes::Crash => ("crash", None),
+    };
+    ClosesWire { by: by.to_owned(), next }
+}
+
+fn closes(wire: ClosesWire) -> Result<Closes, &'static str> {
+    match (wire.by.as_str(), wire.next) {
+        ("rotate", Some(next)) => {
+            BinlogName::parse(&next).map(|next| Closes::Rotate { next }).map_err(|_| "closes.next")
+        }
+        ("stop", _) => Ok(Closes::Stop),
+        ("crash", _) => Ok(Closes::Crash),
+        _ => Err("closes"),
+    }
+}
+
+fn flags_wire(header: &SegmentHeader) -> FlagsWire {
+    let flags = header.transactions.flags;
+    FlagsWire {
+        checksum: header.checksum.clone(),
+        contains: FLAG_NAMES
+            .iter()
+            .filter(|(flag, _)| flags.contains(*flag))
+            .map(|(_, name)| (*name).to_owned())
+            .collect(),
+        without_gtid: header.transactions.without_gtid,
+        whole_seconds: header.transactions.whole_seconds,
+        unreadable: header
+            .damage
+            .as_ref()
+            .map(|damage| UnreadableWire { offset: damage.offset, reason: damage.reason.clone() }),
+    }
+}
+
+/// Names of a later version are passed over, as unknown fields are.
+fn transaction_flags(names: &[String]) -> TransactionFlags {
+    FLAG_NAMES
+        .iter()
+        .filter(|(_, name)| names.iter().any(|found| found == name))
+        .fold(TransactionFlags::NONE, |flags, (flag, _)| flags | *flag)
+}

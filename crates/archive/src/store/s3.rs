@@ -1,0 +1,298 @@
+//! A store in a bucket of an S3 service, through the AWS SDK.
+//!
+//! The SDK makes one attempt per call and neither chunks nor streams a body: one plain, signed PUT with Content-Length
+//! and a checksum is what every S3 service understands (faults.md §6). Retries are ours, see [`super::Retrying`].
+
+mod client;
+mod credentials;
+mod failure;
+mod options;
+
+use std::future::Future;
+use std::ops::Range;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::types::{Delete, ObjectIdentifier, ServerSideEncryption, StorageClass};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
+use md5::{Digest as _, Md5};
+
+use super::error::{Call, Operation, StoreError};
+use super::{ListedObject, OBJECT_BYTES_MAX, ObjectClass, ObjectInfo, Store};
+pub use options::{Checksum, Credentials, Encryption, S3Options};
+
+/// An operation without a byte for this long is ended (faults.md §6.5).
+const NO_PROGRESS: Duration = Duration::from_secs(60);
+
+/// The slowest upload that still counts as progress, in bytes a second; the SDK does not show an upload's progress.
+const SLOWEST_UPLOAD: u64 = 64 << 10;
+
+/// S3 deletes at most so many keys with one request.
+const DELETE_BATCH: usize = 1000;
+
+/// Pages of one listing: 100 million keys. A service whose continuation token runs in circles is found earlier.
+const LIST_PAGES_MAX: usize = 100_000;
+
+/// Objects under a prefix of a bucket.
+#[derive(Debug, Clone)]
+pub struct S3Store {
+    client: Client,
+    bucket: String,
+    /// Empty, or ends with a slash.
+    prefix: String,
+    /// Named when a connection fails.
+    endpoint: String,
+    checksum: Checksum,
+    encryption: Encryption,
+    storage_class: Option<StorageClass>,
+}
+
+impl S3Store {
+    /// A store under `prefix` of `bucket`. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Fatal`] when the options cannot be used.
+    pub async fn connect(bucket: &str, prefix: &str, options: &S3Options) -> Result<Self, StoreError> {
+        let http = client::http_client(options.ca_file.as_deref())
+            .map_err(|reason| Call::new(Operation::List, bucket).fatal(reason))?;
+        Ok(Self::with_http_client(bucket, prefix, options, http).await)
+    }
+
+    /// The same, with another way to send requests: for tests against a service in the same process.
+    #[doc(hidden)]
+    pub async fn with_http_client(
+        bucket: &str,
+        prefix: &str,
+        options: &S3Options,
+        http: aws_smithy_runtime_api::client::http::SharedHttpClient,
+    ) -> Self {
+        Self {
+            client: client::s3_client(options, http).await,
+            bucket: bucket.to_owned(),
+            prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
+            endpoint: options.endpoint.clone().unwrap_or_else(|| "the AWS endpoint of the region".to_owned()),
+            checksum: options.checksum,
+            encryption: options.encryption.clone(),
+            storage_class: options.storage_class.as_deref().map(StorageClass::from),
+        }
+    }
+
+    fn full_key(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// Sends a request; a service that says nothing for `patience` has failed.
+    async fn send<T, E, F>(&self, call: Call<'_>, patience: Duration, request: F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, aws_sdk_s3::error::SdkError<E>>> + Send,
+        E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        match tokio::time::timeout(patience, request).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(failure::classify(call, &self.place(), &error)),
+            Err(_) => Err(call.transient(format!("{} gave no answer for {}s", self.endpoint, patience.as_secs()))),
+        }
+    }
+
+    fn place(&self) -> failure::Place<'_> {
+        failure::Place { endpoint: &self.endpoint, bucket: &self.bucket }
+    }
+
+    async fn fetch(&self, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+        let call = Call::new(Operation::Get, key);
+        // S3 ranges are inclusive, and `bytes=5-4` means the whole object.
+        if range.as_ref().is_some_and(Range::is_empty) {
+            return Ok(Bytes::new());
+        }
+        let header = range.map(|range| format!("bytes={}-{}", range.start, range.end - 1));
+        let request =
+            self.client.get_object().bucket(&self.bucket).key(self.full_key(key)).set_range(header.clone()).send();
+        let output = match self.send(call, NO_PROGRESS, request).await {
+            Ok(output) => output,
+            Err(StoreError::Fatal { reason, .. }) if header.is_some() && failure::is_range_error(&reason) => {
+                return Ok(Bytes::new());
+            }
+            Err(error) => return Err(error),
+        };
+        let announced = output.content_length().and_then(|length| u64::try_from(length).ok());
+        read_body(call, output.body, announced).await
+    }
+
+    async fn delete_batch(&self, keys: &[String]) -> Result<(), StoreError> {
+        let call = Call::new(Operation::Delete, keys.first().map_or("", String::as_str));
+        let mut delete = Delete::builder().quiet(true);
+        for key in keys {
+            let object = ObjectIdentifier::builder().key(self.full_key(key)).build();
+            delete = delete.objects(object.map_err(|error| call.fatal(error.to_string()))?);
+        }
+        let delete = delete.build().map_err(|error| call.fatal(error.to_string()))?;
+        let request = self.client.delete_objects().bucket(&self.bucket).delete(delete).send();
+        match self.send(call, NO_PROGRESS, request).await {
+            Ok(output) => match output.errors().first() {
+                None => Ok(()),
+                Some(refused) => Err(failure::refused_delete(&self.prefix, refused)),
+            },
+            // Services without batch deletes, or with another idea of its checksum, know the single one.
+            Err(StoreError::Fatal { .. }) => self.delete_singly(keys).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn delete_singly(&self, keys: &[String]) -> Result<(), StoreError> {
+        for key in keys {
+            let call = Call::new(Operation::Delete, key);
+            let request = self.client.delete_object().bucket(&self.bucket).key(self.full_key(key)).send();
+            match self.send(call, NO_PROGRESS, request).await {
+                Ok(_) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn listed(&self, object: &aws_sdk_s3::types::Object) -> Option<ListedObject> {
+        let key = object.key()?.strip_prefix(&self.prefix)?;
+        // Some consoles create an empty object for a "folder".
+        if key.is_empty() || key.ends_with('/') {
+            return None;
+        }
+        Some(ListedObject {
+            key: key.to_owned(),
+            length: u64::try_from(object.size().unwrap_or(0)).unwrap_or(0),
+            modified: timestamp(object.last_modified()),
+        })
+    }
+}
+
+/// Reads a body piece by piece: a stalled one is ended, a short or endless one is an error.
+async fn read_body(call: Call<'_>, mut body: ByteStream, announced: Option<u64>) -> Result<Bytes, StoreError> {
+    if announced.is_some_and(|length| length > OBJECT_BYTES_MAX) {
+        return Err(call.corrupt("larger than any object of an archive"));
+    }
+    let expected = usize::try_from(announced.unwrap_or(0)).unwrap_or(0);
+    let mut bytes = BytesMut::with_capacity(expected);
+    loop {
+        let piece = tokio::time::timeout(NO_PROGRESS, body.next()).await;
+        match piece.map_err(|_| call.transient(format!("the transfer stalled for {}s", NO_PROGRESS.as_secs())))? {
+            None => break,
+            Some(Err(error)) => return Err(call.transient(format!("the transfer broke off: {}", failure::root(&error)))),
+            Some(Ok(piece)) => bytes.extend_from_slice(&piece),
+        }
+        if bytes.len() as u64 > OBJECT_BYTES_MAX {
+            return Err(call.corrupt("larger than any object of an archive"));
+        }
+    }
+    match announced {
+        Some(length) if length != bytes.len() as u64 => {
+            Err(call.transient(format!("the transfer ended after {} of {length} bytes", bytes.len())))
+        }
+        _ => Ok(bytes.freeze()),
+    }
+}
+
+/// The store's time; one that it does not give counts as the distant past, which no rule prefers.
+fn timestamp(time: Option<&DateTime>) -> Timestamp {
+    time.and_then(|time| Timestamp::new(time.secs(), i32::try_from(time.subsec_nanos()).unwrap_or(0)).ok())
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+#[async_trait]
+impl Store for S3Store {
+    async fn put(&self, key: &str, bytes: Bytes, class: ObjectClass) -> Result<(), StoreError> {
+        let call = Call::new(Operation::Put, key);
+        let length = bytes.len() as u64;
+        let mut request = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(self.full_key(key))
+            .content_length(i64::try_from(length).map_err(|_| call.fatal("object is too large"))?);
+        match self.checksum {
+            Checksum::Md5 => request = request.content_md5(STANDARD.encode(Md5::digest(&bytes))),
+            Checksum::Crc32c => {
+                request = request.checksum_algorithm(aws_sdk_s3::types::ChecksumAlgorithm::Crc32C);
+            }
+            Checksum::None => {}
+        }
+        match &self.encryption {
+            Encryption::None => {}
+            Encryption::S3 => request = request.server_side_encryption(ServerSideEncryption::Aes256),
+            Encryption::Kms(key) => {
+                request = request.server_side_encryption(ServerSideEncryption::AwsKms).ssekms_key_id(key);
+            }
+        }
+        if class == ObjectClass::Content {
+            request = request.set_storage_class(self.storage_class.clone());
+        }
+        let patience = NO_PROGRESS + Duration::from_secs(length / SLOWEST_UPLOAD);
+        self.send(call, patience, request.body(ByteStream::from(bytes)).send()).await.map(drop)
+    }
+
+    async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
+        self.fetch(key, None).await
+    }
+
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.fetch(key, Some(range)).await
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
+        let request = self.client.head_object().bucket(&self.bucket).key(self.full_key(key)).send();
+        let output = self.send(Call::new(Operation::Head, key), NO_PROGRESS, request).await?;
+        Ok(ObjectInfo {
+            length: u64::try_from(output.content_length().unwrap_or(0)).unwrap_or(0),
+            modified: timestamp(output.last_modified()),
+        })
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>, StoreError> {
+        let call = Call::new(Operation::List, prefix);
+        let mut listed = Vec::new();
+        let mut token: Option<String> = None;
+        for _ in 0..LIST_PAGES_MAX {
+            let request = self
+                .client
+                .list_objects_v2()
+                .bucket(&self.bucket)
+                .prefix(self.full_key(prefix))
+                .set_continuation_token(token.clone())
+                .send();
+            let output = self.send(call, NO_PROGRESS, request).await?;
+            listed.extend(output.contents().iter().filter_map(|object| self.listed(object)));
+            match output.next_continuation_token() {
+                Some(next) if output.is_truncated() == Some(true) => {
+                    if token.as_deref() == Some(next) {
+                        return Err(call.transient("the listing runs in circles"));
+                    }
+                    token = Some(next.to_owned());
+                }
+                _ => {
+                    // Services are seen that repeat keys at page borders or don't sort (faults.md F12).
+                    listed.sort_unstable_by(|a: &ListedObject, b| a.key.cmp(&b.key));
+                    listed.dedup_by(|a, b| a.key == b.key);
+                    return Ok(listed);
+                }
+            }
+        }
+        Err(call.transient("the listing does not end"))
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+        for batch in keys.chunks(DELETE_BATCH) {
+            match batch {
+                [single] => self.delete_singly(std::slice::from_ref(single)).await?,
+                batch => self.delete_batch(batch).await?,
+            }
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        format!("s3://{}/{}", self.bucket, self.prefix.trim_end_matches('/'))
+    }
+}
