@@ -2,7 +2,6 @@
 
 mod adopt;
 mod discard;
-mod gather;
 mod inventory;
 mod pages;
 mod read;

@@ -63,7 +63,7 @@ impl Archive {
     }
 
     /// All expiry marks, and the objects with marks that cannot be read.
-    pub(super) async fn read_marks(&self) -> Result<(Marks, Vec<(String, String)>), ArchiveError> {
+    pub(crate) async fn read_marks(&self) -> Result<(Marks, Vec<(String, String)>), ArchiveError> {
         const LISTINGS_MAX: usize = 8;
         let mut last = None;
         'listing: for _ in 0..LISTINGS_MAX {

@@ -62,7 +62,7 @@ impl Archive {
     }
 
     /// Deleting is a right that an archiver may not have: its objects then stay, which costs space and nothing else.
-    pub(super) fn tolerate_denied(result: Result<(), ArchiveError>) -> Result<(), ArchiveError> {
+    pub(crate) fn tolerate_denied(result: Result<(), ArchiveError>) -> Result<(), ArchiveError> {
         match result {
             Err(ArchiveError::Store(StoreError::Denied { operation, key, reason })) => {
                 tracing::warn!(%operation, key, reason, "redundant objects cannot be deleted");

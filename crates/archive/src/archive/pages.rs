@@ -43,7 +43,7 @@ impl Archive {
     }
 
     /// Fetches an object whose content is known by hash; damage on the way is not damage in the store.
-    pub(super) async fn fetch_matching(
+    pub(crate) async fn fetch_matching(
         &self,
         key: &str,
         matches: impl Fn(&[u8]) -> bool,

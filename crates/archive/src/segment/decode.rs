@@ -2,7 +2,7 @@
 
 use pitr_recovery::BinlogId;
 
-use super::codec::{CodecError, decompress};
+use super::codec::decompress;
 use super::header::{HeaderCodec, SegmentHeader};
 use super::index::{self, IndexedTransaction};
 use super::wire::{FORMAT, HeaderWire};
@@ -148,7 +148,7 @@ pub(crate) fn raw_bytes(header: &SegmentHeader, object: &[u8]) -> Result<Vec<u8>
     let payload_at = usize::try_from(header.parts.payload_at).map_err(|_| too_long())?;
     let payload = object.get(payload_at..).ok_or_else(|| damaged("it ends before its payload"))?;
     let length = usize::try_from(header.end - header.start).map_err(|_| too_long())?;
-    let raw = decompress(payload, length).map_err(|CodecError::Decode(e) | CodecError::Encode(e)| damaged(e))?;
+    let raw = decompress(payload, length).map_err(|error| damaged(error.to_string()))?;
     if raw.len() != length || sha256(&raw) != header.raw_sha256 {
         return Err(damaged("its bytes do not match their hash"));
     }

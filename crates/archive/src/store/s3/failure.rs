@@ -4,7 +4,7 @@ use std::error::Error;
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use crate::store::error::{Call, StoreError};
+use crate::store::error::{Call, Operation, StoreError};
 
 /// Where the request went.
 #[derive(Debug, Clone, Copy)]
@@ -126,6 +126,19 @@ fn not_dispatched(call: Call<'_>, place: &Place<'_>, error: &(dyn Error + 'stati
     }
 }
 
+/// What a batch delete says of one object that it did not delete.
+pub(super) fn refused_delete(prefix: &str, refused: &aws_sdk_s3::types::Error) -> StoreError {
+    let key = refused.key().unwrap_or_default();
+    let call = Call::new(Operation::Delete, key.strip_prefix(prefix).unwrap_or(key));
+    let code = refused.code().unwrap_or_default();
+    let reason = described(200, code, refused.message());
+    if DENIED_CODES.contains(&code) || code == "ObjectLocked" {
+        call.denied(reason)
+    } else {
+        call.transient(reason)
+    }
+}
+
 fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|cause| {
         cause.is::<aws_credential_types::provider::error::CredentialsError>()
@@ -134,7 +147,7 @@ fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
 }
 
 /// The innermost cause: the layers above it only say that something failed.
@@ -145,7 +158,6 @@ pub(super) fn root(error: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Operation;
 
     fn answer(status: u16, code: &str) -> StoreError {
         let place = Place { endpoint: "https://s3.example:9000", bucket: "backups" };

@@ -1,0 +1,213 @@
+//! Restoring a base backup: each chunk is verified, and what is there already is not fetched again.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use pitr_recovery::BaseBackup;
+use tokio::fs::{self, File, OpenOptions};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWrite, AsyncWriteExt as _, SeekFrom};
+
+use super::{BackupChunk, BackupEntry, EntryContent, chunk, files, relative};
+use crate::archive::{Archive, ArchiveError, compute, unreadable};
+use crate::digest::sha256;
+use crate::layout::ObjectKey;
+
+/// Chunks that are fetched ahead of the one being written; each takes twice its length.
+const CHUNKS_AHEAD: usize = 3;
+
+/// A complete base backup.
+#[derive(Debug)]
+pub struct BackupReader {
+    archive: Arc<Archive>,
+    backup: BaseBackup,
+    entries: Vec<BackupEntry>,
+}
+
+/// What restoring one entry did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Restored {
+    /// Bytes of the file that were fetched.
+    pub fetched: u64,
+    /// Bytes that an earlier attempt had left, and that were found to be right.
+    pub kept: u64,
+}
+
+impl BackupReader {
+    /// Reads the manifest and the list of files of a backup.
+    ///
+    /// # Errors
+    /// [`ArchiveError::NoSuchBackup`], or what the store answers.
+    pub async fn open(archive: Arc<Archive>, id: &str) -> Result<Self, ArchiveError> {
+        let backup = archive.read_manifest(id).await?.backup;
+        let entries = archive.read_files(id).await?;
+        Ok(Self { archive, backup, entries })
+    }
+
+    /// What the manifest says.
+    #[must_use]
+    pub fn backup(&self) -> &BaseBackup {
+        &self.backup
+    }
+
+    /// Files and directories, in the order in which they were taken.
+    #[must_use]
+    pub fn entries(&self) -> &[BackupEntry] {
+        &self.entries
+    }
+
+    /// Writes a file's content, in order, to `out`.
+    ///
+    /// # Errors
+    /// [`ArchiveError::BackupDamaged`], [`ArchiveError::Io`], or what the store answers.
+    pub async fn copy_file(
+        &self,
+        entry: &BackupEntry,
+        out: &mut (impl AsyncWrite + Unpin + Send),
+    ) -> Result<u64, ArchiveError> {
+        let failed = |source| ArchiveError::Io { action: "write", path: entry.path.clone(), source };
+        let mut written = 0;
+        let mut chunks = Box::pin(self.fetch_all(entry, chunks_of(entry).to_vec()));
+        while let Some((chunk, raw)) = chunks.try_next().await? {
+            out.write_all(&raw).await.map_err(failed)?;
+            written += chunk.length;
+        }
+        out.flush().await.map_err(failed)?;
+        Ok(written)
+    }
+
+    /// Restores one entry below `directory`. Chunks that are there already with the right content are kept, so this can
+    /// be called again after a kill at any point. The file is synced; its directory is not.
+    ///
+    /// # Errors
+    /// As [`Self::copy_file`].
+    pub async fn restore_entry(&self, entry: &BackupEntry, directory: &Path) -> Result<Restored, ArchiveError> {
+        let path = self.path_of(entry, directory)?;
+        match &entry.content {
+            EntryContent::Directory => {
+                fs::create_dir_all(&path).await.map_err(|source| io("make directory", &path, source))?;
+                set_mode(&path, entry.mode).await?;
+                Ok(Restored::default())
+            }
+            EntryContent::File { length, chunks } => {
+                if let Some(parent) = path.parent() {
+                    fs::create_dir_all(parent).await.map_err(|source| io("make directory", parent, source))?;
+                }
+                let restored = self.restore_file(entry, &path, *length, chunks).await?;
+                set_mode(&path, entry.mode).await?;
+                Ok(restored)
+            }
+        }
+    }
+
+    fn path_of(&self, entry: &BackupEntry, directory: &Path) -> Result<PathBuf, ArchiveError> {
+        let inside = relative(&entry.path).ok_or_else(|| self.damaged(entry, "its path leaves the data directory"))?;
+        Ok(directory.join(inside))
+    }
+
+    async fn restore_file(
+        &self,
+        entry: &BackupEntry,
+        path: &Path,
+        length: u64,
+        chunks: &[BackupChunk],
+    ) -> Result<Restored, ArchiveError> {
+        let failed = |source| io("write", path, source);
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).write(true).create(true).truncate(false).open(path).await.map_err(failed)?;
+        let present = file.metadata().await.map_err(failed)?.len();
+        let mut restored = Restored::default();
+        let (mut missing, mut places) = (Vec::new(), Vec::new());
+        let mut position = 0;
+        for chunk in chunks {
+            let there = position + chunk.length <= present && holds(&mut file, position, chunk).await.map_err(failed)?;
+            if there {
+                restored.kept += chunk.length;
+            } else {
+                missing.push(chunk.clone());
+                places.push(position);
+            }
+            position += chunk.length;
+        }
+        let mut places = places.into_iter();
+        let mut fetched = Box::pin(self.fetch_all(entry, missing));
+        while let Some((chunk, raw)) = fetched.try_next().await? {
+            let place = places.next().unwrap_or_default();
+            file.seek(SeekFrom::Start(place)).await.map_err(failed)?;
+            file.write_all(&raw).await.map_err(failed)?;
+            restored.fetched += chunk.length;
+        }
+        file.flush().await.map_err(failed)?;
+        file.set_len(length).await.map_err(failed)?;
+        file.sync_all().await.map_err(failed)?;
+        Ok(restored)
+    }
+
+    /// Fetches chunks ahead, and gives them in order.
+    fn fetch_all<'a>(
+        &'a self,
+        entry: &'a BackupEntry,
+        chunks: Vec<BackupChunk>,
+    ) -> impl stream::Stream<Item = Result<(BackupChunk, Bytes), ArchiveError>> + Send + 'a {
+        let fetch = move |chunk: BackupChunk| async move {
+            let raw = match chunk::fetch(&self.archive, &chunk).await {
+                Ok(raw) => raw,
+                Err(ArchiveError::Store(error)) if !error.is_retryable() => {
+                    return Err(self.damaged(entry, &error.to_string()));
+                }
+                Err(error) => return Err(error),
+            };
+            if raw.len() as u64 != chunk.length {
+                return Err(self.damaged(entry, "a chunk does not have its length"));
+            }
+            Ok((chunk, raw))
+        };
+        stream::iter(chunks).map(fetch).buffered(CHUNKS_AHEAD)
+    }
+
+    fn damaged(&self, entry: &BackupEntry, reason: &str) -> ArchiveError {
+        ArchiveError::BackupDamaged {
+            id: self.backup.id.clone(),
+            path: entry.path.clone(),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+fn io(action: &'static str, path: &Path, source: std::io::Error) -> ArchiveError {
+    ArchiveError::Io { action, path: path.display().to_string(), source }
+}
+
+fn chunks_of(entry: &BackupEntry) -> &[BackupChunk] {
+    match &entry.content {
+        EntryContent::Directory => &[],
+        EntryContent::File { chunks, .. } => chunks,
+    }
+}
+
+/// Whether a file has a chunk's content at this place.
+async fn holds(file: &mut File, position: u64, chunk: &BackupChunk) -> std::io::Result<bool> {
+    file.seek(SeekFrom::Start(position)).await?;
+    let mut bytes = Vec::with_capacity(usize::try_from(chunk.length).unwrap_or(0));
+    file.take(chunk.length).read_to_end(&mut bytes).await?;
+    let digest = compute(move || sha256(&bytes)).await.map_err(std::io::Error::other)?;
+    Ok(digest == chunk.key.sha256)
+}
+
+async fn set_mode(path: &Path, mode: u32) -> Result<(), ArchiveError> {
+    let permissions = std::fs::Permissions::from_mode(mode);
+    fs::set_permissions(path, permissions).await.map_err(|source| io("set the mode of", path, source))
+}
+
+impl Archive {
+    /// The list of files of a backup, checked against the hash in its manifest.
+    pub(super) async fn read_files(&self, id: &str) -> Result<Vec<BackupEntry>, ArchiveError> {
+        let manifest = self.read_manifest(id).await?;
+        let key = ObjectKey::Files { backup: id.to_owned(), hash: manifest.files }.to_string();
+        let listed = self.fetch_matching(&key, |bytes| sha256(bytes) == manifest.files_sha256).await?;
+        let owned = id.to_owned();
+        compute(move || files::decode(&owned, &listed)).await?.map_err(|reason| unreadable(&key, &reason))
+    }
+}

@@ -1,0 +1,303 @@
+//! Taking a base backup into the archive.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
+use pitr_recovery::BaseBackup;
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::manifest::{BackupFacts, Manifest};
+use super::{BackupChunk, BackupEntry, CHUNK_BYTES, EntryContent, chunk, files, relative};
+use crate::archive::{Archive, ArchiveError, compute, unreadable};
+use crate::digest::{Digest, ShortHash, sha256};
+use crate::layout::{ObjectKey, backup_prefix, is_backup_id};
+use crate::segment::FORMAT;
+use crate::store::ObjectClass;
+
+/// Chunks in work at once; each takes twice its length.
+const CHUNKS_AT_ONCE: usize = 2;
+
+/// Base backups whose chunks are reused: the newest have the most in common with this one.
+const REUSED_BACKUPS: usize = 5;
+
+/// The claim on the chunks is renewed this often, and after [`RENEWAL_MAX`] without success the backup gives up (T).
+const RENEWAL: Duration = Duration::from_secs(30 * 60);
+const RENEWAL_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// A base backup that is being taken. Dropping it leaves chunks that nobody names, which the sweep finds.
+#[derive(Debug)]
+pub struct BackupWriter {
+    archive: Arc<Archive>,
+    id: String,
+    started_at: Timestamp,
+    /// Chunks that exist, by content: this run's own and those of unmarked manifests.
+    known: HashMap<Digest, BackupChunk>,
+    used: BTreeSet<String>,
+    entries: Vec<BackupEntry>,
+    raw_bytes: u64,
+    new_stored_bytes: u64,
+    claim: Claim,
+}
+
+/// The object that says which chunks a running backup needs.
+#[derive(Debug)]
+struct Claim {
+    number: u64,
+    written: Instant,
+}
+
+#[derive(Serialize)]
+struct WritingWire<'a> {
+    format: u32,
+    id: &'a str,
+    renewed_at: Timestamp,
+    chunks: &'a BTreeSet<String>,
+}
+
+impl BackupWriter {
+    /// Begins a backup run with an id from [`super::backup_id`].
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn begin(archive: Arc<Archive>, id: &str) -> Result<Self, ArchiveError> {
+        if !is_backup_id(id) {
+            return Err(unreadable(id, &"not an id of a base backup"));
+        }
+        let started_at = archive.now();
+        let known = archive.reusable_chunks().await?;
+        let mut writer = Self {
+            archive,
+            id: id.to_owned(),
+            started_at,
+            known,
+            used: BTreeSet::new(),
+            entries: Vec::new(),
+            raw_bytes: 0,
+            new_stored_bytes: 0,
+            claim: Claim { number: 0, written: Instant::now() },
+        };
+        writer.write_claim(0).await?;
+        Ok(writer)
+    }
+
+    /// The backup's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Bytes of files taken so far.
+    #[must_use]
+    pub fn raw_bytes(&self) -> u64 {
+        self.raw_bytes
+    }
+
+    /// Bytes stored by this run so far; what is reused from earlier backups costs nothing again.
+    #[must_use]
+    pub fn new_stored_bytes(&self) -> u64 {
+        self.new_stored_bytes
+    }
+
+    /// Names a directory, so that it is there after a restore even if it is empty.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Unreadable`] for a path that does not stay in the data directory.
+    pub fn add_directory(&mut self, path: &str, mode: u32) -> Result<(), ArchiveError> {
+        self.check_path(path)?;
+        self.entries.push(BackupEntry { path: path.to_owned(), mode, content: EntryContent::Directory });
+        Ok(())
+    }
+
+    /// Takes a file to its end, whatever its length turns out to be.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Io`] when reading fails, [`ArchiveError::BackupNotRenewed`], or what the store answers.
+    pub async fn add_file(
+        &mut self,
+        path: &str,
+        mode: u32,
+        mut content: impl AsyncRead + Unpin + Send,
+    ) -> Result<(), ArchiveError> {
+        self.check_path(path)?;
+        let mut chunks: Vec<Option<BackupChunk>> = Vec::new();
+        let mut working: JoinSet<Result<(usize, BackupChunk), ArchiveError>> = JoinSet::new();
+        let mut length = 0_u64;
+        loop {
+            let raw = read_chunk(&mut content).await.map_err(|source| ArchiveError::Io {
+                action: "read",
+                path: path.to_owned(),
+                source,
+            })?;
+            if raw.is_empty() {
+                break;
+            }
+            length += raw.len() as u64;
+            let hashed = raw.clone();
+            let digest = compute(move || sha256(&hashed)).await?;
+            let place = chunks.len();
+            chunks.push(self.known.get(&digest).cloned());
+            if chunks[place].is_none() {
+                if working.len() == CHUNKS_AT_ONCE {
+                    self.finish_one(&mut working, &mut chunks).await?;
+                }
+                let (archive, id) = (Arc::clone(&self.archive), self.id.clone());
+                working.spawn(async move { Ok((place, chunk::store(&archive, &id, raw, digest).await?)) });
+            }
+            self.renew().await?;
+        }
+        while !working.is_empty() {
+            self.finish_one(&mut working, &mut chunks).await?;
+        }
+        let chunks: Vec<BackupChunk> = chunks.into_iter().flatten().collect();
+        self.used.extend(chunks.iter().map(|chunk| chunk.key.to_string()));
+        self.raw_bytes += length;
+        let content = EntryContent::File { length, chunks };
+        self.entries.push(BackupEntry { path: path.to_owned(), mode, content });
+        Ok(())
+    }
+
+    /// Commits the backup: the list of files, then the manifest.
+    ///
+    /// # Errors
+    /// [`ArchiveError::BackupNotRenewed`], or what the store answers.
+    pub async fn finish(mut self, facts: BackupFacts) -> Result<BaseBackup, ArchiveError> {
+        self.renew().await?;
+        let (id, entries) = (self.id.clone(), std::mem::take(&mut self.entries));
+        let stored_bytes = stored_bytes(&entries);
+        let listed = compute(move || files::encode(&id, &entries)).await?;
+        let listed: Bytes = listed.map_err(|error| unreadable(&self.id, &error))?.into();
+        let files_sha256 = sha256(&listed);
+        let hash = ShortHash::of_digest(&files_sha256);
+        let key = ObjectKey::Files { backup: self.id.clone(), hash }.to_string();
+        self.archive.store().put(&key, listed, ObjectClass::Control).await?;
+        let backup = BaseBackup {
+            id: self.id.clone(),
+            method: facts.method,
+            flavour: facts.flavour,
+            server_version: facts.server_version,
+            source: facts.source,
+            executed: facts.executed,
+            position: facts.position,
+            snapshot_us: facts.snapshot_at.as_microsecond(),
+            started_us: self.started_at.as_microsecond(),
+            finished_us: self.archive.now().as_microsecond(),
+            raw_bytes: self.raw_bytes,
+            stored_bytes,
+            settings: facts.settings,
+        };
+        let manifest = Manifest { backup, files: hash, files_sha256 };
+        let key = ObjectKey::Manifest { backup: self.id.clone() }.to_string();
+        self.archive.store().put(&key, manifest.to_json()?.into(), ObjectClass::Control).await?;
+        self.drop_claims(u64::MAX).await?;
+        Ok(manifest.backup)
+    }
+
+    fn check_path(&self, path: &str) -> Result<(), ArchiveError> {
+        match relative(path) {
+            Some(_) => Ok(()),
+            None => Err(unreadable(&self.id, &format!("path {path:?} does not stay in the data directory"))),
+        }
+    }
+
+    async fn finish_one(
+        &mut self,
+        working: &mut JoinSet<Result<(usize, BackupChunk), ArchiveError>>,
+        chunks: &mut [Option<BackupChunk>],
+    ) -> Result<(), ArchiveError> {
+        let Some(done) = working.join_next().await else { return Ok(()) };
+        let (place, chunk) = done.map_err(|_| ArchiveError::Stopped)??;
+        self.new_stored_bytes += chunk.stored;
+        self.known.insert(chunk.key.sha256, chunk.clone());
+        self.used.insert(chunk.key.to_string());
+        chunks[place] = Some(chunk);
+        Ok(())
+    }
+
+    async fn renew(&mut self) -> Result<(), ArchiveError> {
+        if self.claim.written.elapsed() < RENEWAL {
+            return Ok(());
+        }
+        let number = self.claim.number + 1;
+        match self.write_claim(number).await {
+            Ok(()) => self.drop_claims(number).await,
+            Err(_) if self.claim.written.elapsed() < RENEWAL_MAX => Ok(()),
+            Err(error) => {
+                tracing::warn!(%error, "the claim on chunks cannot be renewed");
+                Err(ArchiveError::BackupNotRenewed { id: self.id.clone() })
+            }
+        }
+    }
+
+    async fn write_claim(&mut self, number: u64) -> Result<(), ArchiveError> {
+        let begun = Instant::now();
+        let key = ObjectKey::Writing { backup: self.id.clone(), number }.to_string();
+        let wire = WritingWire {
+            format: FORMAT,
+            id: &self.id,
+            renewed_at: self.archive.now(),
+            chunks: &self.used,
+        };
+        let json = serde_json::to_vec(&wire).map_err(|error| unreadable(&key, &error))?;
+        self.archive.store().put(&key, json.into(), ObjectClass::Control).await?;
+        self.claim = Claim { number, written: begun };
+        Ok(())
+    }
+
+    /// Deletes claims below `number`; the right to do so may be missing, and the sweep does it then.
+    async fn drop_claims(&self, number: u64) -> Result<(), ArchiveError> {
+        let mut old = Vec::new();
+        for object in self.archive.store().list(&backup_prefix(&self.id)).await? {
+            if let Ok(ObjectKey::Writing { number: found, .. }) = object.key.parse()
+                && found < number
+            {
+                old.push(object.key);
+            }
+        }
+        Archive::tolerate_denied(self.archive.store().delete(&old).await.map_err(ArchiveError::from))
+    }
+}
+
+/// What a backup takes in the archive, each chunk counted once.
+fn stored_bytes(entries: &[BackupEntry]) -> u64 {
+    let mut counted = HashMap::new();
+    for entry in entries {
+        if let EntryContent::File { chunks, .. } = &entry.content {
+            counted.extend(chunks.iter().map(|chunk| (chunk.key.clone(), chunk.stored)));
+        }
+    }
+    counted.values().sum()
+}
+
+/// The next chunk: full, or what is left. A chunk is filled before it is used, so that equal content is cut alike.
+async fn read_chunk(content: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Bytes> {
+    let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
+    let mut limited = content.take(CHUNK_BYTES as u64);
+    while limited.read_buf(&mut chunk).await? > 0 {}
+    Ok(chunk.freeze())
+}
+
+impl Archive {
+    /// Chunks that an unmarked manifest names now (T), by content.
+    async fn reusable_chunks(&self) -> Result<HashMap<Digest, BackupChunk>, ArchiveError> {
+        let (marks, _) = self.read_marks().await?;
+        let (backups, _) = self.list_backup_manifests().await?;
+        let mut known = HashMap::new();
+        let unmarked = backups.iter().rev().filter(|backup| !marks.backups.contains(&backup.id));
+        for backup in unmarked.take(REUSED_BACKUPS) {
+            // One that cannot be read is not reused; that costs space and nothing else.
+            let Ok(entries) = self.read_files(&backup.id).await else { continue };
+            for entry in entries {
+                if let EntryContent::File { chunks, .. } = entry.content {
+                    known.extend(chunks.into_iter().map(|chunk| (chunk.key.sha256, chunk)));
+                }
+            }
+        }
+        Ok(known)
+    }
+}

@@ -1,0 +1,7 @@
+//! For tests: stores that fail on purpose, and a history to archive.
+
+mod faulty;
+mod history;
+
+pub use faulty::{Fault, Faulty};
+pub use history::History;
