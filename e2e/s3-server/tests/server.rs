@@ -1,5 +1,7 @@
 //! The server as the real SDK sees it, over real sockets.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at its first surprise")]
+
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -224,7 +226,8 @@ async fn over_tls_only_clients_that_trust_its_authority_get_in() {
     let key = directory.path().join("tls.key");
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"])
-        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
         .arg(&key)
         .arg("-out")
         .arg(&certificate)
