@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# programs.sh: builds our programs as static files that run on any Linux of this architecture, whatever its C library, and
+# programs.sh [PACKAGE...]: builds our programs as static files that run on any Linux of this architecture, whatever its C library, and
 # prints their folder: kubectl-pitr, pitr-sidecar, and the test's s3-server.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -10,7 +10,8 @@ triple=$(uname -m)-unknown-linux-gnu
 flags=CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$triple")_RUSTFLAGS
 export "$flags=-C target-feature=+crt-static"
 cd "$REPOSITORY"
-cargo build --release --locked --target "$triple" -p kubectl-pitr -p pitr-sidecar -p pitr-s3-server >&2
+[ $# -gt 0 ] || set -- kubectl-pitr pitr-sidecar pitr-s3-server
+cargo build --release --locked --target "$triple" "${@/#/--package=}" >&2
 folder=$CARGO_TARGET_DIR/$triple/release
-"$PARTS/static.sh" "$folder"/{kubectl-pitr,pitr-sidecar,s3-server}
+for package; do "$PARTS/static.sh" "$folder/${package/pitr-s3-/s3-}"; done
 echo "$folder"
