@@ -21,6 +21,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 pub use counting::{CallCount, Counting, StoreCounts};
+pub(crate) use error::Call;
 pub use error::{Operation, StoreError};
 pub(crate) use error::Call;
 pub use file::FileStore;
