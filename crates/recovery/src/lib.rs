@@ -11,14 +11,28 @@
 
 mod branch;
 pub mod code;
+mod collision;
+mod continuity;
+mod coverage;
+mod entry;
 mod gap;
+mod gap_cause;
+mod gtids;
 mod inventory;
+mod log;
+mod path;
 mod plan;
+mod planner;
+mod section;
+mod short_id;
+mod standing;
 mod stream;
+mod survey;
 mod target;
 mod time;
 mod timeline;
 mod unrecoverable;
+mod ways;
 mod window;
 
 pub use branch::{Branch, Fork, Problem};

@@ -11,7 +11,7 @@ pub struct Stream {
     pub id: String,
     /// The server.
     pub source: String,
-    /// Its binlogs, in order, by name.
+    /// Its binlogs, in order, with their names. The first may be used from a hole in it on, the last up to one.
     pub binlogs: Vec<(BinlogId, BinlogName)>,
     /// What was executed before its first transaction.
     pub before: GtidSet,

@@ -1,35 +1,79 @@
 //! The computed whole: streams, branches, gaps, windows, and the plans that follow from them.
 
+use std::collections::BTreeSet;
+
 use crate::branch::{Branch, Problem};
+use crate::collision::Collisions;
+use crate::continuity::find_streams;
+use crate::entry::Entry;
 use crate::gap::Gap;
 use crate::inventory::{Indices, Inventory, RangeRef};
+use crate::log::{IndexReader, Log};
+use crate::path::Logs;
 use crate::plan::RestorePlan;
+use crate::planner::Planner;
+use crate::short_id::ShortIds;
 use crate::stream::Stream;
+use crate::survey::Survey;
 use crate::target::PlanRequest;
 use crate::unrecoverable::Unrecoverable;
+use crate::ways::{Way, find_ways};
 use crate::window::{BackupReach, Window};
 
 /// What an inventory means. Made again whenever the inventory changes; nothing of it is stored.
 #[derive(Clone, Debug)]
 pub struct Timeline {
-    inventory: Inventory,
-    indices: Indices,
+    pub(crate) inventory: Inventory,
+    pub(crate) indices: Indices,
+    pub(crate) logs: Vec<Log>,
+    pub(crate) collisions: Collisions,
+    pub(crate) ways: Vec<Way>,
+    /// Whether the first way is known to be the live one.
+    pub(crate) live_known: bool,
+    /// For each way, where base backups enter it.
+    pub(crate) entries: Vec<Vec<Entry>>,
+    pub(crate) survey: Survey,
+    streams: Vec<Stream>,
+    problems: Vec<Problem>,
+    wanted: BTreeSet<RangeRef>,
 }
 
 impl Timeline {
     /// Computes streams, branches, gaps and windows from what ranges say about themselves.
     ///
-    /// Windows are sound as they are; [`Self::ranges_for_windows`] names what would make them exact.
+    /// What it says is on the safe side: no window is too long. But forks and base backups inside a range are only found with
+    /// that range's index, and until then there may be a gap too many. [`Self::ranges_for_windows`] names what is wanted.
     #[must_use]
-    pub const fn new(inventory: Inventory) -> Self {
-        Self { inventory, indices: Indices::new() }
+    pub fn new(inventory: Inventory) -> Self {
+        Self::compute(inventory, Indices::new())
     }
 
     /// The same with more indices read, which makes windows exact and plans possible.
     #[must_use]
     pub fn with_indices(mut self, indices: Indices) -> Self {
+        let concerned = indices.keys().any(|range| self.wanted.contains(range));
         self.indices.extend(indices);
-        self
+        if concerned { Self::compute(self.inventory, self.indices) } else { self }
+    }
+
+    fn compute(inventory: Inventory, indices: Indices) -> Self {
+        let mut ids = ShortIds::default();
+        let reader = IndexReader::new(&inventory, &indices);
+        let found = find_streams(&inventory, &mut ids);
+        let collisions = Collisions::find(&found.logs, found.disputes, &reader);
+        let logs = Logs { logs: &found.logs, collisions: &collisions, reader: &reader };
+        let (mut ways, live_known) = find_ways(&logs);
+        let entries = crate::standing::place_backups(&mut ways, &logs);
+        let survey = Survey::of(&ways, &entries, live_known, (&logs, &mut ids));
+        let mut problems = found.problems;
+        problems.extend(collisions.iter().map(|(a, b, gtids)| Problem::Collision {
+            streams: (found.logs[a].stream.id.clone(), found.logs[b].stream.id.clone()),
+            gtids: gtids.clone(),
+        }));
+        let wanted = reader.into_wanted();
+        let streams = found.logs.iter().map(|log| log.stream.clone()).collect();
+        let logs = found.logs;
+        Self { inventory, indices, logs, collisions, ways, live_known, entries, survey, streams, problems, wanted }
     }
 
     /// What this is computed from.
@@ -39,56 +83,67 @@ impl Timeline {
     }
 
     /// The ranges whose indices would make windows, forks and the starts of base backups exact: about one for each base
-    /// backup and fork. Empty when all of them have been given.
+    /// backup and fork. To be asked again with them until it is empty.
     #[must_use]
     pub fn ranges_for_windows(&self) -> Vec<RangeRef> {
-        Vec::new()
+        self.wanted.iter().filter(|range| !self.indices.contains_key(range)).cloned().collect()
     }
 
     /// All streams, by source and number.
     #[must_use]
-    pub const fn streams(&self) -> &[Stream] {
-        &[]
+    pub fn streams(&self) -> &[Stream] {
+        &self.streams
     }
 
     /// All branches, the live one first.
     #[must_use]
-    pub const fn branches(&self) -> &[Branch] {
-        &[]
+    pub fn branches(&self) -> &[Branch] {
+        &self.survey.branches
     }
 
     /// All gaps, by branch and time.
     #[must_use]
-    pub const fn gaps(&self) -> &[Gap] {
-        &[]
+    pub fn gaps(&self) -> &[Gap] {
+        &self.survey.gaps
     }
 
     /// All windows, those of the live branch first, by time.
     #[must_use]
-    pub const fn windows(&self) -> &[Window] {
-        &[]
+    pub fn windows(&self) -> &[Window] {
+        &self.survey.windows
     }
 
     /// What each base backup is good for, newest first.
     #[must_use]
-    pub const fn backups(&self) -> &[BackupReach] {
-        &[]
+    pub fn backups(&self) -> &[BackupReach] {
+        &self.survey.backups
     }
 
     /// What needs a human.
     #[must_use]
-    pub const fn problems(&self) -> &[Problem] {
-        &[]
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
     }
 
     /// The ranges whose indices this plan needs and does not have yet. To be asked again with them until nothing is left
-    /// (two rounds, rarely three); then [`Self::plan`] answers.
-    pub fn ranges_to_read(&self, _request: &PlanRequest) -> Result<Vec<RangeRef>, Unrecoverable> {
-        Ok(Vec::new())
+    /// (two or three rounds); then [`Self::plan`] answers.
+    pub fn ranges_to_read(&self, request: &PlanRequest) -> Result<Vec<RangeRef>, Unrecoverable> {
+        let first = self.ranges_for_windows();
+        if !first.is_empty() {
+            return Ok(first);
+        }
+        let reader = IndexReader::new(&self.inventory, &self.indices);
+        let answer = Planner::new(self, &reader).plan(request);
+        let wanted = reader.into_wanted();
+        if wanted.is_empty() { answer.map(|_| Vec::new()) } else { Ok(wanted.into_iter().collect()) }
     }
 
     /// The plan for a target, or why there is none.
-    pub fn plan(&self, _request: &PlanRequest) -> Result<RestorePlan, Unrecoverable> {
-        Err(Unrecoverable::NoBaseBackup)
+    pub fn plan(&self, request: &PlanRequest) -> Result<RestorePlan, Unrecoverable> {
+        if let Some(range) = self.ranges_to_read(request)?.into_iter().next() {
+            return Err(Unrecoverable::IndexNotRead { range });
+        }
+        let reader = IndexReader::new(&self.inventory, &self.indices);
+        Planner::new(self, &reader).plan(request)
     }
 }

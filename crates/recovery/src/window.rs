@@ -2,6 +2,11 @@
 
 use pitr_binlog::GtidSet;
 
+use crate::entry::Entry;
+use crate::path::Logs;
+use crate::section::{Place, Section};
+use crate::target::MAX_TIME_REGRESSION_US;
+
 /// A closed interval of time within one branch, every instant of which can be restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -49,4 +54,91 @@ pub struct BackupReach {
     pub to_us: i64,
     /// Whether archived transactions follow it, or it stands exactly at the end of the log.
     pub connected: bool,
+}
+
+/// An interval of a section that every base backup in `entries` before its end serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Interval {
+    pub from_us: i64,
+    pub to_us: i64,
+    /// It ends because times step back, not because the log ends.
+    pub stepped: bool,
+}
+
+/// The last instant of a section: that of its last transaction. When an earlier one is later than that, whatever comes next may
+/// belong before it, so that instant itself is not known.
+pub(crate) fn end_us(section: &Section, entries: &[Entry]) -> Option<i64> {
+    if section.items.is_empty() {
+        return entries.iter().map(|entry| entry.from_us).max();
+    }
+    let max = section.max_us();
+    Some(if section.last_us() == Some(max) { max } else { max.saturating_sub(1) })
+}
+
+/// The instants of a section that its entries serve, as intervals.
+pub(crate) fn intervals(section: &Section, entries: &[Entry], logs: &Logs<'_>) -> Vec<Interval> {
+    let first = entries.iter().min_by_key(|entry| (entry.place, entry.from_us));
+    let (Some(first), Some(to_us)) = (first, end_us(section, entries)) else { return Vec::new() };
+    let mut intervals = Vec::new();
+    let mut from_us = first.from_us;
+    for (begin, end) in refused(section, first.place, to_us, logs) {
+        if begin > from_us {
+            intervals.push(Interval { from_us, to_us: to_us.min(begin - 1), stepped: begin <= to_us });
+        }
+        from_us = from_us.max(end.saturating_add(1));
+    }
+    intervals.push(Interval { from_us, to_us, stepped: false });
+    intervals.retain(|interval| interval.from_us <= interval.to_us);
+    intervals
+}
+
+/// Instants whose plan would leave out transactions from more than [`MAX_TIME_REGRESSION_US`] before them, ascending.
+///
+/// A stop stands before a transaction X that is later than all before it. It is refused for the instants before X that are
+/// further than allowed behind the least time that follows X in the log.
+fn refused(section: &Section, from: Place, to_us: i64, logs: &Logs<'_>) -> Vec<(i64, i64)> {
+    let mut refused = Vec::new();
+    let mut add = |stop_from: i64, stop_to: i64, least_after: i64| {
+        let begin = least_after.saturating_add(MAX_TIME_REGRESSION_US).saturating_add(1).max(stop_from);
+        if begin <= stop_to {
+            refused.push((begin, stop_to));
+        }
+    };
+    for item in &section.items[from.item.min(section.items.len())..] {
+        if item.max_us <= item.max_before_us {
+            continue;
+        }
+        let steps_inside = item.step_back_us > MAX_TIME_REGRESSION_US;
+        let entries = if steps_inside { section.entries_of(item, logs) } else { None };
+        match entries {
+            Some(entries) => {
+                let mut least_after = vec![item.min_after_us; entries.len()];
+                for at in (1..entries.len()).rev() {
+                    least_after[at - 1] = least_after[at].min(entries[at].1.commit_us);
+                }
+                let mut max = item.max_before_us;
+                for ((_, entry), least) in entries.iter().zip(least_after) {
+                    if entry.commit_us > max {
+                        add(max, entry.commit_us - 1, least);
+                        max = entry.commit_us;
+                    }
+                }
+            }
+            None => {
+                let inside = if steps_inside { item.min_us } else { i64::MAX };
+                add(item.max_before_us, item.max_us - 1, item.min_after_us.min(inside));
+            }
+        }
+    }
+    add(section.max_us(), to_us, section.min_after_us);
+    refused
+}
+
+/// How much of a section stands between two points: transactions and raw bytes, by whole ranges.
+pub(crate) fn extent(section: &Section, from: Place, logs: &Logs<'_>) -> (u64, u64) {
+    let items = section.items.iter().skip(from.item);
+    items.fold((0, 0), |(transactions, bytes), item| {
+        let piece = section.piece_of(item, logs.logs);
+        (transactions + item.transactions, bytes + (piece.end - piece.start))
+    })
 }

@@ -1,0 +1,211 @@
+//! Which binlogs continue each other: consecutive numbers of one source, and each file's previous set equals what came before.
+//! Nothing else: no closing event, no upload time, no listing order.
+
+use std::collections::BTreeMap;
+
+use pitr_binlog::GtidSet;
+
+use crate::branch::Problem;
+use crate::coverage::{Break, Coverage, Fragment, Piece, cover};
+use crate::gtids::advance;
+use crate::inventory::Inventory;
+use crate::log::Log;
+use crate::short_id::ShortIds;
+use crate::stream::Stream;
+
+/// All streams of an inventory, what is wrong with single binlogs, and which streams contradict each other from the start.
+pub(crate) struct Continuity {
+    pub logs: Vec<Log>,
+    pub problems: Vec<Problem>,
+    /// Pairs of streams that hold one binlog with two contents, and the GTIDs in dispute.
+    pub disputes: Vec<(usize, usize, GtidSet)>,
+}
+
+/// Finds the streams. `ids` gives them their names.
+pub(crate) fn find_streams(inventory: &Inventory, ids: &mut ShortIds) -> Continuity {
+    let mut order: Vec<usize> = (0..inventory.binlogs.len()).collect();
+    order.sort_by(|a, b| inventory.binlogs[*a].id.cmp(&inventory.binlogs[*b].id));
+    order.dedup_by(|a, b| inventory.binlogs[*a].id == inventory.binlogs[*b].id);
+    let mut coverages: BTreeMap<usize, Coverage> =
+        order.iter().map(|place| (*place, cover(*place, &inventory.binlogs[*place]))).collect();
+    let problems = problems_of(inventory, &coverages, &order);
+    let next = links(inventory, &order, &mut coverages);
+
+    let mut chains = chain(&order, &mut coverages, &next);
+    chains.sort_by_key(|chain| {
+        let first = chain.pieces.first().map(|piece| (&inventory.binlogs[piece.binlog].id, piece.start));
+        (first, chain.disowned)
+    });
+    let logs: Vec<Log> = chains.into_iter().map(|chain| chain.into_log(inventory, ids)).collect();
+    let disputes = disputes_of(&logs);
+    Continuity { logs, problems, disputes }
+}
+
+/// A stream in the making.
+struct Chain {
+    pieces: Vec<Piece>,
+    before: GtidSet,
+    after_anonymous: bool,
+    broken: Option<Break>,
+    disowned: bool,
+    disputed: Option<GtidSet>,
+}
+
+impl Chain {
+    fn of(fragment: Fragment) -> Option<Self> {
+        Some(Self {
+            pieces: fragment.pieces,
+            before: fragment.before?,
+            after_anonymous: fragment.after_anonymous,
+            broken: fragment.broken,
+            disowned: false,
+            disputed: None,
+        })
+    }
+
+    fn into_log(self, inventory: &Inventory, ids: &mut ShortIds) -> Log {
+        let mut after = self.before.clone();
+        let mut binlogs: Vec<usize> = Vec::new();
+        for piece in &self.pieces {
+            advance(&mut after, &piece.gtids);
+            if binlogs.last() != Some(&piece.binlog) {
+                binlogs.push(piece.binlog);
+            }
+        }
+        let archived = |place: &usize| &inventory.binlogs[*place];
+        let timed = || self.pieces.iter().filter(|piece| piece.transactions > 0);
+        let first = self.pieces.first();
+        let content = first.map_or_else(String::new, |piece| format!("{} {}", archived(&piece.binlog).id, piece.start));
+        let stream = Stream {
+            id: ids.name("st", &content),
+            source: first.map_or_else(String::new, |piece| archived(&piece.binlog).id.source.clone()),
+            binlogs: binlogs.iter().map(|b| (archived(b).id.clone(), archived(b).name.clone())).collect(),
+            before: self.before,
+            after,
+            first_us: timed().next().and_then(|piece| piece.first_us),
+            last_us: timed().next_back().and_then(|piece| piece.last_us),
+            transactions: self.pieces.iter().map(|piece| piece.transactions).sum(),
+            bytes: self.pieces.iter().map(|piece| piece.end - piece.start).sum(),
+        };
+        Log {
+            stream,
+            pieces: self.pieces,
+            after_anonymous: self.after_anonymous,
+            broken: self.broken,
+            disowned: self.disowned,
+            disputed: self.disputed,
+        }
+    }
+}
+
+/// For each binlog the one that continues it. Places the parts behind a hole on the way, where the next head tells.
+fn links(inventory: &Inventory, order: &[usize], coverages: &mut BTreeMap<usize, Coverage>) -> BTreeMap<usize, usize> {
+    let mut heads: BTreeMap<(&str, u64), Vec<usize>> = BTreeMap::new();
+    for place in order.iter().filter(|place| !coverages[place].fragments.is_empty()) {
+        let id = &inventory.binlogs[*place].id;
+        heads.entry((&id.source, id.number)).or_default().push(*place);
+    }
+    let mut matches = Vec::new();
+    for place in order {
+        let id = &inventory.binlogs[*place].id;
+        let heads = heads.get(&(id.source.as_str(), id.number + 1)).map_or(&[][..], Vec::as_slice);
+        let Some(last) = coverages.get_mut(place).and_then(|coverage| coverage.fragments.last_mut()) else { continue };
+        if let (None, None, [head]) = (&last.before, &last.broken, heads) {
+            let (previous, own) = (&inventory.binlogs[*head].previous, last.gtids());
+            last.before = own.is_subset_of(previous).then(|| previous.subtract(&own));
+        }
+        let Some(after) = last.after().filter(|_| last.broken != Some(Break::WithoutGtids)) else { continue };
+        let continues = |head: &&usize| inventory.binlogs[**head].previous == after;
+        matches.extend(heads.iter().filter(continues).map(|head| (*place, *head)));
+    }
+    settle(&matches, coverages)
+}
+
+/// One successor for each, one predecessor for each. After RESET BINARY LOGS numbers and sets can return: then commit times
+/// decide, and what they don't decide is not linked.
+fn settle(matches: &[(usize, usize)], coverages: &BTreeMap<usize, Coverage>) -> BTreeMap<usize, usize> {
+    let pieces =
+        |place: usize| coverages[&place].fragments.iter().flat_map(|f| &f.pieces).filter(|p| p.transactions > 0);
+    let begins = |place: usize| pieces(place).map(|p| p.min_us).min();
+    let ends = |place: usize| pieces(place).map(|p| p.max_us).max();
+    let mut successors: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let mut predecessors: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (from, to) in matches {
+        successors.entry(*from).or_default().push(*to);
+        predecessors.entry(*to).or_default().push(*from);
+    }
+    let in_time = |from: usize, to: usize| ends(from).is_none_or(|end| begins(to).is_none_or(|begin| end <= begin));
+    let unrivalled = |from: usize, to: usize| {
+        let mut other_heads = successors[&from].iter().filter(|head| **head != to && in_time(from, **head));
+        let mut other_tails = predecessors[&to].iter().filter(|tail| **tail != from && in_time(**tail, to));
+        in_time(from, to)
+            && !other_heads.any(|head| begins(*head) <= begins(to))
+            && !other_tails.any(|tail| ends(*tail) >= ends(from))
+    };
+    let alone = |from: usize, to: usize| successors[&from].len() == 1 && predecessors[&to].len() == 1;
+    matches.iter().copied().filter(|(from, to)| alone(*from, *to) || unrivalled(*from, *to)).collect()
+}
+
+fn chain(order: &[usize], coverages: &mut BTreeMap<usize, Coverage>, next: &BTreeMap<usize, usize>) -> Vec<Chain> {
+    let mut done = Vec::new();
+    // The chain that ends with the last fragment of a binlog, until its successor comes along.
+    let mut open: BTreeMap<usize, Chain> = BTreeMap::new();
+    let previous: BTreeMap<usize, usize> = next.iter().map(|(from, to)| (*to, *from)).collect();
+    for place in order {
+        let Some(coverage) = coverages.remove(place) else { continue };
+        let mut current = previous.get(place).and_then(|from| open.remove(from));
+        for fragment in coverage.fragments {
+            match &mut current {
+                // Only what begins the file goes on from the file before: the rest begins behind a hole.
+                Some(chain) if fragment.pieces.first().is_some_and(|piece| piece.start == 0) => {
+                    chain.pieces.extend(fragment.pieces);
+                    chain.broken = fragment.broken;
+                }
+                _ => {
+                    done.extend(current.take());
+                    current = Chain::of(fragment);
+                }
+            }
+        }
+        open.extend(current.map(|chain| (*place, chain)));
+        done.extend(coverage.ahead.and_then(Chain::of).map(|chain| Chain { disowned: true, ..chain }));
+        for (fragment, disputed) in coverage.conflicting {
+            done.extend(Chain::of(fragment).map(|chain| Chain { disputed: Some(disputed), ..chain }));
+        }
+    }
+    done.extend(open.into_values());
+    done
+}
+
+fn problems_of(inventory: &Inventory, coverages: &BTreeMap<usize, Coverage>, order: &[usize]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for place in order {
+        let binlog = &inventory.binlogs[*place];
+        if let Some(damage) = &binlog.damage {
+            let (offset, reason) = (damage.offset, damage.reason.clone());
+            problems.push(Problem::Damaged { binlog: binlog.id.clone(), offset, reason });
+        }
+        let Some(coverage) = coverages.get(place) else { continue };
+        for fragment in &coverage.ahead {
+            let offset = fragment.pieces.first().map_or(0, |piece| piece.start);
+            problems.push(Problem::Ahead { binlog: binlog.id.clone(), offset, gtids: fragment.gtids() });
+        }
+        for (fragment, _) in &coverage.conflicting {
+            let offset = fragment.pieces.first().map_or(0, |piece| piece.start);
+            problems.push(Problem::Divergence { binlog: binlog.id.clone(), offset });
+        }
+    }
+    problems
+}
+
+/// A conflicting part disagrees with whichever stream holds the chosen bytes of the same binlog.
+fn disputes_of(logs: &[Log]) -> Vec<(usize, usize, GtidSet)> {
+    let mut disputes = Vec::new();
+    for (a, log) in logs.iter().enumerate() {
+        let (Some(disputed), Some(piece)) = (&log.disputed, log.pieces.first()) else { continue };
+        let shares = |other: &Log| other.disputed.is_none() && other.pieces.iter().any(|p| p.binlog == piece.binlog);
+        let others = logs.iter().enumerate().filter(|(_, other)| shares(other));
+        disputes.extend(others.map(|(b, _)| (a.min(b), a.max(b), disputed.clone())));
+    }
+    disputes
+}

@@ -1,0 +1,67 @@
+//! Why transactions between two sections of a branch are missing.
+
+use pitr_binlog::{BinlogName, GtidSet};
+
+use crate::coverage::Break;
+use crate::gap::GapCause;
+use crate::inventory::{ArchivedBinlog, Inventory};
+use crate::log::Log;
+use crate::path::is_of;
+
+/// Explains what is missing between the end of one stream and the beginning of another.
+pub(crate) fn cause(lower: &Log, upper: &Log, missing: &GtidSet, logs: (&[Log], &Inventory)) -> GapCause {
+    let (all, inventory) = logs;
+    if upper.after_anonymous || missing.is_empty() {
+        let binlog = binlog_of(if upper.after_anonymous { upper } else { lower }, upper.after_anonymous, inventory);
+        return GapCause::WithoutGtids { binlog: binlog.id.clone(), name: binlog.name.clone() };
+    }
+    if !upper.stream.source.eq(&lower.stream.source) && missing.sources().all(|s| is_of(s, &upper.stream.source)) {
+        return GapCause::NeverArchived { source: upper.stream.source.clone() };
+    }
+    // The hole is in the log of the server that the branch is on, even if another server supplied a part of what is in it.
+    let own =
+        all.iter().filter(|log| log.stream.source == upper.stream.source && log.after().is_subset_of(upper.before()));
+    let own = own.filter(|log| !log.disowned && !std::ptr::eq(*log, upper)).max_by_key(|log| log.after().count());
+    own.and_then(|own| hole(own, upper, inventory)).unwrap_or_else(|| GapCause::BetweenServers {
+        before: lower.stream.source.clone(),
+        after: upper.stream.source.clone(),
+    })
+}
+
+/// The hole between two streams of one server.
+fn hole(lower: &Log, upper: &Log, inventory: &Inventory) -> Option<GapCause> {
+    let last = binlog_of(lower, false, inventory);
+    let first = binlog_of(upper, true, inventory);
+    let (id, name) = (last.id.clone(), last.name.clone());
+    let cause = match &lower.broken {
+        Some(Break::Damaged) => {
+            let damage = last.damage.as_ref()?;
+            GapCause::Damaged { binlog: id, name, offset: damage.offset, reason: damage.reason.clone() }
+        }
+        Some(Break::Incident) => GapCause::Incident { binlog: id, name },
+        Some(Break::WithoutGtids) => GapCause::WithoutGtids { binlog: id, name },
+        Some(Break::Missing { start, end }) => {
+            GapCause::MissingRange { binlog: id, name, start: *start, end: Some(*end) }
+        }
+        None if first.id.number > last.id.number + 1 => GapCause::MissingBinlogs {
+            source: id.source,
+            first: name.next(),
+            last: before(&first.name).unwrap_or_else(|| name.next()),
+        },
+        None => {
+            let start = lower.pieces.last().map_or(0, |piece| piece.end);
+            GapCause::MissingRange { binlog: id, name, start, end: None }
+        }
+    };
+    Some(cause)
+}
+
+fn binlog_of<'a>(log: &Log, first: bool, inventory: &'a Inventory) -> &'a ArchivedBinlog {
+    let piece = if first { log.pieces.first() } else { log.pieces.last() };
+    &inventory.binlogs[piece.map_or(0, |piece| piece.binlog)]
+}
+
+/// The name of the binlog before another one.
+fn before(name: &BinlogName) -> Option<BinlogName> {
+    BinlogName::parse(&format!("{}.{:06}", name.base(), name.number().checked_sub(1)?)).ok()
+}

@@ -1,0 +1,168 @@
+//! Ways through the archive: which stream supplies which part of a history.
+//!
+//! A way is found from its end backwards. It stays in its stream as far as that reaches; where the stream begins, another one
+//! supplies what came before, by set containment alone: a stream that reaches the needed state S, while everything it has by
+//! then belongs to this history. Where no stream reaches S, what is missing is a gap, and the way goes on below it.
+
+use std::collections::BTreeSet;
+
+use pitr_binlog::{GtidSet, GtidSource};
+
+use crate::collision::Collisions;
+use crate::log::{Cut, IndexReader, Log};
+
+/// A stream's part in a way: everything up to a point that what lies below has not supplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub log: usize,
+    pub to: Cut,
+}
+
+/// Streams and what is known about them.
+pub(crate) struct Logs<'a> {
+    pub logs: &'a [Log],
+    pub collisions: &'a Collisions,
+    pub reader: &'a IndexReader<'a>,
+}
+
+/// Finds the way to the end of a stream: sections without a gap, oldest first, each with its steps, oldest first.
+pub(crate) fn trace(leaf: usize, logs: &Logs<'_>) -> Vec<Vec<Step>> {
+    let mut walk = Walk { logs, history: logs.logs[leaf].after(), used: BTreeSet::from([leaf]), upper: leaf };
+    let mut sections = vec![vec![Step { log: leaf, to: logs.logs[leaf].end() }]];
+    loop {
+        let supply = if let Some(steps) = walk.join() {
+            if let Some(section) = sections.last_mut() {
+                section.extend(&steps);
+            }
+            steps
+        } else if let Some(step) = walk.below_gap() {
+            sections.push(vec![step]);
+            vec![step]
+        } else {
+            break;
+        };
+        walk.used.extend(supply.iter().map(|step| step.log));
+        walk.upper = supply.last().map_or(walk.upper, |step| step.log);
+    }
+    sections.iter_mut().for_each(|section| section.reverse());
+    sections.reverse();
+    sections
+}
+
+struct Walk<'a> {
+    logs: &'a Logs<'a>,
+    /// Everything that belongs to this history in the end.
+    history: &'a GtidSet,
+    used: BTreeSet<usize>,
+    /// The lowest stream so far: the state before it is needed.
+    upper: usize,
+}
+
+impl Walk<'_> {
+    fn log(&self, log: usize) -> &Log {
+        &self.logs.logs[log]
+    }
+
+    fn need(&self) -> &GtidSet {
+        self.log(self.upper).before()
+    }
+
+    fn source(&self, log: usize) -> &str {
+        &self.log(log).stream.source
+    }
+
+    /// Streams that have something of what is needed, and nothing that was there before it.
+    fn candidates(&self) -> impl Iterator<Item = usize> + '_ {
+        let first_number = |log: usize| self.log(log).stream.binlogs.first().map(|(id, _)| id.number);
+        (0..self.logs.logs.len()).filter(move |candidate| {
+            let log = self.log(*candidate);
+            // A number that returns on the same server means RESET: what has the higher number is not the past.
+            let later = self.source(*candidate) == self.source(self.upper)
+                && first_number(*candidate) > first_number(self.upper);
+            !self.used.contains(candidate)
+                && !log.disowned
+                && log.disputed.is_none()
+                && log.stream.transactions > 0
+                && !later
+                && log.before().is_subset_of(self.need())
+                && log.before() != self.need()
+        })
+    }
+
+    /// What of this history a stream can be trusted to supply: GTIDs that mean other transactions here are not in it.
+    fn without_disputed(&self, candidate: usize, set: &GtidSet) -> GtidSet {
+        let disputed = self.logs.collisions.with_any(candidate, &self.used);
+        if disputed.is_empty() { set.clone() } else { set.subtract(&disputed) }
+    }
+
+    /// The stream that supplies the needed state without a gap, and behind it the one of the server we stay with, if that one
+    /// has only a hole here.
+    fn join(&self) -> Option<Vec<Step>> {
+        if self.log(self.upper).after_anonymous {
+            return None;
+        }
+        let reachable = self.candidates().filter_map(|log| self.point_of_need(log).map(|to| Step { log, to }));
+        let best = reachable.min_by_key(|step| {
+            let before = self.log(step.log).before().count();
+            (self.source(step.log) != self.source(self.upper), !writes(self.log(step.log)), before, step.log)
+        })?;
+        let home = if self.source(best.log) == self.source(self.upper) { None } else { self.home(best) };
+        Some(std::iter::once(best).chain(home).collect())
+    }
+
+    fn point_of_need(&self, candidate: usize) -> Option<Cut> {
+        let log = self.log(candidate);
+        if !self.need().is_subset_of(log.after()) {
+            return None;
+        }
+        let to = log.first_containing(self.need(), self.logs.reader)?;
+        let allowed = self.without_disputed(candidate, self.history);
+        // What was there before the stream's own transactions is needed, so it belongs to this history too.
+        let ours = allowed.union(log.before());
+        (log.after().is_subset_of(&ours) || log.prefix_within(&ours, self.logs.reader) >= to).then_some(to)
+    }
+
+    /// An earlier stream of the server we come from, from whose end the filler goes on.
+    fn home(&self, filler: Step) -> Option<Step> {
+        let supplied = self.log(filler.log).state_at(filler.to, self.logs.reader);
+        let fits = |candidate: &usize| {
+            let log = self.log(*candidate);
+            self.source(*candidate) == self.source(self.upper)
+                && *candidate != filler.log
+                && self.log(filler.log).before().is_subset_of(log.after())
+                && log.after().is_subset_of(&supplied)
+                && log.after() != self.log(filler.log).before()
+                && self.without_disputed(*candidate, log.after()) == *log.after()
+                && self.logs.collisions.between(*candidate, filler.log).is_none()
+        };
+        let home = self.candidates().filter(fits).max_by_key(|log| self.log(*log).after().count())?;
+        Some(Step { log: home, to: self.log(home).end() })
+    }
+
+    /// The stream that comes nearest to the needed state from below.
+    fn below_gap(&self) -> Option<Step> {
+        let nearest = |candidate: usize| {
+            let log = self.log(candidate);
+            let allowed = self.without_disputed(candidate, self.need()).union(log.before());
+            let to = log.prefix_within(&allowed, self.logs.reader);
+            let state = log.state_at(to, self.logs.reader);
+            let rank = (state.count(), self.source(candidate) == self.source(self.upper), writes(log));
+            (state != *log.before()).then_some((rank, Step { log: candidate, to }))
+        };
+        let best = self.candidates().filter_map(nearest).max_by_key(|(rank, step)| (*rank, usize::MAX - step.log))?;
+        Some(best.1)
+    }
+}
+
+/// Whether transactions of a stream came into being on its own server.
+pub(crate) fn writes(log: &Log) -> bool {
+    log.after().subtract(log.before()).sources().any(|source| is_of(source, &log.stream.source))
+}
+
+/// Whether GTIDs of this source are given by that server.
+pub(crate) fn is_of(source: &GtidSource, server: &str) -> bool {
+    match source {
+        GtidSource::MySql { uuid, .. } => uuid.to_string().eq_ignore_ascii_case(server),
+        GtidSource::MariaDb { .. } => false,
+    }
+}

@@ -1,0 +1,195 @@
+//! From a target to a point in the log.
+
+use pitr_binlog::{BinlogName, Gtid};
+
+use super::{Course, Goal, Planner};
+use crate::entry::{Standing, entries, place_of, standing};
+use crate::inventory::{BaseBackup, IndexEntry};
+use crate::log::{Cut, Log};
+use crate::plan::RestorePlan;
+use crate::section::{Item, Place, Section, note_times};
+use crate::target::{PlanRequest, RecoveryTarget};
+use crate::unrecoverable::Unrecoverable;
+use crate::ways::Way;
+use crate::window::end_us;
+
+impl<'a> Planner<'a> {
+    pub(super) fn goal(&self, course: &Course<'_>, request: &PlanRequest) -> Result<Goal, Unrecoverable> {
+        match &request.target {
+            RecoveryTarget::Time(us) => self.by_time(course, *us, request),
+            RecoveryTarget::Latest => self.latest(course),
+            RecoveryTarget::BeforeGtid(gtid) => self.by_gtid(course, gtid, false),
+            RecoveryTarget::ThroughGtid(gtid) => self.by_gtid(course, gtid, true),
+            RecoveryTarget::Position { name, .. } => Err(Unrecoverable::NoSuchBinlog { name: name.clone() }),
+        }
+    }
+
+    /// The transactions of an item, or the refusal that says that its index was not read.
+    pub(super) fn read(&self, section: &Section, item: &Item) -> Result<Vec<(usize, &'a IndexEntry)>, Unrecoverable> {
+        section.entries_of(item, &self.logs).ok_or_else(|| Unrecoverable::IndexNotRead {
+            range: self.logs.reader.range_ref(section.piece_of(item, self.logs.logs)),
+        })
+    }
+
+    /// Before the first transaction in log order that was committed later.
+    fn by_time(&self, course: &Course<'_>, us: i64, request: &PlanRequest) -> Result<Goal, Unrecoverable> {
+        for (number, section) in course.sections.iter().enumerate().rev() {
+            // Something before this section is later already, so the stop lies below it.
+            if us < section.max_before_us {
+                continue;
+            }
+            let place = match section.items.iter().find(|item| item.max_us > us) {
+                Some(item) => self.first_later(section, item, us)?,
+                None if self.is_known_at_end(course, number, us, request) => section.end_place(),
+                None => continue,
+            };
+            let goal = Goal { section: number, place, time_us: Some(us) };
+            if course.leading_to(goal).next().is_some() {
+                return Ok(goal);
+            }
+        }
+        Err(self.why_no_instant(course, us, request))
+    }
+
+    fn first_later(&self, section: &Section, item: &Item, us: i64) -> Result<Place, Unrecoverable> {
+        let entries = self.read(section, item)?;
+        let number = section.items.iter().position(|other| std::ptr::eq(other, item)).unwrap_or(0);
+        let later = entries.iter().find(|(_, entry)| entry.commit_us > us);
+        Ok(later.map_or(Place::before(number + 1), |(count, _)| Place { item: number, count: *count }))
+    }
+
+    /// Whether all that was committed up to an instant behind the last transaction of a section is known.
+    fn is_known_at_end(&self, course: &Course<'_>, number: usize, us: i64, request: &PlanRequest) -> bool {
+        let own: Vec<_> = course.entries.iter().filter(|entry| entry.section == number).cloned().collect();
+        let newest = number + 1 == course.sections.len() && course.way == Some(0);
+        end_us(&course.sections[number], &own).is_some_and(|end| us <= end)
+            || (newest && request.proven_to_us.is_some_and(|proven| us <= proven))
+    }
+
+    fn latest(&self, course: &Course<'_>) -> Result<Goal, Unrecoverable> {
+        let number = course.sections.len().saturating_sub(1);
+        let place = course.sections.last().map_or(Place::before(0), Section::end_place);
+        let goal = Goal { section: number, place, time_us: None };
+        if course.leading_to(goal).next().is_some() {
+            return Ok(goal);
+        }
+        Err(self.why_not_in(course, number, RecoveryTarget::Latest))
+    }
+
+    /// Before or behind one transaction, by its place in the log; whatever follows is left out (T10, T11).
+    fn by_gtid(&self, course: &Course<'_>, gtid: &Gtid, through: bool) -> Result<Goal, Unrecoverable> {
+        let in_section = |section: &Section| section.find(gtid, self.logs.logs);
+        let found = course.sections.iter().enumerate().find_map(|(number, s)| Some((number, in_section(s)?)));
+        let Some((number, item)) = found else { return Err(self.why_no_gtid(course, gtid, through)) };
+        let section = &course.sections[number];
+        let entries = self.read(section, &section.items[item])?;
+        let Some(at) = entries.iter().position(|(_, entry)| entry.gtid == Some(*gtid)) else {
+            return Err(self.why_no_gtid(course, gtid, through));
+        };
+        let place = match (through, entries.get(at + 1)) {
+            (false, _) => Place { item, count: entries[at].0 },
+            (true, Some((next, _))) => Place { item, count: *next },
+            (true, None) => Place::before(item + 1),
+        };
+        let goal = Goal { section: number, place, time_us: None };
+        if course.leading_to(goal).next().is_some() {
+            return Ok(goal);
+        }
+        if course.entries.iter().any(|entry| entry.section == number) {
+            return Err(Unrecoverable::GtidInsideEveryBase { gtid: *gtid });
+        }
+        Err(self.why_not_in(course, number, target(gtid, through)))
+    }
+
+    /// A position is a point in the log of one server, so the way is made for the stream that holds it.
+    pub(super) fn plan_position(
+        &self,
+        request: &PlanRequest,
+        named: Option<usize>,
+        (source, name, pos): (Option<&str>, &BinlogName, u64),
+    ) -> Result<RestorePlan, Unrecoverable> {
+        let binlog = self.binlog_at(request, source, name)?;
+        let (stream, cut) = self.cut_at(binlog, pos)?;
+        let mut way = Way::to(stream, &self.logs);
+        note_times(&mut way.sections);
+        let backups: Vec<(usize, &BaseBackup)> = self.timeline.inventory.backups.iter().enumerate().collect();
+        let entries = entries(&way, &backups, &self.logs);
+        let on_branch = self.timeline.ways.iter().position(|way| way.streams().contains(&stream)).unwrap_or(0);
+        let branch = self.timeline.branches()[on_branch].id.clone();
+        let course = Course { way: None, branch, sections: &way.sections, entries: &entries };
+
+        let state = self.logs.logs[stream].state_at(cut, &self.logs.reader);
+        let Some(Standing::In(section)) = standing(&state, course.sections) else {
+            return Err(Unrecoverable::PositionBeyond { name: name.clone(), pos, end: 0 });
+        };
+        let place = place_of(&state, &course.sections[section], &self.logs);
+        let goal = Goal { section, place, time_us: None };
+        if course.leading_to(goal).next().is_none() {
+            let entered = course.entries.iter().filter(|entry| entry.section == section);
+            let first_us = entered.map(|entry| entry.from_us).min();
+            return Err(Unrecoverable::BeforeFirstBackup { target: request.target.clone(), first_us });
+        }
+        self.assemble(&course, goal, request, named)
+    }
+
+    /// The binlog of that name: of the source that was given, or on the branch that was.
+    fn binlog_at(
+        &self,
+        request: &PlanRequest,
+        source: Option<&str>,
+        name: &BinlogName,
+    ) -> Result<usize, Unrecoverable> {
+        let binlogs = &self.timeline.inventory.binlogs;
+        let fits = |place: &usize| {
+            binlogs[*place].name == *name && source.is_none_or(|source| binlogs[*place].id.source.starts_with(source))
+        };
+        let mut found: Vec<usize> = (0..binlogs.len()).filter(fits).collect();
+        if found.len() > 1 && (source.is_some() || request.branch.is_some()) {
+            let way = request.branch.as_deref().map_or(Ok(0), |id| self.branch_named(id))?;
+            let streams = self.timeline.ways[way].streams();
+            let holds = |place: &usize| {
+                streams.iter().any(|stream| self.logs.logs[*stream].pieces.iter().any(|piece| piece.binlog == *place))
+            };
+            found.retain(holds);
+        }
+        match found[..] {
+            [only] => Ok(only),
+            [] => Err(Unrecoverable::NoSuchBinlog { name: name.clone() }),
+            _ => {
+                let sources = found.iter().map(|place| binlogs[*place].id.source.clone()).collect();
+                Err(Unrecoverable::AmbiguousPosition { name: name.clone(), sources })
+            }
+        }
+    }
+
+    /// The stream that holds a position, and the transaction boundary at or before it.
+    fn cut_at(&self, binlog: usize, pos: u64) -> Result<(usize, Cut), Unrecoverable> {
+        let is_sound = |log: &&Log| log.disputed.is_none() && !log.disowned;
+        let mut end = 0;
+        for (stream, log) in self.logs.logs.iter().enumerate().filter(|(_, log)| is_sound(log)) {
+            for (place, piece) in log.pieces.iter().enumerate().filter(|(_, piece)| piece.binlog == binlog) {
+                end = end.max(piece.end);
+                if pos < piece.start || pos > piece.end {
+                    continue;
+                }
+                if pos == piece.end {
+                    return Ok((stream, Cut::before(place + 1)));
+                }
+                let entries = self
+                    .logs
+                    .reader
+                    .entries(piece)
+                    .ok_or_else(|| Unrecoverable::IndexNotRead { range: self.logs.reader.range_ref(piece) })?;
+                let count = entries.partition_point(|entry| entry.end <= pos);
+                let all = count as u64 == piece.transactions;
+                return Ok((stream, if all { Cut::before(place + 1) } else { Cut { piece: place, count } }));
+            }
+        }
+        let name = self.timeline.inventory.binlogs[binlog].name.clone();
+        Err(Unrecoverable::PositionBeyond { name, pos, end })
+    }
+}
+
+pub(super) const fn target(gtid: &Gtid, through: bool) -> RecoveryTarget {
+    if through { RecoveryTarget::ThroughGtid(*gtid) } else { RecoveryTarget::BeforeGtid(*gtid) }
+}
