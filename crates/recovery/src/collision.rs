@@ -25,14 +25,9 @@ impl Collisions {
             pairs.entry((a, b)).or_default().union_with(&gtids);
         }
         let own: Vec<GtidSet> = logs.iter().map(|log| log.after().subtract(log.before())).collect();
-        let overlapping = |a: &usize| {
-            let a = *a;
-            let others: Vec<(usize, usize)> =
-                (a + 1..logs.len()).filter(|b| !own[a].is_disjoint(&own[*b])).map(|b| (a, b)).collect();
-            others
-        };
-        let candidates: Vec<(usize, usize)> =
-            (0..logs.len()).collect::<Vec<_>>().iter().flat_map(overlapping).collect();
+        let pairs_of = |a: usize| (a + 1..logs.len()).map(move |b| (a, b));
+        let overlapping = |(a, b): &(usize, usize)| !own[*a].is_disjoint(&own[*b]);
+        let candidates: Vec<(usize, usize)> = (0..logs.len()).flat_map(pairs_of).filter(overlapping).collect();
         // A server logs each transaction once, unless it lost it in a crash: numbers that return on one server are looked at
         // one by one, and then wherever else they turn up.
         let mut suspects = GtidSet::new();

@@ -186,7 +186,7 @@ fn problems_of(inventory: &Inventory, coverages: &BTreeMap<usize, Coverage>, ord
             problems.push(Problem::Damaged { binlog: binlog.id.clone(), offset, reason });
         }
         let Some(coverage) = coverages.get(place) else { continue };
-        for fragment in &coverage.ahead {
+        if let Some(fragment) = &coverage.ahead {
             let offset = fragment.pieces.first().map_or(0, |piece| piece.start);
             problems.push(Problem::Ahead { binlog: binlog.id.clone(), offset, gtids: fragment.gtids() });
         }

@@ -40,7 +40,7 @@ impl Survey {
         for (number, way) in ways.iter().enumerate() {
             survey.find_windows(number, way, &entries[number], logs);
         }
-        survey.close_gaps(entries);
+        survey.close_gaps();
         survey.reach_of_backups(ways, entries, logs);
         survey
     }
@@ -101,7 +101,7 @@ impl Survey {
         }
     }
 
-    fn close_gaps(&mut self, entries: &[Vec<Entry>]) {
+    fn close_gaps(&mut self) {
         for ((way, section), gap) in &self.gap_below {
             let gap = &mut self.gaps[*gap];
             for (window, (of_way, of_section)) in self.windows.iter().zip(&self.window_places) {
@@ -112,7 +112,6 @@ impl Survey {
                     gap.closed_by = window.backups.first().cloned();
                 }
             }
-            let _ = entries;
         }
     }
 
