@@ -1,0 +1,66 @@
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pitr_binlog::{BinlogName, GtidSet};
+
+/// One pass over the log to replay, from its first piece to its exact stop.
+///
+/// Order is the log's: a [`LogPiece::File`], then its bytes without a hole, then the next file. The bytes begin and end at
+/// transaction boundaries; where the pieces between are cut does not matter. The future of a call is always awaited
+/// to its end, unless the whole pass is given up.
+#[async_trait]
+pub trait LogReader: Send {
+    /// The next piece, or `None` after the last.
+    async fn next(&mut self) -> Result<Option<LogPiece>, ReadError>;
+}
+
+/// Opens a pass over the log: one for each time that the replica asks for it.
+pub trait LogOpener: Send + Sync {
+    /// A new pass. It begins with a file and may leave out, at its beginning, transactions that are all in `executed`:
+    /// the replica has them. Leaving out nothing is right too, only slower: the source passes over what the replica has.
+    fn open(&self, executed: &GtidSet) -> Box<dyn LogReader>;
+}
+
+/// A piece of the log to replay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogPiece {
+    /// A binlog begins.
+    File {
+        /// The binlog's name on its server.
+        name: BinlogName,
+        /// The file's bytes from 4 on: FORMAT_DESCRIPTION and PREVIOUS_GTIDS.
+        head: Bytes,
+        /// The offset of the first byte that follows: the end of the head, or a transaction boundary after it.
+        start: u64,
+    },
+    /// Raw bytes of the binlog that began last.
+    Bytes {
+        /// Their offset in the file.
+        start: u64,
+        /// The bytes.
+        bytes: Bytes,
+    },
+}
+
+/// The log could not be read on; the text says why, for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadError {
+    reason: String,
+}
+
+impl ReadError {
+    /// An error with its reason: lower case, no full stop, no secrets.
+    #[must_use]
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into() }
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for ReadError {}
