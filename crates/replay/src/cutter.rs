@@ -1,7 +1,8 @@
 //! The stage between the log and the wire: decides of each transaction what is sent.
 
 use pitr_binlog::GtidSet;
-use pitr_binlog::event::{ChecksumAlgorithm, EventBuilder, EventHeader, EventType, GtidEvent};
+use pitr_binlog::event::build::EventBuilder;
+use pitr_binlog::event::{ChecksumAlgorithm, EventHeader, EventType, GtidEvent};
 
 use crate::splitter::Part;
 

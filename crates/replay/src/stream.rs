@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pitr_binlog::BinlogName;
-use pitr_binlog::event::{ChecksumAlgorithm, EventBuilder, Events};
+use pitr_binlog::event::build::EventBuilder;
+use pitr_binlog::event::{ChecksumAlgorithm, Events};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::sleep_until;
 
