@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use pitr_binlog::Flavour;
-use pitr_binlog::event::{EventHeader, Events, FormatDescription, write_crc32};
+use pitr_binlog::event::{ChecksumAlgorithm, EventHeader, Events, FormatDescription, write_crc32};
 
 use crate::splitter::Broken;
 
@@ -24,7 +24,7 @@ impl FileHead {
         let broken = |reason| Broken { offset: FIRST_EVENT, reason };
         let header = bytes.first_chunk().map(EventHeader::parse).ok_or(broken("no format description"))?;
         let (first, rest) = bytes.split_at_checked(header.size as usize).ok_or(broken("no format description"))?;
-        let format = FormatDescription::parse(first).map_err(broken)?;
+        let format = FormatDescription::parse(first).map_err(|malformed| broken(malformed.0))?;
         let mut others = Vec::new();
         for event in Events::new(rest, format.checksum) {
             others.push(event.map_err(|malformed| broken(malformed.0))?.bytes.to_vec());
@@ -42,7 +42,7 @@ impl FileHead {
         let mut event = self.format.event_bytes.clone();
         if let (true, Some(created)) = (resumed, event.get_mut(CREATED_AT)) {
             created.fill(0);
-            if self.format.is_checksummed() {
+            if (self.format.checksum == ChecksumAlgorithm::Crc32) {
                 write_crc32(&mut event);
             }
         }
