@@ -1,0 +1,327 @@
+//! Closed binlogs: all that the server has left, archived in its order, each on its own. One that fails is tried again later and
+//! holds no other back.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pitr_archive::{SegmentRecord, TailCoverage};
+use pitr_binlog::ScanError;
+use pitr_recovery::code;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::closed::{self, Archived};
+use super::head::{HeadError, Identified, identify};
+use super::pause::Pause;
+use super::pipeline::{Pipeline, WorkError, blocking};
+use crate::discovery::{self, BinlogFile, Found, IndexEntry, Stat};
+use crate::error::Failure;
+use crate::status::{Area, BacklogFacts, ClosedFacts, Refused};
+
+/// Small binlogs whose segments go into one page (a server that rotates many times a minute).
+const BATCH_SEGMENTS: usize = 32;
+
+/// What one look at the closed binlogs came to.
+#[derive(Debug, Default)]
+pub(crate) struct CycleReport {
+    /// Binlogs that were archived.
+    pub(crate) archived: u64,
+    /// Binlogs that are not archived and will be tried again.
+    pub(crate) waiting: u64,
+    /// When the next of these is due.
+    pub(crate) next_try: Option<Duration>,
+    /// Why the last of them failed.
+    pub(crate) failure: Option<Failure>,
+}
+
+/// What is known of one file of the index, as long as it does not change.
+#[derive(Debug)]
+struct Note {
+    stat: Stat,
+    state: NoteState,
+}
+
+#[derive(Debug)]
+enum NoteState {
+    /// Nothing is left to do.
+    Done,
+    /// It cannot be archived, and trying again would not help.
+    Refused,
+    /// To be done.
+    Due { binlog: Box<Identified>, pause: Pause },
+    /// It could not even be read.
+    Unread { pause: Pause },
+}
+
+/// Archives closed binlogs.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    pipeline: Arc<Pipeline>,
+    notes: HashMap<PathBuf, Note>,
+    batch: Vec<(SegmentRecord, ClosedFacts)>,
+    stop: CancellationToken,
+}
+
+impl Backlog {
+    pub(crate) fn new(pipeline: Arc<Pipeline>, stop: CancellationToken) -> Self {
+        Self { pipeline, notes: HashMap::new(), batch: Vec::new(), stop }
+    }
+
+    /// Looks at all closed binlogs of the index and archives those that are due, oldest first, those that failed before last.
+    pub(crate) async fn cycle(&mut self, found: &Found) -> CycleReport {
+        let closed = &found.entries[..found.entries.len().saturating_sub(1)];
+        self.forget_missing(closed);
+        for entry in closed {
+            self.look(entry, &found.source).await;
+        }
+        self.show(closed);
+        let mut report = CycleReport::default();
+        for entry in self.due(closed) {
+            if self.stop.is_cancelled() {
+                break;
+            }
+            match self.archive(&entry).await {
+                Ok(()) => report.archived += 1,
+                Err(error) => {
+                    let is_store = matches!(error, WorkError::Archive(_));
+                    report.failure = Some(self.postpone(&entry, error));
+                    // The next binlog would fail alike.
+                    if is_store {
+                        break;
+                    }
+                }
+            }
+            self.show(closed);
+        }
+        if let Err(error) = self.flush().await {
+            report.failure = Some(self.failure(&error, "catalog"));
+        }
+        self.show(closed);
+        self.conclude(closed, report)
+    }
+
+    fn conclude(&self, closed: &[IndexEntry], mut report: CycleReport) -> CycleReport {
+        let now = Instant::now();
+        let pauses = closed.iter().filter_map(|entry| match self.notes.get(&entry.path).map(|note| &note.state) {
+            Some(NoteState::Due { pause, .. } | NoteState::Unread { pause }) => Some(pause.left(now)),
+            Some(NoteState::Done | NoteState::Refused) | None => None,
+        });
+        let pauses: Vec<Duration> = pauses.collect();
+        report.waiting = pauses.len() as u64;
+        report.next_try = pauses.into_iter().min();
+        match &report.failure {
+            Some(failure) => self.pipeline.board.fail(Area::Backlog, failure.clone()),
+            None if report.waiting == 0 => {
+                self.pipeline.board.heal(Area::Backlog);
+                let now_us = self.pipeline.clock.now_us();
+                self.pipeline.board.note(|facts| facts.successes.archive_us = Some(now_us));
+            }
+            None => {}
+        }
+        report
+    }
+
+    /// Files that left the index. What was not archived of them is lost here; the timeline shows what that means.
+    fn forget_missing(&mut self, closed: &[IndexEntry]) {
+        let listed = |path: &PathBuf| closed.iter().any(|entry| entry.path == *path);
+        self.notes.retain(|path, note| {
+            let stays = listed(path);
+            let lost = !stays && matches!(note.state, NoteState::Due { .. } | NoteState::Unread { .. });
+            if lost {
+                let binlog = path.file_name().map(|name| name.to_string_lossy().into_owned());
+                tracing::error!(event = "purged-before-archive", binlog, "the server purged a binlog that was not archived");
+            }
+            stays
+        });
+        let names: Vec<&str> = closed.iter().map(|entry| entry.name.as_str()).collect();
+        self.pipeline.board.note(|facts| facts.refused.retain(|name, _| names.contains(&name.as_str())));
+    }
+
+    /// Finds out what is to be done with a file, unless that is known and the file has not changed.
+    async fn look(&mut self, entry: &IndexEntry, source: &str) {
+        let (path, name, source) = (entry.path.clone(), entry.name.clone(), source.to_owned());
+        let known = self.notes.get(&entry.path).map(|note| note.stat);
+        let looked = blocking(move || -> Result<Option<Result<Identified, (Stat, HeadError)>>, WorkError> {
+            let stat = discovery::stat(&path).map_err(WorkError::Open)?;
+            if known == Some(stat) {
+                return Ok(None);
+            }
+            let file = BinlogFile::open(&path).map_err(WorkError::Open)?;
+            Ok(Some(identify(&file, &name, &source).map_err(|error| (stat, error))))
+        });
+        let note = match looked.await.and_then(|looked| looked) {
+            Ok(None) => return,
+            Ok(Some(Ok(binlog))) => Note { stat: binlog.stat, state: self.state_of(binlog) },
+            Ok(Some(Err((stat, error)))) => Note { stat, state: self.refuse(entry, &error) },
+            Err(error) => {
+                self.postpone(entry, error);
+                return;
+            }
+        };
+        self.notes.insert(entry.path.clone(), note);
+    }
+
+    fn state_of(&self, binlog: Identified) -> NoteState {
+        if self.pipeline.ledger().progress(&binlog.id).closed {
+            self.note_closed(closed_facts(&binlog, None));
+            return NoteState::Done;
+        }
+        NoteState::Due { binlog: Box::new(binlog), pause: Pause::none() }
+    }
+
+    /// A file that will never be read, or not now.
+    fn refuse(&self, entry: &IndexEntry, error: &HeadError) -> NoteState {
+        let HeadError::Scan(reason) = error else { return NoteState::Unread { pause: Pause::none() } };
+        let failure = refusal(entry.name.as_str(), reason);
+        tracing::error!(event = "refused", code = %failure.code(), binlog = entry.name.as_str(), "{failure}");
+        let refused = Refused { failure, is_damage: false };
+        self.pipeline.board.announce(|facts| drop(facts.refused.insert(entry.name.as_str().to_owned(), refused)));
+        NoteState::Refused
+    }
+
+    /// What is due now: by failures, then in the server's order.
+    fn due(&self, closed: &[IndexEntry]) -> Vec<IndexEntry> {
+        let now = Instant::now();
+        let pause = |entry: &IndexEntry| match &self.notes.get(&entry.path)?.state {
+            NoteState::Due { pause, .. } | NoteState::Unread { pause } if pause.left(now).is_zero() => Some(pause.failures()),
+            NoteState::Due { .. } | NoteState::Unread { .. } | NoteState::Done | NoteState::Refused => None,
+        };
+        let mut due: Vec<(u32, IndexEntry)> =
+            closed.iter().filter_map(|entry| Some((pause(entry)?, entry.clone()))).collect();
+        due.sort_by_key(|(failures, _)| *failures);
+        due.into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    async fn archive(&mut self, entry: &IndexEntry) -> Result<(), WorkError> {
+        let Some(Note { state: NoteState::Due { binlog, .. }, .. }) = self.notes.get(&entry.path) else {
+            return Err(WorkError::Head(HeadError::Short));
+        };
+        let binlog = binlog.clone();
+        // The tail is at it: it will be done with its piece in a moment.
+        let Some(_claim) = self.pipeline.claim(&binlog.id) else { return Err(WorkError::Stopped) };
+        let path = entry.path.clone();
+        let file = blocking(move || BinlogFile::open(&path)).await?.map_err(WorkError::Open)?;
+        let archived = closed::archive(&self.pipeline, file, &binlog).await?;
+        self.note_damage(entry, &archived);
+        let facts = closed_facts(&binlog, Some(self.pipeline.clock.now_us()));
+        self.publish(archived, facts).await?;
+        if let Some(note) = self.notes.get_mut(&entry.path) {
+            note.state = NoteState::Done;
+        }
+        Ok(())
+    }
+
+    /// Many small binlogs share a page; one whose tail objects are to go, or with many segments, has its own.
+    async fn publish(&mut self, archived: Archived, facts: ClosedFacts) -> Result<(), WorkError> {
+        let Archived { mut records, coverage, has_tail, .. } = archived;
+        if !has_tail && records.len() == 1 {
+            self.batch.extend(records.pop().map(|record| (record, facts)));
+            return if self.batch.len() >= BATCH_SEGMENTS { self.flush().await } else { Ok(()) };
+        }
+        self.flush().await?;
+        self.pipeline.publish(&records, coverage).await?;
+        self.note_archived(facts);
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), WorkError> {
+        let records: Vec<SegmentRecord> = self.batch.iter().map(|(record, _)| record.clone()).collect();
+        self.pipeline.publish(&records, TailCoverage::default()).await?;
+        for (_, facts) in std::mem::take(&mut self.batch) {
+            self.note_archived(facts);
+        }
+        Ok(())
+    }
+
+    fn note_archived(&self, closed: ClosedFacts) {
+        self.pipeline.board.note(|facts| facts.totals.binlogs += 1);
+        self.note_closed(closed);
+    }
+
+    fn note_closed(&self, closed: ClosedFacts) {
+        self.pipeline.board.note(|facts| {
+            if facts.closed.as_ref().is_none_or(|known| known.number <= closed.number) {
+                facts.closed = Some(closed);
+            }
+        });
+    }
+
+    fn note_damage(&self, entry: &IndexEntry, archived: &Archived) {
+        let name = entry.name.as_str();
+        if archived.torn_bytes > 0 {
+            tracing::warn!(event = "torn", binlog = name, bytes = archived.torn_bytes, "the binlog ends inside a transaction");
+        }
+        let Some(damage) = &archived.damage else { return };
+        let message = format!("{name} is damaged at offset {}", damage.offset);
+        let failure = Failure::new(&code::DAMAGED_BELOW_TARGET, message)
+            .hint(format!("{}; the bytes are kept, and what comes before them is whole", damage.reason));
+        tracing::error!(event = "damaged", code = %failure.code(), binlog = name, offset = damage.offset, "{}", damage.reason);
+        let refused = Refused { failure, is_damage: true };
+        self.pipeline.board.announce(|facts| drop(facts.refused.insert(name.to_owned(), refused)));
+    }
+
+    /// Puts a binlog off and says why.
+    fn postpone(&mut self, entry: &IndexEntry, error: WorkError) -> Failure {
+        let failure = self.failure(&error, entry.name.as_str());
+        if !matches!(error, WorkError::Stopped) {
+            tracing::warn!(event = "postponed", binlog = entry.name.as_str(), code = %failure.code(), "{failure}");
+        }
+        match self.notes.get_mut(&entry.path).map(|note| &mut note.state) {
+            Some(NoteState::Due { pause, .. } | NoteState::Unread { pause }) => pause.fail(),
+            Some(NoteState::Done | NoteState::Refused) => {}
+            None => {
+                let stat = Stat { inode: (0, 0), size: 0, modified_ns: 0 };
+                let mut pause = Pause::none();
+                pause.fail();
+                self.notes.insert(entry.path.clone(), Note { stat, state: NoteState::Unread { pause } });
+            }
+        }
+        failure
+    }
+
+    fn failure(&self, error: &WorkError, what: &str) -> Failure {
+        super::failure::of(error, what, &self.pipeline.archive.describe())
+    }
+
+    /// How much is not archived.
+    fn show(&self, closed: &[IndexEntry]) {
+        let mut backlog = BacklogFacts::default();
+        let ledger = self.pipeline.ledger();
+        for note in closed.iter().filter_map(|entry| self.notes.get(&entry.path)) {
+            let (bytes, since_us) = match &note.state {
+                NoteState::Done => continue,
+                NoteState::Refused | NoteState::Unread { .. } => (note.stat.size, None),
+                NoteState::Due { binlog, .. } => {
+                    let progress = ledger.progress(&binlog.id);
+                    (note.stat.size.saturating_sub(progress.shipped_to), progress.last_commit_us.or(binlog.began_us()))
+                }
+            };
+            backlog.binlogs += 1;
+            backlog.bytes += bytes;
+            backlog.since_us = backlog.since_us.or(since_us.filter(|_| bytes > 0));
+        }
+        drop(ledger);
+        self.pipeline.board.note(|facts| facts.backlog = Some(backlog));
+    }
+}
+
+fn closed_facts(binlog: &Identified, archived_us: Option<i64>) -> ClosedFacts {
+    ClosedFacts {
+        binlog: binlog.name.as_str().to_owned(),
+        number: binlog.name.number(),
+        closed_us: i64::try_from(binlog.stat.modified_ns / 1000).ok(),
+        archived_us,
+    }
+}
+
+/// Why a file is no binlog that can be archived.
+fn refusal(name: &str, reason: &ScanError) -> Failure {
+    match reason {
+        ScanError::Encrypted | ScanError::InnodbBinlog => Failure::new(&code::BINLOG_UNREADABLE, format!("{name}: {reason}"))
+            .hint("a copy is useless without the server's keyring")
+            .fix("SET PERSIST binlog_encryption = OFF"),
+        _ => Failure::new(&code::DAMAGED_BELOW_TARGET, format!("{name}: {reason}")).hint("nothing of it can be archived"),
+    }
+}

@@ -1,0 +1,223 @@
+//! Cuts a binlog into pieces that become segments.
+//!
+//! ```text
+//! file     |head|t1|t2|   t3   |t4|t5|           t6 (huge)            |t7|...
+//! cut at   0          ^first boundary at or after segment_bytes   ^multiples, inside t6   ^
+//! ```
+//! Cuts depend on the file and on `segment_bytes` alone, so that archivers agree on them. The scanner runs ahead through a small
+//! buffer until a cut is known; then exactly that range is read again (from the page cache) and handed out. So memory is one
+//! piece, whatever the transactions are like; one larger than two segments is cut inside.
+
+use std::io;
+
+use bytes::Bytes;
+use pitr_binlog::{FileEnd, Head, ScanError, Scanner, Transaction};
+
+use crate::discovery::BinlogFile;
+
+/// Bytes of one read.
+const READ_BYTES: usize = 1 << 20;
+
+/// A byte range of a binlog with what stands in it.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    /// First byte.
+    pub(crate) start: u64,
+    /// Byte after the last one.
+    pub(crate) end: u64,
+    /// The bytes, in-use bit cleared.
+    pub(crate) raw: Bytes,
+    /// Transactions that end in it.
+    pub(crate) transactions: Vec<Transaction>,
+    /// Whether its first byte lies inside a transaction.
+    pub(crate) starts_in_transaction: bool,
+    /// Whether its last byte lies inside a transaction.
+    pub(crate) ends_in_transaction: bool,
+}
+
+/// Where a cutter begins and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// A transaction boundary at or before `start`, or 0: where scanning begins.
+    pub(crate) boundary: u64,
+    /// First byte that is wanted.
+    pub(crate) start: u64,
+    /// Nothing at or behind this is read.
+    pub(crate) limit: u64,
+}
+
+/// Why a piece could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CutError {
+    /// The file itself.
+    #[error("read the binlog")]
+    Read(#[from] io::Error),
+    /// The file is shorter than what has been read or shipped of it.
+    #[error("the binlog ends at {size}, before {wanted}")]
+    Shorter {
+        /// Its length.
+        size: u64,
+        /// What should be there.
+        wanted: u64,
+    },
+}
+
+/// Reads one binlog from a point on, piece by piece.
+#[derive(Debug)]
+pub(crate) struct Cutter {
+    file: BinlogFile,
+    scanner: Scanner,
+    segment_bytes: u64,
+    limit: u64,
+    start: u64,
+    /// Transactions that were scanned and not handed out.
+    transactions: Vec<Transaction>,
+    /// Whether `start` lies inside a transaction.
+    starts_in_transaction: bool,
+    damage: Option<ScanError>,
+    buffer: Vec<u8>,
+}
+
+impl Cutter {
+    /// Begins at `extent.start` of a file with that head.
+    pub(crate) fn open(file: BinlogFile, head: &Head, extent: Extent, segment_bytes: u64) -> Result<Self, CutError> {
+        let size = file.stat()?.size;
+        if size < extent.start {
+            return Err(CutError::Shorter { size, wanted: extent.start });
+        }
+        let in_head = extent.boundary < head.length;
+        let scanner = if in_head { Scanner::new() } else { Scanner::resume(head, extent.boundary) };
+        let mut cutter = Self {
+            file,
+            scanner,
+            segment_bytes,
+            limit: extent.start,
+            start: extent.start,
+            transactions: Vec::new(),
+            starts_in_transaction: false,
+            damage: None,
+            buffer: vec![0; READ_BYTES],
+        };
+        while cutter.scan_more()? {}
+        cutter.transactions.clear();
+        cutter.starts_in_transaction = cutter.scanner.in_transaction();
+        cutter.limit = extent.limit.min(size);
+        Ok(cutter)
+    }
+
+    /// How the file ends, as far as it was scanned.
+    pub(crate) fn file_end(&self) -> &FileEnd {
+        self.scanner.end()
+    }
+
+    /// What makes the rest unreadable.
+    pub(crate) fn damage(&self) -> Option<&ScanError> {
+        self.damage.as_ref()
+    }
+
+    /// Where the readable part ends.
+    pub(crate) fn damaged_at(&self) -> u64 {
+        self.scanner.boundary()
+    }
+
+    /// No byte at or behind this is read.
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// The next piece that reaches a cut. `None` when what is left is shorter.
+    pub(crate) fn next_full(&mut self) -> Result<Option<Piece>, CutError> {
+        loop {
+            if let Some(end) = self.cut() {
+                return self.take(end).map(Some);
+            }
+            if !self.scan_more()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next piece: up to the next cut, or else up to the last whole transaction. `None` when nothing whole is left.
+    pub(crate) fn next_whole(&mut self) -> Result<Option<Piece>, CutError> {
+        if let Some(piece) = self.next_full()? {
+            return Ok(Some(piece));
+        }
+        let end = self.scanner.boundary();
+        if end > self.start { self.take(end).map(Some) } else { Ok(None) }
+    }
+
+    /// Whether everything up to the limit was scanned and handed out, as far as it is whole.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        let scanned = self.scanner.offset() >= self.limit || self.damage.is_some();
+        scanned && self.start >= self.scanner.boundary()
+    }
+
+    /// After all whole pieces: what is left up to the limit, as it is.
+    pub(crate) fn next_unreadable(&mut self) -> Result<Option<Piece>, CutError> {
+        let end = self.limit.min(self.target());
+        if end <= self.start {
+            return Ok(None);
+        }
+        self.take(end).map(Some)
+    }
+
+    /// The multiple of `segment_bytes` that ends the piece in hand.
+    fn target(&self) -> u64 {
+        (self.start / self.segment_bytes + 1) * self.segment_bytes
+    }
+
+    /// Where the piece in hand is to be cut, once enough was scanned to know.
+    fn cut(&self) -> Option<u64> {
+        let target = self.target();
+        if let Some(transaction) = self.transactions.iter().find(|transaction| transaction.end >= target) {
+            let is_huge = transaction.length() > 2 * self.segment_bytes && transaction.start < target;
+            return Some(if is_huge { target } else { transaction.end });
+        }
+        let boundary = self.scanner.boundary();
+        if boundary >= target {
+            return Some(boundary);
+        }
+        let is_huge = self.scanner.offset() - boundary > 2 * self.segment_bytes;
+        (self.scanner.in_transaction() && is_huge).then_some(target)
+    }
+
+    /// Hands out `[start, end)`.
+    fn take(&mut self, end: u64) -> Result<Piece, CutError> {
+        let raw = self.read(self.start, end)?;
+        let later = self.transactions.iter().position(|transaction| transaction.end > end);
+        let rest = later.map_or_else(Vec::new, |at| self.transactions.split_off(at));
+        let transactions = std::mem::replace(&mut self.transactions, rest);
+        // Either the transaction at `end` was scanned already, or the scanner stands in it.
+        let ends_in_transaction = match self.transactions.first() {
+            Some(next) => next.start < end,
+            None => self.scanner.in_transaction() && self.scanner.boundary() < end,
+        };
+        let starts_in_transaction = std::mem::replace(&mut self.starts_in_transaction, ends_in_transaction);
+        let start = std::mem::replace(&mut self.start, end);
+        Ok(Piece { start, end, raw, transactions, starts_in_transaction, ends_in_transaction })
+    }
+
+    fn read(&self, start: u64, end: u64) -> Result<Bytes, CutError> {
+        let mut raw = vec![0; usize::try_from(end - start).unwrap_or(usize::MAX)];
+        let count = self.file.read_at(start, &mut raw)?;
+        if count < raw.len() {
+            return Err(CutError::Shorter { size: start + count as u64, wanted: end });
+        }
+        Ok(Bytes::from(raw))
+    }
+
+    /// Scans the next bytes; false when there are none before the limit, or when they make no sense.
+    fn scan_more(&mut self) -> Result<bool, CutError> {
+        if self.damage.is_some() {
+            return Ok(false);
+        }
+        let offset = self.scanner.offset();
+        let wanted = usize::try_from(self.limit.saturating_sub(offset)).unwrap_or(READ_BYTES).min(READ_BYTES);
+        let count = self.file.read_at(offset, &mut self.buffer[..wanted])?;
+        let transactions = &mut self.transactions;
+        if let Err(damage) = self.scanner.feed(&self.buffer[..count], &mut |transaction| transactions.push(transaction)) {
+            self.damage = Some(damage);
+        }
+        Ok(count > 0)
+    }
+}

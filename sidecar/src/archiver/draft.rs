@@ -1,0 +1,50 @@
+//! From a piece of a file to the draft of a segment.
+
+use pitr_archive::{Closes, Place, SegmentDamage, SegmentDraft, SegmentOrigin};
+use pitr_binlog::FileEnd;
+
+use super::cutter::Piece;
+use super::head::Identified;
+
+/// What is known of the end of the file that a piece belongs to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ending {
+    /// How the file ended, if the piece is its last one.
+    pub(crate) closes: Option<Closes>,
+    /// From where on the file cannot be read, if the piece reaches beyond that.
+    pub(crate) damage: Option<SegmentDamage>,
+}
+
+impl Ending {
+    /// The piece is followed by another.
+    pub(crate) fn none() -> Self {
+        Self::default()
+    }
+
+    /// The piece is the last one of a file that the server has left.
+    pub(crate) fn of(end: &FileEnd, damage: Option<SegmentDamage>) -> Self {
+        let closes = match end {
+            FileEnd::Rotate { next } => Closes::Rotate { next: next.clone() },
+            FileEnd::Stop => Closes::Stop,
+            FileEnd::Open => Closes::Crash,
+        };
+        Self { closes: Some(closes), damage }
+    }
+}
+
+/// The draft of a segment.
+pub(crate) fn draft(place: Place, file: &Identified, piece: Piece, ending: Ending) -> SegmentDraft {
+    SegmentDraft {
+        place,
+        binlog: file.id.clone(),
+        name: file.name.clone(),
+        origin: SegmentOrigin::from(file.head.as_ref()),
+        start: piece.start,
+        raw: piece.raw,
+        transactions: piece.transactions,
+        closes: ending.closes,
+        damage: ending.damage,
+        starts_in_transaction: piece.starts_in_transaction,
+        ends_in_transaction: piece.ends_in_transaction,
+    }
+}

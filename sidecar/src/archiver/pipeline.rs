@@ -1,0 +1,168 @@
+//! What all tasks of the archiver share, and the one way in which pieces become segments.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pitr_archive::{Archive, ArchiveError, Codec, SegmentDraft, SegmentRecord, StoreError, TailCoverage};
+use pitr_recovery::BinlogId;
+use tokio::time::Instant;
+
+use super::cutter::CutError;
+use super::head::HeadError;
+use super::ledger::Ledger;
+use super::memory::Memory;
+use crate::clock::Clock;
+use crate::status::Board;
+
+/// Why a binlog could not be archived now.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WorkError {
+    /// The file cannot be identified.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// The file cannot be read.
+    #[error(transparent)]
+    Cut(#[from] CutError),
+    /// The file cannot be opened.
+    #[error("open the binlog")]
+    Open(#[source] io::Error),
+    /// The archive: nearly always its store.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The process is being stopped.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl WorkError {
+    /// The store's error, if it is one.
+    pub(crate) fn store(&self) -> Option<&StoreError> {
+        match self {
+            Self::Archive(ArchiveError::Store(error)) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// What all tasks of the archiver share.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    /// Where segments go.
+    pub(crate) archive: Arc<Archive>,
+    /// Where everybody writes down what happens.
+    pub(crate) board: Board,
+    /// The wall clock.
+    pub(crate) clock: Clock,
+    /// Room for pieces.
+    pub(crate) memory: Memory,
+    /// How segments are compressed.
+    pub(crate) codec: Codec,
+    /// Raw bytes of a segment.
+    pub(crate) segment_bytes: u64,
+    ledger: Mutex<Ledger>,
+    in_work: Mutex<BTreeSet<BinlogId>>,
+}
+
+impl Pipeline {
+    pub(crate) fn new(archive: Arc<Archive>, board: Board, clock: Clock, config: &crate::config::Pipeline) -> Self {
+        Self {
+            archive,
+            board,
+            clock,
+            memory: Memory::new(config.memory_limit),
+            codec: Codec::Zstd { level: config.zstd_level, window_log: 24 },
+            segment_bytes: config.segment_bytes,
+            ledger: Mutex::default(),
+            in_work: Mutex::default(),
+        }
+    }
+
+    /// The ledger, for as long as no await is needed.
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims a binlog for one task: the tail hands over to the backlog, and both are at it only by chance.
+    pub(crate) fn claim(self: &Arc<Self>, id: &BinlogId) -> Option<InWork> {
+        let claimed = self.in_work.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+        claimed.then(|| InWork { pipeline: Arc::clone(self), id: id.clone() })
+    }
+
+    /// Stores one segment.
+    pub(crate) async fn store(&self, draft: SegmentDraft) -> Result<SegmentRecord, WorkError> {
+        let begun = Instant::now();
+        let (name, place) = (draft.name.clone(), draft.place);
+        let record = self.archive.write_segment(draft, self.codec).await?;
+        let bytes = record.key.end - record.key.start;
+        self.board.note(|facts| {
+            facts.totals.raw_bytes += bytes;
+            facts.totals.stored_bytes += record.length;
+        });
+        let last_us = record.header.transactions.last.as_ref().map(|last| last.commit_us);
+        let lag_us = last_us.map(|last| (self.clock.now_us() - last).max(0));
+        tracing::info!(
+            event = "archived",
+            binlog = name.as_str(),
+            place = place.prefix().trim_end_matches('/'),
+            start = record.key.start,
+            end = record.key.end,
+            bytes,
+            storedBytes = record.length,
+            transactions = record.header.transactions.count,
+            durationMs = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            lagSeconds = lag_us.map(seconds),
+        );
+        Ok(record)
+    }
+
+    /// Catalogues stored segments; tail objects with the same bytes go.
+    pub(crate) async fn publish(&self, records: &[SegmentRecord], coverage: TailCoverage) -> Result<(), WorkError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let published = self.archive.publish(records, coverage).await?;
+        let now_us = self.clock.now_us();
+        if !published.differing.is_empty() {
+            tracing::error!(event = "divergence", objects = published.differing.len(), first = published.differing.first());
+        }
+        {
+            let mut ledger = self.ledger();
+            for record in records {
+                ledger.add(record, now_us);
+            }
+            ledger.remove(&published.covered, now_us);
+        }
+        let divergences = published.differing.len() as u64;
+        self.board.note(|facts| {
+            facts.successes.catalog_us = Some(now_us);
+            facts.totals.divergences += divergences;
+        });
+        Ok(())
+    }
+}
+
+/// Microseconds as seconds, for people and metrics.
+pub(crate) fn seconds(us: i64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a display value")]
+    let us = us as f64;
+    us / 1e6
+}
+
+/// A binlog that a task works on, until dropped.
+#[derive(Debug)]
+pub(crate) struct InWork {
+    pipeline: Arc<Pipeline>,
+    id: BinlogId,
+}
+
+impl Drop for InWork {
+    fn drop(&mut self) {
+        self.pipeline.in_work.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+/// Runs what reads files or computes where it does not hold up anything else.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, WorkError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| WorkError::Stopped)
+}

@@ -1,0 +1,76 @@
+//! Tells the board how each call to the store ended, so that trouble is visible from the first failure and not when retries end.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pitr_archive::{ArchiveUrl, ListedObject, ObjectClass, ObjectInfo, Operation, Store, StoreError};
+
+use crate::archive_args::store_failure;
+use crate::clock::Clock;
+use crate::status::Board;
+
+/// A store whose calls are noted on the board.
+#[derive(Debug)]
+pub(crate) struct WatchedStore<S> {
+    inner: S,
+    url: ArchiveUrl,
+    board: Board,
+    clock: Clock,
+}
+
+impl<S: Store> WatchedStore<S> {
+    pub(crate) fn new(inner: S, url: ArchiveUrl, board: Board, clock: Clock) -> Self {
+        Self { inner, url, board, clock }
+    }
+
+    fn note<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        match &result {
+            // That an object is not there is an answer.
+            Ok(_) | Err(StoreError::NotFound { .. }) => self.board.store_answered(),
+            Err(StoreError::Cancelled { .. }) => {}
+            // An archiver may lack the right to delete: redundant objects then stay, which costs space and nothing else.
+            Err(StoreError::Denied { operation: Operation::Delete, .. }) => {}
+            Err(error) => {
+                tracing::warn!(event = "store-error", outcome = error.outcome(), "{error}");
+                self.board.store_failed(store_failure(error, &self.url), self.clock.now_us());
+            }
+        }
+        result
+    }
+}
+
+#[async_trait]
+impl<S: Store> Store for WatchedStore<S> {
+    async fn put(&self, key: &str, bytes: Bytes, class: ObjectClass) -> Result<(), StoreError> {
+        self.note(self.inner.put(key, bytes, class).await)
+    }
+
+    async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
+        self.note(self.inner.get(key).await)
+    }
+
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.note(self.inner.get_range(key, range).await)
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
+        self.note(self.inner.head(key).await)
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>, StoreError> {
+        self.note(self.inner.list(prefix).await)
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.note(self.inner.delete(keys).await)
+    }
+
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    fn redundant_for(&self) -> std::time::Duration {
+        self.inner.redundant_for()
+    }
+}

@@ -1,0 +1,167 @@
+//! Every key of the configuration file: what it means, what its value looks like, its default, and whether this version acts on it.
+//!
+//! The file's parser, the environment overrides, `check-config` and the reference in `docs/` come from this one table.
+
+/// What a value looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Any text.
+    Text,
+    /// `true` or `false`.
+    Flag,
+    /// A number and a unit: `500ms`, `2s`, `1m`, `14d`.
+    Duration,
+    /// A number and a unit: `32MiB`.
+    Size,
+    /// A whole number.
+    Count,
+    /// A list of texts.
+    List,
+}
+
+/// Whether this version acts on a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Support {
+    /// Any valid value.
+    Full,
+    /// Only these values; others name a feature that is not there yet.
+    Only(&'static [&'static str]),
+    /// Not yet: the key is refused by name rather than ignored.
+    Later,
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key {
+    /// Dotted path, as in error messages.
+    pub(super) path: &'static str,
+    /// What its value looks like.
+    pub(super) kind: Kind,
+    /// Value when it is absent; empty: none.
+    pub(super) default: &'static str,
+    /// Whether this version acts on it.
+    pub(super) support: Support,
+    /// What it is for, in one line.
+    pub(super) about: &'static str,
+}
+
+impl Key {
+    /// `schedule.tail_interval` is overridden by `PITR_SCHEDULE_TAIL_INTERVAL`.
+    pub(super) fn environment_name(&self) -> String {
+        format!("PITR_{}", self.path.replace('.', "_").to_uppercase())
+    }
+}
+
+const fn key(path: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Key {
+    Key { path, kind, default, support: Support::Full, about }
+}
+
+const fn only(path: &'static str, kind: Kind, values: &'static [&'static str], about: &'static str) -> Key {
+    Key { path, kind, default: values[0], support: Support::Only(values), about }
+}
+
+const fn later(path: &'static str, about: &'static str) -> Key {
+    Key { path, kind: Kind::Text, default: "", support: Support::Later, about }
+}
+
+/// All keys, in the order of the reference.
+pub(super) const KEYS: &[Key] = &[
+    key("workload", Kind::Text, "", "what the archive belongs to, such as shop/mysql; required"),
+    key("archive", Kind::Text, "", "s3://bucket/prefix or file:///directory; required"),
+    key("s3.endpoint", Kind::Text, "", "endpoint of an S3-compatible store; default: the provider's"),
+    key("s3.region", Kind::Text, "", "region of the bucket; default: AWS_REGION, else us-east-1"),
+    only("s3.path_style", Kind::Text, &["auto", "always", "never", "true", "false"], "bucket in the path or in the host name"),
+    key("s3.ca_file", Kind::Text, "", "certificates (PEM) to trust for the endpoint"),
+    only("s3.checksum", Kind::Text, &["auto", "md5", "crc32c", "none"], "checksum sent with each object"),
+    only("s3.sse", Kind::Text, &["none"], "server-side encryption"),
+    later("s3.storage_class", "storage class of segments and chunks"),
+    key("credentials.from", Kind::Text, "environment", "environment, or file:DIRECTORY with one file a key, read again when it changes"),
+    key("source.datadir", Kind::Text, "/var/lib/mysql", "the server's data directory"),
+    key("source.binlog_basename", Kind::Text, "auto", "path and name of the binlogs without their number, relative to datadir"),
+    key("source.identity", Kind::Text, "auto", "the archive's name for this server; auto: its server UUID"),
+    only("source.mode", Kind::Text, &["auto", "file"], "how binlogs are read"),
+    later("source.mysql", "account for asking the server"),
+    key("schedule.archive_interval", Kind::Duration, "60s", "how often closed binlogs are looked for when no rotation was seen"),
+    key("schedule.tail_interval", Kind::Duration, "2s", "how often new whole transactions of the active binlog are shipped"),
+    key("schedule.tail", Kind::Flag, "true", "ship the active binlog too"),
+    later("schedule.archive_timeout", "how long one binlog may take"),
+    only("schedule.flush_when_older_than", Kind::Text, &["never"], "close a binlog of that age"),
+    key("pipeline.segment_bytes", Kind::Size, "16MiB", "raw bytes of one stored object"),
+    key("pipeline.memory_limit", Kind::Size, "96MiB", "what the archiver may use; the number of workers follows from it"),
+    key("pipeline.codec", Kind::Text, "zstd:1", "zstd:LEVEL (1 to 19)"),
+    only("pipeline.workers", Kind::Text, &["auto"], "segments in work at once"),
+    only("pipeline.bandwidth_limit", Kind::Text, &["none"], "bytes a second to the store"),
+    only("pipeline.read_limit", Kind::Text, &["none"], "bytes a second from the disk"),
+    later("pipeline.nice", "CPU niceness"),
+    later("encryption.age_recipients", "public keys that segments are encrypted to"),
+    key("retention.window", Kind::Duration, "14d", "how far back must be restorable; carried out by prune, not by the sidecar"),
+    key("retention.keep_last", Kind::Count, "1", "base backups to keep at least; carried out by prune"),
+    only("retention.without_base", Kind::Text, &["keep"], "what happens to binlogs when there is no base backup"),
+    only("retention.run", Kind::Text, &["elsewhere"], "who carries retention out"),
+    key("retention.pins", Kind::List, "", "base backups never to expire; carried out by prune"),
+    later("retention.every", "how often retention runs here"),
+    later("retention.grace", "time between mark and deletion"),
+    only("dedupe", Kind::Text, &["none"], "whether transactions that another pod archived are stored again"),
+    only("purge_archived", Kind::Text, &["false"], "purge archived binlogs from the server"),
+    key("listen", Kind::Text, "0.0.0.0:9399", "address of /livez, /readyz and /metrics; none: no listener"),
+    key("control_listen", Kind::Text, "127.0.0.1:9398", "address of the control API; none: no listener"),
+];
+
+/// The key of that path.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// Whether some key lies below `path`.
+pub(super) fn is_section(path: &str) -> bool {
+    KEYS.iter().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// The key most like `path`, if one is near enough to have been meant.
+pub(super) fn nearest(path: &str) -> Option<&'static str> {
+    let last = |text: &str| text.rsplit('.').next().map_or(0, str::len);
+    let near = KEYS.iter().map(|key| (distance(path, key.path), key.path)).min()?;
+    (near.0 <= 1 + last(path) / 4).then_some(near.1)
+}
+
+/// Edits (insert, delete, replace) that make one text the other.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KEYS, distance, nearest};
+
+    #[test]
+    fn distances_are_edits() {
+        assert_eq!(distance("tail", "tail"), 0);
+        assert_eq!(distance("tail_intervall", "tail_interval"), 1);
+        assert_eq!(distance("", "abc"), 3);
+    }
+
+    #[test]
+    fn a_typo_finds_its_key_and_nonsense_finds_none() {
+        assert_eq!(nearest("schedule.tail_intervall"), Some("schedule.tail_interval"));
+        assert_eq!(nearest("sources.datadir"), Some("source.datadir"));
+        assert_eq!(nearest("completely.different"), None);
+    }
+
+    #[test]
+    fn paths_are_unique() {
+        let mut paths: Vec<_> = KEYS.iter().map(|key| key.path).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        assert_eq!(paths.len(), KEYS.len());
+    }
+}

@@ -1,0 +1,241 @@
+//! The configuration of the archiver: a YAML file, overridden by `PITR_...` variables. Unknown keys are errors, and so are keys of
+//! features that this version does not have: nothing is ignored in silence.
+
+mod document;
+mod keys;
+mod values;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub(crate) use self::document::{Origin, Settings};
+use self::values::{parse_duration, parse_size};
+use crate::archive_args::{ArchiveArgs, PathStyle};
+use crate::error::Failure;
+
+/// Code of a bad configuration key, and the exit of a command that it ends.
+const BAD_KEY: (u16, u8) = (209, 2);
+/// Smallest and largest segment that the memory limit and the format's limits allow.
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
+/// Shortest interval: below it requests cost more than they give.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// Below this no segment of any size fits beside the program.
+const MEMORY_MIN: u64 = 48 << 20;
+
+/// Something wrong with the configuration, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    message: String,
+    hint: String,
+}
+
+impl Problem {
+    fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: hint.into() }
+    }
+}
+
+/// What the archiver needs to know, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// What the archive belongs to.
+    pub(crate) workload: String,
+    /// Where the archive is and how its store is reached.
+    pub(crate) archive: ArchiveArgs,
+    /// Where the binlogs are.
+    pub(crate) source: SourceConfig,
+    /// When things happen.
+    pub(crate) schedule: Schedule,
+    /// How much is done at once.
+    pub(crate) pipeline: Pipeline,
+    /// Address of probes and metrics.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Address of the control API.
+    pub(crate) control_listen: Option<SocketAddr>,
+    /// All settings with their origins, for `check-config` and for the diff after a change.
+    pub(crate) settings: Settings,
+}
+
+/// Where the binlogs are.
+#[derive(Debug, Clone)]
+pub(crate) struct SourceConfig {
+    /// The server's data directory.
+    pub(crate) datadir: PathBuf,
+    /// Path and name of the binlogs without their number; none: looked for.
+    pub(crate) binlog_basename: Option<PathBuf>,
+    /// The archive's name for the server; none: its server UUID.
+    pub(crate) identity: Option<String>,
+}
+
+/// When things happen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schedule {
+    /// Between two looks for closed binlogs.
+    pub(crate) archive_interval: Duration,
+    /// Between two shipments of the active binlog; none: it is not shipped.
+    pub(crate) tail_interval: Option<Duration>,
+}
+
+/// How much is done at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pipeline {
+    /// Raw bytes of one segment.
+    pub(crate) segment_bytes: u64,
+    /// Bytes that the archiver may use.
+    pub(crate) memory_limit: u64,
+    /// Level of zstd.
+    pub(crate) zstd_level: i32,
+}
+
+/// Reads and checks a configuration file.
+pub(crate) fn load(file: &Path) -> Result<Config, Failure> {
+    let text = std::fs::read_to_string(file).map_err(|reason| {
+        let message = format!("configuration file \"{}\" cannot be read: {reason}", file.display());
+        Failure::new(BAD_KEY.0, BAD_KEY.1, message).fix("--config FILE")
+    })?;
+    parse(&text, &environment())
+}
+
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars().filter(|(name, _)| name.starts_with("PITR_")).collect()
+}
+
+/// Checks a configuration text under an environment.
+pub(crate) fn parse(text: &str, environment: &BTreeMap<String, String>) -> Result<Config, Failure> {
+    document::read(text, environment).and_then(|settings| interpret(&settings)).map_err(failure)
+}
+
+fn failure(problems: Vec<Problem>) -> Failure {
+    let mut problems = problems.into_iter();
+    let Some(first) = problems.next() else { return Failure::new(BAD_KEY.0, BAD_KEY.1, "configuration is not valid") };
+    let failure = Failure::new(BAD_KEY.0, BAD_KEY.1, first.message).hint(first.hint);
+    problems.fold(failure, |failure, problem| failure.hint(format!("also: {} ({})", problem.message, problem.hint)))
+}
+
+fn interpret(settings: &Settings) -> Result<Config, Vec<Problem>> {
+    let mut reader = Reader { settings, problems: Vec::new() };
+    let config = Config {
+        workload: reader.required("workload", "workload: NAMESPACE/NAME"),
+        archive: reader.archive(),
+        source: SourceConfig {
+            datadir: reader.text("source.datadir").unwrap_or_default().into(),
+            binlog_basename: reader.unless_auto("source.binlog_basename").map(PathBuf::from),
+            identity: reader.identity(),
+        },
+        schedule: reader.schedule(),
+        pipeline: reader.pipeline(),
+        listen: reader.address("listen"),
+        control_listen: reader.address("control_listen"),
+        settings: settings.clone(),
+    };
+    if reader.problems.is_empty() { Ok(config) } else { Err(reader.problems) }
+}
+
+/// Takes settings out one by one and notes what is wrong across keys.
+struct Reader<'a> {
+    settings: &'a Settings,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn text(&self, path: &str) -> Option<String> {
+        self.settings.get(path).map(|setting| setting.value.clone()).filter(|value| !value.is_empty())
+    }
+
+    fn unless_auto(&self, path: &str) -> Option<String> {
+        self.text(path).filter(|value| value != "auto")
+    }
+
+    fn required(&mut self, path: &str, hint: &str) -> String {
+        self.text(path).unwrap_or_else(|| {
+            self.problems.push(Problem::new(format!("\"{path}\" is missing"), hint));
+            String::new()
+        })
+    }
+
+    fn archive(&mut self) -> ArchiveArgs {
+        let archive = self.required("archive", "archive: s3://BUCKET/PREFIX or file:///DIRECTORY");
+        let path_style = match self.text("s3.path_style").as_deref() {
+            Some("always" | "true") => PathStyle::Always,
+            Some("never" | "false") => PathStyle::Never,
+            Some(_) | None => PathStyle::Auto,
+        };
+        let args = ArchiveArgs {
+            archive: Some(archive),
+            region: self.text("s3.region"),
+            endpoint: self.text("s3.endpoint"),
+            path_style,
+            ca_bundle: self.text("s3.ca_file").map(PathBuf::from),
+            credentials_from: self.text("credentials.from").unwrap_or_default(),
+        };
+        if self.problems.is_empty()
+            && let Err(reason) = args.check()
+        {
+            self.problems.push(Problem::new(reason.to_string(), "archive: s3://BUCKET/PREFIX or file:///DIRECTORY"));
+        }
+        args
+    }
+
+    fn identity(&mut self) -> Option<String> {
+        let identity = self.unless_auto("source.identity")?;
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if !identity.bytes().all(allowed) || identity.starts_with('.') {
+            let message = format!("\"source.identity\": \"{identity}\" is not valid");
+            self.problems.push(Problem::new(message, "letters, digits, \".\", \"_\" and \"-\"; it becomes part of object keys"));
+        }
+        Some(identity)
+    }
+
+    fn duration(&self, path: &str) -> Duration {
+        self.text(path).and_then(|value| parse_duration(&value)).unwrap_or_default()
+    }
+
+    fn size(&self, path: &str) -> u64 {
+        self.text(path).and_then(|value| parse_size(&value)).unwrap_or_default()
+    }
+
+    fn schedule(&mut self) -> Schedule {
+        for path in ["schedule.archive_interval", "schedule.tail_interval"] {
+            if self.duration(path) < INTERVAL_MIN {
+                self.problems.push(Problem::new(format!("\"{path}\" is too short"), "at least 100ms"));
+            }
+        }
+        let tail = self.text("schedule.tail").is_some_and(|value| value == "true");
+        Schedule {
+            archive_interval: self.duration("schedule.archive_interval"),
+            tail_interval: tail.then(|| self.duration("schedule.tail_interval")),
+        }
+    }
+
+    fn pipeline(&mut self) -> Pipeline {
+        let segment_bytes = self.size("pipeline.segment_bytes");
+        if !SEGMENT_BYTES.contains(&segment_bytes) {
+            self.problems.push(Problem::new("\"pipeline.segment_bytes\" is out of range", "64KiB to 64MiB"));
+        }
+        let memory_limit = self.size("pipeline.memory_limit");
+        if memory_limit < MEMORY_MIN.max(3 * segment_bytes) {
+            self.problems.push(Problem::new("\"pipeline.memory_limit\" is too small", "at least 48MiB, and three segments"));
+        }
+        let codec = self.text("pipeline.codec").unwrap_or_default();
+        let level = codec.strip_prefix("zstd:").and_then(|level| level.parse().ok()).filter(|level| (1..=19).contains(level));
+        if level.is_none() {
+            let message = format!("\"pipeline.codec\" cannot be \"{codec}\": not supported in this version");
+            self.problems.push(Problem::new(message, "supported: zstd:1 to zstd:19"));
+        }
+        Pipeline { segment_bytes, memory_limit, zstd_level: level.unwrap_or(1) }
+    }
+
+    fn address(&mut self, path: &str) -> Option<SocketAddr> {
+        let text = self.text(path).filter(|text| text != "none")?;
+        let address = text.parse().ok();
+        if address.is_none() {
+            self.problems.push(Problem::new(format!("\"{path}\": \"{text}\" is not an address"), "IP:PORT, such as 0.0.0.0:9399, or none"));
+        }
+        address
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Config, Origin, parse};
+use crate::error::{Failure, Rendered};
+
+const LEAST: &str = "workload: shop/mysql\narchive: file:///backups/mysql\n";
+
+fn none() -> BTreeMap<String, String> {
+    BTreeMap::new()
+}
+
+fn accepted(text: &str) -> Config {
+    parse(text, &none()).unwrap()
+}
+
+fn refused(text: &str) -> String {
+    let failure: Failure = parse(text, &none()).unwrap_err();
+    Rendered::of(&anyhow::Error::new(failure)).text()
+}
+
+#[test]
+fn two_keys_are_enough() {
+    let config = accepted(LEAST);
+    assert_eq!(config.workload, "shop/mysql");
+    assert_eq!(config.source.datadir.to_str(), Some("/var/lib/mysql"));
+    assert_eq!(config.schedule.tail_interval, Some(Duration::from_secs(2)));
+    assert_eq!(config.schedule.archive_interval, Duration::from_secs(60));
+    assert_eq!(config.listen.map(|address| address.port()), Some(9399));
+    assert_eq!(config.source.binlog_basename, None);
+}
+
+#[test]
+fn the_configmap_that_inject_writes_is_accepted() {
+    let config = accepted(
+        r#"{workload: shop/mysql, archive: "s3://backups/shop/mysql", s3: {region: eu-west-1}, credentials: {from: "file:/etc/pitr-s3"},
+            source: {datadir: /var/lib/mysql, mode: auto}, schedule: {archive_interval: 60s, tail_interval: 2s, tail: true},
+            retention: {window: 14d, run: elsewhere, pins: []}}"#,
+    );
+    assert_eq!(config.archive.region.as_deref(), Some("eu-west-1"));
+    assert_eq!(config.archive.credentials_from, "file:/etc/pitr-s3");
+}
+
+#[test]
+fn an_unknown_key_is_named_with_what_was_meant() {
+    let text = refused(&format!("{LEAST}schedule: {{tail_intervall: 2s}}\n"));
+    assert_eq!(
+        text,
+        "error[PITR0209]: unknown key \"schedule.tail_intervall\"\n  hint: did you mean \"schedule.tail_interval\"\n"
+    );
+}
+
+#[test]
+fn keys_of_later_features_are_refused_by_name() {
+    for (text, named) in [
+        ("encryption: {age_recipients: [age1x]}", "\"encryption.age_recipients\" is not supported in this version"),
+        ("source: {mode: stream}", "\"source.mode\" cannot be \"stream\": not supported in this version"),
+        ("retention: {run: here}", "\"retention.run\" cannot be \"here\""),
+        ("purge_archived: true", "\"purge_archived\" cannot be \"true\""),
+        ("dedupe: gtid", "\"dedupe\" cannot be \"gtid\""),
+        ("pipeline: {codec: bzip2}", "\"pipeline.codec\" cannot be \"bzip2\""),
+        ("s3: {sse: s3}", "\"s3.sse\" cannot be \"s3\""),
+    ] {
+        let rendered = refused(&format!("{LEAST}{text}\n"));
+        assert!(rendered.starts_with("error[PITR0209]") && rendered.contains(named), "{rendered}");
+    }
+}
+
+#[test]
+fn every_problem_is_told_at_once() {
+    let text = refused("archive: file:///a\nschedule: {tail_interval: 2}\nlisten: here\n");
+    assert!(text.contains("\"schedule.tail_interval\": \"2\" is not valid"), "{text}");
+    let text = refused("archive: file:///a\nlisten: here\n");
+    assert!(text.contains("\"workload\" is missing") && text.contains("also: \"listen\": \"here\""), "{text}");
+}
+
+#[test]
+fn broken_yaml_and_wrong_kinds_are_named() {
+    assert!(refused("workload: [a").contains("not valid YAML"));
+    assert!(refused("- a\n").contains("not a mapping"));
+    assert!(refused(&format!("{LEAST}schedule: {{tail: {{a: 1}}}}\n")).contains("\"schedule.tail\" has a value of the wrong kind"));
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let environment = BTreeMap::from([("PITR_SCHEDULE_TAIL_INTERVAL".to_owned(), "5s".to_owned())]);
+    let config = parse(&format!("{LEAST}schedule: {{tail_interval: 1s}}\n"), &environment).unwrap();
+    assert_eq!(config.schedule.tail_interval, Some(Duration::from_secs(5)));
+    let origin = &config.settings["schedule.tail_interval"].origin;
+    assert_eq!(*origin, Origin::Environment("PITR_SCHEDULE_TAIL_INTERVAL".to_owned()));
+    let wrong = BTreeMap::from([("PITR_ENCRYPTION_AGE_RECIPIENTS".to_owned(), "age1".to_owned())]);
+    assert!(parse(LEAST, &wrong).is_err());
+}
+
+#[test]
+fn an_identity_becomes_part_of_keys_and_is_checked() {
+    assert!(refused(&format!("{LEAST}source: {{identity: a/b}}\n")).contains("\"source.identity\": \"a/b\" is not valid"));
+    let config = accepted(&format!("{LEAST}source: {{identity: db-0}}\n"));
+    assert_eq!(config.source.identity.as_deref(), Some("db-0"));
+}

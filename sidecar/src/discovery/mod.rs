@@ -1,0 +1,135 @@
+//! Finds the binlogs of a server from its data directory: nothing is written, nothing is asked of the server.
+//!
+//! ```text
+//! datadir/auto.cnf        whose they are
+//! datadir/*.index         which there are, in which order; the last one is active
+//! datadir/binlog.000042   the bytes
+//! ```
+
+mod binlog_file;
+mod identity;
+mod index_file;
+mod locate;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub(crate) use self::binlog_file::{BinlogFile, Stat, stat};
+pub(crate) use self::index_file::IndexEntry;
+use crate::config::SourceConfig;
+use crate::error::Failure;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The archive's name for the server.
+    pub(crate) source: String,
+    /// The index file.
+    pub(crate) index: PathBuf,
+    /// All binlogs in the server's order. The last one is the one being written.
+    pub(crate) entries: Vec<IndexEntry>,
+    /// Lines of the index that name no binlog.
+    pub(crate) strange_lines: Vec<String>,
+}
+
+/// Looks once.
+pub(crate) fn look(config: &SourceConfig) -> Result<Found, DiscoveryError> {
+    let datadir = config.datadir.as_path();
+    if !datadir.is_dir() {
+        return Err(DiscoveryError::NoDatadir { datadir: datadir.into() });
+    }
+    let source = match &config.identity {
+        Some(identity) => identity.clone(),
+        None => identity::server_uuid(datadir)?.to_string(),
+    };
+    let index = locate::index_file(datadir, config.binlog_basename.as_deref())?;
+    let text = read_text(&index)?;
+    let (entries, strange_lines) = index_file::parse(&text, &index, datadir);
+    Ok(Found { source, index, entries, strange_lines })
+}
+
+fn read_text(path: &Path) -> Result<String, DiscoveryError> {
+    match std::fs::read(path) {
+        // Names of files are bytes; what is not UTF-8 shows up as a strange line.
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(reason) => Err(DiscoveryError::Unreadable { path: path.into(), reason }),
+    }
+}
+
+/// Why binlogs were not found. None of these ends the archiver: it says so and looks again.
+#[derive(Debug)]
+pub(crate) enum DiscoveryError {
+    /// The data directory is not there.
+    NoDatadir {
+        /// Where it was looked for.
+        datadir: PathBuf,
+    },
+    /// There is a data directory and no server has started on it yet.
+    NoServerYet {
+        /// The data directory.
+        datadir: PathBuf,
+    },
+    /// `auto.cnf` holds no server UUID.
+    NoIdentity {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No index file of binlogs.
+    NoIndex {
+        /// Where it was looked for.
+        looked: PathBuf,
+    },
+    /// More than one, and none is named in the configuration.
+    SeveralIndexes {
+        /// All of them.
+        found: Vec<PathBuf>,
+    },
+    /// A file or directory that cannot be read.
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: io::Error,
+    },
+}
+
+impl DiscoveryError {
+    /// The same with its code, what it means and what helps.
+    pub(crate) fn failure(&self) -> Failure {
+        let failure = match self {
+            Self::Unreadable { reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => Failure::new(205, 4, self.to_string()),
+            _ => Failure::new(201, 4, self.to_string()),
+        };
+        match self {
+            Self::NoDatadir { .. } => failure.hint("the volume is not mounted here").fix("source: {datadir: DIRECTORY}"),
+            Self::NoServerYet { .. } => failure.hint("the server writes auto.cnf at its first start; waiting for it"),
+            Self::NoIdentity { .. } => failure.fix("source: {identity: NAME}"),
+            Self::NoIndex { .. } => failure
+                .hint("the binary log is off, or lies outside the data directory")
+                .fix("source: {binlog_basename: /path/to/binlog}"),
+            Self::SeveralIndexes { found } => failure
+                .hint(found.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "))
+                .fix("source: {binlog_basename: NAME}"),
+            Self::Unreadable { .. } => failure.hint("the archiver needs the same user or group as the server"),
+        }
+    }
+}
+
+impl fmt::Display for DiscoveryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDatadir { datadir } => write!(f, "data directory \"{}\" does not exist", datadir.display()),
+            Self::NoServerYet { datadir } => write!(f, "no server has started on \"{}\" yet", datadir.display()),
+            Self::NoIdentity { path } => write!(f, "\"{}\" holds no server UUID", path.display()),
+            Self::NoIndex { looked } => write!(f, "no binlog index in \"{}\"", looked.display()),
+            Self::SeveralIndexes { found } => write!(f, "{} binlog indexes in the data directory", found.len()),
+            Self::Unreadable { path, reason } => write!(f, "\"{}\" cannot be read: {reason}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for DiscoveryError {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! Where the tasks of the archiver write down what they see, and where status, metrics and heartbeat read it.
+//!
+//! One small struct behind a lock that is held for copies only: nobody waits for the pipeline, and the pipeline waits for nobody.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pitr_binlog::Flavour;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::error::Failure;
+
+/// Errors of the store are counted over this time.
+const ERRORS_OVER: Duration = Duration::from_secs(3600);
+/// Instants of errors that are remembered; more than that within an hour is shown as that many.
+const ERRORS_MAX: usize = 10_000;
+
+/// What the archiver is doing, taken as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Stage {
+    /// Reading the configuration.
+    #[default]
+    Starting,
+    /// Asking the store whose archive it is.
+    Connecting,
+    /// Looking for the server's binlogs.
+    Looking,
+    /// Finding out what is archived already.
+    Listing,
+    /// At work.
+    Archiving,
+    /// Told to stop.
+    Stopping,
+}
+
+impl Stage {
+    /// As in messages.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Connecting => "connecting",
+            Self::Looking => "looking",
+            Self::Listing => "listing",
+            Self::Archiving => "archiving",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// Where something can be wrong, independently of the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Area {
+    /// The configuration file.
+    Configuration,
+    /// Whose archive it is, and whether it can be reached.
+    Archive,
+    /// Where the binlogs are.
+    Discovery,
+    /// Storing closed binlogs.
+    Backlog,
+    /// Storing the active one.
+    Tail,
+    /// Listing what is stored.
+    Listing,
+}
+
+/// The store's health.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StoreHealth {
+    errors: VecDeque<Instant>,
+    /// The last error, until a call succeeds.
+    pub(crate) failing: Option<Failure>,
+    /// Since when calls have been failing without one success, in microseconds.
+    pub(crate) failing_since_us: Option<i64>,
+    /// When the next try is due.
+    pub(crate) retry_at: Option<Instant>,
+}
+
+impl StoreHealth {
+    /// Failed calls within the last hour.
+    pub(crate) fn errors_within_hour(&self, now: Instant) -> u64 {
+        self.errors.iter().filter(|at| now.duration_since(**at) < ERRORS_OVER).count() as u64
+    }
+}
+
+/// The server, as far as its files tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerFacts {
+    /// The archive's name for it.
+    pub(crate) source: String,
+    /// Its family.
+    pub(crate) flavour: Flavour,
+    /// Its version.
+    pub(crate) version: String,
+}
+
+/// The last closed binlog that is archived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClosedFacts {
+    /// Its name.
+    pub(crate) binlog: String,
+    /// Its number.
+    pub(crate) number: u64,
+    /// When the server closed it, by the file's last change.
+    pub(crate) closed_us: Option<i64>,
+    /// When its last byte was catalogued; none when an earlier process did it.
+    pub(crate) archived_us: Option<i64>,
+}
+
+/// The binlog that the server is writing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ActiveFacts {
+    /// Its name.
+    pub(crate) binlog: String,
+    /// Its length.
+    pub(crate) position: u64,
+    /// How much of it is archived.
+    pub(crate) shipped: u64,
+    /// Commit time of the first transaction that is not archived, or when it was first seen.
+    pub(crate) unshipped_since_us: Option<i64>,
+}
+
+/// Closed binlogs that are not archived.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct BacklogFacts {
+    /// How many.
+    pub(crate) binlogs: u64,
+    /// Their bytes that are not archived.
+    pub(crate) bytes: u64,
+    /// No transaction among them is older.
+    pub(crate) since_us: Option<i64>,
+}
+
+/// A binlog that cannot be archived, or not as a whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Refused {
+    /// Why, with its code.
+    pub(crate) failure: Failure,
+    /// Whether its readable part is archived.
+    pub(crate) is_damage: bool,
+}
+
+/// Sums since the start of the process.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Totals {
+    /// Raw bytes stored.
+    pub(crate) raw_bytes: u64,
+    /// Bytes of the objects that hold them.
+    pub(crate) stored_bytes: u64,
+    /// Closed binlogs archived.
+    pub(crate) binlogs: u64,
+    /// Tail objects that hold other bytes than the catalog for the same range.
+    pub(crate) divergences: u64,
+}
+
+/// When stages last succeeded, in microseconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Successes {
+    /// A look for closed binlogs that left none behind.
+    pub(crate) archive_us: Option<i64>,
+    /// The active binlog was archived up to its end.
+    pub(crate) tail_us: Option<i64>,
+    /// A page was stored.
+    pub(crate) catalog_us: Option<i64>,
+}
+
+/// Everything on the board.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Facts {
+    /// What is being done.
+    pub(crate) stage: Stage,
+    /// What is wrong, by area.
+    pub(crate) problems: BTreeMap<Area, Failure>,
+    /// The store.
+    pub(crate) store: StoreHealth,
+    /// The server.
+    pub(crate) server: Option<ServerFacts>,
+    /// The last closed binlog that is archived.
+    pub(crate) closed: Option<ClosedFacts>,
+    /// The active binlog.
+    pub(crate) active: Option<ActiveFacts>,
+    /// Closed binlogs that are not archived; none before the first look.
+    pub(crate) backlog: Option<BacklogFacts>,
+    /// Binlogs that cannot be archived, or not as a whole, by name.
+    pub(crate) refused: BTreeMap<String, Refused>,
+    /// Sums.
+    pub(crate) totals: Totals,
+    /// Last successes.
+    pub(crate) successes: Successes,
+}
+
+/// The board. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Board {
+    facts: Arc<Mutex<Facts>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Board {
+    pub(crate) fn new() -> Self {
+        Self { facts: Arc::default(), changed: watch::Sender::new(0) }
+    }
+
+    /// A copy of everything.
+    pub(crate) fn read(&self) -> Facts {
+        self.lock().clone()
+    }
+
+    /// Changes something without telling anybody: it is read at the next occasion.
+    pub(crate) fn note(&self, change: impl FnOnce(&mut Facts)) {
+        change(&mut self.lock());
+    }
+
+    /// Changes something that is worth a heartbeat.
+    pub(crate) fn announce(&self, change: impl FnOnce(&mut Facts)) {
+        change(&mut self.lock());
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Woken by announcements.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// What is being done now.
+    pub(crate) fn stage(&self, stage: Stage) {
+        self.announce(|facts| facts.stage = stage);
+    }
+
+    /// Something is wrong; logged when it is news.
+    pub(crate) fn fail(&self, area: Area, failure: Failure) {
+        let is_news = self.lock().problems.get(&area).is_none_or(|known| known.to_string() != failure.to_string());
+        if is_news {
+            tracing::error!(event = "problem", code = %failure.code(), area = ?area, "{failure}");
+            self.announce(|facts| drop(facts.problems.insert(area, failure)));
+        }
+    }
+
+    /// It is not wrong, or not any more.
+    pub(crate) fn heal(&self, area: Area) {
+        if self.lock().problems.contains_key(&area) {
+            tracing::info!(event = "healed", area = ?area);
+            self.announce(|facts| drop(facts.problems.remove(&area)));
+        }
+    }
+
+    /// A call to the store failed.
+    pub(crate) fn store_failed(&self, failure: Failure, now_us: i64) {
+        let mut facts = self.lock();
+        let store = &mut facts.store;
+        if store.errors.len() == ERRORS_MAX {
+            store.errors.pop_front();
+        }
+        store.errors.push_back(Instant::now());
+        store.failing_since_us.get_or_insert(now_us);
+        let is_news = store.failing.as_ref().is_none_or(|known| known.code() != failure.code());
+        store.failing = Some(failure);
+        drop(facts);
+        if is_news {
+            self.announce(|_| {});
+        }
+    }
+
+    /// A call to the store succeeded.
+    pub(crate) fn store_answered(&self) {
+        let was_failing = self.lock().store.failing.is_some();
+        if was_failing {
+            self.announce(|facts| {
+                facts.store.failing = None;
+                facts.store.failing_since_us = None;
+                facts.store.retry_at = None;
+            });
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
