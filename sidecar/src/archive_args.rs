@@ -1,8 +1,12 @@
 //! The archive as it is named on the command line: where it is and how its store is reached. Credentials are never a flag.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use pitr_archive::{ArchiveUrl, Credentials, S3Options, Store, StoreError, UrlError};
+
+use crate::error::Failure;
 
 /// How a bucket is addressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -13,6 +17,17 @@ pub(crate) enum PathStyle {
     Always,
     /// `https://bucket.endpoint/key`
     Never,
+}
+
+impl PathStyle {
+    /// As the store's options have it: none where the store decides.
+    pub(crate) fn option(self) -> Option<bool> {
+        match self {
+            Self::Auto => None,
+            Self::Always => Some(true),
+            Self::Never => Some(false),
+        }
+    }
 }
 
 /// Flags that name an archive.
@@ -36,4 +51,74 @@ pub(crate) struct ArchiveArgs {
     /// Where credentials come from: "environment" or "file:DIRECTORY" (one file a key, read again when it changes)
     #[arg(long, default_value = "environment", value_name = "SOURCE", env = "PITR_CREDENTIALS_FROM", hide_env = true)]
     pub(crate) credentials_from: String,
+}
+
+/// Where an archive is and how its store is reached.
+#[derive(Debug, Clone)]
+pub(crate) struct ArchiveLocation {
+    /// Its address.
+    pub(crate) url: ArchiveUrl,
+    /// Options of the store, where it is an S3 service.
+    pub(crate) options: S3Options,
+}
+
+impl ArchiveArgs {
+    /// Checks what was typed.
+    pub(crate) fn location(&self) -> Result<ArchiveLocation, Failure> {
+        let Some(url) = &self.archive else {
+            return Err(Failure::new(603, 2, "no archive is named").fix("--archive s3://BUCKET/PREFIX or file:///DIRECTORY"));
+        };
+        let options = S3Options {
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            path_style: self.path_style.option(),
+            ca_file: self.ca_bundle.clone(),
+            credentials: parse_credentials(&self.credentials_from)?,
+            ..S3Options::default()
+        };
+        Ok(ArchiveLocation { url: parse_url(url)?, options })
+    }
+}
+
+impl ArchiveLocation {
+    /// The store, with retries. Nothing is asked of it yet.
+    pub(crate) async fn store(&self) -> Result<Arc<dyn Store>, StoreError> {
+        pitr_archive::open_store(&self.url, &self.options).await
+    }
+}
+
+/// Reads an archive's address; one that holds credentials is refused and not repeated.
+pub(crate) fn parse_url(text: &str) -> Result<ArchiveUrl, Failure> {
+    text.parse().map_err(|reason: UrlError| match reason {
+        UrlError::Credentials => Failure::new(107, 2, reason.to_string())
+            .hint("they would end in history and logs")
+            .fix("AWS_PROFILE or AWS_ACCESS_KEY_ID"),
+        other => Failure::new(603, 2, other.to_string()).fix("--archive s3://BUCKET/PREFIX or file:///DIRECTORY"),
+    })
+}
+
+/// Reads where credentials come from.
+pub(crate) fn parse_credentials(text: &str) -> Result<Credentials, Failure> {
+    if text == "environment" {
+        return Ok(Credentials::Environment);
+    }
+    match text.strip_prefix("file:").map(|directory| directory.trim_start_matches("//")) {
+        Some(directory) if directory.starts_with('/') => Ok(Credentials::Directory(PathBuf::from(directory))),
+        Some(_) | None => Err(Failure::new(209, 2, format!("credentials cannot come from \"{text}\""))
+            .hint("supported: environment, file:/DIRECTORY with access-key-id and secret-access-key in it")),
+    }
+}
+
+/// A store's error with its code, what it means and what helps.
+pub(crate) fn store_failure(error: &StoreError, archive: &ArchiveUrl) -> Failure {
+    let message = format!("{archive}: {error}");
+    match error {
+        StoreError::Denied { operation, .. } => Failure::new(602, 1, message)
+            .hint(format!("the store needs {} on this prefix, or its credentials are not these", operation.action()))
+            .fix("see docs/store-policies.md"),
+        StoreError::Corrupt { .. } => Failure::new(606, 3, message).hint("the store answered with bytes that were never stored"),
+        StoreError::NotFound { .. } => Failure::new(606, 3, message).hint("an object that the archive names is gone"),
+        StoreError::Cancelled { .. } => Failure::new(601, 130, message),
+        StoreError::Transient { .. } | StoreError::Fatal { .. } => Failure::new(601, 1, message),
+    }
 }
