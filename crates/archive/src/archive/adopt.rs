@@ -96,7 +96,9 @@ impl Archive {
     ///
     /// # Errors
     /// What the store answers.
-    pub async fn expired_binlogs(&self) -> Result<std::collections::BTreeSet<pitr_recovery::BinlogId>, ArchiveError> {
+    pub async fn expired_binlogs(
+        &self,
+    ) -> Result<std::collections::BTreeSet<pitr_recovery::BinlogId>, ArchiveError> {
         Ok(self.read_marks().await?.0.binlogs)
     }
 }

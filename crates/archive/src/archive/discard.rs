@@ -40,11 +40,8 @@ impl Archive {
     /// What the store answers; the objects stay on the list.
     pub async fn settle(&self) -> Result<(), ArchiveError> {
         let now = Instant::now();
-        let due: Vec<String> = locked(&self.discards)
-            .iter()
-            .filter(|discard| discard.due <= now)
-            .map(|discard| discard.key.clone())
-            .collect();
+        let due: Vec<String> =
+            locked(&self.discards).iter().filter(|discard| discard.due <= now).map(|discard| discard.key.clone()).collect();
         if due.is_empty() {
             return Ok(());
         }

@@ -168,7 +168,8 @@ impl Archive {
     pub(super) async fn decode(key: SegmentKey, object: Bytes) -> Result<Fetched, ArchiveError> {
         compute(move || {
             let decoded = read_header(&object, &key).and_then(|header| Ok((raw_bytes(&header, &object)?, header)));
-            let (raw, header) = decoded.map_err(|source| ArchiveError::Segment { key: key.to_string(), source })?;
+            let (raw, header) =
+                decoded.map_err(|source| ArchiveError::Segment { key: key.to_string(), source })?;
             let (length, sha256) = (object.len() as u64, Some(sha256(&object)));
             let record = SegmentRecord { key, length, sha256, header: Arc::new(header) };
             Ok(Fetched { record, raw: raw.into() })

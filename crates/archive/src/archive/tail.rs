@@ -140,7 +140,9 @@ impl Archive {
             }
         }
         (report.covered, report.differing) = coverage.finish(&fed);
-        let settled = |key: &String| listed.iter().any(|object| object.key == *key && self.is_settled(object.modified));
+        let settled = |key: &String| {
+            listed.iter().any(|object| object.key == *key && self.is_settled(object.modified))
+        };
         let (now, later): (Vec<String>, Vec<String>) = report.covered.iter().cloned().partition(settled);
         Self::tolerate_denied(self.store.delete(&now).await.map_err(ArchiveError::from))?;
         Self::tolerate_denied(self.discard(later).await)?;

@@ -59,7 +59,11 @@ impl Archive {
     ///
     /// # Errors
     /// [`ArchiveError::Vanished`], or what the store answers. Nothing is deleted unless the page is stored.
-    pub async fn publish(&self, records: &[SegmentRecord], coverage: TailCoverage) -> Result<Published, ArchiveError> {
+    pub async fn publish(
+        &self,
+        records: &[SegmentRecord],
+        coverage: TailCoverage,
+    ) -> Result<Published, ArchiveError> {
         self.write_page(records).await?;
         let (covered, differing) = coverage.finish(records);
         let removed = self.discard(covered.clone()).await;

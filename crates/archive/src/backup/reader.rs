@@ -122,8 +122,7 @@ impl BackupReader {
         let (mut missing, mut places) = (Vec::new(), Vec::new());
         let mut position = 0;
         for chunk in chunks {
-            let there =
-                position + chunk.length <= present && holds(&mut file, position, chunk).await.map_err(failed)?;
+            let there = position + chunk.length <= present && holds(&mut file, position, chunk).await.map_err(failed)?;
             if there {
                 restored.kept += chunk.length;
             } else {
@@ -169,7 +168,11 @@ impl BackupReader {
     }
 
     fn damaged(&self, entry: &BackupEntry, reason: &str) -> ArchiveError {
-        ArchiveError::BackupDamaged { id: self.backup.id.clone(), path: entry.path.clone(), reason: reason.to_owned() }
+        ArchiveError::BackupDamaged {
+            id: self.backup.id.clone(),
+            path: entry.path.clone(),
+            reason: reason.to_owned(),
+        }
     }
 }
 

@@ -237,7 +237,12 @@ impl BackupWriter {
     async fn write_claim(&mut self, number: u64) -> Result<(), ArchiveError> {
         let begun = Instant::now();
         let key = ObjectKey::Writing { backup: self.id.clone(), number }.to_string();
-        let wire = WritingWire { format: FORMAT, id: &self.id, renewed_at: self.archive.now(), chunks: &self.used };
+        let wire = WritingWire {
+            format: FORMAT,
+            id: &self.id,
+            renewed_at: self.archive.now(),
+            chunks: &self.used,
+        };
         let json = serde_json::to_vec(&wire).map_err(|error| unreadable(&key, &error))?;
         self.archive.store().put(&key, json.into(), ObjectClass::Control).await?;
         self.claim = Claim { number, written: begun };

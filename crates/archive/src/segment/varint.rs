@@ -71,7 +71,6 @@ impl<'a> Column<'a> {
         Ok(before.wrapping_add(self.signed()?.cast_unsigned()))
     }
 
-    #[cfg(test)]
     pub(super) fn remaining(&self) -> usize {
         self.rest.len()
     }

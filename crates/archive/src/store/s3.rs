@@ -180,9 +180,7 @@ async fn read_body(call: Call<'_>, mut body: ByteStream, announced: Option<u64>)
         let piece = tokio::time::timeout(NO_PROGRESS, body.next()).await;
         match piece.map_err(|_| call.transient(format!("the transfer stalled for {}s", NO_PROGRESS.as_secs())))? {
             None => break,
-            Some(Err(error)) => {
-                return Err(call.transient(format!("the transfer broke off: {}", failure::root(&error))));
-            }
+            Some(Err(error)) => return Err(call.transient(format!("the transfer broke off: {}", failure::root(&error)))),
             Some(Ok(piece)) => bytes.extend_from_slice(&piece),
         }
         if bytes.len() as u64 > OBJECT_BYTES_MAX {

@@ -132,7 +132,11 @@ pub(super) fn refused_delete(prefix: &str, refused: &aws_sdk_s3::types::Error) -
     let call = Call::new(Operation::Delete, key.strip_prefix(prefix).unwrap_or(key));
     let code = refused.code().unwrap_or_default();
     let reason = described(200, code, refused.message());
-    if DENIED_CODES.contains(&code) || code == "ObjectLocked" { call.denied(reason) } else { call.transient(reason) }
+    if DENIED_CODES.contains(&code) || code == "ObjectLocked" {
+        call.denied(reason)
+    } else {
+        call.transient(reason)
+    }
 }
 
 fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
@@ -166,18 +170,14 @@ mod tests {
         for (status, code) in [(500, ""), (503, "SlowDown"), (429, ""), (408, ""), (400, "RequestTimeout"), (409, "")] {
             assert!(answer(status, code).is_retryable(), "{status} {code}");
         }
-        for (status, code) in [(400, "InvalidRequest"), (403, ""), (404, "NoSuchKey"), (412, ""), (501, ""), (301, "")]
-        {
+        for (status, code) in [(400, "InvalidRequest"), (403, ""), (404, "NoSuchKey"), (412, ""), (501, ""), (301, "")] {
             assert!(!answer(status, code).is_retryable(), "{status} {code}");
         }
     }
 
     #[test]
     fn a_refusal_names_the_action_and_a_missing_bucket_itself() {
-        assert_eq!(
-            answer(403, "AccessDenied").to_string(),
-            "PutObject tail/x: access denied: AccessDenied (status 403)"
-        );
+        assert_eq!(answer(403, "AccessDenied").to_string(), "PutObject tail/x: access denied: AccessDenied (status 403)");
         assert_eq!(answer(404, "NoSuchBucket").to_string(), "PutObject tail/x: bucket \"backups\" does not exist");
         assert!(answer(404, "NoSuchKey").is_not_found());
         assert!(matches!(answer(400, "ExpiredToken"), StoreError::Denied { .. }));
