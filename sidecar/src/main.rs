@@ -10,10 +10,14 @@ mod cli;
 mod clock;
 mod error;
 mod logging;
+mod mysql;
 mod output;
+mod progress;
 mod restore;
+mod server;
 mod signals;
 mod target_args;
+mod termination;
 mod verbs;
 
 use std::process::ExitCode;

@@ -1,12 +1,42 @@
 //! Base backups: how one is taken and stored.
+//!
+//! ```text
+//! survey ─▶ method ─┬─ clone: recipient on scratch ─▶ started once, proven ─▶ files ─┐
+//!                   └─ dump:  snapshot under a short lock ─▶ stream ─────────────────┴▶ chunks ─▶ manifest ─▶ read back
+//! ```
+
+mod clone;
+mod dump;
+mod method;
+mod read_back;
+mod scratch;
+mod survey;
+mod upload;
+mod verdict;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
 
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use pitr_archive::Archive;
+use pitr_archive::backup::{BackupWriter, backup_id};
+use pitr_recovery::{BaseBackup, code};
+use tokio_util::sync::CancellationToken;
 
+use self::method::Choice;
+use self::survey::Survey;
+use self::verdict::{BackupOutcome, BackupVerdict};
 use crate::archive_args::ArchiveArgs;
+use crate::cli::OutputFormat;
+use crate::error::{Failure, Rendered};
+use crate::output;
+use crate::progress::Progress;
 use crate::verbs::Context;
+
+pub(crate) use self::dump::DUMP_FILE;
 
 /// How the data is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -19,26 +49,132 @@ pub(crate) enum BackupMethod {
     Dump,
 }
 
+impl BackupMethod {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Clone => "clone",
+            Self::Dump => "dump",
+        }
+    }
+}
+
 /// `backup`
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
     #[command(flatten)]
     pub(crate) archive: ArchiveArgs,
+    /// What the archive belongs to, such as shop/mysql; needed for the first thing that is stored in it
+    #[arg(long, value_name = "NAME", env = "PITR_WORKLOAD", hide_env = true)]
+    pub(crate) workload: Option<String>,
     /// How the data is copied
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) method: BackupMethod,
     /// MySQL client option file that says how the server is reached
     #[arg(long, value_name = "DSN-FILE")]
     pub(crate) mysql: PathBuf,
+    /// The server's host; wins over the option file
+    #[arg(long, value_name = "HOST")]
+    pub(crate) mysql_host: Option<String>,
+    /// The server's port; wins over the option file
+    #[arg(long, value_name = "PORT")]
+    pub(crate) mysql_port: Option<u16>,
     /// The workload's own mysqld, needed by the clone method
     #[arg(long, value_name = "PATH")]
     pub(crate) mysqld: Option<PathBuf>,
+    /// The dump program [default: the one beside mysqld, or in PATH]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) mysqldump: Option<PathBuf>,
     /// Directory for the clone, emptied afterwards
     #[arg(long, value_name = "DIR")]
     pub(crate) scratch: Option<PathBuf>,
+    /// Clone although tables outside InnoDB hold rows: their copies are empty, and the backup names them
+    #[arg(long)]
+    pub(crate) allow_empty_non_innodb: bool,
+    /// Dump only: writers wait while the dump runs, so that tables outside InnoDB are exact too
+    #[arg(long)]
+    pub(crate) lock_tables: bool,
+    /// How the result is printed [default: text on a terminal, else JSON]
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<OutputFormat>,
+}
+
+/// What a method works with.
+struct BackupRun<'a> {
+    writer: BackupWriter,
+    progress: Progress,
+    shutdown: &'a CancellationToken,
 }
 
 /// Takes one base backup.
-pub(crate) async fn run(args: BackupArgs, _context: &Context) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not in this build yet: {args:?}")
+pub(crate) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let begun = Instant::now();
+    let json = args.output.map_or(context.json_log, |format| format == OutputFormat::Json);
+    let result = take(&args, context).await.map_err(named);
+    let mut verdict = match &result {
+        Ok(backup) => BackupVerdict::stored(backup),
+        Err(error) => BackupVerdict::of_error(&Rendered::of(error)),
+    };
+    verdict.duration_seconds = begun.elapsed().as_secs();
+    if json {
+        output::print_line(&verdict.line())?;
+    } else if verdict.result == BackupOutcome::Stored {
+        output::print_line(&verdict.to_string())?;
+    }
+    verdict.leave_for_kubernetes();
+    result.map(|_| ExitCode::SUCCESS)
+}
+
+/// An error that has no name of its own is a failed backup.
+fn named(error: anyhow::Error) -> anyhow::Error {
+    if error.chain().any(|cause| cause.is::<Failure>()) {
+        return error;
+    }
+    Failure::new(&code::BACKUP_FAILED, format!("backup failed: {error:#}")).hint("nothing partial is listed").into()
+}
+
+async fn take(args: &BackupArgs, context: &Context) -> anyhow::Result<BaseBackup> {
+    let (survey, mut donor) = Survey::make(args).await?;
+    let choice = method::choose(args, &survey)?;
+    announce(&choice, &survey, context);
+    let archive = claim(args, context).await?;
+    let id = backup_id(context.clock.now());
+    let mut run = BackupRun {
+        writer: BackupWriter::begin(Arc::clone(&archive), &id).await.context("begin a backup in the archive")?,
+        progress: Progress::new(context.clock.clone(), context.json_log),
+        shutdown: &context.shutdown,
+    };
+    let facts = match choice.method {
+        BackupMethod::Dump => dump::run(args, &survey, &mut donor, &mut run).await?,
+        BackupMethod::Clone | BackupMethod::Auto => clone::run(args, &survey, &mut donor, &mut run).await?,
+    };
+    let BackupRun { writer, mut progress, .. } = run;
+    let backup = writer.finish(facts).await.context("store the manifest")?;
+    read_back::read_back(&archive, &backup.id, &mut progress).await?;
+    Ok(backup)
+}
+
+/// Opens the archive for writing. The first one to write says whose it is.
+async fn claim(args: &BackupArgs, context: &Context) -> anyhow::Result<Arc<Archive>> {
+    let store = args.archive.location()?.store().await?;
+    let clock = context.clock.clone();
+    let clock: pitr_archive::Clock = Arc::new(move || clock.now());
+    let workload = match &args.workload {
+        Some(workload) => workload.clone(),
+        None => Archive::open(Arc::clone(&store), Arc::clone(&clock)).workload().await.context("read whose archive it is")?,
+    };
+    let archive = Archive::claim(store, clock, &workload).await.context("claim the archive")?;
+    Ok(Arc::new(archive))
+}
+
+fn announce(choice: &Choice, survey: &Survey, context: &Context) {
+    let (method, reason, donor) = (choice.method.name(), &choice.reason, &survey.dsn);
+    if context.json_log {
+        let line = serde_json::json!({
+            "ts": context.clock.now(), "event": "method", "schemaVersion": 1, "method": method, "reason": reason,
+        });
+        eprintln!("{line}");
+    } else {
+        eprintln!("Method   {method} ({reason}) from {donor}");
+    }
 }

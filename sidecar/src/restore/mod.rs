@@ -1,13 +1,64 @@
 //! Restore: base backup, replay up to the stop, verification.
+//!
+//! ```text
+//! plan ─▶ fetch-base ─▶ prepare ─▶ start-server ─▶ replay ─▶ verify ─▶ stop-server ─▶ hand-over
+//!            chunks       dump:      N2: the set     our        set ==    events,        RESTORED.json
+//!            checked      loaded     is the base's   source     plan      account gone
+//! ```
+//! Each phase is journaled on the volume and may be killed at any point: the same command goes on.
+
+mod archived_log;
+mod event_states;
+mod events;
+mod existing;
+mod fetch;
+mod hand_over;
+mod journal;
+mod load;
+mod memory;
+mod phases;
+mod planned;
+mod preflight;
+mod replay;
+mod start;
+mod verdict;
+mod verify;
+mod volume;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use pitr_recovery::code;
 
+use self::phases::Facts;
+use self::verdict::{Outcome, Verdict};
 use crate::archive_args::ArchiveArgs;
+use crate::cli::OutputFormat;
+use crate::error::{Failure, Rendered};
+use crate::output;
 use crate::target_args::TargetArgs;
 use crate::verbs::Context;
+
+/// Exit codes of a container: a Job's policy tells by them whether another attempt makes sense.
+mod container_exit {
+    /// The plan or the configuration is bad.
+    pub(super) const BAD_PLAN: u8 = 64;
+    /// Volume, identity or version do not fit.
+    pub(super) const REFUSED: u8 = 65;
+    /// The restore is not what was planned.
+    pub(super) const INCOMPLETE: u8 = 66;
+}
+
+/// What the data directory holds before the restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BaseOrigin {
+    /// Nothing: a base backup of the archive is fetched
+    Archive,
+    /// A base that another tool restored; its GTID set is read from it
+    Existing,
+}
 
 /// `restore`
 #[derive(Debug, Args)]
@@ -22,12 +73,115 @@ pub(crate) struct RestoreArgs {
     /// Data directory to fill
     #[arg(long, value_name = "DIR")]
     pub(crate) datadir: PathBuf,
-    /// The server to run it with
+    /// The server to run on it [default: the one that is installed]
     #[arg(long, value_name = "PATH")]
     pub(crate) mysqld: Option<PathBuf>,
+    /// Where the base comes from
+    #[arg(long, value_enum, default_value = "archive", conflicts_with = "plan_file")]
+    pub(crate) base: BaseOrigin,
+    /// Option file of the server that will use the data: what it says in [mysqld] must fit the base
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mysqld_config: Option<PathBuf>,
+    /// A query that must return true before the restore counts as verified (repeatable)
+    #[arg(long, value_name = "SQL")]
+    pub(crate) assert: Vec<String>,
+    /// Directory for sockets and temporary files [default: the system's]
+    #[arg(long, value_name = "DIR", env = "PITR_STAGING", hide_env = true)]
+    pub(crate) staging: Option<PathBuf>,
+    /// How the result is printed [default: text on a terminal, else JSON]
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<OutputFormat>,
 }
 
-/// Restores to a target.
-pub(crate) async fn run(args: RestoreArgs, _context: &Context) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not in this build yet: {args:?}")
+/// Restores to a target, and ends with exactly one verdict.
+pub(crate) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let begun = Instant::now();
+    let json = args.output.map_or(context.json_log, |format| format == OutputFormat::Json);
+    let mut facts = Facts::default();
+    let result = phases::run(&args, context, &mut facts).await.map_err(|error| named(error, &facts));
+    let outcome = result.as_ref().err().map_or(Outcome::Verified, outcome_of);
+    let mut verdict = Verdict::new(outcome, &args.datadir);
+    facts.tell(&mut verdict);
+    if let Err(error) = &result {
+        let rendered = Rendered::of(error);
+        (verdict.code, verdict.message) = (rendered.code.clone(), Some(rendered.text()));
+    }
+    verdict.duration_seconds = begun.elapsed().as_secs();
+    if json {
+        output::print_line(&verdict.line())?;
+    } else if result.is_ok() {
+        output::print_line(&verdict.to_string())?;
+    }
+    verdict.leave_for_kubernetes();
+    match result {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        // A plan file means a Job: its policy reads the container's exit code.
+        Err(error) if args.plan_file.is_some() => Err(for_a_job(error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// An error that has no name of its own is a failed restore.
+fn named(error: anyhow::Error, facts: &Facts) -> anyhow::Error {
+    if error.chain().any(|cause| cause.is::<Failure>()) {
+        return error;
+    }
+    let phase = facts.phase.map_or_else(String::new, |phase| format!(" in phase \"{}\"", phase.name()));
+    Failure::new(&code::RESTORE_FAILED, format!("restore failed{phase}: {error:#}"))
+        .hint("what is done stays done")
+        .fix("run the same command again")
+        .into()
+}
+
+fn outcome_of(error: &anyhow::Error) -> Outcome {
+    let Some(failure) = error.chain().find_map(|cause| cause.downcast_ref::<Failure>()) else { return Outcome::Failed };
+    let number = failure.code().number;
+    if number == code::RESTORE_INCOMPLETE.number {
+        return Outcome::Incomplete;
+    }
+    let refused = failure.code().exit == 2 || failure.code().exit == 4 || number == code::VOLUME_OF_ANOTHER_PLAN.number;
+    if refused { Outcome::Refused } else { Outcome::Failed }
+}
+
+fn for_a_job(error: anyhow::Error) -> anyhow::Error {
+    let Some(failure) = error.chain().find_map(|cause| cause.downcast_ref::<Failure>()) else { return error };
+    let container = match (outcome_of(&error), failure.code().exit) {
+        (Outcome::Refused, 2) => container_exit::BAD_PLAN,
+        (Outcome::Refused, _) => container_exit::REFUSED,
+        (Outcome::Incomplete, _) => container_exit::INCOMPLETE,
+        // What cannot be got again will not be there for another attempt either.
+        (_, _) if is_final(failure) => container_exit::INCOMPLETE,
+        (_, exit) => exit,
+    };
+    failure.clone().exit(container).into()
+}
+
+fn is_final(failure: &Failure) -> bool {
+    [code::EVENT_REFUSED.number, code::PLANNED_OBJECT_GONE.number].contains(&failure.code().number)
+}
+
+#[cfg(test)]
+mod tests {
+    use pitr_recovery::code;
+
+    use super::{Facts, Outcome, for_a_job, named, outcome_of};
+    use crate::error::{Failure, Rendered};
+
+    #[test]
+    fn a_job_tells_by_its_exit_code_whether_to_try_again() {
+        let exit = |code| Rendered::of(&for_a_job(Failure::new(code, "x").into())).exit;
+        assert_eq!(exit(&code::VOLUME_OF_ANOTHER_PLAN), 65);
+        assert_eq!(exit(&code::SERVER_TOO_OLD), 65);
+        assert_eq!(exit(&code::RESTORE_INCOMPLETE), 66);
+        assert_eq!(exit(&code::EVENT_REFUSED), 66);
+        assert_eq!(exit(&code::STORE_UNREACHABLE), 1);
+        assert_eq!(exit(&code::TIME_WITHOUT_ZONE), 64);
+    }
+
+    #[test]
+    fn a_nameless_error_is_a_failed_restore() {
+        let error = named(anyhow::anyhow!("no space left").context("write"), &Facts::default());
+        assert_eq!(Rendered::of(&error).text().lines().next(), Some("error[PITR0410]: restore failed: write: no space left"));
+        assert_eq!(outcome_of(&error), Outcome::Failed);
+    }
 }

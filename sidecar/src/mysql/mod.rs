@@ -1,0 +1,23 @@
+//! All SQL of the product, and the client options that say how a server is reached.
+//!
+//! Statements are text built here from identifiers that are quoted here; nothing above this module writes SQL.
+
+mod connection;
+mod donor;
+mod dsn;
+mod executed;
+mod local_account;
+mod option_file;
+mod quoting;
+mod recipient;
+mod replica;
+mod scheduled_events;
+
+pub(crate) use connection::{Connection, SqlError};
+pub(crate) use donor::{ClonedPoint, Donor, ForeignRows, ForeignTable};
+pub(crate) use dsn::{Dsn, DsnError, Password, TlsMode};
+pub(crate) use local_account::LocalAccount;
+pub(crate) use option_file::{OptionFile, OptionFileError};
+pub(crate) use recipient::CloneProgress;
+pub(crate) use replica::{ApplierError, ReceiverState};
+pub(crate) use scheduled_events::{EventStatus, ScheduledEvent};

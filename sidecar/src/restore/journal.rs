@@ -1,0 +1,165 @@
+//! What a restore has done so far, on the volume itself, so that the next run goes on where this one was killed.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::event_states::EventStates;
+
+/// Version of the file's form.
+const SCHEMA_VERSION: u32 = 1;
+
+/// The phases, in order. A phase is journaled when it is done, and each may be run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Phase {
+    /// The base backup's files are on the volume, checked.
+    FetchBase,
+    /// The method's own step: a dump is loaded, an identity removed.
+    Prepare,
+    /// The server has run on the base, which is what its manifest says.
+    StartServer,
+    /// The log is applied up to the stop.
+    Replay,
+    /// The executed set equals the plan's, and assertions hold.
+    Verify,
+    /// Events have their states, nothing of ours is left in the data, the server is shut down.
+    StopServer,
+    /// The volume is the user's.
+    HandOver,
+}
+
+impl Phase {
+    /// As in progress lines and verdicts.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::FetchBase => "fetch-base",
+            Self::Prepare => "prepare",
+            Self::StartServer => "start-server",
+            Self::Replay => "replay",
+            Self::Verify => "verify",
+            Self::StopServer => "stop-server",
+            Self::HandOver => "hand-over",
+        }
+    }
+}
+
+/// The journal's content.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Journal {
+    schema_version: u32,
+    /// What the volume is being restored to: the plan file's hash, or the target as it was typed.
+    pub(crate) purpose: Purpose,
+    /// Hash of the plan, once there is one.
+    pub(crate) plan_hash: Option<String>,
+    /// The last phase that is done.
+    pub(crate) done: Option<Phase>,
+    /// When the first run began.
+    pub(crate) begun_at: Timestamp,
+    /// The restoring server's id; drawn at random, outside the ids of the log.
+    pub(crate) server_id: u32,
+    /// Our account on it; dropped at the end.
+    pub(crate) account: String,
+    /// States of events before replay.
+    pub(crate) events_of_base: Option<EventStates>,
+    /// Seconds that replay took, over all runs.
+    pub(crate) replay_seconds: u64,
+    /// Things to tell the user at the end.
+    pub(crate) notes: Vec<String>,
+}
+
+/// What a volume is being restored to. A second run with another purpose is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Purpose {
+    /// A plan made elsewhere, by hash.
+    Plan(String),
+    /// A target, as it was typed, and the base it begins with.
+    Target(String),
+}
+
+impl Journal {
+    /// A journal of a restore that has done nothing yet.
+    pub(crate) fn new(purpose: Purpose, begun_at: Timestamp, server_id: u32, account: String) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            purpose,
+            plan_hash: None,
+            done: None,
+            begun_at,
+            server_id,
+            account,
+            events_of_base: None,
+            replay_seconds: 0,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Reads a journal, if there is one.
+    pub(crate) fn read(path: &Path) -> io::Result<Option<Self>> {
+        let text = match fs::read(path) {
+            Ok(text) => text,
+            Err(reason) if reason.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(reason) => return Err(reason),
+        };
+        let journal: Self = serde_json::from_slice(&text).map_err(io::Error::other)?;
+        if journal.schema_version != SCHEMA_VERSION {
+            return Err(io::Error::other(format!("it is of version {}, not {SCHEMA_VERSION}", journal.schema_version)));
+        }
+        Ok(Some(journal))
+    }
+
+    /// Whether a phase is done.
+    pub(crate) fn has_done(&self, phase: Phase) -> bool {
+        self.done.is_some_and(|done| done >= phase)
+    }
+
+    /// Writes the journal so that a crash leaves the old one or the new one.
+    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        write_durably(path, &text)
+    }
+}
+
+/// Writes a small file: under another name, to the disk, then renamed, then the directory to the disk.
+pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().ok_or_else(|| io::Error::other("a file without a directory"))?;
+    let part = path.with_extension("part");
+    let mut file = File::create(&part)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&part, path)?;
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::{Journal, Phase, Purpose};
+
+    #[test]
+    fn what_is_written_is_read_back_and_phases_are_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.json");
+        assert!(Journal::read(&path).unwrap().is_none());
+        let mut journal = Journal::new(Purpose::Plan("sha256:00".into()), Timestamp::UNIX_EPOCH, 7, "pitr_1".into());
+        journal.done = Some(Phase::StartServer);
+        journal.write(&path).unwrap();
+        let read = Journal::read(&path).unwrap().unwrap();
+        assert_eq!((read.purpose, read.server_id), (Purpose::Plan("sha256:00".into()), 7));
+        assert!(journal.has_done(Phase::Prepare) && journal.has_done(Phase::StartServer) && !journal.has_done(Phase::Replay));
+    }
+
+    #[test]
+    fn another_version_or_half_a_file_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.json");
+        std::fs::write(&path, "{\"schemaVersion\": 1").unwrap();
+        assert!(Journal::read(&path).is_err());
+    }
+}

@@ -1,0 +1,211 @@
+//! The phases in their order, and what they share.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use pitr_archive::Archive;
+use pitr_archive::backup::BackupReader;
+use pitr_binlog::GtidSet;
+use pitr_recovery::{RestorePlan, code};
+
+use super::journal::{Journal, Phase};
+use super::planned::{self, PlannedRestore};
+use super::verdict::Verdict;
+use super::volume::{Expected, Volume};
+use super::{BaseOrigin, RestoreArgs, existing, fetch, hand_over, load, preflight, replay, verify};
+use crate::error::Failure;
+use crate::progress::Progress;
+use crate::server::{MatchedSettings, Programs, RunAs, Staging, end_leftover};
+use crate::verbs::Context;
+
+/// What a verdict needs to know, whatever happens.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    /// The phase that runs.
+    pub(super) phase: Option<Phase>,
+    /// The plan's hash.
+    pub(super) plan_hash: Option<String>,
+    /// What the server has executed.
+    pub(super) executed: Option<GtidSet>,
+    /// The last transaction before the stop.
+    pub(super) last_gtid: Option<String>,
+    /// Transactions replayed.
+    pub(super) transactions: u64,
+    /// Planned and not executed.
+    pub(super) missing: GtidSet,
+    /// Executed and not planned.
+    pub(super) unexpected: GtidSet,
+    /// Events whose state is not the source's, or not known.
+    pub(super) events_to_look_at: usize,
+    /// Seconds of replay, over all runs.
+    pub(super) replay_seconds: u64,
+}
+
+impl Facts {
+    /// Puts everything into the verdict.
+    pub(super) fn tell(&self, verdict: &mut Verdict) {
+        verdict.phase = self.phase.map(Phase::name);
+        verdict.plan_hash.clone_from(&self.plan_hash);
+        verdict.gtid_set = self.executed.as_ref().map(ToString::to_string);
+        verdict.last_gtid.clone_from(&self.last_gtid);
+        verdict.transactions = self.transactions;
+        verdict.missing = self.missing.to_string();
+        verdict.unexpected = self.unexpected.to_string();
+        verdict.events_to_look_at = self.events_to_look_at;
+        verdict.replay_seconds = self.replay_seconds;
+    }
+}
+
+/// A restore at work.
+pub(super) struct Restore<'a> {
+    pub(super) args: &'a RestoreArgs,
+    pub(super) context: &'a Context,
+    pub(super) archive: Arc<Archive>,
+    pub(super) volume: Volume,
+    pub(super) journal: Journal,
+    pub(super) plan: RestorePlan,
+    /// The base backup's files; none for a base that another tool restored.
+    pub(super) base: Option<BackupReader>,
+    pub(super) machine: Machine,
+    pub(super) progress: Progress,
+    pub(super) facts: &'a mut Facts,
+}
+
+/// The server program and how it is run.
+pub(super) struct Machine {
+    pub(super) programs: Programs,
+    pub(super) staging: Staging,
+    pub(super) run_as: RunAs,
+    pub(super) settings: MatchedSettings,
+}
+
+impl Restore<'_> {
+    /// Notes that a phase is done, on the volume.
+    pub(super) fn done(&mut self, phase: Phase) -> anyhow::Result<()> {
+        self.journal.done = Some(phase);
+        self.write_journal()
+    }
+
+    /// Writes the journal.
+    pub(super) fn write_journal(&self) -> anyhow::Result<()> {
+        self.journal.write(&self.volume.journal()).context("write the journal")
+    }
+
+    /// A phase begins.
+    pub(super) fn enter(&mut self, phase: Phase) {
+        self.facts.phase = Some(phase);
+    }
+
+    /// An error if we have been asked to end.
+    pub(super) fn not_interrupted(&self) -> anyhow::Result<()> {
+        if self.context.shutdown.is_cancelled() { Err(interrupted()) } else { Ok(()) }
+    }
+}
+
+/// The first signal came.
+pub(super) fn interrupted() -> anyhow::Error {
+    Failure::new(&code::RESTORE_FAILED, "interrupted")
+        .hint("what is done stays done")
+        .fix("run the same command again")
+        .exit(130)
+        .into()
+}
+
+/// Runs all phases that are not done yet.
+pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts) -> anyhow::Result<()> {
+    let programs = preflight::programs(args)?;
+    let store = args.archive.location()?.store().await?;
+    let clock = context.clock.clone();
+    let archive = Arc::new(Archive::open(store, Arc::new(move || clock.now())));
+    let expected = if args.base == BaseOrigin::Existing { Expected::Base } else { Expected::Empty };
+
+    // A plan that cannot be made or a base that does not fit is refused before anything is written.
+    let fresh = !Volume::holds_a_restore(&args.datadir);
+    let planned = match args.base {
+        BaseOrigin::Archive if fresh => Some(planned::make(args, context, &archive).await?),
+        BaseOrigin::Archive | BaseOrigin::Existing => None,
+    };
+    if let Some(planned) = &planned {
+        preflight::server_fits(args, &programs, planned.plan.base()).await?;
+    }
+    let volume = Volume::open(&args.datadir, expected)?;
+    end_leftover(&volume.pid_file()).await.context("end a server that a killed restore left behind")?;
+    let run_as = RunAs::owner_of(volume.datadir()).context("ask who owns the data directory")?;
+    let staging = Staging::create(args.staging.as_deref(), run_as).context("make a private directory")?;
+    let machine = Machine { programs, staging, run_as, settings: preflight::configured(args)? };
+    let (journal, planned) = match (Journal::read(&volume.journal()).context("read the journal")?, planned) {
+        (Some(journal), _) => resume(args, context, &archive, &volume, &machine, journal).await?,
+        (None, Some(planned)) => begin(args, context, &volume, planned)?,
+        (None, None) => existing::begin(args, context, &archive, &volume, &machine).await?,
+    };
+    facts.plan_hash = Some(planned.hash.clone());
+    facts.last_gtid = planned.plan.parts().last_applied.as_ref().and_then(|last| last.gtid()).map(|gtid| gtid.to_string());
+    facts.replay_seconds = journal.replay_seconds;
+    let base = match args.base {
+        BaseOrigin::Archive => Some(BackupReader::open(Arc::clone(&archive), &planned.plan.base().id).await?),
+        BaseOrigin::Existing => None,
+    };
+    let machine = Machine { settings: preflight::settings(&machine.settings, planned.plan.base())?, ..machine };
+    let progress = Progress::new(context.clock.clone(), context.json_log);
+    let mut restore = Restore { args, context, archive, volume, journal, plan: planned.plan, base, machine, progress, facts };
+    carry_out(&mut restore).await
+}
+
+/// The first run: everything is checked that can be checked before the first byte, then the journal says what this volume is for.
+fn begin(
+    args: &RestoreArgs,
+    context: &Context,
+    volume: &Volume,
+    planned: PlannedRestore,
+) -> anyhow::Result<(Journal, PlannedRestore)> {
+    preflight::room(volume, &planned.plan)?;
+    planned.keep(volume)?;
+    let mut journal = Journal::begin(planned::purpose(args, &planned), context.clock.now());
+    journal.plan_hash = Some(planned.hash.clone());
+    journal.write(&volume.journal()).context("write the journal")?;
+    Ok((journal, planned))
+}
+
+/// A later run: the volume says what it is for, and only that is gone on with.
+async fn resume(
+    args: &RestoreArgs,
+    context: &Context,
+    archive: &Arc<Archive>,
+    volume: &Volume,
+    machine: &Machine,
+    journal: Journal,
+) -> anyhow::Result<(Journal, PlannedRestore)> {
+    planned::same_purpose(args, volume, &journal)?;
+    match &journal.plan_hash {
+        Some(hash) => {
+            let planned = PlannedRestore::kept(volume, hash)?;
+            preflight::server_fits(args, &machine.programs, planned.plan.base()).await?;
+            if !journal.has_done(Phase::FetchBase) {
+                preflight::room(volume, &planned.plan)?;
+            }
+            Ok((journal, planned))
+        }
+        None => existing::plan(args, context, archive, volume, machine, journal).await,
+    }
+}
+
+async fn carry_out(restore: &mut Restore<'_>) -> anyhow::Result<()> {
+    if !restore.journal.has_done(Phase::FetchBase) {
+        restore.enter(Phase::FetchBase);
+        fetch::run(restore).await?;
+        restore.done(Phase::FetchBase)?;
+    }
+    if !restore.journal.has_done(Phase::Prepare) {
+        restore.enter(Phase::Prepare);
+        load::run(restore).await?;
+        restore.done(Phase::Prepare)?;
+    }
+    if !restore.journal.has_done(Phase::StopServer) {
+        let server = replay::run(restore).await?;
+        let server = verify::run(restore, server).await?;
+        hand_over::settle(restore, server).await?;
+        restore.done(Phase::StopServer)?;
+    }
+    restore.enter(Phase::HandOver);
+    hand_over::finish(restore)
+}

@@ -1,0 +1,154 @@
+//! What is checked before the first byte is fetched.
+
+use anyhow::Context as _;
+use pitr_recovery::{BaseBackup, RestorePlan, code};
+
+use super::RestoreArgs;
+use super::volume::Volume;
+use crate::error::Failure;
+use crate::mysql::OptionFile;
+use crate::server::{MatchedSettings, Programs, ServerVersion};
+
+/// Relay logs, the private server's temporary tables, our journal.
+const ROOM_EXTRA: u64 = 128 << 20;
+/// Smallest and largest redo log of a restoring server.
+const REDO: (u64, u64) = (64 << 20, 1 << 30);
+/// The first release whose statements and options are those we use.
+const OLDEST: (u32, u32, u32) = (8, 0, 26);
+
+/// The server program.
+pub(super) fn programs(args: &RestoreArgs) -> anyhow::Result<Programs> {
+    Programs::find(args.mysqld.as_deref()).ok_or_else(|| {
+        let message = match &args.mysqld {
+            Some(path) => format!("\"{}\" is not a server program", path.display()),
+            None => "no mysqld at hand".to_owned(),
+        };
+        Failure::new(&code::SERVER_TOO_OLD, message)
+            .hint("a restore runs the workload's own server on the restored data")
+            .fix("--mysqld PATH")
+            .into()
+    })
+}
+
+/// The server must be able to open the base, which never goes back a version, and the server that will use the data must want it as it is.
+pub(super) async fn server_fits(args: &RestoreArgs, programs: &Programs, base: &BaseBackup) -> anyhow::Result<()> {
+    let ours = ServerVersion::of_program(&programs.mysqld).await?;
+    let (major, minor, patch) = OLDEST;
+    if !ours.at_least(major, minor, patch) {
+        let message = format!("the server program is MySQL {ours}, restores need {major}.{minor}.{patch} or later");
+        return Err(Failure::new(&code::SERVER_TOO_OLD, message).fix("--mysqld PATH").into());
+    }
+    // A base that another tool restored has no version on record; the server itself refuses what it cannot open.
+    if let Ok(version) = ServerVersion::parse(&base.server_version)
+        && !ours.can_open(version)
+    {
+        let message = format!("base {} is MySQL {version}, the server program is {ours}", base.id);
+        return Err(Failure::new(&code::SERVER_TOO_OLD, message)
+            .hint("a data directory is opened by its own series only, and never by an earlier release")
+            .fix(format!("--mysqld of MySQL {version}"))
+            .into());
+    }
+    settings(&configured(args)?, base).map(drop)
+}
+
+/// What the option file of the future server says.
+pub(super) fn configured(args: &RestoreArgs) -> anyhow::Result<MatchedSettings> {
+    let Some(path) = &args.mysqld_config else { return Ok(MatchedSettings::default()) };
+    let file = OptionFile::read(path).context("read the server's configuration")?;
+    Ok(MatchedSettings::from_options(|name| file.get("mysqld", name).map(str::to_owned)))
+}
+
+/// The base's settings, completed by the configured ones; a contradiction is refused.
+pub(super) fn settings(configured: &MatchedSettings, base: &BaseBackup) -> anyhow::Result<MatchedSettings> {
+    let recorded = MatchedSettings::from_recorded(&base.settings);
+    if let Some((name, base_value, configured_value)) = recorded.conflict(configured) {
+        let message = format!("base {} has {name} = {base_value}, the server's configuration says {configured_value}", base.id);
+        return Err(Failure::new(&code::SERVER_TOO_OLD, message)
+            .hint("this setting is fixed when a data directory is made")
+            .fix(format!("{name} = {base_value} in the configuration"))
+            .into());
+    }
+    Ok(recorded.or(configured))
+}
+
+/// Bytes of the base's data when it lies on the volume.
+pub(super) fn data_bytes(base: &BaseBackup) -> u64 {
+    let recorded = base.settings.get("data_bytes").and_then(|text| text.parse::<u64>().ok()).unwrap_or_default();
+    match base.method.as_str() {
+        // A dump is text without indexes.
+        "dump" => recorded.max(base.raw_bytes.saturating_mul(2)),
+        _ => recorded.max(base.raw_bytes),
+    }
+}
+
+/// Redo log for a volume with so much room.
+pub(super) fn redo_capacity(free: u64) -> u64 {
+    (free / 16).clamp(REDO.0, REDO.1)
+}
+
+/// The volume must hold the base, what replay may add, and what the server needs meanwhile.
+pub(super) fn room(volume: &Volume, plan: &RestorePlan) -> anyhow::Result<()> {
+    let ask = || "ask how much room the volume has";
+    let (free, used) = (volume.free_bytes().with_context(ask)?, volume.used_bytes().with_context(ask)?);
+    let data = data_bytes(plan.base());
+    let needed = data + data / 20 + plan.parts().bytes + redo_capacity(free) + ROOM_EXTRA;
+    if free.saturating_add(used) >= needed {
+        return Ok(());
+    }
+    let message = format!("{} is too small, the plan needs {}", size(free.saturating_add(used)), size(needed));
+    let hint = format!("data {}, binlogs {}, redo and relay logs", size(data), size(plan.parts().bytes));
+    Err(Failure::new(&code::VOLUME_TOO_SMALL, message).hint(hint).fix(format!("a volume of {}", size(needed))).into())
+}
+
+fn size(bytes: u64) -> String {
+    let mib = bytes.div_ceil(1 << 20);
+    if mib < 10 * 1024 { format!("{mib} MiB") } else { format!("{} GiB", mib.div_ceil(1024)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use pitr_binlog::{Flavour, GtidSet};
+    use pitr_recovery::BaseBackup;
+
+    use super::{data_bytes, redo_capacity, settings, size};
+    use crate::error::Rendered;
+    use crate::server::MatchedSettings;
+
+    fn base(method: &str, recorded: &[(&str, &str)]) -> BaseBackup {
+        BaseBackup {
+            id: "bb-1".into(),
+            method: method.into(),
+            flavour: Flavour::MySql,
+            server_version: "9.7.4".into(),
+            source: "s".into(),
+            executed: GtidSet::new(),
+            position: None,
+            snapshot_us: 0,
+            started_us: 0,
+            finished_us: 0,
+            raw_bytes: 100,
+            stored_bytes: 10,
+            settings: recorded.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect::<BTreeMap<_, _>>(),
+        }
+    }
+
+    #[test]
+    fn another_page_size_is_refused_by_name() {
+        let configured = MatchedSettings::from_options(|name| (name == "innodb_page_size").then(|| "8k".to_owned()));
+        let error = settings(&configured, &base("clone", &[("innodb_page_size", "16384")])).unwrap_err();
+        let rendered = Rendered::of(&error);
+        assert_eq!((rendered.code.as_deref(), rendered.exit), (Some("PITR0309"), 4));
+        assert!(error.to_string().contains("innodb_page_size = 16384"), "{error}");
+    }
+
+    #[test]
+    fn a_dump_takes_more_room_than_its_text() {
+        assert_eq!(data_bytes(&base("clone", &[])), 100);
+        assert_eq!(data_bytes(&base("dump", &[])), 200);
+        assert_eq!(data_bytes(&base("dump", &[("data_bytes", "5000")])), 5000);
+        assert_eq!((redo_capacity(0), redo_capacity(1 << 40)), (64 << 20, 1 << 30));
+        assert_eq!((size(1), size(20 << 30)), ("1 MiB".to_owned(), "20 GiB".to_owned()));
+    }
+}

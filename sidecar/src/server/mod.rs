@@ -1,0 +1,15 @@
+//! A private `mysqld`: the workload's own binary on a data directory of ours, reachable by nobody but us.
+
+mod leftover;
+mod mysqld;
+mod options;
+mod programs;
+mod staging;
+mod version;
+
+pub(crate) use leftover::end_leftover;
+pub(crate) use mysqld::{Mysqld, ServerError, initialise};
+pub(crate) use options::{MatchedSettings, Purpose, ServerOptions};
+pub(crate) use programs::{Programs, RunAs};
+pub(crate) use staging::Staging;
+pub(crate) use version::{ServerVersion, VersionError};
