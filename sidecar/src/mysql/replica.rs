@@ -96,6 +96,16 @@ impl Connection {
         Ok(None)
     }
 
+    /// Whether a worker has a transaction in hand: a large one may take hours without a sign in the executed set.
+    pub(crate) async fn is_applying(&mut self) -> Result<bool, SqlError> {
+        let sql = format!(
+            "SELECT COUNT(*) FROM performance_schema.replication_applier_status_by_worker \
+             WHERE channel_name = '{CHANNEL}' AND applying_transaction <> ''"
+        );
+        let busy: u64 = self.row("ask whether the applier works", sql).await?;
+        Ok(busy > 0)
+    }
+
     /// Whether the server writes a binary log of its own; a restoring server must not.
     pub(crate) async fn writes_a_binlog(&mut self) -> Result<bool, SqlError> {
         self.row("ask whether the binary log is off", "SELECT @@GLOBAL.log_bin").await

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::event_states::EventStates;
+use super::verdict::EventReport;
+use crate::mysql::LocalAccount;
 
 /// Version of the file's form.
 const SCHEMA_VERSION: u32 = 1;
@@ -68,8 +70,10 @@ pub(crate) struct Journal {
     pub(crate) events_of_base: Option<EventStates>,
     /// Seconds that replay took, over all runs.
     pub(crate) replay_seconds: u64,
-    /// Things to tell the user at the end.
-    pub(crate) notes: Vec<String>,
+    /// Events as they were handed over.
+    pub(crate) events: Vec<EventReport>,
+    /// The server that ran on the data.
+    pub(crate) server_version: String,
 }
 
 /// What a volume is being restored to. A second run with another purpose is refused.
@@ -84,18 +88,19 @@ pub(crate) enum Purpose {
 
 impl Journal {
     /// A journal of a restore that has done nothing yet.
-    pub(crate) fn new(purpose: Purpose, begun_at: Timestamp, server_id: u32, account: String) -> Self {
+    pub(crate) fn begin(purpose: Purpose, begun_at: Timestamp) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
             purpose,
             plan_hash: None,
             done: None,
             begun_at,
-            server_id,
-            account,
+            server_id: random_server_id(),
+            account: LocalAccount::random().name,
             events_of_base: None,
             replay_seconds: 0,
-            notes: Vec::new(),
+            events: Vec::new(),
+            server_version: String::new(),
         }
     }
 
@@ -125,6 +130,11 @@ impl Journal {
     }
 }
 
+/// An id far from those that people give; the source refuses to send a log that has it all the same.
+pub(crate) fn random_server_id() -> u32 {
+    rand::random::<u32>() | 0x8000_0000
+}
+
 /// Writes a small file: under another name, to the disk, then renamed, then the directory to the disk.
 pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().ok_or_else(|| io::Error::other("a file without a directory"))?;
@@ -147,11 +157,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.json");
         assert!(Journal::read(&path).unwrap().is_none());
-        let mut journal = Journal::new(Purpose::Plan("sha256:00".into()), Timestamp::UNIX_EPOCH, 7, "pitr_1".into());
+        let mut journal = Journal::begin(Purpose::Plan("sha256:00".into()), Timestamp::UNIX_EPOCH);
         journal.done = Some(Phase::StartServer);
         journal.write(&path).unwrap();
         let read = Journal::read(&path).unwrap().unwrap();
-        assert_eq!((read.purpose, read.server_id), (Purpose::Plan("sha256:00".into()), 7));
+        assert_eq!((read.purpose, read.server_id), (Purpose::Plan("sha256:00".into()), journal.server_id));
         assert!(journal.has_done(Phase::Prepare) && journal.has_done(Phase::StartServer) && !journal.has_done(Phase::Replay));
     }
 

@@ -122,7 +122,7 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts
     // A plan that cannot be made or a base that does not fit is refused before anything is written.
     let fresh = !Volume::holds_a_restore(&args.datadir);
     let planned = match args.base {
-        BaseOrigin::Archive if fresh => Some(planned::make(args, context, &archive).await?),
+        BaseOrigin::Archive if fresh => Some(planned::make(args, &archive).await?),
         BaseOrigin::Archive | BaseOrigin::Existing => None,
     };
     if let Some(planned) = &planned {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::event_states::IntendedState;
 use crate::termination;
@@ -130,7 +130,7 @@ fn duration(seconds: u64) -> String {
 }
 
 /// An event of the scheduler after a restore.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct EventReport {
     /// `schema.name`.

@@ -52,6 +52,11 @@ impl Volume {
         }
     }
 
+    /// Whether a restore was begun on this directory.
+    pub(crate) fn holds_a_restore(datadir: &Path) -> bool {
+        datadir.join(OURS).join("journal.json").exists()
+    }
+
     /// The data directory.
     pub(crate) fn datadir(&self) -> &Path {
         &self.datadir
@@ -147,7 +152,7 @@ fn foreign_entries(datadir: &Path) -> io::Result<Vec<PathBuf>> {
 
 fn check(datadir: &Path, expected: Expected) -> anyhow::Result<()> {
     let entries = foreign_entries(datadir).map_err(|reason| could_not("read the data directory", datadir, reason))?;
-    let restoring = datadir.join(OURS).join("journal.json").exists();
+    let restoring = Volume::holds_a_restore(datadir);
     match expected {
         Expected::Empty if !entries.is_empty() && !restoring => {
             let first = entries[0].file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

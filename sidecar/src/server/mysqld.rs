@@ -136,10 +136,19 @@ impl Mysqld {
     }
 
     /// An error if it has ended.
-    pub(crate) fn still_alive(&mut self) -> Result<(), ServerError> {
+    fn still_alive(&mut self) -> Result<(), ServerError> {
         match self.child.try_wait().map_err(ServerError::Watch)? {
             Some(status) => Err(ServerError::Ended { status, log: log_end(&self.log) }),
             None => Ok(()),
+        }
+    }
+
+    /// How it ended, if it ends within `limit`: after a lost connection the process may be about to.
+    pub(crate) async fn ended_within(&mut self, limit: Duration) -> Option<ServerError> {
+        match tokio::time::timeout(limit, self.child.wait()).await {
+            Ok(Ok(status)) => Some(ServerError::Ended { status, log: log_end(&self.log) }),
+            Ok(Err(reason)) => Some(ServerError::Watch(reason)),
+            Err(_) => None,
         }
     }
 

@@ -1,0 +1,230 @@
+//! The plan's binlogs as the replication source reads them: from the archive, a little ahead, cut at the stop.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt as _};
+use pitr_archive::{Archive, ArchiveError};
+use pitr_binlog::{GtidSet, Head, Scanner};
+use pitr_recovery::{BinlogId, PlannedBinlog, PlannedRange, RangeRef};
+use pitr_replay::{LogOpener, LogPiece, LogReader, ReadError};
+
+/// Ranges that are fetched ahead of the one being sent. Each is a segment's raw bytes, so this bounds the memory.
+const RANGES_AHEAD: usize = 2;
+
+/// The log of one plan.
+#[derive(Clone)]
+pub(super) struct ArchivedLog {
+    archive: Arc<Archive>,
+    files: Arc<[PlannedBinlog]>,
+    /// What the base holds: a replica that has no more needs the log from its beginning.
+    base: Arc<GtidSet>,
+    /// Why the archive could not be read, for a verdict with a name.
+    failure: Arc<Mutex<Option<ArchiveError>>>,
+}
+
+impl ArchivedLog {
+    /// The log of a plan's files.
+    pub(super) fn new(archive: Arc<Archive>, files: &[PlannedBinlog], base: &GtidSet) -> Self {
+        Self { archive, files: files.into(), base: Arc::new(base.clone()), failure: Arc::default() }
+    }
+
+    /// Takes the last failure of the archive.
+    pub(super) fn take_failure(&self) -> Option<ArchiveError> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn failed(&self, error: ArchiveError) -> ReadError {
+        let text = format!("{:#}", anyhow::Error::msg(error.to_string()));
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        ReadError::new(text)
+    }
+
+    /// The first file that holds something which is not in `executed`. Only files of one server are passed over, because only there
+    /// a file's previous set says that everything before it is executed.
+    async fn first_needed(&self, executed: &GtidSet) -> Result<usize, ReadError> {
+        if *executed == *self.base {
+            return Ok(0);
+        }
+        let same_server = self.files.iter().take_while(|file| file.id.source == self.files[0].id.source).count();
+        // Previous sets only grow along one server's files.
+        let (mut needed, mut beyond) = (0, same_server);
+        while beyond - needed > 1 {
+            let middle = usize::midpoint(needed, beyond);
+            let head = self.head(&self.files[middle]).await?;
+            if head.previous.is_subset_of(executed) { needed = middle } else { beyond = middle }
+        }
+        Ok(needed)
+    }
+
+    async fn head(&self, file: &PlannedBinlog) -> Result<Head, ReadError> {
+        head_in(&self.range(&file.id, &file.head).await?, file)
+    }
+
+    async fn range(&self, binlog: &BinlogId, range: &PlannedRange) -> Result<Bytes, ReadError> {
+        let reference =
+            RangeRef { binlog: binlog.clone(), start: range.start, end: range.end, raw_sha256: range.raw_sha256 };
+        self.archive.read_range(&reference, &range.objects).await.map_err(|error| self.failed(error))
+    }
+
+    /// The pieces that one step yields: a file's beginning, and bytes.
+    async fn pieces(self, step: Step) -> Result<Vec<LogPiece>, ReadError> {
+        let file = &self.files[step.file];
+        let mut pieces = Vec::new();
+        let bytes = match &step.part {
+            Some(part) => Some((part, self.range(&file.id, &part.range).await?)),
+            None => None,
+        };
+        let mut first = file.from;
+        if step.begins {
+            let head = match &bytes {
+                Some((part, bytes)) if part.range == file.head => head_in(bytes, file)?,
+                Some(_) | None => self.head(file).await?,
+            };
+            first = first.max(head.length);
+            pieces.push(LogPiece::File { name: file.name.clone(), head: head.bytes.into(), start: first });
+        }
+        if let Some((part, bytes)) = bytes {
+            let (from, to) = (part.from.max(first), part.to);
+            let place = |offset: u64| usize::try_from(offset - part.range.start).unwrap_or(usize::MAX);
+            if from < to {
+                let lost = || ReadError::new(format!("{} is shorter than its plan says", file.name));
+                let cut = bytes.get(place(from)..place(to)).ok_or_else(lost)?;
+                pieces.push(LogPiece::Bytes { start: from, bytes: bytes.slice_ref(cut) });
+            }
+        }
+        Ok(pieces)
+    }
+}
+
+/// One fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Step {
+    file: usize,
+    /// Whether the file begins here.
+    begins: bool,
+    /// What is sent of which range.
+    part: Option<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Part {
+    range: PlannedRange,
+    from: u64,
+    to: u64,
+}
+
+/// A file as fetches: its ranges, cut where they overlap and at both ends.
+fn steps_of(number: usize, file: &PlannedBinlog) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut position = file.from;
+    for range in &file.ranges {
+        let (from, to) = (range.start.max(position), range.end.min(file.to));
+        if from < to {
+            steps.push(Step { file: number, begins: steps.is_empty(), part: Some(Part { range: range.clone(), from, to }) });
+            position = to;
+        }
+    }
+    if steps.is_empty() {
+        steps.push(Step { file: number, begins: true, part: None });
+    }
+    steps
+}
+
+fn head_in(bytes: &[u8], file: &PlannedBinlog) -> Result<Head, ReadError> {
+    let mut scanner = Scanner::new();
+    // Only the head is wanted; what is wrong further on is found when it is sent.
+    let scanned = scanner.feed(bytes, &mut |_| {});
+    match (scanner.head(), scanned) {
+        (Some(head), _) => Ok(head.clone()),
+        (None, Err(error)) => Err(ReadError::new(format!("{} has no head: {error}", file.name))),
+        (None, Ok(())) => Err(ReadError::new(format!("{} has no head", file.name))),
+    }
+}
+
+impl LogOpener for ArchivedLog {
+    fn open(&self, executed: &GtidSet) -> Box<dyn LogReader> {
+        Box::new(Pass { log: self.clone(), executed: executed.clone(), pieces: None })
+    }
+}
+
+/// One pass over the log.
+struct Pass {
+    log: ArchivedLog,
+    executed: GtidSet,
+    pieces: Option<Pieces>,
+}
+
+/// Pieces fetched ahead, and what is left of the last fetch.
+struct Pieces {
+    fetched: BoxStream<'static, Result<Vec<LogPiece>, ReadError>>,
+    left: std::vec::IntoIter<LogPiece>,
+}
+
+impl Pass {
+    async fn begin(&self) -> Result<Pieces, ReadError> {
+        let log = self.log.clone();
+        let first = if log.files.is_empty() { 0 } else { log.first_needed(&self.executed).await? };
+        let files = log.files.iter().enumerate().skip(first);
+        let steps: Vec<Step> = files.flat_map(|(number, file)| steps_of(number, file)).collect();
+        let fetched = futures::stream::iter(steps).map(move |step| log.clone().pieces(step)).buffered(RANGES_AHEAD);
+        Ok(Pieces { fetched: fetched.boxed(), left: Vec::new().into_iter() })
+    }
+}
+
+#[async_trait]
+impl LogReader for Pass {
+    async fn next(&mut self) -> Result<Option<LogPiece>, ReadError> {
+        if self.pieces.is_none() {
+            self.pieces = Some(self.begin().await?);
+        }
+        let Some(pieces) = &mut self.pieces else { return Ok(None) };
+        loop {
+            if let Some(piece) = pieces.left.next() {
+                return Ok(Some(piece));
+            }
+            match pieces.fetched.next().await {
+                Some(more) => pieces.left = more?.into_iter(),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pitr_binlog::BinlogName;
+    use pitr_recovery::{BinlogId, PlannedBinlog, PlannedRange};
+
+    use super::{Step, steps_of};
+
+    fn range(start: u64, end: u64) -> PlannedRange {
+        PlannedRange { start, end, raw_sha256: [0; 32], objects: Vec::new() }
+    }
+
+    fn steps(ranges: &[(u64, u64)], from: u64, to: u64) -> Vec<(bool, Option<(u64, u64)>)> {
+        let file = PlannedBinlog {
+            id: BinlogId { source: "s".into(), number: 1, head: [0; 8] },
+            name: BinlogName::parse("binlog.000001").unwrap(),
+            head: range(0, 100),
+            ranges: ranges.iter().map(|(start, end)| range(*start, *end)).collect(),
+            from,
+            to,
+        };
+        let cut = |step: Step| (step.begins, step.part.map(|part| (part.from, part.to)));
+        steps_of(0, &file).into_iter().map(cut).collect()
+    }
+
+    #[test]
+    fn ranges_are_cut_where_they_overlap_and_at_both_ends() {
+        let expected = [(true, Some((157, 1000))), (false, Some((1000, 1500))), (false, Some((1500, 1700)))];
+        assert_eq!(steps(&[(0, 1000), (800, 1500), (1500, 3000)], 157, 1700), expected);
+        assert_eq!(steps(&[(0, 1000), (200, 900), (900, 1100)], 157, 1100).len(), 2);
+    }
+
+    #[test]
+    fn a_file_without_bytes_still_begins() {
+        assert_eq!(steps(&[], 157, 157), [(true, None)]);
+    }
+}

@@ -1,0 +1,112 @@
+//! Events of the scheduler at hand-over: each gets the state that the source had at the stop, where the log says it.
+
+use anyhow::Context as _;
+use pitr_archive::Archive;
+use pitr_binlog::TransactionFlags;
+use pitr_binlog::event::ChecksumAlgorithm;
+use pitr_recovery::{PlannedBinlog, PlannedRange, RangeRef, RestorePlan};
+
+use super::event_states::{EventStates, IntendedState};
+use super::verdict::EventReport;
+use crate::mysql::{Connection, EventStatus, ScheduledEvent};
+
+/// Gives every event its state, and says which ones could not be told. Writing must be possible.
+pub(super) async fn give_back(
+    connection: &mut Connection,
+    archive: &Archive,
+    plan: &RestorePlan,
+    base: &EventStates,
+) -> anyhow::Result<Vec<EventReport>> {
+    let found = connection.scheduled_events().await?;
+    let suspicious = |event: &ScheduledEvent| {
+        event.status == EventStatus::ReplicaSideDisabled
+            && base.get(&event.schema, &event.name) != Some(IntendedState::ReplicaSideDisabled)
+    };
+    // Replay disables what it touches: if nothing is disabled that was not, the log is not read again.
+    let states = if found.iter().any(suspicious) { in_the_log(archive, plan, base.clone()).await? } else { base.clone() };
+    let mut reports = Vec::with_capacity(found.len());
+    for event in found {
+        let intended = states.get(&event.schema, &event.name);
+        let touched = suspicious(&event);
+        let state = match intended {
+            Some(state) if touched => {
+                connection.set_event_status(&event, status(state)).await.with_context(|| name(&event))?;
+                state
+            }
+            Some(_) | None => state_of(event.status),
+        };
+        reports.push(EventReport { name: name(&event), state, exact: intended == Some(state) });
+    }
+    Ok(reports)
+}
+
+fn name(event: &ScheduledEvent) -> String {
+    format!("{}.{}", event.schema, event.name)
+}
+
+fn status(state: IntendedState) -> EventStatus {
+    match state {
+        IntendedState::Enabled => EventStatus::Enabled,
+        IntendedState::Disabled => EventStatus::Disabled,
+        IntendedState::ReplicaSideDisabled => EventStatus::ReplicaSideDisabled,
+    }
+}
+
+pub(super) fn state_of(status: EventStatus) -> IntendedState {
+    match status {
+        EventStatus::Enabled => IntendedState::Enabled,
+        EventStatus::Disabled => IntendedState::Disabled,
+        EventStatus::ReplicaSideDisabled => IntendedState::ReplicaSideDisabled,
+    }
+}
+
+/// The states after the plan's log. Indices say which ranges have DDL; only these are fetched again.
+async fn in_the_log(archive: &Archive, plan: &RestorePlan, mut states: EventStates) -> anyhow::Result<EventStates> {
+    for file in plan.files() {
+        let mut position = file.from;
+        for range in &file.ranges {
+            let end = range.end.min(file.to);
+            apply_range(archive, plan, file, range, &mut states, (position, end)).await?;
+            position = position.max(end);
+        }
+    }
+    Ok(states)
+}
+
+async fn apply_range(
+    archive: &Archive,
+    plan: &RestorePlan,
+    file: &PlannedBinlog,
+    range: &PlannedRange,
+    states: &mut EventStates,
+    (from, to): (u64, u64),
+) -> anyhow::Result<()> {
+    let reference =
+        RangeRef { binlog: file.id.clone(), start: range.start, end: range.end, raw_sha256: range.raw_sha256 };
+    let index = archive.read_index(&reference, &range.objects).await.context("read which transactions are DDL")?;
+    let (base, skip) = (&plan.base().executed, plan.skip());
+    let wanted: Vec<_> = index
+        .entries
+        .iter()
+        .filter(|entry| entry.flags.contains(TransactionFlags::DDL))
+        // An entry that begins before its range is larger than any DDL statement about events.
+        .filter(|entry| entry.start >= from.max(range.start) && entry.end <= to)
+        .filter(|entry| !entry.gtid.is_some_and(|gtid| base.contains(&gtid) || skip.contains(&gtid)))
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let bytes = archive.read_range(&reference, &range.objects).await.context("read DDL of the log")?;
+    let place = |offset: u64| usize::try_from(offset - range.start).unwrap_or(usize::MAX);
+    for entry in wanted {
+        let transaction = bytes.get(place(entry.start)..place(entry.end)).unwrap_or_default();
+        states.apply(transaction, checksum(transaction));
+    }
+    Ok(())
+}
+
+/// Whether a transaction's events end in checksums: its own bytes prove it.
+fn checksum(transaction: &[u8]) -> ChecksumAlgorithm {
+    let checked = pitr_binlog::event::Events::new(transaction, ChecksumAlgorithm::Crc32).all(|event| event.is_ok());
+    if checked { ChecksumAlgorithm::Crc32 } else { ChecksumAlgorithm::Off }
+}

@@ -1,0 +1,205 @@
+//! A base that another tool restored: its GTID set is read by starting a server on it, and the plan begins there.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use pitr_archive::Archive;
+use pitr_binlog::{Flavour, GtidSet};
+use pitr_recovery::BaseBackup;
+use serde_json::{Map, Value};
+
+use super::journal::{Journal, Phase, Purpose, write_durably};
+use super::planned::{self, PlannedRestore};
+use super::preflight;
+use super::volume::Volume;
+use super::{RestoreArgs, memory};
+use crate::mysql::LocalAccount;
+use crate::server::{Mysqld, Purpose as ServerPurpose, ServerOptions};
+use crate::verbs::Context;
+
+use super::phases::Machine;
+
+/// The id that stands for the base in plans and reports.
+pub(super) const EXISTING: &str = "existing";
+/// Settings persisted on the source, in a data directory that was copied as files.
+const PERSISTED: &str = "mysqld-auto.cnf";
+
+/// The first run on such a base.
+pub(super) async fn begin(
+    args: &RestoreArgs,
+    context: &Context,
+    archive: &Arc<Archive>,
+    volume: &Volume,
+    machine: &Machine,
+) -> anyhow::Result<(Journal, PlannedRestore)> {
+    let journal = Journal::begin(Purpose::Target(planned::asked_for(args)), context.clock.now());
+    journal.write(&volume.journal()).context("write the journal")?;
+    plan(args, context, archive, volume, machine, journal).await
+}
+
+/// Reads what the base holds and plans from there.
+pub(super) async fn plan(
+    args: &RestoreArgs,
+    context: &Context,
+    archive: &Arc<Archive>,
+    volume: &Volume,
+    machine: &Machine,
+    mut journal: Journal,
+) -> anyhow::Result<(Journal, PlannedRestore)> {
+    set_aside(volume).context("set the base's identity aside")?;
+    let base = read(context, volume, machine, &journal).await.context("read what the base holds")?;
+    let planned = planned::make_from(args, archive, Some(base)).await?;
+    preflight::room(volume, &planned.plan)?;
+    planned.keep(volume)?;
+    journal.plan_hash = Some(planned.hash.clone());
+    journal.done = Some(Phase::Prepare);
+    journal.write(&volume.journal()).context("write the journal")?;
+    Ok((journal, planned))
+}
+
+/// A new server gets an identity of its own, and settings persisted on the source must not start anything here.
+fn set_aside(volume: &Volume) -> io::Result<()> {
+    fs::create_dir_all(volume.aside())?;
+    for name in ["auto.cnf", PERSISTED] {
+        match fs::rename(volume.datadir().join(name), volume.aside().join(name)) {
+            Ok(()) => {}
+            Err(reason) if reason.kind() == io::ErrorKind::NotFound => {}
+            Err(reason) => return Err(reason),
+        }
+    }
+    Ok(())
+}
+
+async fn read(context: &Context, volume: &Volume, machine: &Machine, journal: &Journal) -> anyhow::Result<BaseBackup> {
+    let used = volume.used_bytes()?;
+    let relay = volume.relay();
+    for place in [volume.ours(), relay.clone()] {
+        fs::create_dir_all(&place)?;
+        machine.run_as.own(&place)?;
+    }
+    let options = ServerOptions {
+        mysqld: machine.programs.mysqld.clone(),
+        datadir: volume.datadir().to_owned(),
+        pid_file: volume.pid_file(),
+        log: volume.server_log(),
+        run_as: machine.run_as,
+        server_id: journal.server_id,
+        settings: machine.settings.clone(),
+        buffer_pool: memory::buffer_pool(used),
+        redo_capacity: preflight::redo_capacity(volume.free_bytes()?),
+    };
+    let account = LocalAccount::named(journal.account.clone());
+    let server = Mysqld::start(&options, &ServerPurpose::Replay { relay }, &machine.staging, account).await?;
+    let mut connection = server.connect().await?;
+    connection.forget_sources().await?;
+    let (executed, server_version) = (connection.executed().await?, connection.server_version().await?);
+    drop(connection);
+    server.stop().await?;
+    Ok(base(executed, server_version, used, context.clock.now_us()))
+}
+
+fn base(executed: GtidSet, server_version: String, bytes: u64, now_us: i64) -> BaseBackup {
+    BaseBackup {
+        id: EXISTING.to_owned(),
+        method: "external".to_owned(),
+        flavour: Flavour::MySql,
+        server_version,
+        source: EXISTING.to_owned(),
+        executed,
+        position: None,
+        // Its set and the archive say when it was taken; a time of its own it does not have.
+        snapshot_us: now_us,
+        started_us: now_us,
+        finished_us: now_us,
+        raw_bytes: bytes,
+        stored_bytes: 0,
+        settings: std::collections::BTreeMap::new(),
+    }
+}
+
+/// Persisted settings that would make the restored server replicate, refuse writes, run events, or look elsewhere for its files.
+fn is_left_out(name: &str) -> bool {
+    let prefixes = ["replica_", "slave_", "group_replication_", "rpl_", "relay_log", "log_bin", "innodb_directories"];
+    let exact = [
+        "super_read_only",
+        "read_only",
+        "event_scheduler",
+        "server_id",
+        "skip_replica_start",
+        "skip_slave_start",
+        "datadir",
+        "tmpdir",
+        "socket",
+        "pid_file",
+        "log_error",
+        "general_log_file",
+        "slow_query_log_file",
+        "secure_file_priv",
+        "innodb_data_home_dir",
+        "innodb_undo_directory",
+        "innodb_log_group_home_dir",
+        "innodb_temp_tablespaces_dir",
+        "innodb_tmpdir",
+    ];
+    exact.contains(&name) || prefixes.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Puts the persisted settings back without those that must not return. Gives a note for each one that stays away.
+pub(super) fn give_back_persisted(volume: &Volume) -> anyhow::Result<Vec<String>> {
+    let aside = volume.aside().join(PERSISTED);
+    let text = match fs::read(&aside) {
+        Ok(text) => text,
+        Err(reason) if reason.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(reason) => return Err(reason).context("read the base's persisted settings"),
+    };
+    let Ok(mut settings) = serde_json::from_slice::<Value>(&text) else {
+        return Ok(vec![format!("persisted settings of the source are not readable and were not given back: {}", aside.display())]);
+    };
+    let mut left_out = Vec::new();
+    filter(&mut settings, &mut left_out);
+    let text = serde_json::to_vec(&settings).context("write persisted settings")?;
+    write_durably(&volume.datadir().join(PERSISTED), &text).context("write persisted settings")?;
+    left_out.sort();
+    left_out.dedup();
+    Ok(left_out.iter().map(|name| format!("persisted setting \"{name}\" of the source was not given back")).collect())
+}
+
+/// The file is `{"Version": 2, "mysql_dynamic_variables": {"name": {...}}, ...}`, the static ones one level deeper in some versions.
+fn filter(value: &mut Value, left_out: &mut Vec<String>) {
+    let Value::Object(members) = value else { return };
+    let kept: Map<String, Value> = std::mem::take(members)
+        .into_iter()
+        .filter_map(|(name, mut member)| {
+            if is_left_out(&name) {
+                left_out.push(name);
+                return None;
+            }
+            filter(&mut member, left_out);
+            Some((name, member))
+        })
+        .collect();
+    *members = kept;
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::filter;
+
+    #[test]
+    fn settings_that_would_start_something_do_not_come_back() {
+        let mut settings = json!({
+            "Version": 2,
+            "mysql_dynamic_variables": {"super_read_only": {"Value": "ON"}, "max_connections": {"Value": "512"}},
+            "mysql_static_variables": {"group_replication_start_on_boot": {"Value": "ON"}, "back_log": {"Value": "80"}},
+        });
+        let mut left_out = Vec::new();
+        filter(&mut settings, &mut left_out);
+        assert_eq!(left_out, ["super_read_only", "group_replication_start_on_boot"]);
+        assert_eq!(settings["mysql_dynamic_variables"], json!({"max_connections": {"Value": "512"}}));
+        assert_eq!(settings["mysql_static_variables"], json!({"back_log": {"Value": "80"}}));
+    }
+}

@@ -1,0 +1,95 @@
+//! stop-server and hand-over: nothing of ours stays in the data, and a report stays beside it.
+
+use std::fs;
+use std::io;
+
+use anyhow::Context as _;
+
+use super::journal::{Phase, write_durably};
+use super::phases::Restore;
+use super::verdict::{EventReport, Outcome, RestoredReport, Verdict};
+use super::{events, existing};
+use crate::progress::Unit;
+use crate::server::Mysqld;
+
+/// Gives events their states, forgets our replication channel and our account, and shuts the server down in order.
+pub(super) async fn settle(restore: &mut Restore<'_>, server: Mysqld) -> anyhow::Result<()> {
+    restore.enter(Phase::StopServer);
+    restore.not_interrupted()?;
+    restore.progress.begin(Phase::StopServer.name(), Unit::Files, 0, 1);
+    let mut connection = server.connect().await?;
+    connection.set_read_only(false).await?;
+    let of_base = restore.journal.events_of_base.clone().unwrap_or_default();
+    let reports = events::give_back(&mut connection, &restore.archive, &restore.plan, &of_base).await;
+    restore.journal.events = reports.context("give scheduled events their states")?;
+    restore.journal.server_version = connection.server_version().await?;
+    connection.forget_sources().await?;
+    server.account().drop_from(&mut connection).await?;
+    drop(connection);
+    server.stop().await.context("shut down the restored server")?;
+    restore.progress.set(1);
+    restore.progress.end();
+    Ok(())
+}
+
+/// Leaves the report, and removes what only we needed. May be run again.
+pub(super) fn finish(restore: &mut Restore<'_>) -> anyhow::Result<()> {
+    let events = &restore.journal.events;
+    restore.facts.events_to_look_at = events.iter().filter(|event| !event.exact).count();
+    restore.facts.transactions = restore.plan.expected().subtract(&restore.plan.base().executed).count();
+    restore.facts.executed = Some(restore.plan.expected().clone());
+    if restore.journal.has_done(Phase::HandOver) {
+        return Ok(());
+    }
+    let persisted = existing::give_back_persisted(&restore.volume)?;
+    let report = report(restore, persisted);
+    let text = serde_json::to_vec_pretty(&report).context("write the report")?;
+    write_durably(&restore.volume.restored(), &text).context("write the report")?;
+    for directory in [restore.volume.relay(), restore.volume.ours().join("new")] {
+        match fs::remove_dir_all(&directory) {
+            Ok(()) => {}
+            Err(reason) if reason.kind() == io::ErrorKind::NotFound => {}
+            Err(reason) => return Err(reason).with_context(|| format!("remove \"{}\"", directory.display())),
+        }
+    }
+    restore.done(Phase::HandOver)
+}
+
+fn report(restore: &Restore<'_>, persisted: Vec<String>) -> RestoredReport {
+    let parts = restore.plan.parts();
+    let mut verdict = Verdict::new(Outcome::Verified, restore.volume.datadir());
+    restore.facts.tell(&mut verdict);
+    verdict.phase = None;
+    let mut notes = persisted;
+    notes.extend(time_zone_note(restore));
+    notes.extend(event_note(&restore.journal.events));
+    if let Some(tables) = parts.base.settings.get("empty_tables") {
+        notes.push(format!("tables outside InnoDB began empty, because the base is a clone: {tables}"));
+    }
+    RestoredReport {
+        schema_version: 1,
+        restored_at: restore.context.clock.now(),
+        program: concat!("pitr-sidecar ", env!("CARGO_PKG_VERSION")),
+        workload: parts.workload.clone(),
+        target: super::planned::target_text(&parts.target),
+        base: parts.base.id.clone(),
+        server_version: restore.journal.server_version.clone(),
+        events: restore.journal.events.clone(),
+        notes,
+        verdict,
+    }
+}
+
+/// A replay runs in UTC. What a log says in the source's own local time may mean another instant then.
+fn time_zone_note(restore: &Restore<'_>) -> Option<String> {
+    let settings = &restore.plan.base().settings;
+    let zone = settings.get("system_time_zone").filter(|zone| !matches!(zone.as_str(), "UTC" | "GMT" | "" | "Universal" | "Zulu"))?;
+    let follows = settings.get("time_zone").is_some_and(|zone| zone == "SYSTEM");
+    let text = format!("the source's time zone is SYSTEM ({zone}), replay ran in UTC: look at events and defaults made with literal local times");
+    follows.then_some(text)
+}
+
+fn event_note(events: &[EventReport]) -> Option<String> {
+    let unknown: Vec<&str> = events.iter().filter(|event| !event.exact).map(|event| event.name.as_str()).collect();
+    (!unknown.is_empty()).then(|| format!("scheduled events whose state on the source is not known: {}", unknown.join(", ")))
+}

@@ -1,0 +1,146 @@
+//! replay: the server applies the plan's log, which it gets from our replication source; its own executed set says how far it is.
+
+mod watch;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use pitr_binlog::{GtidSet, Uuid};
+use pitr_replay::{ReplicationSource, Secret, SourceIdentity, SourceOptions};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::watch::{Halt, Watch};
+use super::archived_log::ArchivedLog;
+use super::journal::Phase;
+use super::phases::Restore;
+use super::start;
+use crate::mysql::{Connection, Password, SqlError};
+use crate::progress::Unit;
+use crate::server::Mysqld;
+
+/// A server that dies is started again, so often without progress between.
+const DEATHS_WITHOUT_PROGRESS: u32 = 5;
+/// How long a server that no longer answers gets to be gone.
+const LAST_BREATH: Duration = Duration::from_secs(10);
+/// The name under which the replica comes to our source.
+const USER: &str = "pitr";
+
+/// Applies what is missing, and gives the running server. A server that dies meanwhile is started again and goes on.
+pub(super) async fn run(restore: &mut Restore<'_>) -> anyhow::Result<Mysqld> {
+    let mut deaths = 0;
+    let mut best = 0;
+    loop {
+        restore.enter(if restore.journal.has_done(Phase::StartServer) { Phase::Replay } else { Phase::StartServer });
+        let mut server = start::start(restore).await?;
+        let begun = Instant::now();
+        let outcome = drive(restore, &server).await;
+        restore.journal.replay_seconds += begun.elapsed().as_secs();
+        restore.facts.replay_seconds = restore.journal.replay_seconds;
+        let error = match outcome {
+            Ok(()) => {
+                if !restore.journal.has_done(Phase::Replay) {
+                    restore.done(Phase::Replay)?;
+                }
+                return Ok(server);
+            }
+            Err(error) => error,
+        };
+        restore.write_journal()?;
+        let executed = restore.facts.executed.as_ref().map_or(0, GtidSet::count);
+        (deaths, best) = if executed > best { (1, executed) } else { (deaths + 1, best) };
+        let error = match error {
+            // An id that the log has, too: another one is drawn.
+            Halt::SharedServerId => {
+                restore.journal.server_id = super::journal::random_server_id();
+                server.stop().await?;
+                continue;
+            }
+            Halt::Error(error) => error,
+        };
+        let patience = if is_lost(&error) { LAST_BREATH } else { Duration::ZERO };
+        match server.ended_within(patience).await {
+            Some(death) if deaths <= DEATHS_WITHOUT_PROGRESS => {
+                tracing::warn!(event = "server-died", deaths, %death, error = format!("{error:#}"), "starting it again");
+            }
+            Some(death) => return Err(error.context(death.to_string())),
+            None => {
+                // In order, so that what is applied need not be recovered.
+                server.stop().await.context("shut down the server after a failure")?;
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// Whether the connection to the server broke.
+fn is_lost(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<SqlError>().is_some_and(SqlError::lost))
+}
+
+async fn drive(restore: &mut Restore<'_>, server: &Mysqld) -> Result<(), Halt> {
+    let mut connection = server.connect().await?;
+    let executed = start::admit(restore, &mut connection).await?;
+    restore.enter(Phase::Replay);
+    restore.facts.transactions = replayed(restore, &executed);
+    if restore.plan.expected().is_subset_of(&executed) {
+        return Ok(());
+    }
+    let log = ArchivedLog::new(Arc::clone(&restore.archive), restore.plan.files(), &restore.plan.base().executed);
+    let password = random_password();
+    let source = bind(restore, &log, &password).await?;
+    let (port, sent) = (source.port(), source.progress());
+    let cancel = CancellationToken::new();
+    let _ends_the_source = cancel.clone().drop_guard();
+    let mut running = JoinSet::new();
+    running.spawn(source.run(cancel));
+    connection.follow(port).await?;
+    connection.start_replica(USER, &password).await?;
+    let (done, total) = (restore.facts.transactions, restore.plan.parts().transactions);
+    restore.progress.begin(Phase::Replay.name(), Unit::Transactions, done, total.max(done));
+    let watch = Watch { restore, connection: &mut connection, log: &log, sent, credentials: (USER, &password) };
+    tokio::select! {
+        outcome = watch.until_applied() => outcome?,
+        ended = running.join_next() => {
+            return Err(anyhow::anyhow!("the replication source ended: {ended:?}").into());
+        }
+    }
+    connection.stop_replica().await?;
+    restore.progress.end();
+    Ok(())
+}
+
+/// How many of the plan's transactions are applied.
+fn replayed(restore: &Restore<'_>, executed: &GtidSet) -> u64 {
+    executed.subtract(&restore.plan.base().executed).count()
+}
+
+async fn bind(restore: &Restore<'_>, log: &ArchivedLog, password: &Password) -> anyhow::Result<ReplicationSource> {
+    let identity = SourceIdentity {
+        server_uuid: Uuid(rand::random()),
+        server_id: restore.journal.server_id ^ 1,
+        server_version: restore.plan.base().server_version.clone(),
+        user: USER.to_owned(),
+        password: Secret::new(password.reveal()),
+    };
+    let mut options = SourceOptions::new(restore.context.clock.now_us());
+    options.skip = restore.plan.skip().clone();
+    let address = ([127, 0, 0, 1], 0).into();
+    ReplicationSource::bind(address, identity, Arc::new(log.clone()), options).await.context("start the replication source")
+}
+
+/// For one connection on the loopback interface, for one run.
+fn random_password() -> Password {
+    Password::new(hex::encode(rand::random::<[u8; 16]>()))
+}
+
+/// Asks once more what is executed, and notes it.
+async fn note_executed(restore: &mut Restore<'_>, connection: &mut Connection) -> anyhow::Result<GtidSet> {
+    let executed = connection.executed().await?;
+    restore.facts.transactions = replayed(restore, &executed);
+    restore.facts.missing = restore.plan.expected().subtract(&executed);
+    restore.facts.unexpected = executed.subtract(restore.plan.expected());
+    restore.facts.executed = Some(executed.clone());
+    Ok(executed)
+}

@@ -1,0 +1,149 @@
+//! Watching a server apply the log: how far it is, whether it still moves, and why it stopped.
+
+use std::time::Duration;
+
+use pitr_archive::ArchiveError;
+use pitr_recovery::code;
+use pitr_replay::{SourceFailure, SourceProgress};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::super::archived_log::ArchivedLog;
+use super::super::phases::{Restore, interrupted};
+use crate::error::Failure;
+use crate::mysql::{ApplierError, Connection, Password, SqlError};
+use crate::progress::Place;
+
+/// How often the server is asked.
+const POLL: Duration = Duration::from_millis(250);
+/// The receiver is done, no worker applies anything, and nothing was executed for so long: that is the end of it.
+const STALL: Duration = Duration::from_secs(60);
+/// A receiver that stopped for another reason than the end is started again, so often without progress between.
+const RECEIVER_RESTARTS: u32 = 10;
+
+/// Why a replay did not reach its end.
+pub(super) enum Halt {
+    /// The log has our server id: another one must be drawn.
+    SharedServerId,
+    /// Anything else.
+    Error(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Halt {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<SqlError> for Halt {
+    fn from(error: SqlError) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+/// A replay that is being watched.
+pub(super) struct Watch<'a, 'r> {
+    pub(super) restore: &'a mut Restore<'r>,
+    pub(super) connection: &'a mut Connection,
+    pub(super) log: &'a ArchivedLog,
+    pub(super) sent: watch::Receiver<SourceProgress>,
+    pub(super) credentials: (&'a str, &'a Password),
+}
+
+impl Watch<'_, '_> {
+    /// Until everything planned is executed. That the receiver stopped with our own last words is never the end.
+    pub(super) async fn until_applied(mut self) -> Result<(), Halt> {
+        let (mut moved, mut count, mut restarts) = (Instant::now(), 0, 0);
+        let mut timer = tokio::time::interval(POLL);
+        loop {
+            let shutdown = &self.restore.context.shutdown;
+            tokio::select! {
+                () = shutdown.cancelled() => return Err(interrupted().into()),
+                _ = timer.tick() => {}
+            }
+            let executed = super::note_executed(self.restore, self.connection).await?;
+            self.show();
+            if self.restore.plan.expected().is_subset_of(&executed) {
+                return Ok(());
+            }
+            if executed.count() > count {
+                (moved, count, restarts) = (Instant::now(), executed.count(), 0);
+            }
+            if let Some(error) = self.connection.applier_error().await? {
+                return Err(refused(&error).into());
+            }
+            let receiver = self.connection.receiver_state().await?;
+            if receiver.running {
+                continue;
+            }
+            let sent = self.sent.borrow().clone();
+            if sent.finished {
+                if moved.elapsed() > STALL && !self.connection.is_applying().await? {
+                    return Err(self.stalled().into());
+                }
+                continue;
+            }
+            self.why_the_source_ended(sent.last_error)?;
+            restarts += 1;
+            if restarts > RECEIVER_RESTARTS {
+                let message = format!("the receiver stops again and again: error {}: {}", receiver.error, receiver.message);
+                return Err(anyhow::anyhow!(message).into());
+            }
+            self.connection.start_replica(self.credentials.0, self.credentials.1).await?;
+        }
+    }
+
+    fn show(&mut self) {
+        let binlog = self.sent.borrow().current_binlog.as_ref().map(ToString::to_string);
+        self.restore.progress.at(Place { binlog, gtid: None });
+        let done = self.restore.facts.transactions;
+        self.restore.progress.set(done);
+    }
+
+    /// A failure of the source that another attempt would meet again, as an error with a name.
+    fn why_the_source_ended(&self, failure: Option<SourceFailure>) -> Result<(), Halt> {
+        match failure {
+            None => Ok(()),
+            Some(SourceFailure::SharedServerId { .. }) => Err(Halt::SharedServerId),
+            Some(SourceFailure::Unreadable { reason }) => Err(match self.log.take_failure() {
+                Some(error) => unreadable(error).into(),
+                None => anyhow::anyhow!("the log cannot be read: {reason}").into(),
+            }),
+            Some(other) => Err(anyhow::Error::new(other).into()),
+        }
+    }
+
+    fn stalled(&self) -> anyhow::Error {
+        let facts = &self.restore.facts;
+        let message = format!(
+            "restore is incomplete: {} planned transactions are not on the restored server",
+            facts.missing.count()
+        );
+        Failure::new(&code::RESTORE_INCOMPLETE, message)
+            .hint(format!("everything was sent, and for {} s nothing was applied; missing {}", STALL.as_secs(), facts.missing))
+            .fix("run the same command again")
+            .into()
+    }
+}
+
+/// The applier refuses an event: no row is ever skipped.
+fn refused(error: &ApplierError) -> anyhow::Error {
+    let at = if error.transaction.is_empty() { String::new() } else { format!(" at {}", error.transaction) };
+    Failure::new(&code::EVENT_REFUSED, format!("replay stopped{at}: error {}: {}", error.number, error.message))
+        .hint("no row is ever skipped; suspect a skipped GTID, a gap, or writes that never reached the log")
+        .fix("an earlier target")
+        .into()
+}
+
+/// Objects of the plan that left the archive are one thing, a store that does not answer another.
+fn unreadable(error: ArchiveError) -> anyhow::Error {
+    match error {
+        ArchiveError::RangeLost { .. } | ArchiveError::RangeChanged { .. } => {
+            Failure::new(&code::PLANNED_OBJECT_GONE, error.to_string())
+                .hint("no other object covers the range; a plan is never silently made again")
+                .fix("plan again")
+                .into()
+        }
+        other => other.into(),
+    }
+}

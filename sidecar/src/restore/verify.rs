@@ -1,0 +1,54 @@
+//! verify: the executed set is the plan's, no more and no less, and what the user asserts is true.
+
+use pitr_recovery::code;
+
+use super::journal::Phase;
+use super::phases::Restore;
+use crate::error::Failure;
+use crate::progress::Unit;
+use crate::server::Mysqld;
+
+/// Verifies the running server; a server that does not pass is shut down in order and stays as it is.
+pub(super) async fn run(restore: &mut Restore<'_>, server: Mysqld) -> anyhow::Result<Mysqld> {
+    restore.enter(Phase::Verify);
+    match check(restore, &server).await {
+        Ok(()) => {
+            restore.done(Phase::Verify)?;
+            Ok(server)
+        }
+        Err(error) => {
+            server.stop().await?;
+            Err(error)
+        }
+    }
+}
+
+async fn check(restore: &mut Restore<'_>, server: &Mysqld) -> anyhow::Result<()> {
+    let assertions = &restore.args.assert;
+    restore.progress.begin(Phase::Verify.name(), Unit::Files, 0, 1 + assertions.len() as u64);
+    let mut connection = server.connect().await?;
+    let executed = connection.executed().await?;
+    let expected = restore.plan.expected();
+    let (missing, unexpected) = (expected.subtract(&executed), executed.subtract(expected));
+    restore.facts.executed = Some(executed);
+    if !missing.is_empty() || !unexpected.is_empty() {
+        let message = match (missing.count(), unexpected.count()) {
+            (0, more) => format!("the restored server holds {more} transactions that were not planned"),
+            (less, _) => format!("restore is incomplete: {less} planned transactions are not on the restored server"),
+        };
+        let failure = Failure::new(&code::RESTORE_INCOMPLETE, message)
+            .hint(format!("missing \"{missing}\", unexpected \"{unexpected}\"; the volume is not handed over"));
+        (restore.facts.missing, restore.facts.unexpected) = (missing, unexpected);
+        return Err(failure.into());
+    }
+    for (number, sql) in assertions.iter().enumerate() {
+        restore.progress.set(1 + number as u64);
+        if !connection.assertion_holds(sql).await? {
+            let message = format!("the GTID set equals the plan, but the assertion \"{sql}\" is not true");
+            return Err(Failure::new(&code::RESTORE_INCOMPLETE, message).hint("the volume is not handed over").into());
+        }
+    }
+    restore.progress.set(1 + assertions.len() as u64);
+    restore.progress.end();
+    Ok(())
+}
