@@ -54,5 +54,5 @@ bench: tools ## the published figures
 	cargo bench --workspace --locked
 
 clean: demo-down ## end all clusters and remove what was built here; the parts stay in the cache
-	@CLUSTER_NAME=test e2e/cluster.sh down
+	@CLUSTER_NAME=tests e2e/cluster.sh down
 	cargo clean

@@ -25,11 +25,11 @@ step() {
   # Cargo's own counts, where it ran tests; else the step itself counts as one.
   counts=$(awk '/^test result:/ {p += $4; f += $6; s += $8} END {if (p + f) print p, f, s}' "$log")
   if [ -z "$counts" ]; then
-    if [ $status = 0 ]; then counts="1 0 0"; else counts="0 1 0"; fi
+    if [ "$status" = 0 ]; then counts="1 0 0"; else counts="0 1 0"; fi
   fi
   local p f s
   read -r p f s <<<"$counts"
-  if [ $status != 0 ] && [ "$f" = 0 ]; then f=1; fi
+  if [ "$status" != 0 ] && [ "$f" = 0 ]; then f=1; fi
   passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
   report+=("$(printf '%-14s %5d s   %4d passed %3d failed %3d skipped' "$name" $((SECONDS - begun)) "$p" "$f" "$s")")
 }
@@ -86,13 +86,13 @@ cluster_tests() {
   mapfile -t tests < <(e2e_tests cluster)
   bin=$("$PARTS/programs.sh")
   "$PARTS/images/build.sh" sidecar s3-server
-  CLUSTER_NAME=test "$REPOSITORY/e2e/cluster.sh" up
+  CLUSTER_NAME=tests "$REPOSITORY/e2e/cluster.sh" up
   local status=0
-  KUBECONFIG=$(CLUSTER_NAME=test "$REPOSITORY/e2e/cluster.sh" kubeconfig)
+  KUBECONFIG=$(CLUSTER_NAME=tests "$REPOSITORY/e2e/cluster.sh" kubeconfig)
   export KUBECONFIG PITR_BIN_DIR=$bin PATH=$bin:$PITR_CACHE/bin:$PATH
   cargo test -p pitr-e2e --locked --no-fail-fast "${tests[@]}" || status=$?
   if [ $status = 0 ] || [ -n "${CI:-}" ]; then
-    CLUSTER_NAME=test "$REPOSITORY/e2e/cluster.sh" down
+    CLUSTER_NAME=tests "$REPOSITORY/e2e/cluster.sh" down
   else
     say "the cluster is left up to look at: export KUBECONFIG=$KUBECONFIG; away with it: make clean"
   fi
@@ -113,7 +113,7 @@ stage_cluster() {
 }
 
 [ $# -gt 0 ] || set -- lint unit integration cluster
-"$PARTS/tools.sh"
+"$PARTS/tools.sh" shellcheck
 if [[ " $* " = *" cluster "* ]] && [ "$CLUSTER" = node ]; then
   if ! obstacle=$("$PARTS/node/possible.sh"); then
     die "$obstacle. Run it with CLUSTER=kind (where Docker and kind are), or with CLUSTER=none"

@@ -34,6 +34,7 @@ run kubectl apply -f "$here/manifests/store.yaml" -f "$here/manifests/shop.yaml"
 kubectl -n store rollout status deployment/s3 --timeout=120s
 kubectl -n shop rollout status statefulset/mysql --timeout=180s
 sql() { # sql POD: SQL from stdin; the password goes through the pod's environment
+  # shellcheck disable=SC2016 # it expands there
   kubectl -n shop exec -i "$1" -c mysql -- sh -c 'MYSQL_PWD="$MYSQL_ROOT_PASSWORD" mysql -h127.0.0.1 -uroot -N -B --force'
 }
 sql mysql-0 <"$here/schema.sql"
@@ -86,7 +87,7 @@ compare "invoices" "${before[1]}" "${after[1]}" || same=1
 compare "checksum of the orders" "${before[2]##*$'\t'}" "${after[2]##*$'\t'}" || same=1
 compare "checksum of the invoices" "${before[3]##*$'\t'}" "${after[3]##*$'\t'}" || same=1
 tell "" "The shop itself has $now orders by now: $((now - after[0])) were sold after the DROP, and none of them is in the restored copy."
-[ $same = 0 ] && [ "$now" -gt "${after[0]}" ] || die "the restored tables are not what they were"
+if [ $same != 0 ] || [ "$now" -le "${after[0]}" ]; then die "the restored tables are not what they were"; fi
 
 chapter "Done. What to try next:"
 cat <<NEXT

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# tools.sh: makes sure that the ordinary programs which the parts need are on this machine. What is missing is installed
-# with apt-get where we are root on Debian; else one line says what to install. Go and Rust are the user's own.
+# tools.sh [PACKAGE...]: makes sure that the ordinary programs which the parts need are on this machine. What is missing is installed
+# with apt-get where we are root on Debian; else one line says what to install. PACKAGES are welcome too, but not needed. Go and Rust are the user's own.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
@@ -12,6 +12,9 @@ for program in "${!package[@]}"; do
 done
 # Rust's C dependencies want the C library's headers, not only a compiler.
 [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  for extra; do command -v "$extra" >/dev/null || missing+=("$extra"); done
+fi
 
 if [ ${#missing[@]} -gt 0 ]; then
   mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)

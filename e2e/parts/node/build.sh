@@ -38,7 +38,7 @@ build_root() {
     -- debconf 'perl*' 'libperl*')
   hold node-root
   if outdated "$root" "$PITR_DEBIAN_SUITE" "${packages[@]}" "$NODE/build.sh" "$PARTS/debs.sh"; then
-    if grep -qs "lowerdir=$root[,:]" /proc/[0-9]*/mountinfo; then
+    if grep -qs "lowerdir=${root}[,:]" /proc/[0-9]*/mountinfo; then
       die "a cluster is up on $root: take it down (make demo-down) before its root is built anew"
     fi
     "$PARTS/debs.sh" "$root" "${packages[@]}"

@@ -1,5 +1,5 @@
 # Sourced by up.sh: make_certificates FOLDER, write_kubeconfig FILE USER SERVER. All that one cluster needs, for 30 days.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # up.sh and env.sh set conf and the addresses
 
 make_certificate() { # make_certificate NAME SUBJECT [SUBJECT_ALTERNATIVE_NAMES]
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj "$2" \

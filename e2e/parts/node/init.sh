@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # init.sh: the node's first process. up.sh starts it in new namespaces, with descriptor 8 open on the host's network
 # namespace. "outside" makes the node's root while the host's files are still in sight, then "inside" runs the programs.
+# shellcheck disable=SC1091,SC2154 # conf/node.env, made by up.sh, sets the addresses
 set -euo pipefail
 
 make_devices() {

@@ -58,6 +58,7 @@ first_start() { # first_start mysqld OPTION...
   done
   accounts | mysql --socket="$socket" --user=root
   export MYSQL_PWD="$root_password"
+  # shellcheck disable=SC1090 # whatever lies there
   for script in /docker-entrypoint-initdb.d/*; do
     case $script in
       *.sh) tell "running $script"; . "$script" ;;
