@@ -1,3 +1,8 @@
 //! The parts and drivers of the end-to-end tests.
 
 pub mod mysqld;
+pub mod product;
+pub mod reference;
+pub mod s3;
+pub mod shop;
+pub mod sidecar;

@@ -14,7 +14,7 @@ mod archive;
 pub mod backup;
 mod catalog;
 mod digest;
-//pub mod document;
+pub mod document;
 mod expiry;
 pub mod layout;
 mod segment;

@@ -1,0 +1,26 @@
+//! The JSON that both programs share, converted by hand: domain types are not serialisable (a derive would be a promise to
+//! every old reader). Names are camelCase, times UTC with microseconds; unknown fields are ignored.
+
+mod backups;
+mod failure;
+mod heartbeat;
+mod instant;
+mod plan;
+mod plan_wire;
+mod windows;
+
+pub use backups::{BackupItem, BackupsDocument};
+pub use failure::ErrorDocument;
+pub use heartbeat::{
+    ActiveBinlog, ArchiveState, BackupSummary, ClosedBinlog, GapSummary, Heartbeat, ServerState, StoreState, VerifyState,
+    WindowSummary,
+};
+pub use instant::Instant;
+pub use plan::{DocumentError, PlanDocument, plan_hash};
+pub use windows::{GapItem, WindowItem, WindowsDocument};
+
+/// The version of every document; readers take this one and the two before.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The API that documents belong to.
+pub const API_VERSION: &str = "kubectl-pitr/v1";
