@@ -1,5 +1,6 @@
 //! The parts and drivers of the end-to-end tests.
 
+pub mod document;
 pub mod mysqld;
 pub mod product;
 pub mod reference;

@@ -32,6 +32,12 @@ impl Product {
         Ok(product)
     }
 
+    /// The folder of the programs.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The path of another program of the workspace, such as `s3-server`.
     ///
     /// # Errors

@@ -60,19 +60,20 @@ fn targets(log: &[Logged], in_base: usize) -> Vec<Target> {
     let mut random = StdRng::seed_from_u64(SEED);
     let mut places: Vec<usize> = (0..TARGETS).map(|_| random.random_range(in_base..log.len() - 1)).collect();
     places.sort_unstable();
-    let mut targets: Vec<Target> = places.iter().enumerate().map(|(number, place)| target(log, number, *place)).collect();
-    // Transactions of one microsecond: a time target may reach past the place that it was made from.
+    let mut targets: Vec<Target> =
+        places.iter().enumerate().map(|(number, place)| target(log, in_base, number, *place)).collect();
+    // A time target may stop elsewhere than at the place that it was made from: commit times repeat, and may step back.
     targets.sort_by_key(|target| target.last);
     targets
 }
 
-fn target(log: &[Logged], number: usize, place: usize) -> Target {
+fn target(log: &[Logged], in_base: usize, number: usize, place: usize) -> Target {
     let (here, next) = (&log[place], &log[place + 1]);
     let (flag, value) = match number % 4 {
         0 => {
             // Up to the first transaction in log order that committed later: what --to means.
-            let first_later = log.iter().skip(place).position(|t| t.commit_us > here.commit_us);
-            let last = first_later.map_or(log.len(), |n| place + n) - 1;
+            let first_later = log.iter().skip(in_base).position(|t| t.commit_us > here.commit_us);
+            let last = first_later.map_or(log.len(), |n| in_base + n) - 1;
             return Target { flag: "--to", value: rfc3339(here.commit_us), last };
         }
         1 => ("--through-gtid", here.gtid.clone()),

@@ -4,9 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use pitr_archive::{ArchiveUrl, Credentials, S3Options, Store, StoreError, UrlError};
+use pitr_archive::{ArchiveUrl, Credentials, RetryPolicy, Retrying, S3Options, Store, UrlError, connect};
+use pitr_recovery::code;
 
+use crate::archive_failure;
 use crate::error::Failure;
+
+const EXAMPLE: &str = "--archive s3://BUCKET/PREFIX or file:///DIRECTORY";
 
 /// How a bucket is addressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -14,8 +18,10 @@ pub(crate) enum PathStyle {
     /// In the path for endpoints of one's own, in the host name for the provider's default endpoint
     Auto,
     /// `https://endpoint/bucket/key`
+    #[value(alias = "true")]
     Always,
     /// `https://bucket.endpoint/key`
+    #[value(alias = "false")]
     Never,
 }
 
@@ -66,7 +72,10 @@ impl ArchiveArgs {
     /// Checks what was typed.
     pub(crate) fn location(&self) -> Result<ArchiveLocation, Failure> {
         let Some(url) = &self.archive else {
-            return Err(Failure::new(603, 2, "no archive is named").fix("--archive s3://BUCKET/PREFIX or file:///DIRECTORY"));
+            return Err(Failure::new(&code::NO_ARCHIVE_THERE, "no archive is named")
+                .hint("nothing is looked for by itself")
+                .fix(EXAMPLE)
+                .exit(2));
         };
         let options = S3Options {
             endpoint: self.endpoint.clone(),
@@ -81,44 +90,43 @@ impl ArchiveArgs {
 }
 
 impl ArchiveLocation {
-    /// The store, with retries. Nothing is asked of it yet.
-    pub(crate) async fn store(&self) -> Result<Arc<dyn Store>, StoreError> {
-        pitr_archive::open_store(&self.url, &self.options).await
+    /// The store, with retries for somebody who waits. Nothing is asked of it yet.
+    pub(crate) async fn store(&self) -> Result<Arc<dyn Store>, Failure> {
+        let store = self.bare_store().await?;
+        Ok(Arc::new(Retrying::new(store, RetryPolicy::interactive())))
+    }
+
+    /// The store, one attempt for each call: for callers that wrap it themselves.
+    pub(crate) async fn bare_store(&self) -> Result<Arc<dyn Store>, Failure> {
+        connect(&self.url, &self.options).await.map_err(|error| archive_failure::of_store(&error, &self.url.to_string()))
     }
 }
 
 /// Reads an archive's address; one that holds credentials is refused and not repeated.
-pub(crate) fn parse_url(text: &str) -> Result<ArchiveUrl, Failure> {
+fn parse_url(text: &str) -> Result<ArchiveUrl, Failure> {
     text.parse().map_err(|reason: UrlError| match reason {
-        UrlError::Credentials => Failure::new(107, 2, reason.to_string())
+        UrlError::Credentials => Failure::new(&code::CREDENTIALS_IN_URL, reason.to_string())
             .hint("they would end in history and logs")
             .fix("AWS_PROFILE or AWS_ACCESS_KEY_ID"),
-        other => Failure::new(603, 2, other.to_string()).fix("--archive s3://BUCKET/PREFIX or file:///DIRECTORY"),
+        other => Failure::new(&code::NO_ARCHIVE_THERE, other.to_string())
+            .hint("an archive is a prefix of a bucket, or a directory")
+            .fix(EXAMPLE)
+            .exit(2),
     })
 }
 
 /// Reads where credentials come from.
-pub(crate) fn parse_credentials(text: &str) -> Result<Credentials, Failure> {
+fn parse_credentials(text: &str) -> Result<Credentials, Failure> {
     if text == "environment" {
         return Ok(Credentials::Environment);
     }
     match text.strip_prefix("file:").map(|directory| directory.trim_start_matches("//")) {
         Some(directory) if directory.starts_with('/') => Ok(Credentials::Directory(PathBuf::from(directory))),
-        Some(_) | None => Err(Failure::new(209, 2, format!("credentials cannot come from \"{text}\""))
-            .hint("supported: environment, file:/DIRECTORY with access-key-id and secret-access-key in it")),
-    }
-}
-
-/// A store's error with its code, what it means and what helps.
-pub(crate) fn store_failure(error: &StoreError, archive: &ArchiveUrl) -> Failure {
-    let message = format!("{archive}: {error}");
-    match error {
-        StoreError::Denied { operation, .. } => Failure::new(602, 1, message)
-            .hint(format!("the store needs {} on this prefix, or its credentials are not these", operation.action()))
-            .fix("see docs/store-policies.md"),
-        StoreError::Corrupt { .. } => Failure::new(606, 3, message).hint("the store answered with bytes that were never stored"),
-        StoreError::NotFound { .. } => Failure::new(606, 3, message).hint("an object that the archive names is gone"),
-        StoreError::Cancelled { .. } => Failure::new(601, 130, message),
-        StoreError::Transient { .. } | StoreError::Fatal { .. } => Failure::new(601, 1, message),
+        Some(_) | None => {
+            let message = format!("credentials cannot come from \"{text}\"");
+            Err(Failure::new(&code::BAD_CONFIGURATION_KEY, message)
+                .hint("the directory holds one file a key: access-key-id, secret-access-key")
+                .fix("environment, or file:/DIRECTORY"))
+        }
     }
 }

@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod archive_args;
+mod archive_failure;
 mod backup;
 mod cli;
 mod clock;
@@ -12,6 +13,7 @@ mod error;
 mod logging;
 mod mysql;
 mod output;
+mod planning;
 mod progress;
 mod restore;
 mod server;

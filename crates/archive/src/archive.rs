@@ -19,7 +19,7 @@ use pitr_recovery::RangeRef;
 use serde::{Deserialize, Serialize};
 
 pub use adopt::Adoption;
-pub use inventory::InventoryReport;
+pub use inventory::{InventoryReport, add_record, remove_objects};
 pub use records::Discovered;
 pub use tail::{TailCoverage, TailReport};
 pub use write::Published;

@@ -24,7 +24,8 @@ pub mod testing;
 mod url;
 
 pub use archive::{
-    Adoption, Archive, ArchiveError, Clock, Discovered, InventoryReport, Published, TailCoverage, TailReport,
+    Adoption, Archive, ArchiveError, Clock, Discovered, InventoryReport, Published, TailCoverage, TailReport, add_record,
+    remove_objects,
 };
 pub use catalog::MergeEffort;
 pub use digest::{Digest, ShortHash, sha256};

@@ -1,0 +1,75 @@
+//! From what was typed, or posted, to a plan: the target is checked, the archive is read, the timeline answers.
+
+mod refusal;
+mod target;
+
+use pitr_archive::Archive;
+use pitr_recovery::{BaseBackup, Indices, Inventory, PlanRequest, RangeRef, RestorePlan, StoredObject, Timeline, Unrecoverable};
+
+pub(crate) use self::refusal::refusal;
+pub(crate) use self::target::{posted, request};
+use crate::archive_failure::of_archive;
+
+/// The plan for a request, from what the archive holds now. `extra` is a base that lies elsewhere.
+pub(crate) async fn plan(archive: &Archive, request: &PlanRequest, extra: Option<BaseBackup>) -> anyhow::Result<RestorePlan> {
+    let mut inventory = inventory(archive).await?;
+    inventory.backups.extend(extra);
+    plan_from(archive, Timeline::new(inventory), request).await
+}
+
+/// Everything that is archived. What cannot be read of it is logged: what it holds is missing from every window and plan.
+pub(crate) async fn inventory(archive: &Archive) -> anyhow::Result<Inventory> {
+    let (inventory, report) = archive.inventory().await.map_err(|error| of_archive(&error, &archive.describe()))?;
+    for (key, reason) in &report.unreadable {
+        tracing::warn!(event = "unreadable", key, reason);
+    }
+    Ok(inventory)
+}
+
+/// The plan for a request, from a timeline that may lack indices.
+pub(crate) async fn plan_from(archive: &Archive, mut timeline: Timeline, request: &PlanRequest) -> anyhow::Result<RestorePlan> {
+    loop {
+        let wanted = timeline.ranges_to_read(request).map_err(|answer| refused(&answer, &timeline))?;
+        if wanted.is_empty() {
+            break;
+        }
+        let indices = read_indices(archive, timeline.inventory(), &wanted).await?;
+        timeline = timeline.with_indices(indices);
+    }
+    timeline.plan(request).map_err(|answer| refused(&answer, &timeline))
+}
+
+/// A timeline whose windows are exact.
+pub(crate) async fn exact(archive: &Archive, mut timeline: Timeline) -> anyhow::Result<Timeline> {
+    loop {
+        let wanted = timeline.ranges_for_windows();
+        if wanted.is_empty() {
+            return Ok(timeline);
+        }
+        let indices = read_indices(archive, timeline.inventory(), &wanted).await?;
+        timeline = timeline.with_indices(indices);
+    }
+}
+
+fn refused(answer: &Unrecoverable, timeline: &Timeline) -> anyhow::Error {
+    refusal(answer, timeline).into()
+}
+
+async fn read_indices(archive: &Archive, inventory: &Inventory, wanted: &[RangeRef]) -> anyhow::Result<Indices> {
+    let mut indices = Indices::new();
+    for range in wanted {
+        let index = archive.read_index(range, &objects(inventory, range)).await;
+        indices.insert(range.clone(), index.map_err(|error| of_archive(&error, &archive.describe()))?);
+    }
+    Ok(indices)
+}
+
+/// The objects that are known to hold a range.
+fn objects(inventory: &Inventory, wanted: &RangeRef) -> Vec<StoredObject> {
+    let binlogs = inventory.binlogs.iter().filter(|binlog| binlog.id == wanted.binlog);
+    let ranges = binlogs.flat_map(|binlog| binlog.ranges.iter());
+    let same = ranges.filter(|range| {
+        (range.start, range.end, range.raw_sha256) == (wanted.start, wanted.end, wanted.raw_sha256)
+    });
+    same.flat_map(|range| range.objects.iter().cloned()).collect()
+}
