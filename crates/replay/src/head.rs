@@ -42,7 +42,7 @@ impl FileHead {
         let mut event = self.format.event_bytes.clone();
         if let (true, Some(created)) = (resumed, event.get_mut(CREATED_AT)) {
             created.fill(0);
-            if (self.format.checksum == ChecksumAlgorithm::Crc32) {
+            if self.format.checksum == ChecksumAlgorithm::Crc32 {
                 write_crc32(&mut event);
             }
         }

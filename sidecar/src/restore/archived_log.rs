@@ -162,22 +162,20 @@ struct Pieces {
     left: std::vec::IntoIter<LogPiece>,
 }
 
-impl Pass {
-    async fn begin(&self) -> Result<Pieces, ReadError> {
-        let log = self.log.clone();
-        let first = if log.files.is_empty() { 0 } else { log.first_needed(&self.executed).await? };
-        let files = log.files.iter().enumerate().skip(first);
-        let steps: Vec<Step> = files.flat_map(|(number, file)| steps_of(number, file)).collect();
-        let fetched = futures::stream::iter(steps).map(move |step| log.clone().pieces(step)).buffered(RANGES_AHEAD);
-        Ok(Pieces { fetched: fetched.boxed(), left: Vec::new().into_iter() })
-    }
+/// Begins a pass where a replica that has executed this set needs it.
+async fn begin(log: ArchivedLog, executed: GtidSet) -> Result<Pieces, ReadError> {
+    let first = if log.files.is_empty() { 0 } else { log.first_needed(&executed).await? };
+    let files = log.files.iter().enumerate().skip(first);
+    let steps: Vec<Step> = files.flat_map(|(number, file)| steps_of(number, file)).collect();
+    let fetched = futures::stream::iter(steps).map(move |step| log.clone().pieces(step)).buffered(RANGES_AHEAD);
+    Ok(Pieces { fetched: fetched.boxed(), left: Vec::new().into_iter() })
 }
 
 #[async_trait]
 impl LogReader for Pass {
     async fn next(&mut self) -> Result<Option<LogPiece>, ReadError> {
         if self.pieces.is_none() {
-            self.pieces = Some(self.begin().await?);
+            self.pieces = Some(begin(self.log.clone(), self.executed.clone()).await?);
         }
         let Some(pieces) = &mut self.pieces else { return Ok(None) };
         loop {

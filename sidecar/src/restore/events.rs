@@ -108,5 +108,5 @@ async fn apply_range(
 /// Whether a transaction's events end in checksums: its own bytes prove it.
 fn checksum(transaction: &[u8]) -> ChecksumAlgorithm {
     let checked = pitr_binlog::event::Events::new(transaction, ChecksumAlgorithm::Crc32).all(|event| event.is_ok());
-    if checked { ChecksumAlgorithm::Crc32 } else { ChecksumAlgorithm::Off }
+    if checked { ChecksumAlgorithm::Crc32 } else { ChecksumAlgorithm::None }
 }
