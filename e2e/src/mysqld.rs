@@ -219,7 +219,10 @@ impl Mysqld {
     /// # Errors
     /// It is not running, refused, or did not end in time.
     pub async fn stop(&mut self) -> Result<()> {
-        self.sql("SHUTDOWN").await?;
+        let mut connection = self.connect().await?;
+        connection.query_drop("SHUTDOWN").await.context("run SHUTDOWN")?;
+        // The server may hang up before a goodbye is sent.
+        drop(connection);
         let mut child = self.child.take().context("the server is not running")?;
         let status = tokio::time::timeout(STOP_LIMIT, child.wait()).await.context("mysqld does not stop")??;
         ensure!(status.success(), "mysqld stopped with {status}: {}", self.log_end());
