@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # test.sh STAGE...: runs the stages of the tests, says how long each took, and ends with one line of counts.
 #   lint          formatting, clippy, scripts, licences
-#   unit          every crate's own tests; those with a real mysqld or S3 server included
-#   integration   e2e/tests, but for the cluster's: the built programs against real servers
-#   cluster       e2e/tests/cluster*.rs on a real Kubernetes
+#   unit          tests inside the sources, and those of the documentation
+#   integration   tests/ of every package but the cluster's: libraries and built programs against real mysqld and S3 servers
+#   cluster       e2e/tests/cluster.rs on a real Kubernetes
 #   CLUSTER=node|kind|none   which Kubernetes (default node; none leaves the stage "cluster" out)
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/parts/env.sh"
@@ -56,25 +56,16 @@ stage_lint() {
   step licences licences
 }
 
+# Always the whole workspace: with a part of it cargo would choose other features, and build the dependencies again.
 stage_unit() {
-  step mysql "$PARTS/mysql/build.sh"
-  step unit cargo test --workspace --exclude pitr-e2e --locked --no-fail-fast
-}
-
-e2e_tests() { # the names of e2e's test files that do, or do not, begin with "cluster"
-  local file
-  for file in e2e/tests/*.rs; do
-    file=${file##*/}
-    if [[ $1 = cluster && $file == cluster* ]] || [[ $1 = other && $file != cluster* ]]; then echo "--test=${file%.rs}"; fi
-  done
+  step build cargo test --workspace --locked --no-run
+  step unit cargo test --workspace --locked --no-fail-fast --lib --bins
+  step doc cargo test --workspace --locked --no-fail-fast --doc
 }
 
 stage_integration() {
-  local tests
-  mapfile -t tests < <(e2e_tests other)
   step mysql "$PARTS/mysql/build.sh"
-  step programs cargo build --workspace --bins --locked
-  PITR_BIN_DIR=$CARGO_TARGET_DIR/debug step integration cargo test -p pitr-e2e --locked --no-fail-fast --lib "${tests[@]}"
+  step integration cargo test --workspace --locked --no-fail-fast --test '*'
 }
 
 node_parts() { # everything for the node, while cargo builds
@@ -82,15 +73,14 @@ node_parts() { # everything for the node, while cargo builds
 }
 
 cluster_tests() {
-  local tests bin
-  mapfile -t tests < <(e2e_tests cluster)
+  local bin
   bin=$("$PARTS/programs.sh")
   "$PARTS/images/build.sh" sidecar s3-server
   CLUSTER_NAME=tests "$REPOSITORY/e2e/cluster.sh" up
   local status=0
   KUBECONFIG=$(CLUSTER_NAME=tests "$REPOSITORY/e2e/cluster.sh" kubeconfig)
   export KUBECONFIG PITR_BIN_DIR=$bin PATH=$bin:$PITR_CACHE/bin:$PATH
-  cargo test -p pitr-e2e --locked --no-fail-fast "${tests[@]}" || status=$?
+  cargo test --workspace --locked --no-fail-fast --features pitr-e2e/cluster --test cluster || status=$?
   if [ $status = 0 ] || [ -n "${CI:-}" ]; then
     CLUSTER_NAME=tests "$REPOSITORY/e2e/cluster.sh" down
   else
@@ -109,7 +99,7 @@ stage_cluster() {
     return
   fi
   if [ "$CLUSTER" = node ]; then step node "${node_build[@]:-node_parts}"; fi
-  if [ -n "$(e2e_tests cluster)" ]; then step cluster cluster_tests; fi
+  step cluster cluster_tests
 }
 
 [ $# -gt 0 ] || set -- lint unit integration cluster

@@ -1,6 +1,7 @@
 //! The parts and drivers of the end-to-end tests.
 
 pub mod document;
+pub mod kubernetes;
 pub mod mysqld;
 pub mod product;
 pub mod reference;

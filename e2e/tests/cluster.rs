@@ -1,0 +1,246 @@
+//! On a real Kubernetes: from a plain StatefulSet to a dropped table that is back, and the accidents on the way. The shop is the demo's.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use pitr_e2e::document::commands;
+use pitr_e2e::kubernetes::Kubernetes;
+use pitr_e2e::product::{Outcome, finish};
+use serde_json::Value;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const COUNTS: &str = "SELECT COUNT(*) FROM shop.orders; SELECT COUNT(*) FROM shop.invoices; CHECKSUM TABLE shop.orders, shop.invoices;";
+const INJECT: &[&str] = &[
+    "pitr", "inject", "mysql", "-n", "shop", "--archive", "s3://backups/shop/mysql", "--endpoint", "http://s3.store:9000", "--region",
+    "us-east-1", "--set", "s3.path_style=true", "--secret", "pitr-s3", "--mysql-secret", "pitr-mysql",
+];
+
+fn demo(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("demo").join(file)
+}
+
+/// The accident: what was there, and the GTID of the DROP.
+struct Accident {
+    before: Vec<String>,
+    dropped: String,
+}
+
+#[tokio::test]
+async fn from_a_plain_statefulset_to_a_table_that_is_back() -> Result<()> {
+    let cluster = Kubernetes::find()?;
+    set_up(&cluster).await?;
+    println!("--- nothing is archived yet");
+    printing_changes_nothing(&cluster).await?;
+    inject(&cluster).await?;
+    println!("--- no base backup yet");
+    refused_without_a_base_backup(&cluster).await?;
+    println!("--- backup");
+    cluster.run(&["pitr", "backup", "mysql", "-n", "shop"]).await?;
+    backups_are_listed(&cluster).await?;
+    println!("--- accident");
+    let accident = accident(&cluster).await?;
+    bad_input_creates_nothing(&cluster).await?;
+    println!("--- restore, its pod killed in the middle");
+    restore_with_a_killed_pod(&cluster, &accident).await?;
+    look_at(&cluster, "before-the-drop", &accident).await?;
+    println!("--- the stock role view, and what it lacks");
+    a_viewer_sees_and_cannot_restore(&cluster).await?;
+    println!("--- the runbook");
+    the_runbook_works(&cluster, &accident).await?;
+    println!("--- disaster: the namespace is gone");
+    the_bucket_alone_is_enough(&cluster, &accident).await
+}
+
+async fn set_up(cluster: &Kubernetes) -> Result<()> {
+    cluster.run(&["delete", "namespace", "shop", "store", "rescue", "--ignore-not-found", "--wait"]).await?;
+    cluster.apply(&demo("manifests/store.yaml")).await?;
+    cluster.apply(&demo("manifests/shop.yaml")).await?;
+    cluster.apply(&demo("manifests/archive-access.yaml")).await?;
+    cluster.run(&["-n", "store", "rollout", "status", "deployment/s3", "--timeout=120s"]).await?;
+    cluster.run(&["-n", "shop", "rollout", "status", "statefulset/mysql", "--timeout=180s"]).await?;
+    cluster.sql("shop", "mysql-0", &std::fs::read_to_string(demo("schema.sql"))?).await?;
+    Ok(())
+}
+
+async fn generation(cluster: &Kubernetes) -> Result<String> {
+    cluster.run(&["-n", "shop", "get", "statefulset", "mysql", "-o", "jsonpath={.metadata.resourceVersion}"]).await
+}
+
+async fn printing_changes_nothing(cluster: &Kubernetes) -> Result<()> {
+    let before = generation(cluster).await?;
+    for format in ["patch", "yaml", "kustomize"] {
+        let printed = cluster.run(&[INJECT, &["-o", format]].concat()).await?;
+        ensure!(printed.contains("pitr-sidecar"), "inject -o {format} printed:\n{printed}");
+    }
+    ensure!(generation(cluster).await? == before, "printing changed the StatefulSet");
+    Ok(())
+}
+
+async fn inject(cluster: &Kubernetes) -> Result<()> {
+    cluster.run(&[INJECT, &["--live", "--confirm", "mysql"]].concat()).await?;
+    cluster.run(&["-n", "shop", "rollout", "status", "statefulset/mysql", "--timeout=180s"]).await?;
+    // A second time there is nothing to do, and nothing restarts.
+    let before = generation(cluster).await?;
+    cluster.run(&[INJECT, &["--live", "--confirm", "mysql"]].concat()).await?;
+    ensure!(generation(cluster).await? == before, "a second injection changed the StatefulSet");
+    Ok(())
+}
+
+/// Names of all claims, Jobs and ConfigMaps: what a refused command must leave as it is.
+async fn objects(cluster: &Kubernetes) -> Result<String> {
+    cluster.run(&["-n", "shop", "get", "pvc,jobs,configmaps", "-o", "name"]).await
+}
+
+async fn refused(cluster: &Kubernetes, words: &[&str], exit: i32, code: &str) -> Result<Outcome> {
+    let before = objects(cluster).await?;
+    let outcome = cluster.kubectl(&[&["pitr", "restore", "mysql", "-n", "shop"], words].concat()).await?;
+    ensure!(outcome.stderr.contains(code), "no {code} for {words:?}:\n{}{}", outcome.stdout, outcome.stderr);
+    // kubectl passes on a plugin's exit code.
+    let outcome = outcome.expect(exit)?;
+    ensure!(objects(cluster).await? == before, "{words:?} was refused and created something");
+    Ok(outcome)
+}
+
+async fn refused_without_a_base_backup(cluster: &Kubernetes) -> Result<()> {
+    let status = cluster.until(&["pitr", "status", "mysql", "-n", "shop"], MINUTE).await?;
+    ensure!(status.stdout.contains("kubectl pitr backup"), "status names no way to a base backup:\n{}", status.stdout);
+    refused(cluster, &["--to", "latest"], 4, "PITR0302").await.map(drop)
+}
+
+async fn backups_are_listed(cluster: &Kubernetes) -> Result<()> {
+    let listed: Value = serde_json::from_str(&cluster.run(&["pitr", "backups", "mysql", "-n", "shop", "-o", "json"]).await?)?;
+    let backups = listed["items"].as_array().context("items")?;
+    ensure!(backups.len() == 1 && backups[0]["method"] == "clone", "{listed:#}");
+    let status: Value = serde_json::from_str(&cluster.run(&["pitr", "status", "mysql", "-n", "shop", "-o", "json"]).await?)?;
+    ensure!(status["items"][0].to_string().contains("window"), "{status:#}");
+    Ok(())
+}
+
+async fn accident(cluster: &Kubernetes) -> Result<Accident> {
+    for _ in 0..50 {
+        let sale = "INSERT INTO shop.orders (customer, amount) VALUES ('late', 1); INSERT INTO shop.invoices (order_id, amount) VALUES (1, 1);";
+        cluster.sql("shop", "mysql-0", sale).await?;
+    }
+    let before = cluster.sql("shop", "mysql-0", COUNTS).await?;
+    cluster.sql("shop", "mysql-0", "DROP TABLE shop.invoices").await?;
+    let executed = cluster.sql("shop", "mysql-0", "SELECT REPLACE(@@gtid_executed, '\\n', '')").await?.concat();
+    let (uuid, numbers) = executed.split_once(':').context("one server's set")?;
+    let last = numbers.rsplit(['-', ':']).next().unwrap_or(numbers);
+    cluster.sql("shop", "mysql-0", "INSERT INTO shop.orders (customer, amount) VALUES ('after', 1)").await?;
+    Ok(Accident { before, dropped: format!("{uuid}:{last}") })
+}
+
+async fn bad_input_creates_nothing(cluster: &Kubernetes) -> Result<()> {
+    let naive = refused(cluster, &["--to", "2026-11-21T08:14:03"], 2, "PITR0102").await?;
+    ensure!(naive.stderr.contains('Z'), "no reading of the time is offered:\n{}", naive.stderr);
+    refused(cluster, &["--to", "yesterday"], 2, "PITR0101").await?;
+    refused(cluster, &["--to", "2020-01-01T00:00:00Z"], 4, "PITR0302").await?;
+    refused(cluster, &["--to", "2099-01-01T00:00:00Z"], 4, "PITR0303").await?;
+    refused(cluster, &["--before-gtid", "nonsense"], 2, "PITR0104").await?;
+    Ok(())
+}
+
+fn restore<'a>(accident: &'a Accident, more: &[&'a str]) -> Vec<&'a str> {
+    [&["pitr", "restore", "mysql", "-n", "shop", "--before-gtid", accident.dropped.as_str()], more].concat()
+}
+
+async fn restore_with_a_killed_pod(cluster: &Kubernetes, accident: &Accident) -> Result<()> {
+    cluster.until(&restore(accident, &["--plan"]), MINUTE).await?;
+    let objects_before = objects(cluster).await?;
+    let plan = cluster.run(&restore(accident, &["--plan"])).await?;
+    ensure!(plan.contains("DROP TABLE"), "the plan does not name what it leaves out:\n{plan}");
+    ensure!(objects(cluster).await? == objects_before, "a plan created something");
+
+    let mut running = cluster.command(&restore(accident, &["--new-name", "before-the-drop"]));
+    let running = tokio::spawn(async move { finish(&mut running).await });
+    let pods = ["-n", "shop", "get", "pods", "-l", "batch.kubernetes.io/job-name=before-the-drop", "-o", "name"];
+    let pod = loop {
+        let name = cluster.run(&pods).await?.trim().to_owned();
+        let log = ["-n", "shop", "logs", &name, "-c", "restore"];
+        if !name.is_empty() && cluster.kubectl(&log).await?.stdout.contains("\"progress\"") {
+            break name;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    cluster.run(&["-n", "shop", "delete", &pod, "--grace-period=0", "--force"]).await?;
+    let outcome = running.await??;
+    if outcome.code != Some(0) {
+        ensure!(outcome.stderr.contains("resume"), "no way to go on is named:\n{}", outcome.stderr);
+        cluster.run(&["pitr", "restores", "resume", "before-the-drop", "-n", "shop"]).await?;
+    }
+    let listed = cluster.run(&["pitr", "restores", "-n", "shop"]).await?;
+    ensure!(listed.contains("before-the-drop"), "{listed}");
+    Ok(())
+}
+
+/// Starts a server on the restored volume and compares.
+async fn look_at(cluster: &Kubernetes, claim: &str, accident: &Accident) -> Result<()> {
+    let manifest = std::fs::read_to_string(demo("manifests/look.yaml"))?.replace("before-the-drop", claim);
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), manifest)?;
+    cluster.apply(file.path()).await?;
+    cluster.run(&["-n", "shop", "wait", "--for=condition=Ready", "pod/look", "--timeout=120s"]).await?;
+    let after = cluster.sql("shop", "look", COUNTS).await?;
+    cluster.run(&["-n", "shop", "delete", "pod", "look", "--wait"]).await?;
+    ensure!(after == accident.before, "restored {after:?}, before the DROP {:?}", accident.before);
+    Ok(())
+}
+
+async fn a_viewer_sees_and_cannot_restore(cluster: &Kubernetes) -> Result<()> {
+    cluster.run(&["-n", "shop", "create", "serviceaccount", "viewer"]).await?;
+    let role = ["-n", "shop", "create", "rolebinding", "viewer", "--clusterrole=view", "--serviceaccount=shop:viewer"];
+    cluster.run(&role).await?;
+    let identity = ["--as", "system:serviceaccount:shop:viewer"];
+    let status = cluster.run(&[&["pitr", "status", "mysql", "-n", "shop"][..], &identity].concat()).await?;
+    ensure!(status.contains("Recoverable"), "{status}");
+    let outcome = refused(cluster, &[&["--to", "latest"][..], &identity].concat(), 6, "PITR07").await?;
+    for verb in ["jobs", "configmaps", "persistentvolumeclaims"] {
+        ensure!(outcome.stderr.contains(verb), "{verb} is not named:\n{}", outcome.stderr);
+    }
+    Ok(())
+}
+
+async fn the_runbook_works(cluster: &Kubernetes, accident: &Accident) -> Result<()> {
+    let log = cluster.run(&restore(accident, &["--plan", "-o", "json"])).await?;
+    let plan: Value = serde_json::from_str(&log)?;
+    let target = plan["lastApplied"]["commitTime"].as_str().context("the plan's last transaction")?;
+    for line in commands("restore-runbook.md", "sh")? {
+        let mut shell = cluster.command(&[]);
+        let path = shell.as_std().get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, v)| v).context("PATH")?.to_owned();
+        shell = tokio::process::Command::new("sh");
+        shell.args(["-ec", &line]).env("PATH", path).env("KUBECONFIG", cluster.kubeconfig());
+        shell.envs([("WORKLOAD", "mysql"), ("NAMESPACE", "shop"), ("TARGET", target)]);
+        finish(&mut shell).await?.expect(0).with_context(|| line.clone())?;
+    }
+    look_at(cluster, "rescue", accident).await
+}
+
+/// Everything of the shop is deleted but the bucket. The plugin runs where it can reach the store.
+async fn the_bucket_alone_is_enough(cluster: &Kubernetes, accident: &Accident) -> Result<()> {
+    cluster.run(&["delete", "namespace", "shop", "--wait"]).await?;
+    cluster.run(&["create", "namespace", "shop"]).await?;
+    cluster.apply(&demo("manifests/archive-access.yaml")).await?;
+    cluster.run(&["-n", "shop", "create", "secret", "generic", "mysql", "--from-literal=root-password=demo-root-password"]).await?;
+    let address = cluster.run(&["-n", "store", "get", "service", "s3", "-o", "jsonpath={.spec.clusterIP}"]).await?;
+    let endpoint = format!("http://{address}:9000");
+    let store = ["--archive", "s3://backups/shop/mysql", "--endpoint", &endpoint, "--region", "us-east-1"];
+    let status = inside(cluster, &[&["status"][..], &store].concat()).await?.expect(0)?;
+    ensure!(status.stdout.contains("Recoverable"), "{}", status.stdout);
+    let target = ["--before-gtid", accident.dropped.as_str(), "--new-name", "phoenix", "-n", "shop"];
+    let job = ["--secret", "pitr-s3", "--server-image", "pitr.local/mysql:9.7", "--run-as-user", "999:999"];
+    let outcome = inside(cluster, &[&["restore"][..], &target, &store, &job].concat()).await?.expect(0)?;
+    ensure!(outcome.stdout.contains("Verified") || outcome.stderr.contains("Verified"), "{outcome:?}");
+    look_at(cluster, "phoenix", accident).await
+}
+
+/// The plugin, run in the node's network with the user's own credentials of the store: the API server has its service's address there.
+async fn inside(cluster: &Kubernetes, words: &[&str]) -> Result<Outcome> {
+    let enter = Path::new(env!("CARGO_MANIFEST_DIR")).join("parts/node/enter.sh");
+    let plugin = pitr_e2e::product::Product::find()?.plugin_path();
+    let mut command = tokio::process::Command::new(enter);
+    command.arg("--net").arg(plugin).args(words).args(["--server", "https://10.96.0.1"]).env("KUBECONFIG", cluster.kubeconfig());
+    command.env("PITR_NODE_STATE", cluster.kubeconfig().parent().context("the node's folder")?);
+    command.envs([("AWS_ACCESS_KEY_ID", "demo"), ("AWS_SECRET_ACCESS_KEY", "demo-secret-key")]);
+    finish(&mut command).await
+}
