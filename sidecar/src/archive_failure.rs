@@ -63,3 +63,12 @@ fn chain(error: &ArchiveError) -> String {
     }
     text
 }
+
+/// The named failure of an archive or a store that stands somewhere in an error's chain.
+pub(crate) fn named(error: &anyhow::Error, archive: &str) -> Option<Failure> {
+    error.chain().find_map(|cause| match (cause.downcast_ref::<ArchiveError>(), cause.downcast_ref::<StoreError>()) {
+        (Some(error), _) => Some(of_archive(error, archive)),
+        (None, Some(error)) => Some(of_store(error, archive)),
+        (None, None) => None,
+    })
+}

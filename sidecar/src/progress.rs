@@ -103,6 +103,13 @@ impl Progress {
         self.print(false);
     }
 
+    /// Everything is done.
+    pub(crate) fn complete(&mut self) {
+        if let Some(phase) = &mut self.phase {
+            phase.done = phase.total;
+        }
+    }
+
     /// The total is known better now.
     pub(crate) fn set_total(&mut self, total: u64) {
         if let Some(phase) = &mut self.phase {
@@ -115,11 +122,6 @@ impl Progress {
         if let Some(phase) = &mut self.phase {
             phase.place = place;
         }
-    }
-
-    /// The phase that runs.
-    pub(crate) fn phase(&self) -> Option<&'static str> {
-        self.phase.as_ref().map(|phase| phase.name)
     }
 
     /// The phase is over.

@@ -1,10 +1,11 @@
 //! TARGET flags: to where a restore goes. Exactly one target, plus modifiers.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 /// The recovery target as it was typed.
 #[derive(Debug, Clone, Default, Args)]
-#[group(id = "target", multiple = false, args = ["to", "before_gtid", "through_gtid", "to_position"])]
+#[group(skip)]
+#[command(group = ArgGroup::new("target").args(["to", "before_gtid", "through_gtid", "to_position"]))]
 pub(crate) struct TargetArgs {
     /// Stop before the first transaction committed later than TIME (RFC 3339 with offset, or "latest")
     #[arg(long, value_name = "TIME")]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::dump::DumpRequest;
 use crate::failure::{END_OF_PLAN, StreamEnd};
@@ -125,7 +125,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
     /// Sends the log, and why it ends.
     async fn stream(&mut self, request: DumpRequest, session: &Session) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        info!(connection = self.number, executed = %request.executed, "the replica asks for the log");
+        debug!(connection = self.number, executed = %request.executed, "the replica asks for the log");
         shared.ledger.change(|progress| progress.streams += 1);
         let heartbeat = match session.heartbeat {
             Duration::ZERO => shared.options.heartbeat,
@@ -139,21 +139,21 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         };
         let mut reader = shared.opener.open(&request.executed);
         let cutter = shared.options.batch.cutter(request.executed, shared.options.skip.clone());
-        let text = match Stream::new(&mut self.to, &shared.ledger, facts, cutter).run(&mut *reader, &mut self.from).await
-        {
-            Ok(()) => {
-                info!(connection = self.number, "sent the log to the end of the plan");
-                shared.ledger.change(|progress| progress.finished = true);
-                END_OF_PLAN.to_owned()
-            }
-            Err(StreamEnd::Lost(error)) => return Err(error),
-            Err(StreamEnd::Failed(failure)) => {
-                warn!(connection = self.number, %failure, "cannot send the log further");
-                let text = format!("pitr: {failure}");
-                shared.ledger.change(|progress| progress.last_error = Some(failure));
-                text.chars().take(REASON_LIMIT).collect()
-            }
-        };
+        let text =
+            match Stream::new(&mut self.to, &shared.ledger, facts, cutter).run(&mut *reader, &mut self.from).await {
+                Ok(()) => {
+                    debug!(connection = self.number, "sent the log to the end of the plan");
+                    shared.ledger.change(|progress| progress.finished = true);
+                    END_OF_PLAN.to_owned()
+                }
+                Err(StreamEnd::Lost(error)) => return Err(error),
+                Err(StreamEnd::Failed(failure)) => {
+                    warn!(connection = self.number, %failure, "cannot send the log further");
+                    let text = format!("pitr: {failure}");
+                    shared.ledger.change(|progress| progress.last_error = Some(failure));
+                    text.chars().take(REASON_LIMIT).collect()
+                }
+            };
         if self.to.is_within_payload() {
             // Half an event is out: nothing that is sent now would be understood.
             return Ok(());

@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn untagged_and_tagged_sets_are_understood() {
-        for text in ["", "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:9", "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:t:7-8"] {
+        for text in ["", "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:9", "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:t:7-8"]
+        {
             let set: GtidSet = text.parse().unwrap();
             for (flags, name, heartbeat) in [(4, "", HeartbeatForm::V1), (6, "binlog.000007", HeartbeatForm::V2)] {
                 let parsed = DumpRequest::parse(&request(flags, name, &set.encode_mysql())).unwrap();

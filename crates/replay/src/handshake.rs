@@ -207,7 +207,8 @@ mod tests {
 
     #[test]
     fn a_login_cut_short_is_refused() {
-        let whole = login(capability::OFFERED & !capability::CONNECT_WITH_DB, "pitr", &[1; 32], "caching_sha2_password");
+        let whole =
+            login(capability::OFFERED & !capability::CONNECT_WITH_DB, "pitr", &[1; 32], "caching_sha2_password");
         assert!(Login::parse(&whole).is_ok());
         for length in 0..whole.len() {
             assert!(Login::parse(&whole[..length]).is_err(), "{length}");

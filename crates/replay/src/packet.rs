@@ -47,13 +47,7 @@ pub(crate) struct PacketWriter<W> {
 
 impl<W: AsyncWrite + Unpin> PacketWriter<W> {
     pub(crate) fn new(out: W) -> Self {
-        Self {
-            out: BufWriter::with_capacity(WRITE_BUFFER, out),
-            sequence: 0,
-            left: 0,
-            left_in_packet: 0,
-            full: false,
-        }
+        Self { out: BufWriter::with_capacity(WRITE_BUFFER, out), sequence: 0, left: 0, left_in_packet: 0, full: false }
     }
 
     /// The next packet answers the one with this number.

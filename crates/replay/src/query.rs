@@ -115,12 +115,16 @@ mod tests {
             ("SELECT VERSION()", "9.7.4"),
             ("SET NAMES utf8mb4", "OK"),
             ("SET @slave_uuid = 'x', @replica_uuid = 'x'", "OK"),
-            ("SET @master_binlog_checksum = @@global.binlog_checksum, @source_binlog_checksum = @@global.binlog_checksum", "OK"),
+            (
+                "SET @master_binlog_checksum = @@global.binlog_checksum, @source_binlog_checksum = @@global.binlog_checksum",
+                "OK",
+            ),
         ] {
             assert_eq!(ask(&mut session, statement).as_deref(), Ok(expected), "{statement}");
         }
         assert_eq!(session.heartbeat, Duration::ZERO);
-        ask(&mut session, "SET @master_heartbeat_period = 30000001024, @source_heartbeat_period = 30000001024").unwrap();
+        ask(&mut session, "SET @master_heartbeat_period = 30000001024, @source_heartbeat_period = 30000001024")
+            .unwrap();
         assert_eq!(session.heartbeat, Duration::from_nanos(30_000_001_024));
     }
 

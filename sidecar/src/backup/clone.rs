@@ -34,7 +34,7 @@ pub(super) async fn run(
     args: &BackupArgs,
     survey: &Survey,
     donor: &mut Connection,
-    run: &mut BackupRun<'_>,
+    run: &mut BackupRun,
 ) -> anyhow::Result<BackupFacts> {
     let parent = args.scratch.as_deref().context("no scratch directory")?;
     let programs = survey.programs.as_ref().context("no mysqld at hand")?;
@@ -48,6 +48,7 @@ pub(super) async fn run(
     let snapshot_us = donor.clock_us().await?;
     run.progress.begin("start-server", Unit::Files, 0, 1);
     let (point, foreign) = prove(&place, donor, args).await?;
+    run.progress.complete();
     run.progress.end();
     if !foreign.is_empty() {
         settings.insert("empty_tables".to_owned(), foreign.join(", "));
@@ -114,7 +115,7 @@ fn check_room(scratch: &Scratch, survey: &Survey) -> anyhow::Result<()> {
 }
 
 /// Runs an empty server that clones the donor into a directory beside its own data.
-async fn copy(place: &Place<'_>, survey: &Survey, run: &mut BackupRun<'_>) -> anyhow::Result<()> {
+async fn copy(place: &Place<'_>, survey: &Survey, run: &mut BackupRun) -> anyhow::Result<()> {
     let datadir = place.scratch.join("recipient");
     let (options, staging) = (place.options(&datadir)?, place.staging()?);
     initialise(&options, &staging).await.context("initialise a recipient for the clone")?;
@@ -134,7 +135,6 @@ async fn copy(place: &Place<'_>, survey: &Survey, run: &mut BackupRun<'_>) -> an
         loop {
             tokio::select! {
                 result = &mut work => { result.with_context(|| format!("clone {host}:{port}"))?; break }
-                () = run.shutdown.cancelled() => anyhow::bail!("interrupted"),
                 _ = timer.tick() => {
                     let state = watcher.clone_progress().await?;
                     run.progress.set_total(state.total.max(state.done));
@@ -143,6 +143,7 @@ async fn copy(place: &Place<'_>, survey: &Survey, run: &mut BackupRun<'_>) -> an
             }
         }
     }
+    run.progress.complete();
     run.progress.end();
     // The recipient has nothing to lose, and its data directory goes.
     recipient.kill().await?;

@@ -45,7 +45,7 @@ pub(super) async fn run(
     args: &BackupArgs,
     survey: &Survey,
     donor: &mut Connection,
-    run: &mut BackupRun<'_>,
+    run: &mut BackupRun,
 ) -> anyhow::Result<BackupFacts> {
     let program = survey.mysqldump.as_deref().context("no mysqldump at hand")?;
     let mut settings = donor.recorded_settings().await?;
@@ -63,11 +63,7 @@ pub(super) async fn run(
     let stored = ticking(run.writer.add_file(DUMP_FILE, 0o600, stream), || progress.set(read.load(Ordering::Relaxed)));
     let unblocked = unblock_at_header(donor, header);
     let work = async { tokio::try_join!(async { stored.await.map_err(anyhow::Error::from) }, unblocked, complaints(stderr)) };
-    let outcome = tokio::select! {
-        outcome = work => outcome,
-        () = run.shutdown.cancelled() => Err(anyhow::anyhow!("interrupted")),
-    };
-    let ((), header, complaints) = match outcome {
+    let ((), header, complaints) = match work.await {
         Ok(done) => done,
         Err(error) => {
             child.kill().await.context("end the dump")?;
@@ -80,6 +76,8 @@ pub(super) async fn run(
         let message = format!("backup failed in phase \"dump\": mysqldump ended with {status}: {complaints}");
         return Err(Failure::new(&code::BACKUP_FAILED, message).hint("nothing partial is listed").into());
     }
+    run.progress.set_total(read.load(Ordering::Relaxed));
+    run.progress.complete();
     run.progress.end();
     let header = header.context("the dump has no header")?;
     facts(survey, settings, &snapshot, header)

@@ -21,15 +21,15 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use pitr_archive::Archive;
+use pitr_archive::{Archive, ArchiveError};
 use pitr_archive::backup::{BackupWriter, backup_id};
 use pitr_recovery::{BaseBackup, code};
-use tokio_util::sync::CancellationToken;
 
 use self::method::Choice;
 use self::survey::Survey;
 use self::verdict::{BackupOutcome, BackupVerdict};
 use crate::archive_args::ArchiveArgs;
+use crate::archive_failure;
 use crate::cli::OutputFormat;
 use crate::error::{Failure, Rendered};
 use crate::output;
@@ -100,17 +100,16 @@ pub(crate) struct BackupArgs {
 }
 
 /// What a method works with.
-struct BackupRun<'a> {
+struct BackupRun {
     writer: BackupWriter,
     progress: Progress,
-    shutdown: &'a CancellationToken,
 }
 
 /// Takes one base backup.
 pub(crate) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let json = args.output.map_or(context.json_log, |format| format == OutputFormat::Json);
-    let result = take(&args, context).await.map_err(named);
+    let result = take(&args, context).await.map_err(|error| named(error, args.archive.archive.as_deref().unwrap_or_default()));
     let mut verdict = match &result {
         Ok(backup) => BackupVerdict::stored(backup),
         Err(error) => BackupVerdict::of_error(&Rendered::of(error)),
@@ -126,9 +125,12 @@ pub(crate) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<E
 }
 
 /// An error that has no name of its own is a failed backup.
-fn named(error: anyhow::Error) -> anyhow::Error {
+fn named(error: anyhow::Error, archive: &str) -> anyhow::Error {
     if error.chain().any(|cause| cause.is::<Failure>()) {
         return error;
+    }
+    if let Some(failure) = archive_failure::named(&error, archive) {
+        return failure.hint("nothing partial is listed").into();
     }
     Failure::new(&code::BACKUP_FAILED, format!("backup failed: {error:#}")).hint("nothing partial is listed").into()
 }
@@ -142,16 +144,27 @@ async fn take(args: &BackupArgs, context: &Context) -> anyhow::Result<BaseBackup
     let mut run = BackupRun {
         writer: BackupWriter::begin(Arc::clone(&archive), &id).await.context("begin a backup in the archive")?,
         progress: Progress::new(context.clock.clone(), context.json_log),
-        shutdown: &context.shutdown,
     };
-    let facts = match choice.method {
-        BackupMethod::Dump => dump::run(args, &survey, &mut donor, &mut run).await?,
-        BackupMethod::Clone | BackupMethod::Auto => clone::run(args, &survey, &mut donor, &mut run).await?,
+    let work = async {
+        match choice.method {
+            BackupMethod::Dump => dump::run(args, &survey, &mut donor, &mut run).await,
+            BackupMethod::Clone | BackupMethod::Auto => clone::run(args, &survey, &mut donor, &mut run).await,
+        }
+    };
+    // Dropped where it stands: its servers end, the donor's lock goes with our connection, scratch is emptied.
+    let facts = tokio::select! {
+        facts = work => facts?,
+        () = context.shutdown.cancelled() => return Err(interrupted()),
     };
     let BackupRun { writer, mut progress, .. } = run;
     let backup = writer.finish(facts).await.context("store the manifest")?;
     read_back::read_back(&archive, &backup.id, &mut progress).await?;
     Ok(backup)
+}
+
+/// The first signal came.
+fn interrupted() -> anyhow::Error {
+    Failure::new(&code::BACKUP_FAILED, "interrupted").hint("nothing partial is listed").fix("run it again").exit(130).into()
 }
 
 /// Opens the archive for writing. The first one to write says whose it is.
@@ -161,10 +174,21 @@ async fn claim(args: &BackupArgs, context: &Context) -> anyhow::Result<Arc<Archi
     let clock: pitr_archive::Clock = Arc::new(move || clock.now());
     let workload = match &args.workload {
         Some(workload) => workload.clone(),
-        None => Archive::open(Arc::clone(&store), Arc::clone(&clock)).workload().await.context("read whose archive it is")?,
+        None => Archive::open(Arc::clone(&store), Arc::clone(&clock)).workload().await.map_err(nobody_s)?,
     };
     let archive = Archive::claim(store, clock, &workload).await.context("claim the archive")?;
     Ok(Arc::new(archive))
+}
+
+/// Only the archiver or a name makes an archive: a mistyped address must not become a new one.
+fn nobody_s(error: ArchiveError) -> anyhow::Error {
+    match error {
+        ArchiveError::NoArchive { .. } => Failure::new(&code::NO_ARCHIVE_THERE, error.to_string())
+            .hint("nothing was archived there yet, or the address is not the whole one")
+            .fix("--workload NAMESPACE/NAME, if this backup is to be the first thing in it")
+            .into(),
+        other => anyhow::Error::new(other).context("read whose archive it is"),
+    }
 }
 
 fn announce(choice: &Choice, survey: &Survey, context: &Context) {

@@ -7,7 +7,7 @@ use pitr_recovery::code;
 
 use super::BackupArgs;
 use crate::error::Failure;
-use crate::mysql::{Connection, Donor, Dsn, ForeignRows, ForeignTable};
+use crate::mysql::{Connection, Donor, Dsn, ForeignRows, ForeignTable, SqlError};
 use crate::server::{Programs, ServerVersion};
 
 /// Everything that decides which methods are possible.
@@ -34,7 +34,7 @@ impl Survey {
     /// Asks the server and looks around.
     pub(super) async fn make(args: &BackupArgs) -> anyhow::Result<(Self, Connection)> {
         let dsn = dsn(args)?;
-        let mut connection = Connection::open(&dsn).await.with_context(|| format!("reach the server at {dsn}"))?;
+        let mut connection = Connection::open(&dsn).await.map_err(|error| unreachable(error, args))?;
         let text = connection.server_version().await?;
         if text.contains("MariaDB") {
             let failure = Failure::new(&code::METHOD_IMPOSSIBLE, format!("no method for {text}"))
@@ -43,6 +43,10 @@ impl Survey {
         }
         let donor = connection.donor().await?;
         let programs = Programs::find(args.mysqld.as_deref());
+        if let (Some(named), None) = (&args.mysqld, &programs) {
+            let failure = Failure::new(&code::METHOD_IMPOSSIBLE, format!("\"{}\" is not a server program", named.display()));
+            return Err(failure.fix("--mysqld with the path of the workload's mysqld").into());
+        }
         let program_version = match &programs {
             Some(programs) => Some(ServerVersion::of_program(&programs.mysqld).await?),
             None => None,
@@ -79,6 +83,17 @@ impl Survey {
             (None, _) => self.donor.port.map(|port| ("127.0.0.1".to_owned(), port)),
         }
     }
+}
+
+/// Error numbers with which a server turns an account away.
+const TURNED_AWAY: [u16; 3] = [1044, 1045, 1698];
+
+fn unreachable(error: SqlError, args: &BackupArgs) -> anyhow::Error {
+    let turned_away = error.number().is_some_and(|number| TURNED_AWAY.contains(&number));
+    let failure = Failure::new(&code::BACKUP_FAILED, format!("backup failed: {:#}", anyhow::Error::new(error)));
+    let file = args.mysql.display();
+    let fix = if turned_away { format!("user and password in \"{file}\"") } else { format!("host and port in \"{file}\"") };
+    failure.hint("nothing was begun").fix(fix).into()
 }
 
 fn dsn(args: &BackupArgs) -> anyhow::Result<Dsn> {

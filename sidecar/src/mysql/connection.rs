@@ -26,7 +26,7 @@ pub(crate) enum SqlError {
         /// As whom.
         user: String,
         #[source]
-        source: mysql_async::Error,
+        source: Cause,
     },
     /// The server refused a statement, or the connection broke.
     #[error("{what}")]
@@ -34,7 +34,7 @@ pub(crate) enum SqlError {
         /// A verb phrase: statements themselves may hold secrets.
         what: &'static str,
         #[source]
-        source: mysql_async::Error,
+        source: Cause,
     },
     /// No answer.
     #[error("{what}: no answer in {seconds} s")]
@@ -54,13 +54,38 @@ pub(crate) enum SqlError {
     },
 }
 
+/// What the server or the connection said, once: the driver's errors repeat their sources.
+#[derive(Debug, Error)]
+#[error("{text}")]
+pub(crate) struct Cause {
+    /// The server's error number, if it was the server who spoke.
+    number: Option<u16>,
+    text: String,
+}
+
+impl From<mysql_async::Error> for Cause {
+    fn from(error: mysql_async::Error) -> Self {
+        match error {
+            mysql_async::Error::Server(error) => {
+                Self { number: Some(error.code), text: format!("error {}: {}", error.code, error.message) }
+            }
+            other => {
+                let mut innermost: &dyn std::error::Error = &other;
+                while let Some(source) = innermost.source() {
+                    innermost = source;
+                }
+                Self { number: None, text: innermost.to_string() }
+            }
+        }
+    }
+}
+
 impl SqlError {
     /// The server's own error number.
     pub(crate) fn number(&self) -> Option<u16> {
         match self {
-            Self::Connect { source: mysql_async::Error::Server(error), .. }
-            | Self::Statement { source: mysql_async::Error::Server(error), .. } => Some(error.code),
-            Self::Connect { .. } | Self::Statement { .. } | Self::Timeout { .. } | Self::Answer { .. } => None,
+            Self::Connect { source, .. } | Self::Statement { source, .. } => source.number,
+            Self::Timeout { .. } | Self::Answer { .. } => None,
         }
     }
 
@@ -68,7 +93,7 @@ impl SqlError {
     pub(crate) fn lost(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Timeout { .. } => true,
-            Self::Statement { source, .. } => !matches!(source, mysql_async::Error::Server(_)),
+            Self::Statement { source, .. } => source.number.is_none(),
             Self::Answer { .. } => false,
         }
     }
@@ -85,7 +110,7 @@ impl Connection {
             other => other,
         }
         .map(Self)
-        .map_err(|source| SqlError::Connect { to: dsn.to_string(), user: dsn.user.clone(), source })
+        .map_err(|source| SqlError::Connect { to: dsn.to_string(), user: dsn.user.clone(), source: source.into() })
     }
 
     /// Connects to a private server over its socket.
@@ -106,7 +131,7 @@ impl Connection {
 
     /// Runs a statement that may take as long as it takes; the caller bounds it.
     pub(crate) async fn run_long(&mut self, what: &'static str, sql: impl AsRef<str>) -> Result<(), SqlError> {
-        self.0.query_drop(sql.as_ref()).await.map_err(|source| SqlError::Statement { what, source })
+        self.0.query_drop(sql.as_ref()).await.map_err(|source| SqlError::Statement { what, source: source.into() })
     }
 
     /// All rows of a query.
@@ -141,7 +166,7 @@ async fn within<T>(
     work: impl Future<Output = Result<T, mysql_async::Error>>,
 ) -> Result<T, SqlError> {
     match tokio::time::timeout(limit, work).await {
-        Ok(result) => result.map_err(|source| SqlError::Statement { what, source }),
+        Ok(result) => result.map_err(|source| SqlError::Statement { what, source: source.into() }),
         Err(_) => Err(SqlError::Timeout { what, seconds: limit.as_secs() }),
     }
 }

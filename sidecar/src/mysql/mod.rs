@@ -15,9 +15,8 @@ mod scheduled_events;
 
 pub(crate) use connection::{Connection, SqlError};
 pub(crate) use donor::{ClonedPoint, Donor, ForeignRows, ForeignTable};
-pub(crate) use dsn::{Dsn, DsnError, Password, TlsMode};
+pub(crate) use dsn::{Dsn, Password};
 pub(crate) use local_account::LocalAccount;
-pub(crate) use option_file::{OptionFile, OptionFileError};
-pub(crate) use recipient::CloneProgress;
-pub(crate) use replica::{ApplierError, ReceiverState};
+pub(crate) use option_file::OptionFile;
+pub(crate) use replica::ApplierError;
 pub(crate) use scheduled_events::{EventStatus, ScheduledEvent};

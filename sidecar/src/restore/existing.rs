@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use pitr_archive::Archive;
-use pitr_binlog::{Flavour, GtidSet};
+use pitr_binlog::{BinlogName, Flavour, GtidSet};
 use pitr_recovery::BaseBackup;
 use serde_json::{Map, Value};
 
@@ -48,10 +49,19 @@ pub(super) async fn plan(
     machine: &Machine,
     mut journal: Journal,
 ) -> anyhow::Result<(Journal, PlannedRestore)> {
-    set_aside(volume).context("set the base's identity aside")?;
+    set_aside(volume).context("set the base's identity and logs aside")?;
     let base = read(context, volume, machine, &journal).await.context("read what the base holds")?;
-    let planned = planned::make_from(args, archive, Some(base)).await?;
-    preflight::room(volume, &planned.plan)?;
+    let planned = match planned::make_from(args, archive, Some(base)).await {
+        Ok(planned) => planned,
+        Err(error) => {
+            give_back(volume).context("give the base back as it was")?;
+            return Err(error);
+        }
+    };
+    if let Err(error) = preflight::room(volume, &planned.plan) {
+        give_back(volume).context("give the base back as it was")?;
+        return Err(error);
+    }
     planned.keep(volume)?;
     journal.plan_hash = Some(planned.hash.clone());
     journal.done = Some(Phase::Prepare);
@@ -59,17 +69,48 @@ pub(super) async fn plan(
     Ok((journal, planned))
 }
 
-/// A new server gets an identity of its own, and settings persisted on the source must not start anything here.
+/// A new server gets an identity of its own, settings persisted on the source must not start anything here, and its binary logs
+/// must not become the beginning of this server's.
 fn set_aside(volume: &Volume) -> io::Result<()> {
     fs::create_dir_all(volume.aside())?;
-    for name in ["auto.cnf", PERSISTED] {
-        match fs::rename(volume.datadir().join(name), volume.aside().join(name)) {
+    let names = ["auto.cnf", PERSISTED].map(str::to_owned).into_iter().chain(logs_in(volume.datadir())?);
+    for name in names {
+        match fs::rename(volume.datadir().join(&name), volume.aside().join(&name)) {
             Ok(()) => {}
             Err(reason) if reason.kind() == io::ErrorKind::NotFound => {}
             Err(reason) => return Err(reason),
         }
     }
     Ok(())
+}
+
+/// Binary and relay logs, by their index files: the logs first, so that an interrupted run finds the rest.
+fn logs_in(datadir: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(datadir)? {
+        let entry = entry?;
+        let Ok(index) = entry.file_name().into_string() else { continue };
+        if !index.ends_with(".index") || !entry.file_type()?.is_file() {
+            continue;
+        }
+        let text = fs::read_to_string(entry.path())?;
+        let logs: Vec<&str> = text.lines().map(|line| line.trim().trim_start_matches("./")).filter(|line| !line.is_empty()).collect();
+        // What is listed by an absolute path lies elsewhere, and is not this server's.
+        if logs.iter().all(|log| log.starts_with('/') || BinlogName::parse(log).is_ok()) {
+            names.extend(logs.into_iter().filter(|log| !log.starts_with('/')).map(str::to_owned));
+            names.push(index);
+        }
+    }
+    Ok(names)
+}
+
+/// A base that no restore can be made of is the user's again: its files return, and our directory goes.
+fn give_back(volume: &Volume) -> io::Result<()> {
+    for entry in fs::read_dir(volume.aside())? {
+        let entry = entry?;
+        fs::rename(entry.path(), volume.datadir().join(entry.file_name()))?;
+    }
+    fs::remove_dir_all(volume.ours())
 }
 
 async fn read(context: &Context, volume: &Volume, machine: &Machine, journal: &Journal) -> anyhow::Result<BaseBackup> {
@@ -93,8 +134,10 @@ async fn read(context: &Context, volume: &Volume, machine: &Machine, journal: &J
     let account = LocalAccount::named(journal.account.clone());
     let server = Mysqld::start(&options, &ServerPurpose::Replay { relay }, &machine.staging, account).await?;
     let mut connection = server.connect().await?;
-    connection.forget_sources().await?;
     let (executed, server_version) = (connection.executed().await?, connection.server_version().await?);
+    // The plan may be refused, and then nothing of ours must stay.
+    connection.set_read_only(false).await?;
+    server.account().drop_from(&mut connection).await?;
     drop(connection);
     server.stop().await?;
     Ok(base(executed, server_version, used, context.clock.now_us()))
@@ -144,6 +187,15 @@ fn is_left_out(name: &str) -> bool {
         "innodb_tmpdir",
     ];
     exact.contains(&name) || prefixes.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// What of the base's own stays aside, for the report.
+pub(super) fn note_of_logs(volume: &Volume) -> anyhow::Result<Option<String>> {
+    if !volume.aside().is_dir() {
+        return Ok(None);
+    }
+    let logs = logs_in(&volume.aside()).context("list the base's own logs")?;
+    Ok((!logs.is_empty()).then(|| format!("binary and relay logs that came with the base lie in {}: they may be removed", volume.aside().display())))
 }
 
 /// Puts the persisted settings back without those that must not return. Gives a note for each one that stays away.

@@ -4,11 +4,13 @@ use std::fs;
 use std::io;
 
 use anyhow::Context as _;
+use pitr_recovery::code;
 
 use super::journal::{Phase, write_durably};
 use super::phases::Restore;
 use super::verdict::{EventReport, Outcome, RestoredReport, Verdict};
 use super::{events, existing};
+use crate::error::Failure;
 use crate::progress::Unit;
 use crate::server::Mysqld;
 
@@ -25,6 +27,12 @@ pub(super) async fn settle(restore: &mut Restore<'_>, server: Mysqld) -> anyhow:
     restore.journal.server_version = connection.server_version().await?;
     connection.forget_sources().await?;
     server.account().drop_from(&mut connection).await?;
+    // The last word before the server ends: nothing that we did here has added to the set.
+    let executed = connection.executed().await?;
+    if executed != *restore.plan.expected() {
+        let message = format!("the restored server's GTID set is \"{executed}\" at hand-over, which is not the plan's");
+        return Err(Failure::new(&code::RESTORE_INCOMPLETE, message).hint("the volume is not handed over").into());
+    }
     drop(connection);
     server.stop().await.context("shut down the restored server")?;
     restore.progress.set(1);
@@ -41,8 +49,9 @@ pub(super) fn finish(restore: &mut Restore<'_>) -> anyhow::Result<()> {
     if restore.journal.has_done(Phase::HandOver) {
         return Ok(());
     }
-    let persisted = existing::give_back_persisted(&restore.volume)?;
-    let report = report(restore, persisted);
+    let mut notes = existing::give_back_persisted(&restore.volume)?;
+    notes.extend(existing::note_of_logs(&restore.volume)?);
+    let report = report(restore, notes);
     let text = serde_json::to_vec_pretty(&report).context("write the report")?;
     write_durably(&restore.volume.restored(), &text).context("write the report")?;
     for directory in [restore.volume.relay(), restore.volume.ours().join("new")] {
@@ -55,12 +64,11 @@ pub(super) fn finish(restore: &mut Restore<'_>) -> anyhow::Result<()> {
     restore.done(Phase::HandOver)
 }
 
-fn report(restore: &Restore<'_>, persisted: Vec<String>) -> RestoredReport {
+fn report(restore: &Restore<'_>, mut notes: Vec<String>) -> RestoredReport {
     let parts = restore.plan.parts();
     let mut verdict = Verdict::new(Outcome::Verified, restore.volume.datadir());
     restore.facts.tell(&mut verdict);
     verdict.phase = None;
-    let mut notes = persisted;
     notes.extend(time_zone_note(restore));
     notes.extend(event_note(&restore.journal.events));
     if let Some(tables) = parts.base.settings.get("empty_tables") {

@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use super::fetch::is_dump;
 use super::journal::Phase;
-use super::phases::{Restore, interrupted};
+use super::phases::{Restore, interrupted, unless_interrupted};
 use super::start;
 use crate::backup::DUMP_FILE;
 use crate::error::Failure;
@@ -33,7 +33,8 @@ pub(super) async fn run(restore: &mut Restore<'_>) -> anyhow::Result<()> {
     let Some(dump) = dump else { return Ok(()) };
     restore.volume.clear().context("clear the volume for the dump")?;
     let options = start::options(restore)?;
-    fresh_data(restore, &options).await.context("make an empty data directory for the dump")?;
+    let fresh = async { fresh_data(restore, &options).await.context("make an empty data directory for the dump") };
+    unless_interrupted(&restore.context.shutdown, fresh).await?;
     let account = LocalAccount::named(restore.journal.account.clone());
     let server = Mysqld::start(&options, &Purpose::Load, &restore.machine.staging, account)
         .await

@@ -35,6 +35,7 @@ use pitr_recovery::code;
 use self::phases::Facts;
 use self::verdict::{Outcome, Verdict};
 use crate::archive_args::ArchiveArgs;
+use crate::archive_failure;
 use crate::cli::OutputFormat;
 use crate::error::{Failure, Rendered};
 use crate::output;
@@ -68,7 +69,7 @@ pub(crate) struct RestoreArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
     /// A plan made earlier; it is carried out as it is
-    #[arg(long, value_name = "FILE", conflicts_with = "target")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "skip_gtid", "from_backup", "branch", "accept_early_stop"])]
     pub(crate) plan_file: Option<PathBuf>,
     /// Data directory to fill
     #[arg(long, value_name = "DIR")]
@@ -97,8 +98,9 @@ pub(crate) struct RestoreArgs {
 pub(crate) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let json = args.output.map_or(context.json_log, |format| format == OutputFormat::Json);
+    let archive = args.archive.archive.as_deref().unwrap_or_default();
     let mut facts = Facts::default();
-    let result = phases::run(&args, context, &mut facts).await.map_err(|error| named(error, &facts));
+    let result = phases::run(&args, context, &mut facts).await.map_err(|error| named(error, &facts, archive));
     let outcome = result.as_ref().err().map_or(Outcome::Verified, outcome_of);
     let mut verdict = Verdict::new(outcome, &args.datadir);
     facts.tell(&mut verdict);
@@ -122,9 +124,12 @@ pub(crate) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
 }
 
 /// An error that has no name of its own is a failed restore.
-fn named(error: anyhow::Error, facts: &Facts) -> anyhow::Error {
+fn named(error: anyhow::Error, facts: &Facts, archive: &str) -> anyhow::Error {
     if error.chain().any(|cause| cause.is::<Failure>()) {
         return error;
+    }
+    if let Some(failure) = archive_failure::named(&error, archive) {
+        return failure.hint("what is done stays done; the same command goes on").into();
     }
     let phase = facts.phase.map_or_else(String::new, |phase| format!(" in phase \"{}\"", phase.name()));
     Failure::new(&code::RESTORE_FAILED, format!("restore failed{phase}: {error:#}"))
@@ -139,13 +144,14 @@ fn outcome_of(error: &anyhow::Error) -> Outcome {
     if number == code::RESTORE_INCOMPLETE.number {
         return Outcome::Incomplete;
     }
-    let refused = failure.code().exit == 2 || failure.code().exit == 4 || number == code::VOLUME_OF_ANOTHER_PLAN.number;
+    let exit = Rendered::of(error).exit;
+    let refused = exit == 2 || exit == 4 || number == code::VOLUME_OF_ANOTHER_PLAN.number;
     if refused { Outcome::Refused } else { Outcome::Failed }
 }
 
 fn for_a_job(error: anyhow::Error) -> anyhow::Error {
     let Some(failure) = error.chain().find_map(|cause| cause.downcast_ref::<Failure>()) else { return error };
-    let container = match (outcome_of(&error), failure.code().exit) {
+    let container = match (outcome_of(&error), Rendered::of(&error).exit) {
         (Outcome::Refused, 2) => container_exit::BAD_PLAN,
         (Outcome::Refused, _) => container_exit::REFUSED,
         (Outcome::Incomplete, _) => container_exit::INCOMPLETE,
@@ -180,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_nameless_error_is_a_failed_restore() {
-        let error = named(anyhow::anyhow!("no space left").context("write"), &Facts::default());
+        let error = named(anyhow::anyhow!("no space left").context("write"), &Facts::default(), "");
         assert_eq!(Rendered::of(&error).text().lines().next(), Some("error[PITR0410]: restore failed: write: no space left"));
         assert_eq!(outcome_of(&error), Outcome::Failed);
     }

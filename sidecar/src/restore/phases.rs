@@ -7,11 +7,12 @@ use pitr_archive::Archive;
 use pitr_archive::backup::BackupReader;
 use pitr_binlog::GtidSet;
 use pitr_recovery::{RestorePlan, code};
+use tokio_util::sync::CancellationToken;
 
 use super::journal::{Journal, Phase};
 use super::planned::{self, PlannedRestore};
 use super::verdict::Verdict;
-use super::volume::{Expected, Volume};
+use super::volume::{Expected, Volume, check};
 use super::{BaseOrigin, RestoreArgs, existing, fetch, hand_over, load, preflight, replay, verify};
 use crate::error::Failure;
 use crate::progress::Progress;
@@ -102,6 +103,17 @@ impl Restore<'_> {
     }
 }
 
+/// Drives `work` unless we have been asked to end: then it is dropped where it stands, and with it the server that it has started.
+pub(super) async fn unless_interrupted<T>(
+    shutdown: &CancellationToken,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        result = work => result,
+        () = shutdown.cancelled() => Err(interrupted()),
+    }
+}
+
 /// The first signal came.
 pub(super) fn interrupted() -> anyhow::Error {
     Failure::new(&code::RESTORE_FAILED, "interrupted")
@@ -127,6 +139,8 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts
     };
     if let Some(planned) = &planned {
         preflight::server_fits(args, &programs, planned.plan.base()).await?;
+        check(&args.datadir, expected)?;
+        preflight::room_for_a_new_restore(&args.datadir, &planned.plan)?;
     }
     let volume = Volume::open(&args.datadir, expected)?;
     end_leftover(&volume.pid_file()).await.context("end a server that a killed restore left behind")?;
@@ -158,7 +172,6 @@ fn begin(
     volume: &Volume,
     planned: PlannedRestore,
 ) -> anyhow::Result<(Journal, PlannedRestore)> {
-    preflight::room(volume, &planned.plan)?;
     planned.keep(volume)?;
     let mut journal = Journal::begin(planned::purpose(args, &planned), context.clock.now());
     journal.plan_hash = Some(planned.hash.clone());

@@ -1,16 +1,20 @@
 //! What is checked before the first byte is fetched.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use pitr_recovery::{BaseBackup, RestorePlan, code};
 
 use super::RestoreArgs;
-use super::volume::Volume;
+use super::volume::{Volume, free_bytes};
 use crate::error::Failure;
 use crate::mysql::OptionFile;
 use crate::server::{MatchedSettings, Programs, ServerVersion};
 
 /// Relay logs, the private server's temporary tables, our journal.
 const ROOM_EXTRA: u64 = 128 << 20;
+/// What fails if a volume does not say how large it is.
+const ASK_ROOM: &str = "ask how much room the volume has";
 /// Smallest and largest redo log of a restoring server.
 const REDO: (u64, u64) = (64 << 20, 1 << 30);
 /// The first release whose statements and options are those we use.
@@ -86,10 +90,18 @@ pub(super) fn redo_capacity(free: u64) -> u64 {
     (free / 16).clamp(REDO.0, REDO.1)
 }
 
+/// Room on a volume that nothing has been written to; its directory may not even exist.
+pub(super) fn room_for_a_new_restore(datadir: &Path, plan: &RestorePlan) -> anyhow::Result<()> {
+    let existing = datadir.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
+    enough(free_bytes(existing).context(ASK_ROOM)?, 0, plan)
+}
+
 /// The volume must hold the base, what replay may add, and what the server needs meanwhile.
 pub(super) fn room(volume: &Volume, plan: &RestorePlan) -> anyhow::Result<()> {
-    let ask = || "ask how much room the volume has";
-    let (free, used) = (volume.free_bytes().with_context(ask)?, volume.used_bytes().with_context(ask)?);
+    enough(volume.free_bytes().context(ASK_ROOM)?, volume.used_bytes().context(ASK_ROOM)?, plan)
+}
+
+fn enough(free: u64, used: u64, plan: &RestorePlan) -> anyhow::Result<()> {
     let data = data_bytes(plan.base());
     let needed = data + data / 20 + plan.parts().bytes + redo_capacity(free) + ROOM_EXTRA;
     if free.saturating_add(used) >= needed {

@@ -8,7 +8,7 @@ use super::event_states::EventStates;
 use super::events;
 use super::journal::Phase;
 use super::memory;
-use super::phases::Restore;
+use super::phases::{Restore, unless_interrupted};
 use super::preflight;
 use crate::error::Failure;
 use crate::mysql::{Connection, LocalAccount};
@@ -42,9 +42,10 @@ pub(super) async fn start(restore: &mut Restore<'_>) -> anyhow::Result<Mysqld> {
     }
     let account = LocalAccount::named(restore.journal.account.clone());
     restore.progress.begin(Phase::StartServer.name(), Unit::Files, 0, 1);
-    let server = Mysqld::start(&options(restore)?, &Purpose::Replay { relay }, &restore.machine.staging, account)
-        .await
-        .context("start the server on the restored base")?;
+    let (options, purpose) = (options(restore)?, Purpose::Replay { relay });
+    let started = Mysqld::start(&options, &purpose, &restore.machine.staging, account);
+    let started = async { started.await.context("start the server on the restored base") };
+    let server = unless_interrupted(&restore.context.shutdown, started).await?;
     restore.progress.set(1);
     restore.progress.end();
     Ok(server)

@@ -8,8 +8,8 @@ mod staging;
 mod version;
 
 pub(crate) use leftover::end_leftover;
-pub(crate) use mysqld::{Mysqld, ServerError, initialise};
+pub(crate) use mysqld::{Mysqld, initialise};
 pub(crate) use options::{MatchedSettings, Purpose, ServerOptions};
 pub(crate) use programs::{Programs, RunAs};
 pub(crate) use staging::Staging;
-pub(crate) use version::{ServerVersion, VersionError};
+pub(crate) use version::ServerVersion;

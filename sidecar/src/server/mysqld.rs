@@ -19,6 +19,8 @@ use crate::mysql::{Connection, LocalAccount, SqlError};
 const START_TIMEOUT: Duration = Duration::from_secs(3600);
 /// A clean shutdown writes the whole buffer pool.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3600);
+/// A killed server is gone in milliseconds, unless its disk hangs.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a starting server is tried.
 const POLL: Duration = Duration::from_millis(100);
 /// Bytes of the log's end that are looked at after a failure.
@@ -69,16 +71,33 @@ pub(crate) enum ServerError {
 /// A running server. Dropping it kills it; nothing is lost by that but time.
 #[derive(Debug)]
 pub(crate) struct Mysqld {
-    child: Child,
+    child: Process,
     log: PathBuf,
     socket: PathBuf,
     account: LocalAccount,
 }
 
+/// A process that is gone when this is: whoever is interrupted may remove its files and let go of its lock at once.
+#[derive(Debug)]
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.0.start_kill().is_err() {
+            // It had ended, and was waited for.
+            return;
+        }
+        let begun = Instant::now();
+        while matches!(self.0.try_wait(), Ok(None)) && begun.elapsed() < KILL_TIMEOUT {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
 /// Makes an empty data directory.
 pub(crate) async fn initialise(options: &ServerOptions, staging: &Staging) -> Result<(), ServerError> {
     let mut child = spawn(options, options.arguments(&Purpose::Initialise, staging, None))?;
-    let status = child.wait().await.map_err(ServerError::Watch)?;
+    let status = child.0.wait().await.map_err(ServerError::Watch)?;
     if status.success() { Ok(()) } else { Err(ServerError::Ended { status, log: log_end(&options.log) }) }
 }
 
@@ -137,7 +156,7 @@ impl Mysqld {
 
     /// An error if it has ended.
     fn still_alive(&mut self) -> Result<(), ServerError> {
-        match self.child.try_wait().map_err(ServerError::Watch)? {
+        match self.child.0.try_wait().map_err(ServerError::Watch)? {
             Some(status) => Err(ServerError::Ended { status, log: log_end(&self.log) }),
             None => Ok(()),
         }
@@ -145,7 +164,7 @@ impl Mysqld {
 
     /// How it ended, if it ends within `limit`: after a lost connection the process may be about to.
     pub(crate) async fn ended_within(&mut self, limit: Duration) -> Option<ServerError> {
-        match tokio::time::timeout(limit, self.child.wait()).await {
+        match tokio::time::timeout(limit, self.child.0.wait()).await {
             Ok(Ok(status)) => Some(ServerError::Ended { status, log: log_end(&self.log) }),
             Ok(Err(reason)) => Some(ServerError::Watch(reason)),
             Err(_) => None,
@@ -154,10 +173,10 @@ impl Mysqld {
 
     /// Shuts it down in order and waits until it has ended.
     pub(crate) async fn stop(mut self) -> Result<(), ServerError> {
-        if let Some(pid) = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
+        if let Some(pid) = self.child.0.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
             kill_process(pid, Signal::TERM).map_err(|reason| ServerError::Watch(reason.into()))?;
         }
-        match tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await {
+        match tokio::time::timeout(STOP_TIMEOUT, self.child.0.wait()).await {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(ServerError::Ended { status, log: log_end(&self.log) }),
             Ok(Err(reason)) => Err(ServerError::Watch(reason)),
@@ -167,7 +186,7 @@ impl Mysqld {
 
     /// Ends it at once and waits until it is gone.
     pub(crate) async fn kill(mut self) -> Result<(), ServerError> {
-        self.child.kill().await.map_err(ServerError::Watch)
+        self.child.0.kill().await.map_err(ServerError::Watch)
     }
 
     fn timeout(&self, what: &'static str, limit: Duration) -> ServerError {
@@ -175,7 +194,7 @@ impl Mysqld {
     }
 }
 
-fn spawn(options: &ServerOptions, arguments: Vec<String>) -> Result<Child, ServerError> {
+fn spawn(options: &ServerOptions, arguments: Vec<String>) -> Result<Process, ServerError> {
     let program = options.mysqld.clone();
     let fail = |source| ServerError::Spawn { program: program.clone(), source };
     // The log is opened by us and inherited: the server says why it cannot open its own files, too.
@@ -189,8 +208,8 @@ fn spawn(options: &ServerOptions, arguments: Vec<String>) -> Result<Child, Serve
         .stderr(errors)
         // A Ctrl-C at a terminal is ours to answer, not the server's.
         .process_group(0)
-        .kill_on_drop(true)
         .spawn()
+        .map(Process)
         .map_err(fail)
 }
 

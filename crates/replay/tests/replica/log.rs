@@ -12,29 +12,29 @@ use pitr_replay::{LogOpener, LogPiece, LogReader, ReadError};
 
 /// One binlog, or its beginning.
 #[derive(Debug, Clone)]
-pub struct File {
-    pub name: BinlogName,
-    pub head: Head,
-    pub bytes: Bytes,
+pub(crate) struct File {
+    pub(crate) name: BinlogName,
+    pub(crate) head: Head,
+    pub(crate) bytes: Bytes,
     /// Each transaction's GTID and end.
-    pub transactions: Vec<(Option<Gtid>, u64)>,
+    pub(crate) transactions: Vec<(Option<Gtid>, u64)>,
 }
 
 /// Binlogs in order.
 #[derive(Debug, Clone)]
-pub struct Log {
-    pub files: Vec<File>,
+pub(crate) struct Log {
+    pub(crate) files: Vec<File>,
     /// Size of the pieces that the bytes come in: odd, so that events are cut.
-    pub piece: usize,
+    pub(crate) piece: usize,
     /// Time that each piece takes.
-    pub pause: Duration,
+    pub(crate) pause: Duration,
     /// After so many pieces of a pass, the reader gives up.
-    pub fails_after: Option<usize>,
+    pub(crate) fails_after: Option<usize>,
 }
 
 impl Log {
     /// All whole transactions that are in a server's binlogs now.
-    pub fn of(datadir: &Path) -> Result<Self> {
+    pub(crate) fn of(datadir: &Path) -> Result<Self> {
         let index = std::fs::read_to_string(datadir.join("binlog.index")).context("read the index file")?;
         let mut files = Vec::new();
         for entry in index.lines() {
@@ -51,7 +51,7 @@ impl Log {
     }
 
     /// The log up to and with its `count`-th transaction.
-    pub fn first(mut self, mut count: usize) -> Self {
+    pub(crate) fn first(mut self, mut count: usize) -> Self {
         for file in &mut self.files {
             if count < file.transactions.len() {
                 file.transactions.truncate(count);
@@ -64,12 +64,12 @@ impl Log {
     }
 
     /// How many transactions there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.files.iter().map(|file| file.transactions.len()).sum()
     }
 
     /// The GTIDs of all transactions.
-    pub fn executed(&self) -> GtidSet {
+    pub(crate) fn executed(&self) -> GtidSet {
         let mut set = GtidSet::new();
         for (gtid, _) in self.files.iter().flat_map(|file| &file.transactions) {
             if let Some(gtid) = gtid {
@@ -124,6 +124,6 @@ impl LogReader for Pass {
 }
 
 /// A log to hand to a source.
-pub fn shared(log: Log) -> Arc<dyn LogOpener> {
+pub(crate) fn shared(log: Log) -> Arc<dyn LogOpener> {
     Arc::new(log)
 }

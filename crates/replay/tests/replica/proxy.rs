@@ -9,14 +9,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 /// Breaks each of the first connections after so many bytes.
-pub struct Proxy {
-    pub port: u16,
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
     broken: Arc<AtomicUsize>,
     _task: JoinSet<()>,
 }
 
 impl Proxy {
-    pub async fn start(to: u16, limits: Vec<usize>) -> io::Result<Self> {
+    pub(crate) async fn start(to: u16, limits: Vec<usize>) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let broken = Arc::new(AtomicUsize::new(0));
@@ -35,7 +35,7 @@ impl Proxy {
     }
 
     /// How many connections were broken.
-    pub fn broken(&self) -> usize {
+    pub(crate) fn broken(&self) -> usize {
         self.broken.load(Ordering::Relaxed)
     }
 }

@@ -15,16 +15,16 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Our source, running.
-pub struct Source {
-    pub port: u16,
-    pub password: Secret,
-    pub progress: watch::Receiver<SourceProgress>,
+pub(crate) struct Source {
+    pub(crate) port: u16,
+    pub(crate) password: Secret,
+    pub(crate) progress: watch::Receiver<SourceProgress>,
     cancel: CancellationToken,
     tasks: JoinSet<std::io::Result<SourceProgress>>,
 }
 
 impl Source {
-    pub async fn start(log: Arc<dyn LogOpener>, skip: GtidSet) -> Result<Self> {
+    pub(crate) async fn start(log: Arc<dyn LogOpener>, skip: GtidSet) -> Result<Self> {
         let password = Secret::random();
         let identity = SourceIdentity {
             server_uuid: "0b5e55ed-0000-4000-8000-000000000001".parse()?,
@@ -42,7 +42,7 @@ impl Source {
     }
 
     /// Ends it and gives its last account.
-    pub async fn stop(mut self) -> Result<SourceProgress> {
+    pub(crate) async fn stop(mut self) -> Result<SourceProgress> {
         self.cancel.cancel();
         match self.tasks.join_next().await {
             Some(account) => Ok(account??),
@@ -52,7 +52,7 @@ impl Source {
 }
 
 /// A server with nothing of its own, as a restoring one is started.
-pub async fn replica(installation: &Installation, server_id: u32) -> Result<Mysqld> {
+pub(crate) async fn replica(installation: &Installation, server_id: u32) -> Result<Mysqld> {
     Mysqld::fresh(installation, server_id)
         .option("--skip-log-bin")
         .option("--skip-replica-start")
@@ -66,7 +66,7 @@ pub async fn replica(installation: &Installation, server_id: u32) -> Result<Mysq
 }
 
 /// Points the replica at a port and starts it.
-pub async fn follow(replica: &Mysqld, port: u16, password: &str) -> Result<()> {
+pub(crate) async fn follow(replica: &Mysqld, port: u16, password: &str) -> Result<()> {
     let change = format!(
         "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, SOURCE_AUTO_POSITION=1, SOURCE_SSL=0, \
          SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=100 FOR CHANNEL 'pitr'"
@@ -76,17 +76,17 @@ pub async fn follow(replica: &Mysqld, port: u16, password: &str) -> Result<()> {
 }
 
 /// Starts receiver and applier.
-pub async fn start(replica: &Mysqld, password: &str) -> Result<()> {
+pub(crate) async fn start(replica: &Mysqld, password: &str) -> Result<()> {
     replica.sql(&format!("START REPLICA USER='pitr' PASSWORD='{password}' FOR CHANNEL 'pitr'")).await
 }
 
 /// The executed set of a server.
-pub async fn executed(server: &Mysqld) -> Result<GtidSet> {
+pub(crate) async fn executed(server: &Mysqld) -> Result<GtidSet> {
     Ok(server.gtid_executed().await?.parse()?)
 }
 
 /// Waits until the replica has all of these.
-pub async fn wait_for(replica: &Mysqld, expected: &GtidSet) -> Result<()> {
+pub(crate) async fn wait_for(replica: &Mysqld, expected: &GtidSet) -> Result<()> {
     let begun = Instant::now();
     while !expected.is_subset_of(&executed(replica).await?) {
         let applier: Option<String> = replica
@@ -105,9 +105,10 @@ pub async fn wait_for(replica: &Mysqld, expected: &GtidSet) -> Result<()> {
 }
 
 /// Waits until the receiver has stopped for good, and gives its last words.
-pub async fn receiver_error(replica: &Mysqld) -> Result<(u32, String)> {
+pub(crate) async fn receiver_error(replica: &Mysqld) -> Result<(u32, String)> {
     let begun = Instant::now();
-    let state = "SELECT service_state FROM performance_schema.replication_connection_status WHERE channel_name = 'pitr'";
+    let state =
+        "SELECT service_state FROM performance_schema.replication_connection_status WHERE channel_name = 'pitr'";
     while replica.value::<String>(state).await? != "OFF" {
         if begun.elapsed() > PATIENCE {
             bail!("the receiver goes on: {:?}", last_receiver_error(replica).await?);
