@@ -8,6 +8,12 @@ use jiff::Timestamp;
 #[derive(Clone)]
 pub(crate) struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
 impl Clock {
     /// The current instant.
     pub(crate) fn now(&self) -> Timestamp {

@@ -4,12 +4,17 @@
 //! and a tool for any Linux host. It has no Kubernetes access and needs none.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod amounts;
 mod archive_args;
 mod archive_failure;
+mod archiver;
 mod backup;
 mod cli;
 mod clock;
+mod config;
+mod discovery;
 mod error;
+mod http;
 mod logging;
 mod mysql;
 mod output;
@@ -18,6 +23,7 @@ mod progress;
 mod restore;
 mod server;
 mod signals;
+mod status;
 mod target_args;
 mod termination;
 mod verbs;

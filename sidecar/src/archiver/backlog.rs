@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pitr_archive::{SegmentRecord, TailCoverage};
-use pitr_binlog::ScanError;
+use pitr_archive::{ArchiveError, SegmentRecord, TailCoverage};
 use pitr_recovery::code;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::closed::{self, Archived};
+use super::failure;
 use super::head::{HeadError, Identified, identify};
 use super::pause::Pause;
 use super::pipeline::{Pipeline, WorkError, blocking};
@@ -164,7 +164,7 @@ impl Backlog {
     }
 
     fn state_of(&self, binlog: Identified) -> NoteState {
-        if self.pipeline.ledger().progress(&binlog.id).closed {
+        if self.pipeline.is_expired(&binlog.id) || self.pipeline.ledger().progress(&binlog.id).closed {
             self.note_closed(closed_facts(&binlog, None));
             return NoteState::Done;
         }
@@ -173,8 +173,14 @@ impl Backlog {
 
     /// A file that will never be read, or not now.
     fn refuse(&self, entry: &IndexEntry, error: &HeadError) -> NoteState {
-        let HeadError::Scan(reason) = error else { return NoteState::Unread { pause: Pause::none() } };
-        let failure = refusal(entry.name.as_str(), reason);
+        let failure = match error {
+            HeadError::Read(_) => return NoteState::Unread { pause: Pause::none() },
+            HeadError::Scan(reason) => failure::of_scan(entry.name.as_str(), reason),
+            // The server has left it: nothing will be added.
+            HeadError::Short => Failure::new(&code::DAMAGED_BELOW_TARGET, format!("{}: {error}", entry.name))
+                .hint("nothing of it can be archived")
+                .fix("a base backup makes what follows restorable"),
+        };
         tracing::error!(event = "refused", code = %failure.code(), binlog = entry.name.as_str(), "{failure}");
         let refused = Refused { failure, is_damage: false };
         self.pipeline.board.announce(|facts| drop(facts.refused.insert(entry.name.as_str().to_owned(), refused)));
@@ -201,9 +207,7 @@ impl Backlog {
         let binlog = binlog.clone();
         // The tail is at it: it will be done with its piece in a moment.
         let Some(_claim) = self.pipeline.claim(&binlog.id) else { return Err(WorkError::Stopped) };
-        let path = entry.path.clone();
-        let file = blocking(move || BinlogFile::open(&path)).await?.map_err(WorkError::Open)?;
-        let archived = closed::archive(&self.pipeline, file, &binlog).await?;
+        let archived = closed::archive(&self.pipeline, entry.path.clone(), &binlog).await?;
         self.note_damage(entry, &archived);
         let facts = closed_facts(&binlog, Some(self.pipeline.clock.now_us()));
         self.publish(archived, facts).await?;
@@ -228,7 +232,13 @@ impl Backlog {
 
     async fn flush(&mut self) -> Result<(), WorkError> {
         let records: Vec<SegmentRecord> = self.batch.iter().map(|(record, _)| record.clone()).collect();
-        self.pipeline.publish(&records, TailCoverage::default()).await?;
+        let published = self.pipeline.publish(&records, TailCoverage::default()).await;
+        if let Err(WorkError::Archive(ArchiveError::Vanished { .. })) = published {
+            // Somebody took an object away before a page named it: all of them are stored again.
+            self.batch.clear();
+            self.notes.clear();
+        }
+        published?;
         for (_, facts) in std::mem::take(&mut self.batch) {
             self.note_archived(facts);
         }
@@ -256,7 +266,8 @@ impl Backlog {
         let Some(damage) = &archived.damage else { return };
         let message = format!("{name} is damaged at offset {}", damage.offset);
         let failure = Failure::new(&code::DAMAGED_BELOW_TARGET, message)
-            .hint(format!("{}; the bytes are kept, and what comes before them is whole", damage.reason));
+            .hint(format!("{}; the bytes are kept, and what comes before them is whole", damage.reason))
+            .fix("a base backup makes what follows restorable");
         tracing::error!(event = "damaged", code = %failure.code(), binlog = name, offset = damage.offset, "{}", damage.reason);
         let refused = Refused { failure, is_damage: true };
         self.pipeline.board.announce(|facts| drop(facts.refused.insert(name.to_owned(), refused)));
@@ -282,7 +293,7 @@ impl Backlog {
     }
 
     fn failure(&self, error: &WorkError, what: &str) -> Failure {
-        super::failure::of(error, what, &self.pipeline.archive.describe())
+        failure::of(error, what, &self.pipeline.archive.describe())
     }
 
     /// How much is not archived.
@@ -313,15 +324,5 @@ fn closed_facts(binlog: &Identified, archived_us: Option<i64>) -> ClosedFacts {
         number: binlog.name.number(),
         closed_us: i64::try_from(binlog.stat.modified_ns / 1000).ok(),
         archived_us,
-    }
-}
-
-/// Why a file is no binlog that can be archived.
-fn refusal(name: &str, reason: &ScanError) -> Failure {
-    match reason {
-        ScanError::Encrypted | ScanError::InnodbBinlog => Failure::new(&code::BINLOG_UNREADABLE, format!("{name}: {reason}"))
-            .hint("a copy is useless without the server's keyring")
-            .fix("SET PERSIST binlog_encryption = OFF"),
-        _ => Failure::new(&code::DAMAGED_BELOW_TARGET, format!("{name}: {reason}")).hint("nothing of it can be archived"),
     }
 }

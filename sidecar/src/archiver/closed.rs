@@ -8,6 +8,7 @@
 //!                  ^ begins here: the tail's bytes are stored again, in segments that last
 //! ```
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::{Stream, TryStreamExt as _, stream};
@@ -37,19 +38,37 @@ pub(crate) struct Archived {
     pub(crate) damage: Option<SegmentDamage>,
     /// Bytes after the last whole transaction of a file that ends without a word.
     pub(crate) torn_bytes: u64,
+    /// Whether one of the segments says how the file ended.
+    is_closed: bool,
 }
 
 /// Stores what is missing of a closed binlog. What it gives back is to be published.
-pub(crate) async fn archive(pipeline: &Pipeline, file: BinlogFile, binlog: &Identified) -> Result<Archived, WorkError> {
-    let size = file.stat().map_err(WorkError::Open)?.size;
-    let (extent, tail) = {
-        let ledger = pipeline.ledger();
-        let progress = ledger.progress(&binlog.id);
-        let start = ledger.binlog(&binlog.id).filter(|_| needs_reopening(&progress, size)).map(|known| reopen_at(known, size));
-        let boundary = start.unwrap_or(progress.boundary);
-        let extent = Extent { boundary, start: start.unwrap_or(progress.catalogued_to), limit: size };
-        (extent, ledger.tail(&binlog.id))
+pub(crate) async fn archive(pipeline: &Pipeline, path: PathBuf, binlog: &Identified) -> Result<Archived, WorkError> {
+    let size = open(&path).await?.stat().map_err(WorkError::Open)?.size;
+    let progress = pipeline.ledger().progress(&binlog.id);
+    let extent = if needs_reopening(&progress, size) {
+        let start = pipeline.ledger().binlog(&binlog.id).map_or(0, |known| reopen_at(known, size));
+        Extent { boundary: start, start, limit: size }
+    } else {
+        Extent { boundary: progress.boundary, start: progress.catalogued_to, limit: size }
     };
+    let archived = archive_extent(pipeline, open(&path).await?, binlog, extent).await?;
+    if archived.is_closed || progress.closed {
+        return Ok(archived);
+    }
+    // Nothing whole follows what is stored: the word about the end goes with the last range, stored again.
+    pipeline.publish(&archived.records, archived.coverage).await?;
+    let start = pipeline.ledger().binlog(&binlog.id).map_or(0, |known| reopen_at(known, size));
+    archive_extent(pipeline, open(&path).await?, binlog, Extent { boundary: start, start, limit: size }).await
+}
+
+async fn open(path: &Path) -> Result<BinlogFile, WorkError> {
+    let path = path.to_owned();
+    blocking(move || BinlogFile::open(&path)).await?.map_err(WorkError::Open)
+}
+
+async fn archive_extent(pipeline: &Pipeline, file: BinlogFile, binlog: &Identified, extent: Extent) -> Result<Archived, WorkError> {
+    let tail = pipeline.ledger().tail(&binlog.id);
     let has_tail = !tail.is_empty();
     let mut source = PieceSource::open(pipeline, file, binlog, extent).await?;
     source.coverage = TailCoverage::of(tail);
@@ -74,8 +93,9 @@ pub(crate) async fn archive(pipeline: &Pipeline, file: BinlogFile, binlog: &Iden
             }
         }
     }
-    let torn_bytes = if source.damage.is_some() { 0 } else { size.saturating_sub(source.end) };
-    Ok(Archived { records, coverage: source.coverage, has_tail, damage: source.damage, torn_bytes })
+    let torn_bytes = if source.damage.is_some() { 0 } else { extent.limit.saturating_sub(source.end) };
+    let PieceSource { coverage, damage, is_closed, .. } = source;
+    Ok(Archived { records, coverage, has_tail, damage, torn_bytes, is_closed })
 }
 
 /// Whether all bytes are catalogued and only the word about the end is missing, or the file has become shorter than what is
@@ -97,6 +117,7 @@ struct PieceSource<'a> {
     cutter: Option<Cutter>,
     coverage: TailCoverage,
     damage: Option<SegmentDamage>,
+    is_closed: bool,
     /// The end of the last piece.
     end: u64,
 }
@@ -106,7 +127,7 @@ impl<'a> PieceSource<'a> {
         let (head, segment_bytes) = (Arc::clone(&binlog.head), pipeline.segment_bytes);
         let cutter = blocking(move || Cutter::open(file, &head, extent, segment_bytes)).await??;
         let (coverage, end) = (TailCoverage::default(), extent.start);
-        Ok(Self { pipeline, binlog, cutter: Some(cutter), coverage, damage: None, end })
+        Ok(Self { pipeline, binlog, cutter: Some(cutter), coverage, damage: None, is_closed: false, end })
     }
 
     fn drafts<'s>(&'s mut self) -> impl Stream<Item = Result<(SegmentDraft, Option<OwnedSemaphorePermit>), WorkError>> + use<'s, 'a> {
@@ -133,6 +154,7 @@ impl<'a> PieceSource<'a> {
         self.coverage = coverage;
         let Some((piece, ending)) = next? else { return Ok(None) };
         self.end = piece.end;
+        self.is_closed |= ending.closes.is_some();
         self.damage = ending.damage.clone().or_else(|| self.damage.take());
         Ok(Some(draft(Place::Binlogs, self.binlog, piece, ending)))
     }

@@ -146,6 +146,44 @@ impl Cutter {
         if end > self.start { self.take(end).map(Some) } else { Ok(None) }
     }
 
+    /// The file has grown up to here.
+    pub(crate) fn grow(&mut self, limit: u64) {
+        self.limit = self.limit.max(limit);
+    }
+
+    /// How much was read.
+    pub(crate) fn offset(&self) -> u64 {
+        self.scanner.offset()
+    }
+
+    /// The end of the last whole transaction that was read.
+    pub(crate) fn boundary(&self) -> u64 {
+        self.scanner.boundary()
+    }
+
+    /// Where the next piece begins.
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// What was scanned and lies between `from` and the last whole transaction, without taking it. `from` is where an earlier one
+    /// of these ended, or where the next piece begins.
+    pub(crate) fn young(&self, from: u64) -> Result<Option<Piece>, CutError> {
+        let (start, end) = (from.max(self.start), self.scanner.boundary());
+        if end <= start {
+            return Ok(None);
+        }
+        let ends_inside = |transaction: &&Transaction| transaction.end > start && transaction.end <= end;
+        Ok(Some(Piece {
+            start,
+            end,
+            raw: self.read(start, end)?,
+            transactions: self.transactions.iter().filter(ends_inside).cloned().collect(),
+            starts_in_transaction: start == self.start && self.starts_in_transaction,
+            ends_in_transaction: false,
+        }))
+    }
+
     /// Whether everything up to the limit was scanned and handed out, as far as it is whole.
     pub(crate) fn is_exhausted(&self) -> bool {
         let scanned = self.scanner.offset() >= self.limit || self.damage.is_some();

@@ -1,6 +1,6 @@
 //! From a piece of a file to the draft of a segment.
 
-use pitr_archive::{Closes, Place, SegmentDamage, SegmentDraft, SegmentOrigin};
+use pitr_archive::{IndexedTransaction, Closes, Place, SegmentDamage, SegmentDraft, SegmentOrigin};
 use pitr_binlog::FileEnd;
 
 use super::cutter::Piece;
@@ -41,7 +41,7 @@ pub(crate) fn draft(place: Place, file: &Identified, piece: Piece, ending: Endin
         origin: SegmentOrigin::from(file.head.as_ref()),
         start: piece.start,
         raw: piece.raw,
-        transactions: piece.transactions,
+        transactions: piece.transactions.iter().map(IndexedTransaction::from).collect(),
         closes: ending.closes,
         damage: ending.damage,
         starts_in_transaction: piece.starts_in_transaction,

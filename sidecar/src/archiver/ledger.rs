@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use pitr_archive::{SegmentRecord, add_record, remove_objects};
-use pitr_recovery::{ArchivedBinlog, ArchivedRange, BinlogId, Closed, Inventory, RangeKind};
+use pitr_recovery::{BaseBackup, ArchivedBinlog, ArchivedRange, BinlogId, Closed, Inventory, RangeKind};
 
 /// Records remembered to be laid over a listing that may have begun before they were stored.
 const RECENT_MAX: usize = 4096;
@@ -38,11 +38,19 @@ pub(crate) struct Ledger {
     recent: VecDeque<(i64, SegmentRecord)>,
     /// Tail objects that were deleted lately, and when.
     removed: VecDeque<(i64, Vec<String>)>,
+    /// Counts changes.
+    version: u64,
 }
 
 impl Ledger {
+    /// Changes whenever anything else does.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Takes a listing. What was stored or deleted since it began is laid over it.
     pub(crate) fn list(&mut self, mut inventory: Inventory) {
+        self.version += 1;
         let began = inventory.listed_us;
         self.recent.retain(|(at, _)| *at >= began);
         self.removed.retain(|(at, _)| *at >= began);
@@ -58,6 +66,7 @@ impl Ledger {
 
     /// Takes the tail objects that a predecessor left.
     pub(crate) fn take_tail(&mut self, records: Vec<SegmentRecord>) {
+        self.tail.clear();
         for record in records {
             self.tail.entry(record.key.binlog.clone()).or_default().push(record);
         }
@@ -65,6 +74,7 @@ impl Ledger {
 
     /// A segment was stored in the tail, or stored and catalogued.
     pub(crate) fn add(&mut self, record: &SegmentRecord, now_us: i64) {
+        self.version += 1;
         add_record(&mut self.inventory, record);
         let last = self.inventory.binlogs.len().saturating_sub(1);
         self.places.entry(record.key.binlog.clone()).or_insert(last);
@@ -79,6 +89,7 @@ impl Ledger {
 
     /// Tail objects are gone: the catalog covers them, or one object took the place of several.
     pub(crate) fn remove(&mut self, keys: &[String], now_us: i64) {
+        self.version += 1;
         remove_objects(&mut self.inventory, keys);
         self.places = self.inventory.binlogs.iter().enumerate().map(|(at, binlog)| (binlog.id.clone(), at)).collect();
         for records in self.tail.values_mut() {
@@ -91,9 +102,19 @@ impl Ledger {
         self.removed.push_back((now_us, keys.to_vec()));
     }
 
-    /// The tail objects of a binlog.
+    /// Takes base backups that were listed later than everything else.
+    pub(crate) fn list_backups(&mut self, backups: Vec<BaseBackup>) {
+        if self.inventory.backups != backups {
+            self.version += 1;
+            self.inventory.backups = backups;
+        }
+    }
+
+    /// The tail objects of a binlog, in the order of the file.
     pub(crate) fn tail(&self, id: &BinlogId) -> Vec<SegmentRecord> {
-        self.tail.get(id).cloned().unwrap_or_default()
+        let mut records = self.tail.get(id).cloned().unwrap_or_default();
+        records.sort_unstable_by_key(|record| (record.key.start, record.key.end));
+        records
     }
 
     /// How far a binlog is archived.

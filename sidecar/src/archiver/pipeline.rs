@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pitr_archive::{Archive, ArchiveError, Codec, SegmentDraft, SegmentRecord, StoreError, TailCoverage};
+use pitr_archive::{Archive, ArchiveError, Codec, SegmentDraft, SegmentRecord, StoreCounts, TailCoverage};
+use pitr_binlog::ScanError;
 use pitr_recovery::BinlogId;
 use tokio::time::Instant;
 
 use super::cutter::CutError;
-use super::head::HeadError;
+use super::head::{HeadError, Identified};
 use super::ledger::Ledger;
 use super::memory::Memory;
 use crate::clock::Clock;
-use crate::status::Board;
+use crate::status::{Board, ServerFacts};
 
 /// Why a binlog could not be archived now.
 #[derive(Debug, thiserror::Error)]
@@ -30,19 +31,17 @@ pub(crate) enum WorkError {
     /// The archive: nearly always its store.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// The process is being stopped.
+    /// The file that the server is writing makes no sense from here on.
+    #[error("from offset {offset} on: {reason}")]
+    Damaged {
+        /// The end of what is whole.
+        offset: u64,
+        /// What is wrong.
+        reason: ScanError,
+    },
+    /// The process is being stopped, or another task is at this binlog.
     #[error("stopped")]
     Stopped,
-}
-
-impl WorkError {
-    /// The store's error, if it is one.
-    pub(crate) fn store(&self) -> Option<&StoreError> {
-        match self {
-            Self::Archive(ArchiveError::Store(error)) => Some(error),
-            _ => None,
-        }
-    }
 }
 
 /// What all tasks of the archiver share.
@@ -52,6 +51,8 @@ pub(crate) struct Pipeline {
     pub(crate) archive: Arc<Archive>,
     /// Where everybody writes down what happens.
     pub(crate) board: Board,
+    /// Calls to the store.
+    pub(crate) counts: StoreCounts,
     /// The wall clock.
     pub(crate) clock: Clock,
     /// Room for pieces.
@@ -62,25 +63,48 @@ pub(crate) struct Pipeline {
     pub(crate) segment_bytes: u64,
     ledger: Mutex<Ledger>,
     in_work: Mutex<BTreeSet<BinlogId>>,
+    expired: Mutex<BTreeSet<BinlogId>>,
 }
 
 impl Pipeline {
-    pub(crate) fn new(archive: Arc<Archive>, board: Board, clock: Clock, config: &crate::config::Pipeline) -> Self {
+    pub(crate) fn new(archive: Arc<Archive>, (board, counts): (Board, StoreCounts), clock: Clock, config: &crate::config::Pipeline) -> Self {
         Self {
             archive,
             board,
+            counts,
             clock,
             memory: Memory::new(config.memory_limit),
             codec: Codec::Zstd { level: config.zstd_level, window_log: 24 },
             segment_bytes: config.segment_bytes,
             ledger: Mutex::default(),
             in_work: Mutex::default(),
+            expired: Mutex::default(),
         }
+    }
+
+    /// Takes the binlogs that retention has marked.
+    pub(crate) fn expire(&self, binlogs: BTreeSet<BinlogId>) {
+        *self.expired.lock().unwrap_or_else(PoisonError::into_inner) = binlogs;
+    }
+
+    /// Whether retention has marked a binlog: it is not stored again.
+    pub(crate) fn is_expired(&self, id: &BinlogId) -> bool {
+        self.expired.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
     }
 
     /// The ledger, for as long as no await is needed.
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A file was read: it says who wrote it.
+    pub(crate) fn met(&self, binlog: &Identified) {
+        let server = ServerFacts {
+            source: binlog.id.source.clone(),
+            flavour: binlog.head.format.flavour,
+            version: binlog.head.format.server_version.clone(),
+        };
+        self.board.note(|facts| facts.server = Some(server));
     }
 
     /// Claims a binlog for one task: the tail hands over to the backlog, and both are at it only by chance.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pitr_archive::{ArchiveUrl, ListedObject, ObjectClass, ObjectInfo, Operation, Store, StoreError};
 
-use crate::archive_args::store_failure;
+use crate::archive_failure::of_store;
 use crate::clock::Clock;
 use crate::status::Board;
 
@@ -30,10 +30,10 @@ impl<S: Store> WatchedStore<S> {
             Ok(_) | Err(StoreError::NotFound { .. }) => self.board.store_answered(),
             Err(StoreError::Cancelled { .. }) => {}
             // An archiver may lack the right to delete: redundant objects then stay, which costs space and nothing else.
-            Err(StoreError::Denied { operation: Operation::Delete, .. }) => {}
+            Err(StoreError::Denied { operation: Operation::Delete, .. }) => self.board.note(|facts| facts.store.keeps_all = true),
             Err(error) => {
                 tracing::warn!(event = "store-error", outcome = error.outcome(), "{error}");
-                self.board.store_failed(store_failure(error, &self.url), self.clock.now_us());
+                self.board.store_failed(of_store(error, &self.url.to_string()), self.clock.now_us());
             }
         }
         result

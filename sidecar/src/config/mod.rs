@@ -12,11 +12,11 @@ use std::time::Duration;
 
 pub(crate) use self::document::{Origin, Settings};
 use self::values::{parse_duration, parse_size};
+use pitr_recovery::code;
+
 use crate::archive_args::{ArchiveArgs, PathStyle};
 use crate::error::Failure;
 
-/// Code of a bad configuration key, and the exit of a command that it ends.
-const BAD_KEY: (u16, u8) = (209, 2);
 /// Smallest and largest segment that the memory limit and the format's limits allow.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
 /// Shortest interval: below it requests cost more than they give.
@@ -93,7 +93,7 @@ pub(crate) struct Pipeline {
 pub(crate) fn load(file: &Path) -> Result<Config, Failure> {
     let text = std::fs::read_to_string(file).map_err(|reason| {
         let message = format!("configuration file \"{}\" cannot be read: {reason}", file.display());
-        Failure::new(BAD_KEY.0, BAD_KEY.1, message).fix("--config FILE")
+        Failure::new(&code::BAD_CONFIGURATION_KEY, message).fix("--config FILE")
     })?;
     parse(&text, &environment())
 }
@@ -109,8 +109,8 @@ pub(crate) fn parse(text: &str, environment: &BTreeMap<String, String>) -> Resul
 
 fn failure(problems: Vec<Problem>) -> Failure {
     let mut problems = problems.into_iter();
-    let Some(first) = problems.next() else { return Failure::new(BAD_KEY.0, BAD_KEY.1, "configuration is not valid") };
-    let failure = Failure::new(BAD_KEY.0, BAD_KEY.1, first.message).hint(first.hint);
+    let Some(first) = problems.next() else { return Failure::new(&code::BAD_CONFIGURATION_KEY, "configuration is not valid") };
+    let failure = Failure::new(&code::BAD_CONFIGURATION_KEY, first.message).hint(first.hint);
     problems.fold(failure, |failure, problem| failure.hint(format!("also: {} ({})", problem.message, problem.hint)))
 }
 
@@ -171,7 +171,7 @@ impl Reader<'_> {
             credentials_from: self.text("credentials.from").unwrap_or_default(),
         };
         if self.problems.is_empty()
-            && let Err(reason) = args.check()
+            && let Err(reason) = args.location()
         {
             self.problems.push(Problem::new(reason.to_string(), "archive: s3://BUCKET/PREFIX or file:///DIRECTORY"));
         }

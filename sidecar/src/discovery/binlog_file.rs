@@ -32,6 +32,11 @@ impl BinlogFile {
         Ok(Self { file: File::open(path)? })
     }
 
+    /// A second handle of the same file.
+    pub(crate) fn again(&self) -> io::Result<Self> {
+        Ok(Self { file: self.file.try_clone()? })
+    }
+
     /// Its state now.
     pub(crate) fn stat(&self) -> io::Result<Stat> {
         self.file.metadata().map(|metadata| stat_of(&metadata))

@@ -46,6 +46,24 @@ fn candidates(datadir: &Path) -> Result<Vec<PathBuf>, DiscoveryError> {
     Ok(found)
 }
 
+/// Whether the server keeps relay logs here: then it replicates from another one.
+pub(super) fn has_relay_logs(datadir: &Path) -> Result<bool, DiscoveryError> {
+    let unreadable = |reason| DiscoveryError::Unreadable { path: datadir.into(), reason };
+    for entry in fs::read_dir(datadir).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|extension| extension == "index") && names_relay_logs(&path, datadir) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn names_relay_logs(index: &Path, datadir: &Path) -> bool {
+    let Ok(text) = fs::read_to_string(index) else { return false };
+    let (entries, _) = index_file::parse(&text, index, datadir);
+    entries.last().is_some_and(|entry| entry.name.base().contains("relay") || is_relay_log(&entry.path))
+}
+
 fn names_binlogs(index: &Path, datadir: &Path) -> bool {
     let Ok(text) = fs::read_to_string(index) else { return false };
     let (entries, _) = index_file::parse(&text, index, datadir);

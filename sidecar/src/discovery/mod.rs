@@ -14,9 +14,12 @@ mod locate;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub(crate) use self::binlog_file::{BinlogFile, Stat, stat};
 pub(crate) use self::index_file::IndexEntry;
+use pitr_recovery::code;
+
 use crate::config::SourceConfig;
 use crate::error::Failure;
 
@@ -47,6 +50,42 @@ pub(crate) fn look(config: &SourceConfig) -> Result<Found, DiscoveryError> {
     let text = read_text(&index)?;
     let (entries, strange_lines) = index_file::parse(&text, &index, datadir);
     Ok(Found { source, index, entries, strange_lines })
+}
+
+/// Whether the server replicates from another one, as far as its files tell.
+pub(crate) fn replicates(config: &SourceConfig) -> Result<bool, DiscoveryError> {
+    locate::has_relay_logs(&config.datadir)
+}
+
+/// Looks again and again; the index is parsed only when it has changed.
+#[derive(Debug)]
+pub(crate) struct Lookout {
+    config: SourceConfig,
+    last: Option<(Stat, Arc<Found>)>,
+}
+
+impl Lookout {
+    pub(crate) fn new(config: SourceConfig) -> Self {
+        Self { config, last: None }
+    }
+
+    /// What there is now.
+    pub(crate) fn look(&mut self) -> Result<Arc<Found>, DiscoveryError> {
+        if let Some((known, found)) = &self.last
+            && stat(&found.index).is_ok_and(|now| now == *known)
+        {
+            return Ok(Arc::clone(found));
+        }
+        self.last = None;
+        let found = Arc::new(look(&self.config)?);
+        // An index that changes while it is read is read again next time: its state is taken as of before.
+        let now = stat(&found.index).map_err(|reason| DiscoveryError::Unreadable { path: found.index.clone(), reason })?;
+        let again = look(&self.config)?;
+        if again == *found {
+            self.last = Some((now, Arc::clone(&found)));
+        }
+        Ok(Arc::new(again))
+    }
 }
 
 fn read_text(path: &Path) -> Result<String, DiscoveryError> {
@@ -98,8 +137,8 @@ impl DiscoveryError {
     /// The same with its code, what it means and what helps.
     pub(crate) fn failure(&self) -> Failure {
         let failure = match self {
-            Self::Unreadable { reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => Failure::new(205, 4, self.to_string()),
-            _ => Failure::new(201, 4, self.to_string()),
+            Self::Unreadable { reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => Failure::new(&code::OWNER_UNKNOWN, self.to_string()),
+            _ => Failure::new(&code::BINLOG_VOLUME_NOT_FOUND, self.to_string()),
         };
         match self {
             Self::NoDatadir { .. } => failure.hint("the volume is not mounted here").fix("source: {datadir: DIRECTORY}"),

@@ -76,6 +76,8 @@ pub(crate) struct StoreHealth {
     pub(crate) failing_since_us: Option<i64>,
     /// When the next try is due.
     pub(crate) retry_at: Option<Instant>,
+    /// It refuses to delete: redundant objects stay.
+    pub(crate) keeps_all: bool,
 }
 
 impl StoreHealth {
@@ -120,6 +122,17 @@ pub(crate) struct ActiveFacts {
     pub(crate) shipped: u64,
     /// Commit time of the first transaction that is not archived, or when it was first seen.
     pub(crate) unshipped_since_us: Option<i64>,
+}
+
+/// The server was seen to have committed nothing that is not archived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Proof {
+    /// Until then.
+    pub(crate) at_us: i64,
+    /// The binlog that it was writing.
+    pub(crate) binlog: pitr_recovery::BinlogId,
+    /// The length of that binlog, all of it archived.
+    pub(crate) position: u64,
 }
 
 /// Closed binlogs that are not archived.
@@ -181,10 +194,16 @@ pub(crate) struct Facts {
     pub(crate) closed: Option<ClosedFacts>,
     /// The active binlog.
     pub(crate) active: Option<ActiveFacts>,
+    /// The last proof that the archive is complete.
+    pub(crate) proof: Option<Proof>,
+    /// Whether the server has relay logs; none while nobody has looked.
+    pub(crate) replicates: Option<bool>,
     /// Closed binlogs that are not archived; none before the first look.
     pub(crate) backlog: Option<BacklogFacts>,
     /// Binlogs that cannot be archived, or not as a whole, by name.
     pub(crate) refused: BTreeMap<String, Refused>,
+    /// When the archive was last listed.
+    pub(crate) listed_us: Option<i64>,
     /// Sums.
     pub(crate) totals: Totals,
     /// Last successes.
@@ -196,11 +215,22 @@ pub(crate) struct Facts {
 pub(crate) struct Board {
     facts: Arc<Mutex<Facts>>,
     changed: watch::Sender<u64>,
+    pulse: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Board {
     pub(crate) fn new() -> Self {
-        Self { facts: Arc::default(), changed: watch::Sender::new(0) }
+        Self { facts: Arc::default(), changed: watch::Sender::new(0), pulse: Arc::default() }
+    }
+
+    /// The main task lives.
+    pub(crate) fn beat(&self) {
+        *self.pulse.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// How long ago the main task lived; none before it began.
+    pub(crate) fn silent_for(&self) -> Option<Duration> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
     }
 
     /// A copy of everything.

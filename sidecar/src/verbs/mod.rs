@@ -1,12 +1,21 @@
 //! The verbs, one file each. `backup` and `restore` have rooms of their own.
 
+mod check_config;
+mod get;
+mod inspect;
 mod install_self;
+mod plan;
+mod run;
+mod status;
 mod version;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use pitr_archive::Archive;
 use tokio_util::sync::CancellationToken;
 
+use crate::archive_args::ArchiveArgs;
 use crate::cli::Verb;
 use crate::clock::Clock;
 use crate::logging::LoggingArgs;
@@ -36,14 +45,19 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCod
         Verb::Restore(args) => restore::run(args, context).await,
         Verb::InstallSelf(args) => install_self::run(&args),
         Verb::Version => version::run(),
-        Verb::Run(_)
-        | Verb::Archive(_)
-        | Verb::Plan(_)
-        | Verb::Status(_)
-        | Verb::Inspect(_)
-        | Verb::Get(_)
-        | Verb::CheckConfig(_) => {
-            anyhow::bail!("not in this build yet")
-        }
+        Verb::Run(args) => run::run(&args, context).await,
+        Verb::Archive(args) => run::archive(&args, context).await,
+        Verb::Plan(args) => plan::run(&args, context).await,
+        Verb::Status(args) => status::run(&args, context).await,
+        Verb::Inspect(args) => inspect::run(&args),
+        Verb::Get(args) => get::run(&args, context).await,
+        Verb::CheckConfig(args) => check_config::run(&args),
     }
+}
+
+/// Opens the archive that flags name.
+async fn open(args: &ArchiveArgs, context: &Context) -> anyhow::Result<Archive> {
+    let store = args.location()?.store().await?;
+    let clock = context.clock.clone();
+    Ok(Archive::open(store, Arc::new(move || clock.now())))
 }

@@ -1,0 +1,244 @@
+//! The archiver: finds the server's binlogs and keeps all of them in the archive, whatever fails.
+//!
+//! ```text
+//! connect ─ look ─ catch up ─▶ tail loop    every tail_interval: what is whole of the active binlog
+//!                              backlog loop every archive_interval and at each rotation: closed binlogs
+//!                              upkeep       merges pages, lists again, asks whose archive it is
+//! ```
+//! The loops share a [`Pipeline`]; each owns its state, and none waits for another. The server's files are only ever read.
+
+mod backlog;
+mod closed;
+mod cutter;
+mod draft;
+mod failure;
+mod head;
+mod ledger;
+mod memory;
+mod once;
+mod pause;
+mod pipeline;
+mod start;
+mod tail;
+mod upkeep;
+mod watched_store;
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use pitr_archive::{ArchiveError, RetryPolicy};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::backlog::Backlog;
+use self::pause::Pause;
+pub(crate) use self::pipeline::{Pipeline, blocking};
+use self::pipeline::WorkError;
+use self::start::Started;
+use self::tail::Tail;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::discovery::{self, Found, Lookout};
+use crate::error::Failure;
+use crate::status::{Area, Board, Stage};
+
+/// After the signal to stop, whatever is still being stored is given up: Kubernetes kills after 30 s.
+const GRACE: Duration = Duration::from_secs(20);
+/// How often the main task says that it lives.
+const PULSE: Duration = Duration::from_secs(5);
+/// How often the server's files are searched for relay logs.
+const REPLICATES_EVERY: Duration = Duration::from_secs(15);
+
+/// What the archiver and whoever watches it share. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Archiver {
+    config: Arc<Config>,
+    /// Where everybody writes down what happens.
+    pub(crate) board: Board,
+    clock: Clock,
+    pipeline: Arc<OnceLock<Arc<Pipeline>>>,
+    shutdown: CancellationToken,
+    abort: CancellationToken,
+    rotated: Arc<Notify>,
+    /// How long a call to the store is repeated.
+    patience: RetryPolicy,
+    /// What ended the work for good.
+    fatal: Arc<Mutex<Option<Failure>>>,
+}
+
+impl Archiver {
+    /// An archiver that does nothing yet.
+    pub(crate) fn new(config: Config, clock: Clock, shutdown: CancellationToken) -> Self {
+        Self {
+            config: Arc::new(config),
+            board: Board::new(),
+            clock,
+            pipeline: Arc::default(),
+            shutdown,
+            abort: CancellationToken::new(),
+            rotated: Arc::default(),
+            patience: RetryPolicy::default(),
+            fatal: Arc::default(),
+        }
+    }
+
+    /// The same for somebody who waits: trouble is told after half a minute.
+    pub(crate) fn interactive(self) -> Self {
+        Self { patience: RetryPolicy::interactive(), ..self }
+    }
+
+    /// The configuration.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The clock.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// What the loops share, once the archive has answered.
+    pub(crate) fn pipeline(&self) -> Option<&Arc<Pipeline>> {
+        self.pipeline.get()
+    }
+
+    /// Archives until told to stop. Nothing that can be put right later ends it.
+    pub(crate) async fn run(&self) -> Result<(), Failure> {
+        tokio::select! {
+            () = self.work() => {}
+            () = self.pulse() => {}
+            () = self.give_up() => {}
+        }
+        self.board.stage(Stage::Stopping);
+        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+
+    /// Ends the work: going on would harm.
+    fn end(&self, failure: Failure) {
+        *self.fatal.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+        self.shutdown.cancel();
+        self.abort.cancel();
+    }
+
+    async fn work(&self) {
+        let Some(started) = self.start_until_done().await else { return };
+        self.board.stage(Stage::Archiving);
+        let Started { pipeline, source } = started;
+        tokio::join!(self.tail_loop(&pipeline), self.backlog_loop(&pipeline), self.upkeep_loop(&pipeline, &source));
+    }
+
+    async fn pulse(&self) {
+        loop {
+            self.board.beat();
+            tokio::time::sleep(PULSE).await;
+        }
+    }
+
+    /// Ends waiting for a store that does not answer, some time after the signal to stop.
+    async fn give_up(&self) {
+        self.shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+        tracing::warn!(event = "abandoned", "what was being stored is given up; the next start stores it");
+        self.abort.cancel();
+        std::future::pending::<()>().await;
+    }
+
+    /// Sleeps, or wakes because the archiver is to stop.
+    async fn rest(&self, pause: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.shutdown.cancelled() => {}
+        }
+    }
+
+    fn look(&self, lookout: &mut Lookout) -> Option<Arc<Found>> {
+        match lookout.look() {
+            Ok(found) => {
+                self.board.heal(Area::Discovery);
+                Some(found)
+            }
+            Err(error) => {
+                self.board.fail(Area::Discovery, error.failure());
+                None
+            }
+        }
+    }
+
+    async fn tail_loop(&self, pipeline: &Arc<Pipeline>) {
+        let mut tail = Tail::new(Arc::clone(pipeline));
+        let mut lookout = Lookout::new(self.config.source.clone());
+        let mut pause = Pause::none();
+        let mut looked_for_relay_logs: Option<Instant> = None;
+        while !self.shutdown.is_cancelled() {
+            if looked_for_relay_logs.is_none_or(|at| at.elapsed() >= REPLICATES_EVERY) {
+                let replicates = discovery::replicates(&self.config.source).ok();
+                self.board.note(|facts| facts.replicates = replicates);
+                looked_for_relay_logs = Some(Instant::now());
+            }
+            self.tail_tick(&mut tail, &mut lookout, &mut pause).await;
+            let interval = self.tail_interval().max(pause.left(Instant::now()));
+            self.rest(interval).await;
+        }
+        // The last bytes of the server, if the store still answers.
+        self.tail_tick(&mut tail, &mut lookout, &mut pause).await;
+    }
+
+    /// A store that keeps everything would fill with tail objects: then they are made less often.
+    fn tail_interval(&self) -> Duration {
+        let schedule = self.config.schedule;
+        match schedule.tail_interval {
+            Some(interval) if !self.board.read().store.keeps_all => interval,
+            Some(_) | None => schedule.archive_interval,
+        }
+    }
+
+    async fn tail_tick(&self, tail: &mut Tail, lookout: &mut Lookout, pause: &mut Pause) {
+        if self.config.schedule.tail_interval.is_none() {
+            return;
+        }
+        let seen_us = self.clock.now_us();
+        let Some(found) = self.look(lookout) else { return };
+        match tail.tick(&found, seen_us).await {
+            Ok(tick) => {
+                *pause = Pause::none();
+                self.board.heal(Area::Tail);
+                if tick.rotated {
+                    self.rotated.notify_one();
+                }
+            }
+            Err(error) => {
+                pause.fail();
+                let name = found.entries.last().map_or("the active binlog", |entry| entry.name.as_str());
+                self.fail(Area::Tail, &error, name);
+            }
+        }
+    }
+
+    async fn backlog_loop(&self, pipeline: &Arc<Pipeline>) {
+        let mut backlog = Backlog::new(Arc::clone(pipeline), self.shutdown.clone());
+        let mut lookout = Lookout::new(self.config.source.clone());
+        loop {
+            let mut pause = self.config.schedule.archive_interval;
+            if let Some(found) = self.look(&mut lookout) {
+                let report = backlog.cycle(&found).await;
+                pause = pause.min(report.next_try.unwrap_or(pause).max(Duration::from_millis(200)));
+            }
+            if self.shutdown.is_cancelled() {
+                return;
+            }
+            tokio::select! {
+                () = self.rest(pause) => {}
+                () = self.rotated.notified() => {}
+            }
+        }
+    }
+
+    fn fail(&self, area: Area, error: &WorkError, what: &str) {
+        if matches!(error, WorkError::Stopped | WorkError::Archive(ArchiveError::Stopped)) {
+            return;
+        }
+        let archive = self.pipeline().map_or_else(String::new, |pipeline| pipeline.archive.describe());
+        self.board.fail(area, failure::of(error, what, &archive));
+    }
+}

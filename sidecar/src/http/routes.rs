@@ -1,0 +1,137 @@
+//! Which path answers what. The same routes serve a running sidecar and `get --archive`, which has no sidecar.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pitr_archive::Archive;
+use pitr_archive::document::{BackupsDocument, PlanDocument, WindowsDocument};
+use pitr_recovery::{Timeline, code};
+
+use super::answer::Answer;
+use crate::error::Failure;
+use crate::planning;
+use crate::status::{Heart, StatusDocument, metrics, proven_to};
+
+/// The main task is dead when it was silent for so long.
+const SILENT_MAX: Duration = Duration::from_secs(300);
+
+/// Who may ask on an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Anybody in the cluster: probes and metrics.
+    Everybody,
+    /// This host: the control API too.
+    Loopback,
+}
+
+/// What requests are answered from.
+#[derive(Debug)]
+pub(crate) enum Api {
+    /// A running sidecar.
+    Sidecar(Heart),
+    /// An archive alone.
+    Archive(Archive),
+}
+
+impl Api {
+    /// The answer to a GET, or with a body to a POST.
+    pub(crate) async fn respond(&self, path: &str, post: Option<&[u8]>, audience: Audience) -> Answer {
+        let answered = match (path, post) {
+            ("/livez" | "/healthz", None) => return self.alive(),
+            ("/readyz", None) => return self.ready(),
+            ("/metrics", None) => return self.metrics().await,
+            (path, _) if audience == Audience::Loopback && path.starts_with("/v1/") => self.control(path, post).await,
+            _ => Ok(Answer::text(404, "not found")),
+        };
+        answered.unwrap_or_else(|error| Answer::error(&error))
+    }
+
+    async fn control(&self, path: &str, post: Option<&[u8]>) -> anyhow::Result<Answer> {
+        Ok(match (path, post) {
+            ("/v1/status", None) => match self {
+                Self::Sidecar(heart) => Answer::document(&heart.document().await),
+                Self::Archive(archive) => Answer::document(&StatusDocument::new(&*self.timeline().await?, archive.describe())),
+            },
+            ("/v1/windows", None) => Answer::document(&WindowsDocument::from(&*self.timeline().await?)),
+            ("/v1/backups", None) => Answer::document(&BackupsDocument::from(&*self.timeline().await?)),
+            ("/v1/plan", Some(body)) => self.plan(body).await?,
+            ("/v1/plan", None) => Answer::text(405, "POST a target"),
+            _ => Answer::text(404, "not found"),
+        })
+    }
+
+    /// The exact bytes of a plan: they are what is hashed and mounted.
+    async fn plan(&self, body: &[u8]) -> anyhow::Result<Answer> {
+        let mut request = planning::posted(body)?;
+        let timeline = self.timeline().await?;
+        let archive = match self {
+            Self::Sidecar(heart) => {
+                request.proven_to_us = proven_to(&heart.archiver.board.read(), &timeline);
+                &*archive_of(heart)?.archive
+            }
+            Self::Archive(archive) => archive,
+        };
+        let plan = planning::plan_from(archive, Timeline::clone(&timeline), &request).await?;
+        Ok(Answer::json(200, PlanDocument::encode(&plan)?))
+    }
+
+    async fn timeline(&self) -> anyhow::Result<Arc<Timeline>> {
+        match self {
+            Self::Archive(archive) => {
+                let inventory = planning::inventory(archive).await?;
+                Ok(Arc::new(planning::exact(archive, Timeline::new(inventory)).await?))
+            }
+            Self::Sidecar(heart) => {
+                let pipeline = archive_of(heart)?;
+                // A base backup that was taken a moment ago counts.
+                heart.archiver.list_backups(pipeline).await;
+                heart.outlook.timeline(pipeline).await.ok_or_else(|| not_yet().into())
+            }
+        }
+    }
+
+    fn alive(&self) -> Answer {
+        match self {
+            Self::Sidecar(heart) if heart.archiver.board.silent_for().is_some_and(|silent| silent > SILENT_MAX) => {
+                Answer::text(500, "the main task does not answer")
+            }
+            Self::Sidecar(_) | Self::Archive(_) => Answer::text(200, "ok"),
+        }
+    }
+
+    fn ready(&self) -> Answer {
+        match self {
+            Self::Sidecar(heart) => {
+                let facts = heart.archiver.board.read();
+                match (facts.listed_us, facts.problems.values().next()) {
+                    (Some(_), _) => Answer::text(200, "ok"),
+                    (None, Some(failure)) => Answer::text(503, &format!("{}: {failure}", facts.stage.as_str())),
+                    (None, None) => Answer::text(503, facts.stage.as_str()),
+                }
+            }
+            Self::Archive(_) => Answer::text(200, "ok"),
+        }
+    }
+
+    async fn metrics(&self) -> Answer {
+        let Self::Sidecar(heart) = self else { return Answer::text(404, "only a running sidecar has metrics") };
+        let counts = heart.archiver.pipeline().map(|pipeline| pipeline.counts.clone()).unwrap_or_default();
+        match metrics(&heart.document().await, &heart.archiver.board.read(), &counts) {
+            Ok(text) => Answer::metrics(text),
+            Err(_) => Answer::text(500, "metrics cannot be written"),
+        }
+    }
+}
+
+/// The archive of a sidecar, once it was listed.
+fn archive_of(heart: &crate::status::Heart) -> Result<&Arc<crate::archiver::Pipeline>, Failure> {
+    let facts = heart.archiver.board.read();
+    match heart.archiver.pipeline() {
+        Some(pipeline) if facts.listed_us.is_some() => Ok(pipeline),
+        Some(_) | None => Err(facts.problems.into_values().next().unwrap_or_else(not_yet)),
+    }
+}
+
+fn not_yet() -> Failure {
+    Failure::new(&code::STORE_UNREACHABLE, "the archive was not read yet").hint("the sidecar is starting").fix("ask again")
+}

@@ -1,0 +1,268 @@
+//! The heartbeat: the state of this sidecar as one document, for the log every few seconds and for `GET /v1/status`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use pitr_archive::document::{
+    ActiveBinlog, ArchiveState, BackupSummary, ClosedBinlog, GapSummary, Heartbeat, Instant, SCHEMA_VERSION, ServerState, StoreState,
+    VerifyState, WindowSummary,
+};
+use pitr_recovery::code::{self, Code};
+use pitr_recovery::{Timeline, Window};
+use tokio_util::sync::CancellationToken;
+
+use super::board::{Facts, Stage};
+use super::outlook::{Outlook, proven_to};
+use crate::archiver::Archiver;
+use crate::config::Config;
+
+/// Between two heartbeats when nothing happens.
+const EVERY: Duration = Duration::from_secs(15);
+/// Between two heartbeats at least.
+const AT_LEAST: Duration = Duration::from_secs(1);
+/// The newest gaps that a heartbeat lists: it has to stay one short line.
+const GAPS_MAX: usize = 8;
+/// A store, a scan and a clock take so long at worst where nothing is wrong.
+const USUAL_DELAY_SECONDS: f64 = 10.0;
+/// Lag beyond so many times what is expected is a finding.
+const LATE: f64 = 15.0;
+
+/// Writes heartbeats into the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Heart {
+    /// Whose state it is.
+    pub(crate) archiver: Archiver,
+    /// What is archived.
+    pub(crate) outlook: Outlook,
+    /// Whether a machine reads the log.
+    pub(crate) json_log: bool,
+}
+
+impl Heart {
+    /// Beats until told to stop, and once more then.
+    pub(crate) async fn run(&self, stop: &CancellationToken) {
+        let mut changes = self.archiver.board.changes();
+        loop {
+            self.beat().await;
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(AT_LEAST) => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(EVERY) => {}
+                changed = changes.changed() => if changed.is_err() { break },
+            }
+        }
+        self.beat().await;
+    }
+
+    /// The state now.
+    pub(crate) async fn document(&self) -> Heartbeat {
+        let timeline = match self.archiver.pipeline() {
+            Some(pipeline) if self.archiver.board.read().listed_us.is_some() => self.outlook.timeline(pipeline).await,
+            Some(_) | None => None,
+        };
+        let facts = self.archiver.board.read();
+        document(self.archiver.config(), &facts, timeline.as_deref(), self.archiver.clock().now())
+    }
+
+    async fn beat(&self) {
+        let heartbeat = self.document().await;
+        if self.json_log {
+            if let Ok(json) = serde_json::to_string(&heartbeat) {
+                tracing::info!(event = "heartbeat", document = json);
+            }
+            return;
+        }
+        let to = heartbeat.window.as_ref().map(|window| window.to.to_string());
+        let active = heartbeat.active.as_ref().map(|active| format!("{}:{}", active.binlog, active.shipped_bytes));
+        tracing::info!(
+            state = heartbeat.state,
+            codes = heartbeat.codes.join(","),
+            recoverable_to = to.unwrap_or_else(|| "nothing".to_owned()),
+            archived_to = active.unwrap_or_else(|| "-".to_owned()),
+            "heartbeat"
+        );
+    }
+}
+
+/// The document of these facts.
+pub(crate) fn document(config: &Config, facts: &Facts, timeline: Option<&Timeline>, now: Timestamp) -> Heartbeat {
+    let now_us = now.as_microsecond();
+    let expected_lag_seconds = expected_lag_seconds(config);
+    let lag_seconds = lag_seconds(facts, now_us);
+    let codes = codes(facts, timeline, lag_seconds.is_some_and(|lag| lag > LATE * expected_lag_seconds));
+    let gaps = timeline.map(Timeline::gaps).unwrap_or_default();
+    Heartbeat {
+        ts: now.into(),
+        level: "INFO".to_owned(),
+        event: "heartbeat".to_owned(),
+        schema_version: SCHEMA_VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        workload: config.workload.clone(),
+        pod: std::env::var("HOSTNAME").ok(),
+        state: state(facts, &codes).to_owned(),
+        codes: codes.iter().map(ToString::to_string).collect(),
+        server: server(facts),
+        archive: archive(config, facts, timeline),
+        window: timeline.and_then(|timeline| newest_window(timeline).map(|window| summary(window, facts, timeline))),
+        windows_total: timeline.map_or(0, |timeline| timeline.windows().len() as u64),
+        expected_lag_seconds,
+        gaps: gaps.iter().rev().take(GAPS_MAX).map(GapSummary::from).collect(),
+        gaps_total: gaps.len() as u64,
+        closed: facts.closed.as_ref().map(|closed| ClosedBinlog {
+            binlog: closed.binlog.clone(),
+            closed_at: closed.closed_us.map(Instant),
+            archived_at: closed.archived_us.map(Instant),
+        }),
+        active: facts.active.as_ref().map(|active| ActiveBinlog {
+            binlog: active.binlog.clone(),
+            position_bytes: active.position,
+            shipped_bytes: active.shipped,
+        }),
+        lag_seconds,
+        unarchived_binlogs: facts.backlog.as_ref().map(|backlog| backlog.binlogs),
+        unarchived_bytes: unarchived_bytes(facts),
+        seconds_until_purge: None,
+        volume_free_bytes: free_bytes(&config.source.datadir),
+        base_backups: backups(timeline),
+        store: StoreState {
+            errors_1h: facts.store.errors_within_hour(tokio::time::Instant::now()),
+            last_error_code: facts.store.failing.as_ref().map(|failure| failure.code().to_string()),
+            retry_in_seconds: None,
+        },
+        verify: VerifyState { checksums_at: None, drill_at: None, drill_seconds: None },
+        rss_bytes: resident_bytes(),
+    }
+}
+
+fn state(facts: &Facts, codes: &[&'static Code]) -> &'static str {
+    match facts.stage {
+        _ if codes.iter().any(|code| code.exit != 0) => "degraded",
+        Stage::Starting | Stage::Connecting | Stage::Looking | Stage::Listing => "starting",
+        Stage::Archiving | Stage::Stopping => "ok",
+    }
+}
+
+/// Findings, without doubles.
+fn codes(facts: &Facts, timeline: Option<&Timeline>, is_late: bool) -> Vec<&'static Code> {
+    let mut codes: Vec<&'static Code> = facts.problems.values().map(|failure| failure.code()).collect();
+    codes.extend(facts.store.failing.as_ref().map(|failure| failure.code()));
+    codes.extend(facts.store.keeps_all.then_some(&code::STORE_DENIES));
+    codes.extend(facts.refused.values().map(|refused| refused.failure.code()));
+    codes.extend(is_late.then_some(&code::END_TOO_OLD));
+    if let Some(timeline) = timeline {
+        let inventory = timeline.inventory();
+        if inventory.binlogs.is_empty() && inventory.backups.is_empty() {
+            codes.push(&code::NEVER_ARCHIVED);
+        } else if timeline.windows().is_empty() {
+            codes.push(&code::BASE_BACKUP_MISSING);
+        }
+        if timeline.gaps().iter().any(|gap| gap.is_open() && !inventory.backups.is_empty()) {
+            codes.push(&code::OPEN_GAP);
+        }
+    }
+    codes.sort_unstable_by_key(|code| code.number);
+    codes.dedup_by_key(|code| code.number);
+    codes
+}
+
+fn server(facts: &Facts) -> ServerState {
+    let server = facts.server.as_ref();
+    ServerState {
+        flavour: server.map(|server| server.flavour.to_string()),
+        version: server.map(|server| server.version.clone()),
+        id: server.map(|server| server.source.clone()),
+        // Without an account nobody but its files is asked: relay logs say that it replicates, their absence says little.
+        role: facts.replicates.filter(|replicates| *replicates).map(|_| "replica".to_owned()),
+        gtid_mode: None,
+        binlog_expire_seconds: None,
+    }
+}
+
+fn archive(config: &Config, facts: &Facts, timeline: Option<&Timeline>) -> ArchiveState {
+    let branch = timeline.and_then(|timeline| timeline.branches().first());
+    ArchiveState {
+        url: config.archive.archive.clone().unwrap_or_default(),
+        format: 1,
+        stream: branch.and_then(|branch| branch.streams.last().cloned()),
+        branch: branch.map(|branch| branch.id.clone()),
+        catalog_at: facts.successes.catalog_us.max(facts.listed_us).map(Instant),
+    }
+}
+
+/// The newest window of the branch that the server is on.
+pub(super) fn newest_window(timeline: &Timeline) -> Option<&Window> {
+    let branch = timeline.branches().first()?;
+    timeline.windows().iter().rfind(|window| window.branch == branch.id)
+}
+
+fn summary(window: &Window, facts: &Facts, timeline: &Timeline) -> WindowSummary {
+    let last = last_of_live(timeline);
+    WindowSummary {
+        from: Instant(window.from_us),
+        to: Instant(window.to_us),
+        proven_to: proven_to(facts, timeline).map(Instant),
+        resolution_seconds: 0.000_001,
+        last_gtid: last.map(|gtid| gtid.to_string()),
+    }
+}
+
+/// The last archived transaction of the branch that the server is on.
+fn last_of_live(timeline: &Timeline) -> Option<pitr_binlog::Gtid> {
+    let branch = timeline.branches().first()?;
+    let stream = timeline.streams().iter().find(|stream| branch.streams.last() == Some(&stream.id))?;
+    let ids = stream.binlogs.iter().rev().map(|(id, _)| id);
+    let mut last = ids.filter_map(|id| {
+        let binlog = timeline.inventory().binlogs.iter().find(|binlog| binlog.id == *id)?;
+        binlog.ranges.iter().filter_map(|range| range.last.as_ref()).max_by_key(|point| point.end)?.gtid
+    });
+    last.next()
+}
+
+/// The bound that lag stays below where nothing is wrong.
+fn expected_lag_seconds(config: &Config) -> f64 {
+    let interval = config.schedule.tail_interval.unwrap_or(config.schedule.archive_interval);
+    2.0 * interval.as_secs_f64() + USUAL_DELAY_SECONDS
+}
+
+/// Age of the oldest transaction that is not archived.
+pub(super) fn lag_seconds(facts: &Facts, now_us: i64) -> Option<f64> {
+    let backlog = facts.backlog.as_ref()?;
+    let active = facts.active.as_ref()?;
+    let since = [backlog.since_us, active.unshipped_since_us].into_iter().flatten().min();
+    #[expect(clippy::cast_precision_loss, reason = "a display value")]
+    let seconds = since.map_or(0.0, |since| (now_us - since).max(0) as f64 / 1e6);
+    Some(seconds)
+}
+
+pub(super) fn unarchived_bytes(facts: &Facts) -> Option<u64> {
+    let (backlog, active) = (facts.backlog.as_ref()?, facts.active.as_ref()?);
+    Some(backlog.bytes + active.position.saturating_sub(active.shipped))
+}
+
+fn backups(timeline: Option<&Timeline>) -> BackupSummary {
+    let reaches = timeline.map(Timeline::backups).unwrap_or_default();
+    let usable: Vec<_> = reaches.iter().filter(|reach| reach.connected).collect();
+    let backups = timeline.map(|timeline| timeline.inventory().backups.as_slice()).unwrap_or_default();
+    let newest = usable.iter().filter_map(|reach| backups.iter().find(|backup| backup.id == reach.backup));
+    let newest = newest.max_by_key(|backup| backup.snapshot_us);
+    BackupSummary {
+        usable: usable.len() as u64,
+        newest_id: newest.map(|backup| backup.id.clone()),
+        newest_at: newest.map(|backup| Instant(backup.snapshot_us)),
+    }
+}
+
+fn free_bytes(datadir: &Path) -> Option<u64> {
+    rustix::fs::statvfs(datadir).ok().map(|volume| volume.f_bavail.saturating_mul(volume.f_frsize))
+}
+
+/// What this process holds in memory.
+pub(super) fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}

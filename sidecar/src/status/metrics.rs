@@ -1,0 +1,124 @@
+//! Metrics, made anew for each scrape: what is unknown is absent, never 0.
+
+use std::sync::atomic::AtomicU64;
+
+use pitr_archive::StoreCounts;
+use pitr_archive::document::Heartbeat;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::board::Facts;
+
+type Labels = Vec<(&'static str, String)>;
+type Number = Gauge<f64, AtomicU64>;
+
+/// The text of `/metrics`.
+pub(crate) fn metrics(heartbeat: &Heartbeat, facts: &Facts, counts: &StoreCounts) -> Result<String, std::fmt::Error> {
+    let mut registry = Registry::default();
+    let mut page = Page(registry.sub_registry_with_label(("workload".into(), heartbeat.workload.clone().into())));
+    window(&mut page, heartbeat);
+    progress(&mut page, heartbeat, facts);
+    totals(&mut page, facts, counts);
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+struct Page<'a>(&'a mut Registry);
+
+impl Page<'_> {
+    #[expect(clippy::cast_precision_loss, reason = "metrics are floating point")]
+    fn count(&mut self, name: &str, help: &str, value: Option<u64>) {
+        self.number(name, help, value.map(|value| value as f64));
+    }
+
+    fn number(&mut self, name: &str, help: &str, value: Option<f64>) {
+        if let Some(value) = value {
+            let gauge = Number::default();
+            gauge.set(value);
+            self.0.register(name, help, gauge);
+        }
+    }
+
+    /// Microseconds, as seconds.
+    #[expect(clippy::cast_precision_loss, reason = "metrics are floating point")]
+    fn instant(&mut self, name: &str, help: &str, us: Option<i64>) {
+        self.number(name, help, us.map(|us| us as f64 / 1e6));
+    }
+
+    fn family(&mut self, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, Option<f64>)>) {
+        let family = Family::<Labels, Number>::default();
+        for (labels, value) in values {
+            if let Some(value) = value {
+                family.get_or_create(&labels).set(value);
+            }
+        }
+        self.0.register(name, help, family);
+    }
+
+    fn counters(&mut self, name: &str, help: &str, unit: Option<Unit>, values: impl IntoIterator<Item = (Labels, u64)>) {
+        let family = Family::<Labels, Counter>::default();
+        for (labels, value) in values {
+            family.get_or_create(&labels).inc_by(value);
+        }
+        match unit {
+            Some(unit) => self.0.register_with_unit(name, help, unit, family),
+            None => self.0.register(name, help, family),
+        }
+    }
+}
+
+fn window(page: &mut Page<'_>, heartbeat: &Heartbeat) {
+    let window = heartbeat.window.as_ref();
+    page.instant("pitr_window_start_timestamp_seconds", "First instant of the newest window", window.map(|window| window.from.0));
+    let end = window.map(|window| window.proven_to.map_or(window.to.0, |proven| proven.0.max(window.to.0)));
+    page.instant("pitr_window_end_timestamp_seconds", "Last instant of the newest window", end);
+    #[expect(clippy::cast_precision_loss, reason = "metrics are floating point")]
+    let gaps = |state: &str| Some(heartbeat.gaps.iter().filter(|gap| gap.state == state).count() as f64);
+    page.family(
+        "pitr_gaps",
+        "Gaps in what is archived",
+        ["open", "closed"].map(|state| (vec![("state", state.to_owned())], gaps(state))),
+    );
+    page.instant(
+        "pitr_base_backup_last_success_timestamp_seconds",
+        "When the newest usable base backup was consistent",
+        heartbeat.base_backups.newest_at.map(|at| at.0),
+    );
+}
+
+fn progress(page: &mut Page<'_>, heartbeat: &Heartbeat, facts: &Facts) {
+    page.number("pitr_recoverable_lag_seconds", "Age of the oldest transaction that is not archived", heartbeat.lag_seconds);
+    page.number("pitr_expected_lag_seconds", "What the lag stays below where nothing is wrong", Some(heartbeat.expected_lag_seconds));
+    page.count("pitr_unarchived_binlogs", "Closed binlogs that are not archived", heartbeat.unarchived_binlogs);
+    page.count("pitr_unarchived_bytes", "Bytes that are not archived", heartbeat.unarchived_bytes);
+    page.count("pitr_damaged_binlogs", "Binlogs that cannot be read to their end", Some(facts.refused.len() as u64));
+    let resident = vec![("what", "resident".to_owned())];
+    #[expect(clippy::cast_precision_loss, reason = "metrics are floating point")]
+    page.family("pitr_memory_bytes", "Memory of this process", [(resident, heartbeat.rss_bytes.map(|bytes| bytes as f64))]);
+    let successes = [("archive", facts.successes.archive_us), ("tail", facts.successes.tail_us), ("catalog", facts.successes.catalog_us)];
+    #[expect(clippy::cast_precision_loss, reason = "metrics are floating point")]
+    page.family(
+        "pitr_last_success_timestamp_seconds",
+        "When a stage last succeeded",
+        successes.map(|(stage, us)| (vec![("stage", stage.to_owned())], us.map(|us| us as f64 / 1e6))),
+    );
+}
+
+fn totals(page: &mut Page<'_>, facts: &Facts, counts: &StoreCounts) {
+    let totals = facts.totals;
+    let kinds = [("raw", totals.raw_bytes), ("stored", totals.stored_bytes)];
+    let kinds = kinds.map(|(kind, bytes)| (vec![("kind", kind.to_owned())], bytes));
+    page.counters("pitr_archived", "Bytes archived by this process", Some(Unit::Bytes), kinds);
+    page.counters("pitr_archived_binlogs", "Closed binlogs archived by this process", None, [(vec![], totals.binlogs)]);
+    page.counters("pitr_divergence", "Tail objects with other bytes than the catalog", None, [(vec![], totals.divergences)]);
+    let requests = counts.snapshot().into_iter().map(|((operation, outcome), count)| {
+        (vec![("op", operation.action().to_owned()), ("code", outcome.to_owned())], count.calls)
+    });
+    page.counters("pitr_store_requests", "Requests to the store", None, requests);
+    let info = vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("schema", "1".to_owned()), ("format", "1".to_owned())];
+    page.family("pitr_build_info", "This program", [(info, Some(1.0))]);
+}

@@ -1,0 +1,14 @@
+//! What is going on and what can be restored: the board that the archiver writes, and the documents, metrics and heartbeats that are
+//! made from it.
+
+mod board;
+mod heartbeat;
+mod metrics;
+mod outlook;
+mod report;
+
+pub(crate) use self::board::{ActiveFacts, Area, BacklogFacts, Board, ClosedFacts, Proof, Refused, ServerFacts, Stage};
+pub(crate) use self::heartbeat::Heart;
+pub(crate) use self::metrics::metrics;
+pub(crate) use self::outlook::{Outlook, proven_to};
+pub(crate) use self::report::{Report, StatusDocument};

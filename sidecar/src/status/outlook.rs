@@ -1,0 +1,71 @@
+//! The timeline of what this process knows to be archived, computed when somebody asks and something has changed.
+
+use std::sync::Arc;
+
+use pitr_recovery::{Timeline, WindowEnd};
+use tokio::sync::Mutex;
+
+use super::board::Facts;
+use crate::archiver::{Pipeline, blocking};
+use crate::planning;
+
+/// The last timeline. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outlook {
+    last: Arc<Mutex<Option<Known>>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    version: u64,
+    timeline: Arc<Timeline>,
+}
+
+impl Outlook {
+    /// The timeline as of now. One is computed at a time; who comes meanwhile waits for it.
+    pub(crate) async fn timeline(&self, pipeline: &Pipeline) -> Option<Arc<Timeline>> {
+        let mut last = self.last.lock().await;
+        let version = pipeline.ledger().version();
+        if let Some(known) = &*last
+            && known.version == version
+        {
+            return Some(Arc::clone(&known.timeline));
+        }
+        let inventory = pipeline.ledger().inventory().clone();
+        let timeline = blocking(move || Timeline::new(inventory)).await.ok()?;
+        // Without indices windows are still sound, only shorter.
+        let timeline = match planning::exact(&pipeline.archive, timeline.clone()).await {
+            Ok(exact) => exact,
+            Err(error) => {
+                tracing::warn!(event = "inexact", "{error:#}");
+                timeline
+            }
+        };
+        let timeline = Arc::new(timeline);
+        *last = Some(Known { version, timeline: Arc::clone(&timeline) });
+        Some(timeline)
+    }
+}
+
+/// Until when the server was seen to have committed nothing that is not archived: only where that is certain.
+///
+/// What a client was told to be committed stood in the server's files before; so when all of them were archived to their end, nothing
+/// earlier is missing. A replica's transactions were committed elsewhere, earlier than they arrive: there nothing is proven.
+pub(crate) fn proven_to(facts: &Facts, timeline: &Timeline) -> Option<i64> {
+    let proof = facts.proof.as_ref()?;
+    if facts.replicates != Some(false) || facts.backlog.as_ref().is_none_or(|backlog| backlog.binlogs > 0) {
+        return None;
+    }
+    let live = timeline.branches().first().filter(|branch| branch.live)?;
+    let window = timeline.windows().iter().rfind(|window| window.branch == live.id)?;
+    let only_own = window.to_set.sources().all(|source| match source {
+        pitr_binlog::GtidSource::MySql { uuid, .. } => uuid.to_string() == proof.binlog.source,
+        pitr_binlog::GtidSource::MariaDb { .. } => false,
+    });
+    let stream = live.streams.last().and_then(|id| timeline.streams().iter().find(|stream| stream.id == *id))?;
+    let ends_there = stream.binlogs.last().is_some_and(|(id, _)| *id == proof.binlog);
+    let binlog = timeline.inventory().binlogs.iter().find(|binlog| binlog.id == proof.binlog)?;
+    let archived = binlog.ranges.iter().map(|range| range.end).max().unwrap_or(0);
+    let is_whole = ends_there && archived >= proof.position && window.ends == WindowEnd::LastArchived && only_own;
+    (is_whole && proof.at_us > window.to_us).then_some(proof.at_us)
+}

@@ -1,0 +1,88 @@
+//! `plan`: what a restore would do.
+
+use std::process::ExitCode;
+
+use pitr_archive::document::{PlanDocument, plan_hash};
+use pitr_recovery::{BoundaryTransaction, PlanParts, PlanWarning, format_time};
+
+use super::Context;
+use crate::amounts::{binary_size, count_of};
+use crate::cli::{OutputFormat, PlanArgs};
+use crate::{output, planning};
+
+/// Plans and prints the plan. Nothing is created.
+pub(super) async fn run(args: &PlanArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let request = planning::request(&args.target)?;
+    let archive = super::open(&args.archive, context).await?;
+    let plan = planning::plan(&archive, &request, None).await?;
+    let bytes = PlanDocument::encode(&plan)?;
+    match args.output {
+        OutputFormat::Json => output::write_bytes(&bytes)?,
+        OutputFormat::Text => output::print_line(&lines(plan.parts(), &plan_hash(&bytes)).join("\n"))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn lines(plan: &PlanParts, hash: &str) -> Vec<String> {
+    let stream = plan.stream.as_ref().map_or_else(String::new, |stream| format!(", stream {stream}"));
+    let mut lines = vec![format!("Target      {}   branch {}{stream}", plan.target, plan.branch)];
+    lines.extend(plan.last_applied.as_ref().map(|last| format!("Includes    {}   last applied", boundary(last))));
+    lines.push(match &plan.first_excluded {
+        Some(first) => format!("Excludes    {}   first not applied", boundary(first)),
+        None => "Excludes    nothing that is archived".to_owned(),
+    });
+    lines.push(format!(
+        "Later       {} committed at or before the target stand after the stop in log order; {} share the stop's second",
+        count_of(plan.later_before_target.count, "transaction"),
+        plan.same_second
+    ));
+    let base = &plan.base;
+    lines.push(format!(
+        "Base        {}, {}, {} ({} stored), GTID set {}",
+        base.id,
+        base.method,
+        binary_size(base.raw_bytes),
+        binary_size(base.stored_bytes),
+        base.executed
+    ));
+    lines.push(match (plan.files.first(), plan.files.last(), &plan.stop) {
+        (Some(first), Some(last), Some(stop)) => format!(
+            "Replay      {}, {}, {} .. {} at position {}",
+            count_of(plan.transactions, "transaction"),
+            binary_size(plan.bytes),
+            first.name,
+            last.name,
+            stop.offset
+        ),
+        _ => "Replay      nothing: the base backup is the answer".to_owned(),
+    });
+    lines.push(format!("Proof       success means: the GTID set is exactly {}", plan.expected));
+    lines.extend(plan.warnings.iter().map(|warning| format!("Warning     {}", text(warning))));
+    lines.push(format!("Plan        {hash}; nothing was created"));
+    lines
+}
+
+fn boundary(transaction: &BoundaryTransaction) -> String {
+    let name = match transaction.gtid() {
+        Some(gtid) => gtid.to_string(),
+        None => format!("{}:{}", transaction.name, transaction.at.start),
+    };
+    format!("{name}   {}   {}:{}", format_time(transaction.commit_us()), transaction.name, transaction.at.start)
+}
+
+fn text(warning: &PlanWarning) -> String {
+    match warning {
+        PlanWarning::WholeSeconds => "commit times are only known to the second".to_owned(),
+        PlanWarning::TimesStepBack { by_us } => {
+            format!("transactions from up to {by_us} microseconds before the target stand after the stop")
+        }
+        PlanWarning::XaTransactions => "XA transactions are replayed: some may stay prepared".to_owned(),
+        PlanWarning::Statements => "changes are replayed as SQL text: they may have another effect".to_owned(),
+        PlanWarning::NonTransactional => "changes of engines without transactions are replayed".to_owned(),
+        PlanWarning::Skipped(set) => format!("{set} is committed empty: what depends on it may differ"),
+        PlanWarning::ProvenByServer { to_us } => {
+            format!("after the last archived transaction only the sidecar's word says that nothing was committed until {}", format_time(*to_us))
+        }
+        PlanWarning::BaseAlone => "the base backup's own time is all there is to compare with".to_owned(),
+    }
+}

@@ -1,0 +1,58 @@
+//! `run` and `archive`: the archiver, with and without what shows its state.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::Context;
+use crate::archiver::Archiver;
+use crate::cli::{ArchiveOnceArgs, ConfigArgs};
+use crate::config;
+use crate::http::{self, Api, Audience};
+use crate::output;
+use crate::status::{Heart, Outlook};
+
+/// The sidecar: archives and shows its state until told to stop.
+pub(super) async fn run(args: &ConfigArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let config = config::load(&args.config)?;
+    let (listen, control) = (config.listen, config.control_listen);
+    let archiver = Archiver::new(config, context.clock.clone(), context.shutdown.clone());
+    let heart = Heart { archiver: archiver.clone(), outlook: Outlook::default(), json_log: context.json_log };
+    let api = Arc::new(Api::Sidecar(heart.clone()));
+    // Those who show the state go last: they tell how it ended.
+    let done = tokio_util::sync::CancellationToken::new();
+    let archiving = async {
+        let ended = archiver.run().await;
+        done.cancel();
+        ended
+    };
+    let probes = async {
+        if let Some(address) = listen {
+            http::serve(address, Arc::clone(&api), Audience::Everybody, &done).await;
+        }
+    };
+    let controls = async {
+        if let Some(address) = control {
+            http::serve(address, Arc::clone(&api), Audience::Loopback, &done).await;
+        }
+    };
+    let (ended, (), (), ()) = tokio::join!(archiving, heart.run(&done), probes, controls);
+    ended?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One cycle, or cycles until told to stop, with no listener.
+pub(super) async fn archive(args: &ArchiveOnceArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let config = config::load(&args.config.config)?;
+    let archiver = Archiver::new(config, context.clock.clone(), context.shutdown.clone());
+    if !args.once {
+        archiver.run().await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let archiver = archiver.interactive();
+    archiver.once().await?;
+    let facts = archiver.board.read();
+    if let Some(active) = &facts.active {
+        output::print_line(&format!("archived up to {} position {}", active.binlog, active.shipped))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
