@@ -8,8 +8,8 @@ use pitr_binlog::GtidSet;
 use crate::branch::Problem;
 use crate::coverage::{Break, Coverage, Fragment, Piece, cover};
 use crate::gtids::advance;
-use crate::inventory::Inventory;
-use crate::log::Log;
+use crate::inventory::{Closed, Inventory};
+use crate::log::{IndexReader, Log};
 use crate::short_id::ShortIds;
 use crate::stream::Stream;
 
@@ -22,12 +22,16 @@ pub(crate) struct Continuity {
 }
 
 /// Finds the streams. `ids` gives them their names.
-pub(crate) fn find_streams(inventory: &Inventory, ids: &mut ShortIds) -> Continuity {
+pub(crate) fn find_streams(reader: &IndexReader<'_>, ids: &mut ShortIds) -> Continuity {
+    let inventory = reader.inventory();
     let mut order: Vec<usize> = (0..inventory.binlogs.len()).collect();
     order.sort_by(|a, b| inventory.binlogs[*a].id.cmp(&inventory.binlogs[*b].id));
     order.dedup_by(|a, b| inventory.binlogs[*a].id == inventory.binlogs[*b].id);
     let mut coverages: BTreeMap<usize, Coverage> =
         order.iter().map(|place| (*place, cover(*place, &inventory.binlogs[*place]))).collect();
+    for (place, coverage) in &mut coverages {
+        coverage.refine(&inventory.binlogs[*place], reader);
+    }
     let problems = problems_of(inventory, &coverages, &order);
     let next = links(inventory, &order, &mut coverages);
 
@@ -110,7 +114,9 @@ fn links(inventory: &Inventory, order: &[usize], coverages: &mut BTreeMap<usize,
         let id = &inventory.binlogs[*place].id;
         let heads = heads.get(&(id.source.as_str(), id.number + 1)).map_or(&[][..], Vec::as_slice);
         let Some(last) = coverages.get_mut(place).and_then(|coverage| coverage.fragments.last_mut()) else { continue };
-        if let (None, None, [head]) = (&last.before, &last.broken, heads) {
+        // The next head tells what stood before a part behind a hole, if no other hole follows it in the file.
+        let is_whole = inventory.binlogs[*place].closed != Closed::Open;
+        if let (true, None, None, [head]) = (is_whole, &last.before, &last.broken, heads) {
             let (previous, own) = (&inventory.binlogs[*head].previous, last.gtids());
             last.before = own.is_subset_of(previous).then(|| previous.subtract(&own));
         }

@@ -6,7 +6,8 @@
 use pitr_binlog::{GtidSet, TransactionFlags};
 
 use crate::gtids::{advance, after};
-use crate::inventory::{ArchivedBinlog, ArchivedRange, Closed, RangeKind};
+use crate::inventory::{ArchivedBinlog, ArchivedRange, Closed, IndexEntry, RangeKind};
+use crate::log::IndexReader;
 
 /// A part of one archived range that is taken: all of it, or what an earlier one has not covered yet.
 #[derive(Clone, Debug)]
@@ -56,6 +57,47 @@ pub(crate) struct Coverage {
     pub ahead: Option<Fragment>,
     /// Ranges that contradict the chosen ones, each with the GTIDs it disagrees about.
     pub conflicting: Vec<(Fragment, GtidSet)>,
+}
+
+impl Piece {
+    /// Makes exact what is only known of the whole range, where this piece is a part of one.
+    ///
+    /// Without the index its times reach too far, into transactions that other pieces hold: windows are shorter then.
+    fn refine(&mut self, range: &ArchivedRange, reader: &IndexReader<'_>) {
+        if (self.start, self.end) == (range.start, range.end) {
+            return;
+        }
+        let Some(entries) = reader.entries(self) else { return };
+        self.gtids = entries.iter().filter_map(|entry| entry.gtid).collect();
+        self.transactions = entries.len() as u64;
+        self.first_us = entries.first().map(|entry| entry.commit_us);
+        self.last_us = entries.last().map(|entry| entry.commit_us);
+        self.min_us = entries.iter().map(|entry| entry.commit_us).min().unwrap_or(self.min_us);
+        self.max_us = entries.iter().map(|entry| entry.commit_us).max().unwrap_or(self.max_us);
+        self.step_back_us = step_back_us(entries);
+    }
+}
+
+/// By how much at most a commit time lies below an earlier one.
+pub(crate) fn step_back_us<'a>(entries: impl IntoIterator<Item = &'a IndexEntry>) -> i64 {
+    let mut max = i64::MIN;
+    let mut most = 0;
+    for entry in entries {
+        most = most.max(max.saturating_sub(entry.commit_us));
+        max = max.max(entry.commit_us);
+    }
+    most
+}
+
+impl Coverage {
+    /// Makes all pieces exact, as far as indices have been read; else those are wanted.
+    pub(crate) fn refine(&mut self, archived: &ArchivedBinlog, reader: &IndexReader<'_>) {
+        let conflicting = self.conflicting.iter_mut().map(|(fragment, _)| fragment);
+        let fragments = self.fragments.iter_mut().chain(&mut self.ahead).chain(conflicting);
+        for piece in fragments.flat_map(|fragment| &mut fragment.pieces) {
+            piece.refine(&archived.ranges[piece.range], reader);
+        }
+    }
 }
 
 impl Fragment {

@@ -103,8 +103,11 @@ impl Walk<'_> {
         }
         let reachable = self.candidates().filter_map(|log| self.point_of_need(log).map(|to| Step { log, to }));
         let best = reachable.min_by_key(|step| {
-            let before = self.log(step.log).before().count();
-            (self.source(step.log) != self.source(self.upper), !writes(self.log(step.log)), before, step.log)
+            let log = self.log(step.log);
+            let is_home = self.source(step.log) == self.source(self.upper);
+            // A server goes on from its last binlog: what an earlier one has beyond it was lost or reset.
+            let last = if is_home { log.stream.binlogs.last().map(|(id, _)| id.number) } else { None };
+            (!is_home, !writes(log), std::cmp::Reverse(last), log.before().count(), step.log)
         })?;
         let home = if self.source(best.log) == self.source(self.upper) { None } else { self.home(best) };
         Some(std::iter::once(best).chain(home).collect())

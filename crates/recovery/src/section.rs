@@ -2,7 +2,7 @@
 
 use pitr_binlog::{Gtid, GtidSet};
 
-use crate::coverage::Piece;
+use crate::coverage::{Piece, step_back_us};
 use crate::gtids::advance;
 use crate::inventory::{BaseBackup, IndexEntry};
 use crate::log::{Cut, IndexReader, Log};
@@ -80,10 +80,11 @@ impl Section {
         let start = lowest.map_or_else(GtidSet::new, |log| log.before().clone());
         let mut section = Self::without_log(start);
         section.after_anonymous = lowest.is_some_and(|log| log.after_anonymous);
-        for step in steps {
+        for (number, step) in steps.iter().enumerate() {
             let log = &logs.logs[step.log];
-            let from = log.prefix_within(&section.end, logs.reader);
-            if from >= step.to {
+            let from = log.prefix_within(&section.end, logs.reader).min(step.to);
+            // The last one is what the section leads to, also when it has no transaction.
+            if from == step.to && number + 1 < steps.len() {
                 continue;
             }
             let already = section.end.subtract(&log.state_at(from, logs.reader));
@@ -163,6 +164,25 @@ impl Section {
         state
     }
 
+    /// The point before the first transaction later than an instant. Where the index has not been read: before its range.
+    pub(crate) fn place_at(&self, us: i64, logs: &Logs<'_>) -> Place {
+        for (number, item) in self.items.iter().enumerate().filter(|(_, item)| item.max_us > us) {
+            if item.min_us > us {
+                return Place::before(number);
+            }
+            let Some(entries) = self.entries_of(item, logs) else { return Place::before(number) };
+            if let Some((count, _)) = entries.iter().find(|(_, entry)| entry.commit_us > us) {
+                return self.place_before(number, *count);
+            }
+        }
+        self.end_place()
+    }
+
+    /// The point before a transaction of an item, in one form only.
+    fn place_before(&self, item: usize, count: usize) -> Place {
+        if count <= self.items[item].from { Place::before(item) } else { Place { item, count } }
+    }
+
     /// The last item that has a transaction of a set.
     pub(crate) fn last_touched(&self, set: &GtidSet, logs: &[Log]) -> Option<usize> {
         self.items.iter().rposition(|item| !self.gtids_of(item, logs).is_disjoint(set))
@@ -236,11 +256,6 @@ fn part_item(
         return Item { from, to, transactions: part.count(), part: Some(part), first_us: None, last_us: None, ..whole };
     };
     let times = || entries.iter().map(|(_, entry)| entry.commit_us);
-    let mut step_back_us = 0;
-    times().fold(i64::MIN, |max, us| {
-        step_back_us = step_back_us.max(max.saturating_sub(us));
-        max.max(us)
-    });
     Item {
         from,
         to,
@@ -250,7 +265,7 @@ fn part_item(
         last_us: times().next_back(),
         min_us: times().min().unwrap_or(whole.min_us),
         max_us: times().max().unwrap_or(whole.max_us),
-        step_back_us,
+        step_back_us: step_back_us(entries.iter().map(|(_, entry)| *entry)),
         ..whole
     }
 }

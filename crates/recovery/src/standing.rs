@@ -26,7 +26,7 @@ pub(crate) fn place_backups(ways: &mut Vec<Way>, logs: &Logs<'_>) -> Vec<Vec<Ent
     }
     ways.iter_mut().for_each(|way| note_times(&mut way.sections));
     let mut all: Vec<Vec<Entry>> = ways.iter().map(|way| entries(way, &backups, logs)).collect();
-    settle_disputes(&mut all, ways, logs);
+    settle_disputes(&mut all, &ways.iter().collect::<Vec<_>>(), logs);
     all
 }
 
@@ -43,12 +43,12 @@ fn put_alone(ways: &mut Vec<Way>, place: usize, backup: &BaseBackup) {
 
 /// Where numbers have returned (RESET), the same set can be a state of two histories. A base backup belongs to the one whose
 /// transactions are the newest that it can have, by its own time; to none if it can have neither's.
-fn settle_disputes(entries: &mut [Vec<Entry>], ways: &[Way], logs: &Logs<'_>) {
+pub(crate) fn settle_disputes(entries: &mut [Vec<Entry>], ways: &[&Way], logs: &Logs<'_>) {
     let backups = &logs.reader.inventory().backups;
     let mut refuted: Vec<(usize, usize)> = Vec::new();
     for a in 0..ways.len() {
         for b in a + 1..ways.len() {
-            let disputed = ways[a].disputed_with(&ways[b], logs);
+            let disputed = ways[a].disputed_with(ways[b], logs);
             if disputed.is_empty() {
                 continue;
             }

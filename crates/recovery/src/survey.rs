@@ -7,7 +7,7 @@ use crate::entry::Entry;
 use crate::gap::Gap;
 use crate::gap_cause::cause;
 use crate::path::Logs;
-use crate::section::{Place, Section};
+use crate::section::Section;
 use crate::short_id::ShortIds;
 use crate::ways::Way;
 use crate::window::{BackupReach, Interval, Window, WindowEnd, end_us, extent, intervals};
@@ -74,15 +74,16 @@ impl Survey {
 
     fn find_windows(&mut self, number: usize, way: &Way, entries: &[Entry], logs: &Logs<'_>) {
         let backups = &logs.reader.inventory().backups;
-        for (place, section) in way.sections.iter().enumerate() {
-            let own: Vec<Entry> = entries.iter().filter(|entry| entry.section == place).cloned().collect();
+        for (place, own, intervals) in intervals_of(way, entries, logs) {
+            let section = &way.sections[place];
             let Some(first) = own.first() else { continue };
             let gap = (place + 1..way.sections.len()).find_map(|above| self.gap_below.get(&(number, above)));
             let ends = gap.map_or(WindowEnd::LastArchived, |gap| WindowEnd::Gap(self.gaps[*gap].id.clone()));
-            for interval in intervals(section, &own, logs) {
+            for interval in intervals {
                 let Interval { from_us, to_us, stepped } = interval;
                 let serves = own.iter().filter(|entry| entry.from_us <= to_us);
-                let (from, to) = (place_at(section, from_us, first.place), place_at(section, to_us, first.place));
+                let at = |us: i64| section.place_at(us, logs).max(first.place);
+                let (from, to) = (at(from_us), at(to_us));
                 let (all, all_bytes) = extent(section, from, logs);
                 let (later, later_bytes) = extent(section, to, logs);
                 self.windows.push(Window {
@@ -149,10 +150,20 @@ impl Survey {
     }
 }
 
-/// The point of a section that an instant leads to, by whole ranges, but not before a base backup's.
-fn place_at(section: &Section, us: i64, from: Place) -> Place {
-    let later = section.items.iter().position(|item| item.max_us > us).unwrap_or(section.items.len());
-    Place::before(later).max(from)
+/// The intervals of all sections of a way that base backups enter. Where two serve an instant it belongs to the later one.
+fn intervals_of(way: &Way, entries: &[Entry], logs: &Logs<'_>) -> Vec<(usize, Vec<Entry>, Vec<Interval>)> {
+    let mut all = Vec::new();
+    let mut until_us = i64::MAX;
+    for (place, section) in way.sections.iter().enumerate().rev() {
+        let own: Vec<Entry> = entries.iter().filter(|entry| entry.section == place).cloned().collect();
+        let mut found = intervals(section, &own, logs);
+        found.iter_mut().for_each(|interval| interval.to_us = interval.to_us.min(until_us));
+        found.retain(|interval| interval.from_us <= interval.to_us);
+        until_us = found.first().map_or(until_us, |first| first.from_us.saturating_sub(1));
+        all.push((place, own, found));
+    }
+    all.reverse();
+    all
 }
 
 fn branches(ways: &[Way], live_known: bool, logs: &Logs<'_>, ids: &mut ShortIds) -> Vec<Branch> {

@@ -59,7 +59,7 @@ impl Timeline {
     fn compute(inventory: Inventory, indices: Indices) -> Self {
         let mut ids = ShortIds::default();
         let reader = IndexReader::new(&inventory, &indices);
-        let found = find_streams(&inventory, &mut ids);
+        let found = find_streams(&reader, &mut ids);
         let collisions = Collisions::find(&found.logs, found.disputes, &reader);
         let logs = Logs { logs: &found.logs, collisions: &collisions, reader: &reader };
         let (mut ways, live_known) = find_ways(&logs);

@@ -1,6 +1,6 @@
 //! All ways through an archive: one for each end that no other way passes through.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pitr_binlog::{Gtid, GtidSet};
 
@@ -46,11 +46,37 @@ impl Way {
         section.last_us().or_else(|| section.items.last().map(|item| item.max_us))
     }
 
+    /// What it takes from each stream.
+    fn supplies(&self, logs: &Logs<'_>) -> BTreeMap<usize, GtidSet> {
+        let mut supplies: BTreeMap<usize, GtidSet> = BTreeMap::new();
+        for section in &self.sections {
+            for item in &section.items {
+                let stream = section.legs[item.leg].log;
+                supplies.entry(stream).or_default().union_with(section.gtids_of(item, logs.logs));
+            }
+        }
+        supplies
+    }
+
     /// GTIDs that mean other transactions on another way.
     pub(crate) fn disputed_with(&self, other: &Self, logs: &Logs<'_>) -> GtidSet {
-        let others = other.streams();
-        let disputed = self.streams().into_iter().map(|stream| logs.collisions.with_any(stream, &others));
-        disputed.fold(GtidSet::new(), |all, gtids| all.union(&gtids))
+        let others = other.supplies(logs);
+        let mut disputed = GtidSet::new();
+        for (stream, own) in self.supplies(logs) {
+            for (other, theirs) in &others {
+                if let Some(gtids) = logs.collisions.between(stream, *other) {
+                    disputed.union_with(&gtids.intersect(&own).intersect(theirs));
+                }
+            }
+        }
+        disputed
+    }
+
+    /// Whether a stream has another transaction than this way under some GTID.
+    fn is_disputed_by(&self, stream: usize, logs: &Logs<'_>) -> bool {
+        self.supplies(logs).iter().any(|(other, supplied)| {
+            logs.collisions.between(stream, *other).is_some_and(|gtids| !gtids.is_disjoint(supplied))
+        })
     }
 
     /// What another way has of the same transactions, as far as its end goes.
@@ -87,8 +113,7 @@ impl Way {
     /// Whether the end of a stream lies on this way: it is a state that this way passes through.
     fn passes_through_end_of(&self, stream: usize, logs: &Logs<'_>) -> bool {
         let log = &logs.logs[stream];
-        let streams = self.streams();
-        if log.disowned || log.disputed.is_some() || !logs.collisions.with_any(stream, &streams).is_empty() {
+        if log.disowned || log.disputed.is_some() || self.is_disputed_by(stream, logs) {
             return false;
         }
         // The same server went on in a later file without all that this way has: it lost the rest.

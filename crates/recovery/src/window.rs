@@ -66,13 +66,14 @@ pub(crate) struct Interval {
 }
 
 /// The last instant of a section: that of its last transaction. When an earlier one is later than that, whatever comes next may
-/// belong before it, so that instant itself is not known.
+/// belong before it, so that instant itself is not known. Nor is it when what is archived behind the gap is not later.
 pub(crate) fn end_us(section: &Section, entries: &[Entry]) -> Option<i64> {
     if section.items.is_empty() {
         return entries.iter().map(|entry| entry.from_us).max();
     }
     let max = section.max_us();
-    Some(if section.last_us() == Some(max) { max } else { max.saturating_sub(1) })
+    let known = section.last_us() == Some(max) && max < section.min_after_us;
+    Some(if known { max } else { max.saturating_sub(1) })
 }
 
 /// The instants of a section that its entries serve, as intervals.
@@ -134,11 +135,18 @@ fn refused(section: &Section, from: Place, to_us: i64, logs: &Logs<'_>) -> Vec<(
     refused
 }
 
-/// How much of a section stands between two points: transactions and raw bytes, by whole ranges.
+/// How much of a section stands behind a point: transactions and raw bytes.
 pub(crate) fn extent(section: &Section, from: Place, logs: &Logs<'_>) -> (u64, u64) {
-    let items = section.items.iter().skip(from.item);
-    items.fold((0, 0), |(transactions, bytes), item| {
+    let items = section.items.iter().enumerate().skip(from.item);
+    items.fold((0, 0), |(transactions, bytes), (number, item)| {
         let piece = section.piece_of(item, logs.logs);
-        (transactions + item.transactions, bytes + (piece.end - piece.start))
+        let entries = if number == from.item && from.count > 0 { section.entries_of(item, logs) } else { None };
+        let behind = entries.map(|entries| entries.into_iter().filter(|(n, _)| *n >= from.count).collect::<Vec<_>>());
+        let (count, start) = match behind.as_deref() {
+            Some([first, ..]) => (behind.as_ref().map_or(0, Vec::len) as u64, first.1.start.max(piece.start)),
+            Some([]) => (0, piece.end),
+            None => (item.transactions, piece.start),
+        };
+        (transactions + count, bytes + (piece.end - start))
     })
 }

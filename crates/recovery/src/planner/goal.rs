@@ -3,11 +3,12 @@
 use pitr_binlog::{BinlogName, Gtid};
 
 use super::{Course, Goal, Planner};
-use crate::entry::{Standing, entries, place_of, standing};
+use crate::entry::{Entry, Standing, entries, place_of, standing};
 use crate::inventory::{BaseBackup, IndexEntry};
 use crate::log::{Cut, Log};
 use crate::plan::RestorePlan;
 use crate::section::{Item, Place, Section, note_times};
+use crate::standing::settle_disputes;
 use crate::target::{PlanRequest, RecoveryTarget};
 use crate::unrecoverable::Unrecoverable;
 use crate::ways::Way;
@@ -38,24 +39,20 @@ impl<'a> Planner<'a> {
             if us < section.max_before_us {
                 continue;
             }
-            let place = match section.items.iter().find(|item| item.max_us > us) {
-                Some(item) => self.first_later(section, item, us)?,
-                None if self.is_known_at_end(course, number, us, request) => section.end_place(),
-                None => continue,
-            };
+            let place = section.place_at(us, &self.logs);
+            if place == section.end_place() && !self.is_known_at_end(course, number, us, request) {
+                let passed = |entry: &Entry| entry.section == number && entry.from_us <= us;
+                if course.entries.iter().any(passed) || !section.items.is_empty() {
+                    break;
+                }
+                continue;
+            }
             let goal = Goal { section: number, place, time_us: Some(us) };
             if course.leading_to(goal).next().is_some() {
                 return Ok(goal);
             }
         }
         Err(self.why_no_instant(course, us, request))
-    }
-
-    fn first_later(&self, section: &Section, item: &Item, us: i64) -> Result<Place, Unrecoverable> {
-        let entries = self.read(section, item)?;
-        let number = section.items.iter().position(|other| std::ptr::eq(other, item)).unwrap_or(0);
-        let later = entries.iter().find(|(_, entry)| entry.commit_us > us);
-        Ok(later.map_or(Place::before(number + 1), |(count, _)| Place { item: number, count: *count }))
     }
 
     /// Whether all that was committed up to an instant behind the last transaction of a section is known.
@@ -113,7 +110,7 @@ impl<'a> Planner<'a> {
         let mut way = Way::to(stream, &self.logs);
         note_times(&mut way.sections);
         let backups: Vec<(usize, &BaseBackup)> = self.timeline.inventory.backups.iter().enumerate().collect();
-        let entries = entries(&way, &backups, &self.logs);
+        let entries = self.entries_into(&way, &backups);
         let on_branch = self.timeline.ways.iter().position(|way| way.streams().contains(&stream)).unwrap_or(0);
         let branch = self.timeline.branches()[on_branch].id.clone();
         let course = Course { way: None, branch, sections: &way.sections, entries: &entries };
@@ -124,12 +121,22 @@ impl<'a> Planner<'a> {
         };
         let place = place_of(&state, &course.sections[section], &self.logs);
         let goal = Goal { section, place, time_us: None };
-        if course.leading_to(goal).next().is_none() {
+        // Another server's log may lead past the position before it has all that stands before it.
+        let is_exact = course.sections[section].state_at(place, &self.logs) == state;
+        if !is_exact || course.leading_to(goal).next().is_none() {
             let entered = course.entries.iter().filter(|entry| entry.section == section);
             let first_us = entered.map(|entry| entry.from_us).min();
             return Err(Unrecoverable::BeforeFirstBackup { target: request.target.clone(), first_us });
         }
         self.assemble(&course, goal, request, named)
+    }
+
+    /// Where base backups enter a way of its own: those that no other way has a better claim to.
+    fn entries_into(&self, way: &Way, backups: &[(usize, &BaseBackup)]) -> Vec<Entry> {
+        let ways: Vec<&Way> = self.timeline.ways.iter().chain([way]).collect();
+        let mut all: Vec<Vec<Entry>> = ways.iter().map(|way| entries(way, backups, &self.logs)).collect();
+        settle_disputes(&mut all, &ways, &self.logs);
+        all.pop().unwrap_or_default()
     }
 
     /// The binlog of that name: of the source that was given, or on the branch that was.

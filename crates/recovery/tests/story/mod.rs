@@ -1,0 +1,324 @@
+//! Random histories of up to three servers: who wrote what, what is archived of it, and which base backups were taken.
+
+use std::collections::BTreeSet;
+
+use pitr_binlog::{Flavour, Gtid, GtidSet, GtidSource, TransactionFlags, Uuid};
+use pitr_recovery::{Closed, RangeKind};
+use proptest::prelude::*;
+
+use crate::world::{File, SIZE, Span, Tx, World, backup, boundary, file_id, name};
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    /// A server commits a transaction of its own, some time later.
+    Write { server: usize, tenths: u8 },
+    /// A server applies what it lacks of another's log: the first such transaction, or the second.
+    Replicate { to: usize, from: usize, second: bool },
+    Rotate { server: usize },
+    /// A server loses its last transactions and begins a new binlog.
+    Crash { server: usize, lost: usize },
+    /// RESET BINARY LOGS AND GTIDS.
+    Reset { server: usize },
+    Backup { server: usize },
+    /// The clock of all servers is set back.
+    StepBack { tenths: u8 },
+    /// A server is restored to a beginning of another's history, under a new identity.
+    Rebuild { server: usize, from: usize, behind: usize },
+}
+
+/// What may happen in a history besides writing, replicating, rotating and backups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Temper {
+    Calm,
+    Crashing,
+    Resetting,
+    Stepping,
+    Rebuilding,
+}
+
+/// A random history before it is told.
+#[derive(Clone, Debug)]
+pub struct Script {
+    pub servers: usize,
+    pub reorders: bool,
+    pub events: Vec<Event>,
+    /// How each file is cut and what of it is archived; used round and round.
+    pub cuts: Vec<u8>,
+}
+
+/// A history as it happened, with the truth that no archive tells.
+#[derive(Clone, Debug)]
+pub struct Story {
+    pub world: World,
+    /// For each file of the world: everything its server had executed before it, in that server's order.
+    pub before: Vec<Vec<Tx>>,
+    /// For each file: how many of its transactions its server kept.
+    pub kept: Vec<usize>,
+    /// For each file: the one in which its server went on.
+    pub next: Vec<Option<usize>>,
+    /// For each base backup: everything in it.
+    pub bases: Vec<Vec<Tx>>,
+}
+
+struct Server {
+    source: String,
+    uuid: Uuid,
+    executed: Vec<Tx>,
+    file: usize,
+    number: u64,
+    epoch: u64,
+}
+
+pub fn scripts() -> impl Strategy<Value = Script> {
+    let temper = prop_oneof![
+        Just(Temper::Calm),
+        Just(Temper::Crashing),
+        Just(Temper::Resetting),
+        Just(Temper::Stepping),
+        Just(Temper::Rebuilding)
+    ];
+    (1..=3_usize, temper, proptest::bool::weighted(0.25)).prop_flat_map(|(servers, temper, reorders)| {
+        let events = proptest::collection::vec(event(servers, temper), 4..30);
+        let cuts = proptest::collection::vec(any::<u8>(), 1..24);
+        (events, cuts).prop_map(move |(events, cuts)| Script { servers, reorders, events, cuts })
+    })
+}
+
+fn event(servers: usize, temper: Temper) -> impl Strategy<Value = Event> {
+    let server = move || (0..servers, 0..4_usize).prop_map(|(server, luck)| if luck < 2 { 0 } else { server });
+    let write = (server(), 0..25_u8).prop_map(|(server, tenths)| Event::Write { server, tenths });
+    let replicate = (0..servers, 0..servers, any::<bool>())
+        .prop_map(|(to, from, second)| Event::Replicate { to, from, second });
+    let rotate = (0..servers).prop_map(|server| Event::Rotate { server });
+    let base = (0..servers).prop_map(|server| Event::Backup { server });
+    let special = match temper {
+        Temper::Calm => (0..servers).prop_map(|server| Event::Rotate { server }).boxed(),
+        Temper::Crashing => {
+            (0..servers, 0..3_usize).prop_map(|(server, lost)| Event::Crash { server, lost }).boxed()
+        }
+        Temper::Resetting => (0..servers).prop_map(|server| Event::Reset { server }).boxed(),
+        Temper::Stepping => (1..40_u8).prop_map(|tenths| Event::StepBack { tenths }).boxed(),
+        Temper::Rebuilding => (0..servers, 0..servers, 0..4_usize)
+            .prop_map(|(server, from, behind)| Event::Rebuild { server, from, behind })
+            .boxed(),
+    };
+    prop_oneof![8 => write, 8 => replicate, 3 => rotate, 2 => base, 1 => special]
+}
+
+pub fn gtids(of: &[Tx]) -> GtidSet {
+    of.iter().filter_map(|tx| tx.gtid).collect()
+}
+
+pub fn ids(of: &[Tx]) -> BTreeSet<u32> {
+    of.iter().map(|tx| tx.id).collect()
+}
+
+/// Two histories can replicate from each other only while a GTID means the same in both.
+fn agree(a: &[Tx], b: &[Tx]) -> bool {
+    a.iter().all(|x| b.iter().all(|y| x.gtid != y.gtid || x.id == y.id))
+}
+
+struct Teller {
+    story: Story,
+    servers: Vec<Server>,
+    letters: u8,
+    clock_us: i64,
+    next_id: u32,
+    reorders: bool,
+}
+
+/// Lets a script happen.
+pub fn tell(script: &Script) -> Story {
+    let world = World { flavour: Flavour::MySql, files: Vec::new(), backups: Vec::new() };
+    let story = Story { world, before: Vec::new(), kept: Vec::new(), next: Vec::new(), bases: Vec::new() };
+    let mut teller = Teller {
+        story,
+        servers: Vec::new(),
+        letters: 0,
+        clock_us: 1_000_000_000,
+        next_id: 0,
+        reorders: script.reorders,
+    };
+    for _ in 0..script.servers {
+        let server = teller.new_server(Vec::new());
+        teller.servers.push(server);
+    }
+    for event in &script.events {
+        teller.happen(*event);
+    }
+    teller.archive(&script.cuts);
+    teller.story
+}
+
+impl Teller {
+    fn new_server(&mut self, executed: Vec<Tx>) -> Server {
+        let letter = char::from(b"abcdef0123456789"[usize::from(self.letters % 16)]);
+        self.letters += 1;
+        let digits = |count: usize| letter.to_string().repeat(count);
+        let source = format!("{}-{}-{}-{}-{}", digits(8), digits(4), digits(4), digits(4), digits(12));
+        let uuid = source.parse().unwrap();
+        let mut server = Server { source, uuid, executed, file: 0, number: 0, epoch: 0 };
+        self.begin_file(&mut server);
+        server
+    }
+
+    fn begin_file(&mut self, server: &mut Server) {
+        server.number += 1;
+        server.file = self.story.world.files.len();
+        self.story.world.files.push(File {
+            id: file_id(&server.source, server.number, server.epoch),
+            previous: gtids(&server.executed),
+            txs: Vec::new(),
+            closed: Closed::Open,
+            damage: None,
+            archived: Vec::new(),
+        });
+        self.story.before.push(server.executed.clone());
+        self.story.kept.push(0);
+        self.story.next.push(None);
+    }
+
+    fn log(&mut self, server: usize, tx: Tx) {
+        let server = &mut self.servers[server];
+        self.story.world.files[server.file].txs.push(tx.clone());
+        self.story.kept[server.file] += 1;
+        server.executed.push(tx);
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Write { server, tenths } => self.write(server, tenths),
+            Event::Replicate { to, from, second } => self.replicate(to, from, second && self.reorders),
+            Event::Rotate { server } => self.rotate(server, true),
+            Event::Crash { server, lost } => {
+                let file = self.servers[server].file;
+                let lost = lost.min(self.story.kept[file]);
+                self.story.kept[file] -= lost;
+                let executed = &mut self.servers[server].executed;
+                executed.truncate(executed.len() - lost);
+                self.clock_us += 1;
+                self.rotate(server, true);
+            }
+            Event::Reset { server } => {
+                self.servers[server].executed.clear();
+                self.servers[server].number = 0;
+                self.servers[server].epoch += 1;
+                self.clock_us += 1;
+                self.rotate(server, false);
+            }
+            Event::Backup { server } => {
+                let executed = self.servers[server].executed.clone();
+                let id = format!("bb-{}", self.story.bases.len());
+                let base = backup(&id, &self.servers[server].source, gtids(&executed), self.clock_us);
+                self.story.world.backups.push(base);
+                self.story.bases.push(executed);
+            }
+            Event::StepBack { tenths } => self.clock_us -= i64::from(tenths) * 100_000,
+            Event::Rebuild { server, from, behind } => {
+                let of = &self.servers[from].executed;
+                let state = of[..of.len().saturating_sub(behind)].to_vec();
+                if self.letters < 16 {
+                    self.servers[server] = self.new_server(state);
+                }
+            }
+        }
+    }
+
+    fn rotate(&mut self, server: usize, goes_on: bool) {
+        let new = Server {
+            source: self.servers[server].source.clone(),
+            executed: self.servers[server].executed.clone(),
+            ..self.servers[server]
+        };
+        let mut new = new;
+        let old = new.file;
+        self.begin_file(&mut new);
+        if goes_on {
+            self.story.next[old] = Some(new.file);
+        }
+        self.servers[server] = new;
+    }
+
+    fn write(&mut self, server: usize, tenths: u8) {
+        // Often in one microsecond, often within a second, sometimes later.
+        self.clock_us += match tenths {
+            0..3 => 0,
+            3..9 => i64::from(tenths),
+            tenths => i64::from(tenths) * 100_000,
+        };
+        let of = &self.servers[server];
+        let source = GtidSource::MySql { uuid: of.uuid, tag: None };
+        let number = gtids(&of.executed).last(&source).unwrap_or(0) + 1;
+        let gtid = Some(Gtid { source, number });
+        let tx =
+            Tx { id: self.next_id, gtid, us: self.clock_us, flags: TransactionFlags::NONE, whole_second: false };
+        self.next_id += 1;
+        self.log(server, tx);
+    }
+
+    fn replicate(&mut self, to: usize, from: usize, second: bool) {
+        let (target, origin) = (&self.servers[to].executed, &self.servers[from].executed);
+        if to == from || !agree(target, origin) {
+            return;
+        }
+        let has = ids(target);
+        let mut lacking = origin.iter().filter(|tx| !has.contains(&tx.id));
+        let (first, other) = (lacking.next().cloned(), lacking.next().cloned());
+        if let Some(tx) = if second { other.or(first) } else { first } {
+            self.log(to, tx);
+        }
+    }
+
+    fn archive(&mut self, cuts: &[u8]) {
+        let mut cuts = cuts.iter().copied().cycle();
+        for place in 0..self.story.world.files.len() {
+            let kept = self.story.kept[place];
+            let file = &mut self.story.world.files[place];
+            archive_file(file, kept, &mut cuts);
+            let end = boundary(kept);
+            let ends_catalogued =
+                file.archived.iter().any(|span| span.end == end && span.kind == RangeKind::Catalogued);
+            if let (true, Some(_)) = (ends_catalogued, self.story.next[place]) {
+                let crashed = file.txs.len() > kept;
+                file.closed =
+                    if crashed { Closed::Crashed } else { Closed::Rotated { next: name(file.id.number + 1) } };
+            }
+        }
+    }
+}
+
+fn archive_file(file: &mut File, kept: usize, cuts: &mut impl Iterator<Item = u8>) {
+    let mut at = 0;
+    let end = boundary(kept);
+    while at < end {
+        let luck = cuts.next().unwrap_or_default();
+        let inside = if luck >= 224 { SIZE / 2 } else { 0 };
+        let next = (boundary(usize::from(luck % 3) + 1) + at / SIZE * SIZE - inside).min(end);
+        let next = if next == at || kept == 0 { end } else { next };
+        let kinds: &[RangeKind] = match luck / 3 % 16 {
+            0 | 1 => &[],
+            2 | 3 => &[RangeKind::Tail],
+            4 => &[RangeKind::Catalogued, RangeKind::Tail],
+            _ => &[RangeKind::Catalogued],
+        };
+        // The tail is cut at the ends of transactions only.
+        let whole = (at == 0 || at.is_multiple_of(SIZE)) && next.is_multiple_of(SIZE);
+        let stored = kinds.iter().filter(|kind| whole || **kind == RangeKind::Catalogued);
+        file.archived.extend(stored.map(|kind| Span { start: at, end: next, kind: *kind }));
+        at = next;
+    }
+    let luck = cuts.next().unwrap_or_default();
+    let all = boundary(file.txs.len());
+    // The tail saw some bytes that were stored again since, or that the server lost.
+    if luck % 4 == 0 && !file.txs.is_empty() {
+        let first = usize::from(luck / 4) % file.txs.len();
+        let start = if first == 0 { 0 } else { boundary(first) };
+        let tail = Span { start, end: all, kind: RangeKind::Tail };
+        if !file.archived.iter().any(|span| (span.start, span.end) == (tail.start, tail.end)) {
+            file.archived.push(tail);
+        }
+    } else if all > end && luck % 2 == 1 {
+        file.archived.push(Span { start: end, end: all, kind: RangeKind::Tail });
+    }
+}

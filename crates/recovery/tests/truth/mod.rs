@@ -1,0 +1,206 @@
+//! What is true of a story, found by trying: which states can be reached by applying archived transactions one by one, and
+//! what the bytes of a plan do to a server.
+
+use std::collections::BTreeSet;
+
+use pitr_binlog::GtidSet;
+use pitr_recovery::{PlannedRange, RestorePlan};
+
+use crate::story::{Story, gtids, ids};
+use crate::world::{SIZE, Tx, boundary};
+
+/// Where a transaction lies: file and number.
+type At = (usize, usize);
+
+/// A story with what follows from it.
+pub struct Truth<'a> {
+    pub story: &'a Story,
+    /// For each file, for each transaction: whether the archive holds it together with the knowledge of what stood before it.
+    known: Vec<Vec<bool>>,
+    /// Whether what any two servers share is a beginning of both their histories.
+    pub orderly: bool,
+}
+
+impl<'a> Truth<'a> {
+    pub fn of(story: &'a Story) -> Self {
+        let known = (0..story.world.files.len()).map(|file| known(story, file)).collect();
+        Self { story, known, orderly: is_orderly(story) }
+    }
+
+    /// Everything executed before a point of a file, in its server's order.
+    pub fn history(&self, file: usize, count: usize) -> Vec<Tx> {
+        let own = &self.story.world.files[file].txs[..count];
+        self.story.before[file].iter().chain(own).cloned().collect()
+    }
+
+    /// Whether the archive knows a file up to its first transactions.
+    pub fn is_known_to(&self, file: usize, count: usize) -> bool {
+        self.known[file][..count].iter().all(|known| *known)
+            && self.story.world.files[file].archived.iter().any(|span| span.start == 0)
+    }
+
+    /// Whether the archive holds a transaction and knows what stood before it.
+    pub fn is_known(&self, id: u32) -> bool {
+        let files = self.known.iter().zip(&self.story.world.files);
+        files.into_iter().any(|(known, file)| known.iter().zip(&file.txs).any(|(known, tx)| *known && tx.id == id))
+    }
+
+    /// Whether a GTID means several transactions and not all of them are archived: no set and no log can tell that, only
+    /// clocks, which decide nothing.
+    pub fn has_hidden_collision(&self) -> bool {
+        let all = || self.story.world.files.iter().flat_map(|file| &file.txs);
+        let mut unknown = all().filter(|tx| !self.is_known(tx.id));
+        unknown.any(|tx| all().any(|other| other.gtid == tx.gtid && other.id != tx.id))
+    }
+
+    /// What a server logged after a point: all of it, or what the archive knows to follow without a hole.
+    fn later(&self, (file, number): At, only_known: bool) -> BTreeSet<u32> {
+        let mut later = BTreeSet::new();
+        let (mut file, mut from) = (file, number + 1);
+        loop {
+            let txs = &self.story.world.files[file].txs;
+            let kept = self.story.kept[file];
+            let end = if from > kept { txs.len() } else { kept };
+            for i in from..end {
+                if only_known && !self.known[file][i] {
+                    return later;
+                }
+                later.insert(txs[i].id);
+            }
+            let Some(next) = self.story.next[file].filter(|_| from <= kept) else { return later };
+            (file, from) = (next, 0);
+        }
+    }
+
+    /// Whether the state of a history's first `count` transactions can be reached from a base backup by applying archived
+    /// transactions in the order of that history, each onto what it stood on.
+    pub fn is_reachable(&self, history: &[Tx], count: usize, base: &[Tx]) -> bool {
+        let goal = ids(&history[..count]);
+        let mut state = ids(base);
+        if !state.is_subset(&goal) {
+            return false;
+        }
+        for tx in &history[..count] {
+            if !state.contains(&tx.id) && !self.can_apply(tx, &state) {
+                return false;
+            }
+            state.insert(tx.id);
+        }
+        true
+    }
+
+    /// Whether an archived log continues a state with a transaction.
+    pub fn can_apply(&self, tx: &Tx, state: &BTreeSet<u32>) -> bool {
+        (0..self.known.len()).any(|file| {
+            let own = &self.story.world.files[file].txs;
+            let places = (0..own.len()).filter(|i| own[*i].id == tx.id && self.known[file][*i]);
+            let continues = |i: usize| {
+                let before = ids(&self.history(file, i));
+                let extra: BTreeSet<u32> = state.difference(&before).copied().collect();
+                before.is_subset(state) && (extra.is_empty() || extra.is_subset(&self.later((file, i), true)))
+            };
+            places.into_iter().any(continues)
+        })
+    }
+
+    /// Applies a plan as a server would: GTIDs that it has are passed over. Says what is executed in the end.
+    pub fn replay(&self, plan: &RestorePlan) -> Result<BTreeSet<u32>, String> {
+        let base = &self.story.bases[plan.base().id["bb-".len()..].parse::<usize>().unwrap()];
+        let mut state = ids(base);
+        let mut executed: GtidSet = gtids(base);
+        for binlog in plan.files() {
+            if binlog.head.start != 0 || !binlog.from.is_multiple_of(SIZE) || !binlog.to.is_multiple_of(SIZE) {
+                return Err(format!("{} is cut inside a transaction or has no head", binlog.name));
+            }
+            covers(&binlog.ranges, binlog.from, binlog.to)?;
+            for range in &binlog.ranges {
+                self.story.world.file_of(&binlog.id, (range.start, range.end, range.raw_sha256));
+            }
+            let files = &self.story.world.files;
+            let file = files.iter().position(|file| file.id == binlog.id).unwrap();
+            for (number, tx) in files[file].txs.iter().enumerate() {
+                if boundary(number) < binlog.from || boundary(number + 1) > binlog.to {
+                    continue;
+                }
+                let gtid = tx.gtid.unwrap();
+                if executed.contains(&gtid) {
+                    if !state.contains(&tx.id) {
+                        return Err(format!("{gtid} is passed over although it is another transaction"));
+                    }
+                    continue;
+                }
+                self.check_continuation(file, number, &state)?;
+                state.insert(tx.id);
+                executed.insert(&gtid);
+            }
+        }
+        if executed != *plan.expected() {
+            return Err(format!("replay ends at {executed}, the plan says {}", plan.expected()));
+        }
+        Ok(state)
+    }
+
+    fn check_continuation(&self, file: usize, number: usize, state: &BTreeSet<u32>) -> Result<(), String> {
+        let of = &self.story.world.files[file];
+        let gtid = of.txs[number].gtid.unwrap();
+        let before = ids(&self.history(file, number));
+        if !before.is_subset(state) {
+            return Err(format!("{gtid} of {} is applied over a hole", of.id));
+        }
+        let later = self.later((file, number), false);
+        if state.iter().any(|id| !before.contains(id) && !later.contains(id)) {
+            return Err(format!("{gtid} of {} is applied across a fork", of.id));
+        }
+        Ok(())
+    }
+}
+
+fn covers(ranges: &[PlannedRange], from: u64, to: u64) -> Result<(), String> {
+    let mut at = from;
+    for range in ranges {
+        if range.start > at {
+            return Err(format!("bytes {at} to {} are in no range of the plan", range.start));
+        }
+        at = at.max(range.end);
+    }
+    if at < to { Err(format!("bytes {at} to {to} are in no range of the plan")) } else { Ok(()) }
+}
+
+fn is_orderly(story: &Story) -> bool {
+    let whole = |file: usize| -> Vec<u32> {
+        let own = &story.world.files[file].txs;
+        story.before[file].iter().chain(own).map(|tx| tx.id).collect()
+    };
+    let all: Vec<Vec<u32>> = (0..story.before.len()).map(whole).collect();
+    all.iter().all(|a| {
+        all.iter().all(|b| {
+            let shared = a.iter().zip(b).take_while(|(x, y)| x == y).count();
+            a[shared..].iter().all(|id| !b[shared..].contains(id))
+        })
+    })
+}
+
+/// Which transactions of a file the archive holds together with what stood before them: those that follow its head without a
+/// hole, and those behind its last hole when the next file's head tells and that hole ends between two transactions.
+fn known(story: &Story, file: usize) -> Vec<bool> {
+    let of = &story.world.files[file];
+    let kept = story.kept[file];
+    let covered = |from: u64, to: u64| {
+        (from..to).step_by(SIZE as usize / 2).all(|at| of.archived.iter().any(|s| s.start <= at && at < s.end))
+    };
+    let end = boundary(kept);
+    let closed = of.closed != pitr_recovery::Closed::Open;
+    let next_tells = closed
+        && covered(0, SIZE)
+        && story.next[file].is_some_and(|next| {
+            let head = |f: &crate::world::File| f.archived.iter().any(|s| s.start == 0);
+            let rivals = story.world.files.iter().filter(|f| {
+                f.id.source == of.id.source && f.id.number == of.id.number + 1 && head(f)
+            });
+            head(&story.world.files[next]) && rivals.count() == 1
+        });
+    let hole_end = (0..=end).rev().step_by(SIZE as usize / 2).take_while(|at| *at == end || covered(*at, *at + 1)).last();
+    let behind_hole = hole_end.filter(|at| at.is_multiple_of(SIZE) && next_tells).unwrap_or(end);
+    let holds = |i: usize| covered(0, boundary(i + 1)) || (i < kept && boundary(i) >= behind_hole);
+    (0..of.txs.len()).map(holds).collect()
+}
