@@ -3,6 +3,7 @@
 //! `cluster` makes every call to the Kubernetes API. `inject`, `objects` and `render` are functions of values, tested against golden
 //! files. `commands` puts them together, one file a command.
 
+pub mod archive_view;
 pub mod args;
 pub mod cluster;
 pub mod commands;
@@ -11,6 +12,9 @@ pub mod inject;
 pub mod job_line;
 pub mod objects;
 pub mod program;
+pub mod refusal;
 pub mod render;
 pub mod session;
+pub mod state;
+pub mod target;
 pub mod terminal;

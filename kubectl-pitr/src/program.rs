@@ -54,9 +54,14 @@ fn parse(program: &str, arguments: &[OsString]) -> Result<Cli, clap::Error> {
 
 async fn dispatch(command: Command, session: &Session) -> anyhow::Result<u8> {
     match command {
+        Command::Status(args) => commands::status::run(session, &args).await,
+        Command::Backups(args) => commands::backups::run(session, &args).await,
+        Command::Backup(args) => commands::backup::run(session, &args).await,
+        Command::Restore(args) => commands::restore::run(session, &args).await,
+        Command::Restores(args) => commands::restores::run(session, &args).await,
         Command::Inject(args) => commands::inject::run(session, &args).await,
         Command::Uninject(args) => commands::uninject::run(session, &args).await,
-        Command::Explain(args) => commands::explain::run(session, &args),
+        Command::Explain(args) => commands::explain::run(session, &args).await,
         Command::Completion(args) => commands::completion::run(session, &args),
         Command::Version(args) => commands::version::run(session, &args).await,
     }

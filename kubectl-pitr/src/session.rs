@@ -42,6 +42,11 @@ impl Session {
         })
     }
 
+    /// The clock itself, for what outlives this look at it.
+    pub fn clock(&self) -> fn() -> Timestamp {
+        self.clock
+    }
+
     pub fn now(&self) -> Timestamp {
         (self.clock)()
     }
@@ -68,8 +73,13 @@ impl Session {
 
     /// Prints an answer on stdout. A reader that has gone away has seen enough.
     pub fn print(&self, text: &str) -> Result<()> {
+        self.print_bytes(self.terminal.plain_signs(text).as_bytes())
+    }
+
+    /// Prints bytes as they are.
+    pub fn print_bytes(&self, bytes: &[u8]) -> Result<()> {
         let mut stdout = std::io::stdout().lock();
-        match stdout.write_all(self.terminal.plain_signs(text).as_bytes()).and_then(|()| stdout.flush()) {
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             Err(reason) if reason.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
             outcome => outcome.context("write to stdout"),
         }

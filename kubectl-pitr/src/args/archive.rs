@@ -30,14 +30,3 @@ pub enum PathStyle {
     Always,
     Never,
 }
-
-impl ArchiveArgs {
-    /// `auto` means path style for an endpoint of one's own: buckets rarely have host names there.
-    pub fn uses_path_style(&self) -> bool {
-        match self.path_style {
-            PathStyle::Auto => self.endpoint.is_some(),
-            PathStyle::Always => true,
-            PathStyle::Never => false,
-        }
-    }
-}

@@ -35,9 +35,6 @@ pub struct BackupArgs {
     pub job: JobArgs,
     #[command(flatten)]
     pub state: StateArgs,
-    /// Not for backups: a backup goes to the workload's own archive
-    #[arg(long, hide = true, value_name = "URL")]
-    pub archive: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

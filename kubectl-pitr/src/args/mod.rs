@@ -10,7 +10,7 @@ mod restore;
 mod status;
 mod target;
 
-pub use archive::ArchiveArgs;
+pub use archive::{ArchiveArgs, PathStyle};
 pub use backup::{BackupArgs, BackupMethod};
 pub use client::ClientArgs;
 pub use inject::{ConfirmArgs, InjectArgs, InjectMode, InjectOutput, Rollout, UninjectArgs};
@@ -28,12 +28,19 @@ const HELP: &str = "\
 
 Usage: {usage}
 
+Everyday:
+  status      can I restore, and to when?
+  backups     the base backups, and how far each one reaches
+  backup      take a base backup now
+  restore     restore to an instant or a transaction, onto a new volume
+  restores    list, describe, attach, resume, abort or prune restores
+
 Set-up:
   inject      add the archiving sidecar to a StatefulSet
   uninject    take it out again
 
 Trouble:
-  explain     what an error code means, and what helps
+  explain     what an error code means and what helps, or the story of a gap
 
 Other:
   completion  completion for your shell
@@ -56,20 +63,35 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Status(Box<StatusArgs>),
+    Backups(Box<BackupsArgs>),
+    Backup(Box<BackupArgs>),
+    Restore(Box<RestoreArgs>),
+    Restores(RestoresArgs),
     Inject(Box<InjectArgs>),
     Uninject(UninjectArgs),
-    Explain(ExplainArgs),
+    Explain(Box<ExplainArgs>),
     Completion(CompletionArgs),
     Version(VersionArgs),
 }
 
-/// What an error code means, and what helps against it
+/// What an error code means and what helps against it, or the story of a gap
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  kubectl pitr explain PITR0301\n\nNeeds no permission and no cluster.")]
+#[command(
+    after_help = "Examples:\n  kubectl pitr explain PITR0301\n  kubectl pitr explain gap-7f2a mysql -n shop\n\nA code needs no \
+                  permission and no cluster. A gap needs what \"status\" needs, and pods/portforward get,create."
+)]
 pub struct ExplainArgs {
-    /// A code as errors print it: PITR0301, or 0301
-    #[arg(value_name = "CODE")]
+    /// A code as errors print it: PITR0301, or 0301; or a gap as "status" shows it
+    #[arg(value_name = "CODE|GAP-ID")]
     pub code: String,
+    /// For a gap: NAME, sts/NAME or statefulset.apps/NAME
+    #[arg(value_name = "WORKLOAD")]
+    pub workload: Option<String>,
+    #[command(flatten)]
+    pub state: StateArgs,
+    #[command(flatten)]
+    pub archive: ArchiveArgs,
 }
 
 /// Completion for your shell

@@ -53,7 +53,7 @@ impl OutputFormat {
 #[command(next_help_heading = "Way to the state")]
 pub struct StateArgs {
     /// Way to the sidecar's state: auto tries the log, then port-forward, then exec
-    #[arg(long, value_enum, default_value = "auto", conflicts_with = "archive")]
+    #[arg(long, value_enum, default_value = "auto", value_name = "WAY")]
     pub via: Via,
     /// Time limit of each way and pod
     #[arg(long, default_value = "5s", value_parser = duration, value_name = "DURATION")]

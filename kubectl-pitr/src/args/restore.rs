@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -16,9 +17,12 @@ pub struct RestoreArgs {
     pub workload: Option<String>,
     #[command(flatten)]
     pub target: TargetArgs,
-    /// Show what would be done and create nothing
+    /// Show what would be done and create nothing; with -o json the plan's exact bytes, for --plan-file
     #[arg(long)]
     pub plan: bool,
+    /// Carry out a plan made earlier, as it is
+    #[arg(long, value_name = "FILE", group = "target", conflicts_with_all = ["from_backup", "branch", "skip_gtid"])]
+    pub plan_file: Option<PathBuf>,
     /// Name of the Job and of the new volume [default: WORKLOAD-pitr-YYYYMMDD-HHMMSS of the target]
     #[arg(long, value_name = "NAME")]
     pub new_name: Option<String>,
@@ -37,6 +41,9 @@ pub struct RestoreArgs {
     pub state: StateArgs,
     #[command(flatten)]
     pub archive: ArchiveArgs,
+    /// Claim that holds a file:// archive: it is mounted at the URL's directory
+    #[arg(long, value_name = "PVC")]
+    pub archive_claim: Option<String>,
 }
 
 /// List, describe, attach, resume or abort restores

@@ -57,8 +57,9 @@ pub struct BackupsArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME; may be left out when the namespace has one archived workload
     #[arg(value_name = "WORKLOAD")]
     pub workload: Option<String>,
-    #[command(flatten)]
-    pub list: ListArgs,
+    /// Leave the header line out
+    #[arg(long)]
+    pub no_headers: bool,
     #[command(flatten)]
     pub state: StateArgs,
     #[command(flatten)]

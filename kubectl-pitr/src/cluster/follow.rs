@@ -127,7 +127,7 @@ impl Cluster {
 }
 
 /// Whether a Job has ended, and how: kube's own condition never sees a failed one.
-pub(super) fn finished(job: &Job) -> Option<bool> {
+pub fn finished(job: &Job) -> Option<bool> {
     let conditions = job.status.as_ref()?.conditions.as_deref()?;
     let holds = |kind: &str| conditions.iter().any(|c| c.type_ == kind && c.status == "True");
     if holds("Complete") {
@@ -146,12 +146,12 @@ fn has_started(pod: &Pod, container: &str) -> bool {
 }
 
 /// What the container left as its last words.
-pub(super) fn termination(pod: &Pod, container: &str) -> Option<String> {
+pub fn termination(pod: &Pod, container: &str) -> Option<String> {
     container_status(pod, container)?.state.as_ref()?.terminated.as_ref()?.message.clone()
 }
 
 /// The verdict in a termination message, which may be a tail of the log.
-pub(super) fn verdict_in(message: &str) -> Option<Box<Verdict>> {
+pub fn verdict_in(message: &str) -> Option<Box<Verdict>> {
     message.lines().rev().find_map(|line| match job_line::parse(line)? {
         JobLine::Verdict(verdict) => Some(verdict),
         JobLine::Method(_) | JobLine::Progress(_) => None,

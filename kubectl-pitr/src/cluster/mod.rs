@@ -14,9 +14,9 @@ pub use access::{Need, require};
 pub use apply::{ApplyOptions, FIELD_MANAGER};
 pub use connect::connect;
 pub use control::Reply;
-pub use follow::{Ended, JobEnd, Sign, Watching, waiting_reason};
+pub use follow::{Ended, JobEnd, Sign, Watching, finished, termination, verdict_in, waiting_reason};
 pub use jobs::DryMode;
-pub use state::{PodState, Silence, Transport};
+pub use state::{PodState, Silence, Transport, runs_sidecar};
 pub use workloads::{Workload, WorkloadName};
 
 /// A cluster and the namespace that commands mean.

@@ -141,7 +141,7 @@ impl Cluster {
 }
 
 /// Whether the pod itself, not only the template, carries the sidecar: pods older than the injection do not.
-fn runs_sidecar(pod: &Pod) -> bool {
+pub fn runs_sidecar(pod: &Pod) -> bool {
     let Some(spec) = &pod.spec else { return false };
     spec.containers.iter().chain(spec.init_containers.iter().flatten()).any(|c| c.name == CONTAINER)
 }

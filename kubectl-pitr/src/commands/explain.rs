@@ -1,13 +1,21 @@
-//! `explain`: the table of codes, offline.
+//! `explain`: the table of codes, offline; the story of a gap, from whoever knows it.
 
 use anyhow::Result;
 use pitr_recovery::code::{self, Code};
 
+use super::source;
+use crate::archive_view::ArchiveView;
 use crate::args::ExplainArgs;
+use crate::cluster::WorkloadName;
 use crate::failure::{Failure, parse_code};
+use crate::render::gap_story;
 use crate::session::Session;
+use crate::state::Windows;
 
-pub fn run(session: &Session, args: &ExplainArgs) -> Result<u8> {
+pub async fn run(session: &Session, args: &ExplainArgs) -> Result<u8> {
+    if args.code.starts_with("gap-") {
+        return gap(session, args).await;
+    }
     match parse_code(&args.code).and_then(code::find) {
         Some(code) => session.print(&text(code)).map(|()| 0),
         None => {
@@ -15,6 +23,33 @@ pub fn run(session: &Session, args: &ExplainArgs) -> Result<u8> {
             Err(Failure::usage(format!("\"{}\" is not a code of this version", args.code))
                 .hint(format!("codes: {}", numbers.join(" ")))
                 .into())
+        }
+    }
+}
+
+async fn gap(session: &Session, args: &ExplainArgs) -> Result<u8> {
+    let archive = source::archive(&args.archive, &args.state)?;
+    let name = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;
+    let (windows, again): (Windows, String) = match archive {
+        Some(location) => {
+            let view = ArchiveView::open(&location, session.clock()).await?;
+            (view.windows(), "kubectl pitr backup W".to_owned())
+        }
+        None => {
+            let cluster = session.cluster().await?;
+            let workload = source::one_workload(&cluster, name.as_ref()).await?;
+            let windows = source::required(&cluster, &workload, ("/v1/windows", &args.state), session.now()).await?;
+            (windows, format!("kubectl pitr backup {} -n {}", workload.name, workload.namespace))
+        }
+    };
+    let mut found = windows.gaps.iter().filter(|g| g.id.starts_with(&args.code));
+    match (found.next(), found.next()) {
+        (Some(gap), None) => session.print(&gap_story(gap, &again)).map(|()| 0),
+        (Some(_), Some(_)) => Err(Failure::usage(format!("\"{}\" names several gaps", args.code)).into()),
+        (None, _) => {
+            let known: Vec<_> = windows.gaps.iter().map(|g| g.id.as_str()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            Err(Failure::usage(format!("no gap \"{}\"", args.code)).hint(format!("known gaps: {known}")).into())
         }
     }
 }

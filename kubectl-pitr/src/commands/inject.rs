@@ -160,7 +160,9 @@ async fn from_cluster(session: &Session, args: &InjectArgs, name: &WorkloadName)
     let found = plan::find(&text, &hints(args)?, &files)?.pop().context("the workload went missing")?;
     let owner = match found.owner() {
         Ok(owner) => owner,
-        Err(unknown) => examined_owner(&cluster, &found, &workload.pods).await.ok_or(unknown)?,
+        Err(unknown) => examined_owner(&cluster, (&found.survey.container, &found.survey.datadir), &workload.pods)
+            .await
+            .ok_or(unknown)?,
     };
     let injection = found.injection(Some(cluster.namespace()), owner, &settings)?;
     tell(session, &found, owner, (&settings, args.live));
@@ -178,7 +180,7 @@ pub(super) fn text_of(object: &StatefulSet) -> Result<String> {
 }
 
 /// Option files that the pod mounts from ConfigMaps, as far as they may be read.
-async fn option_files(cluster: &Cluster, object: &StatefulSet) -> BTreeMap<String, String> {
+pub(super) async fn option_files(cluster: &Cluster, object: &StatefulSet) -> BTreeMap<String, String> {
     let volumes = object.spec.as_ref().and_then(|s| s.template.spec.as_ref()).and_then(|s| s.volumes.clone());
     let names = volumes.into_iter().flatten().filter_map(|v| v.config_map).map(|m| m.name);
     let mut files = BTreeMap::new();
@@ -192,10 +194,14 @@ async fn option_files(cluster: &Cluster, object: &StatefulSet) -> BTreeMap<Strin
 }
 
 /// Asks a running pod who owns the data directory.
-async fn examined_owner(cluster: &Cluster, found: &Found, pods: &[k8s_openapi::api::core::v1::Pod]) -> Option<Owner> {
+pub(super) async fn examined_owner(
+    cluster: &Cluster,
+    (container, datadir): (&str, &str),
+    pods: &[k8s_openapi::api::core::v1::Pod],
+) -> Option<Owner> {
     for pod in pods {
         let name = pod.metadata.name.as_deref()?;
-        if let Some((uid, gid)) = cluster.owner_of(name, &found.survey.container, &found.survey.datadir).await {
+        if let Some((uid, gid)) = cluster.owner_of(name, container, datadir).await {
             return Some(Owner { uid, gid: Some(gid) });
         }
     }

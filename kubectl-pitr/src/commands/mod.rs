@@ -1,8 +1,19 @@
 //! One file a command: it gathers values, hands them to functions of values, and prints or creates what comes out.
 
+pub mod backup;
+pub mod backups;
 pub mod completion;
+mod destination;
 pub mod explain;
+mod facts;
 pub mod inject;
+mod making;
+pub mod restore;
+pub mod restores;
+mod restores_state;
 mod rollout;
+mod source;
+pub mod status;
 pub mod uninject;
 pub mod version;
+mod watch;

@@ -7,9 +7,8 @@ use serde_json::json;
 
 use crate::args::{OutputFormat, VersionArgs, Via};
 use crate::session::Session;
+use crate::state::SCHEMA_VERSION;
 
-/// The newest document schema that this plugin reads.
-pub const SCHEMA_VERSION: u64 = 1;
 /// How long one sidecar may take to answer.
 const LIMIT: Duration = Duration::from_secs(5);
 

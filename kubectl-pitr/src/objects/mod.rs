@@ -1,9 +1,12 @@
 //! The objects that the plugin creates, as values: the same facts give the same objects, byte for byte.
 
 mod backup;
+pub mod copied;
 mod names;
 mod pod;
 mod restore;
+pub mod resume;
+pub mod sizing;
 
 pub use backup::{BackupJob, CONTAINER as BACKUP_CONTAINER, Scratch, backup_job};
 pub use names::{labels, stem};

@@ -5,8 +5,8 @@ use k8s_openapi::api::batch::v1::{
     PodFailurePolicyRule,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EmptyDirVolumeSource, EnvVar, LocalObjectReference, PodSecurityContext, PodSpec,
-    SeccompProfile, SecretVolumeSource, SecurityContext, Toleration, Volume, VolumeMount,
+    Capabilities, Container, EmptyDirVolumeSource, EnvVar, LocalObjectReference, PersistentVolumeClaimVolumeSource,
+    PodSecurityContext, PodSpec, SeccompProfile, SecretVolumeSource, SecurityContext, Toleration, Volume, VolumeMount,
 };
 
 use crate::inject::sidecar::CREDENTIALS_DIRECTORY;
@@ -22,6 +22,8 @@ pub struct Store {
     pub path_style: Option<String>,
     /// Secret with one file a key; without it the pod's ServiceAccount is the identity.
     pub secret: Option<String>,
+    /// The claim that holds a `file://` archive, and the directory it is mounted at.
+    pub claim: Option<(String, String)>,
 }
 
 /// What a Job copies from the workload, so that it runs where and as the workload does.
@@ -39,6 +41,7 @@ pub struct Server {
 pub(super) const PROGRAM: &str = "/pitr/pitr-sidecar";
 const PROGRAM_VOLUME: &str = "pitr";
 const CREDENTIALS_VOLUME: &str = "pitr-s3";
+const ARCHIVE_VOLUME: &str = "pitr-archive";
 
 /// The pod of a Job: `main` runs in the server's image, with our program put there by an init container.
 pub(super) fn spec(main: Container, volumes: Vec<Volume>, server: &Server, (store, image): (&Store, &str)) -> PodSpec {
@@ -47,6 +50,9 @@ pub(super) fn spec(main: Container, volumes: Vec<Volume>, server: &Server, (stor
     mounts.push(mount(PROGRAM_VOLUME, "/pitr", true));
     if store.secret.is_some() {
         mounts.push(mount(CREDENTIALS_VOLUME, CREDENTIALS_DIRECTORY, true));
+    }
+    if let Some((_, directory)) = &store.claim {
+        mounts.push(mount(ARCHIVE_VOLUME, directory, true));
     }
     main.security_context = Some(restricted());
     main.termination_message_policy = Some("FallbackToLogsOnError".to_owned());
@@ -61,6 +67,14 @@ pub(super) fn spec(main: Container, volumes: Vec<Volume>, server: &Server, (stor
     let mut all = volumes;
     all.push(empty_dir(PROGRAM_VOLUME));
     all.extend(store.secret.as_deref().map(|name| secret(CREDENTIALS_VOLUME, name)));
+    all.extend(store.claim.as_ref().map(|(name, _)| Volume {
+        name: ARCHIVE_VOLUME.to_owned(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: name.clone(),
+            read_only: Some(true),
+        }),
+        ..Volume::default()
+    }));
     PodSpec {
         restart_policy: Some("Never".to_owned()),
         automount_service_account_token: Some(false),

@@ -20,6 +20,11 @@ impl Zone {
         Ok(Self(Some((name.to_owned(), zone))))
     }
 
+    /// The other zone, if there is one.
+    pub fn named_zone(&self) -> Option<(String, TimeZone)> {
+        self.0.clone()
+    }
+
     /// `08:14:03 Europe/Paris`, with the date where it is another one than in UTC; nothing when only UTC is wanted.
     pub fn beside(&self, instant: Timestamp) -> Option<String> {
         let (name, zone) = self.0.as_ref()?;
@@ -48,6 +53,12 @@ pub fn seconds_up(instant: Timestamp) -> Timestamp {
     let micros = instant.as_microsecond();
     let seconds = micros.div_euclid(1_000_000) + i64::from(micros.rem_euclid(1_000_000) != 0);
     Timestamp::from_second(seconds).unwrap_or(instant)
+}
+
+/// The end of a window, as short as it can be and still lie in it.
+pub fn end_shown(from: Option<Timestamp>, to: Timestamp) -> String {
+    let second = seconds_down(to);
+    to_micros(if from.is_some_and(|from| second < from) { to } else { second })
 }
 
 #[cfg(test)]

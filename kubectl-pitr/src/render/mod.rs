@@ -1,11 +1,27 @@
 //! Values into text and documents. Nothing here asks a clock, a terminal or a cluster.
 
 mod amounts;
+mod backups;
 mod bar;
+mod gap;
 mod instants;
+mod job;
+mod plan;
+mod restores;
+mod status;
+mod status_document;
+mod status_table;
 mod table;
 
 pub use amounts::{binary_size, count_of, duration, quantity};
+pub use backups::{backups_document, backups_table};
 pub use bar::{BarSpan, window_bar};
-pub use instants::{Zone, seconds_down, seconds_up, to_micros};
+pub use gap::gap_story;
+pub use instants::{Zone, end_shown, seconds_down, seconds_up, to_micros};
+pub use job::{Pace, backup_verdict, progress_line, restore_verdict};
+pub use plan::{Estimate, Named, PlanFacts, gtid_set, plan_text};
+pub use restores::{RestoreRow, restore_story, restores_document, restores_table};
+pub use status::status_text;
+pub use status_document::status_document;
+pub use status_table::status_table;
 pub use table::Table;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+#[allow(dead_code, reason = "not every test reads manifests")]
 pub(crate) fn manifest(name: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/manifests").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))

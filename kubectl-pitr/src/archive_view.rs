@@ -1,0 +1,170 @@
+//! The archive read from where the user sits, with no cluster at all: inventory, windows, plans, and what a transaction did.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use pitr_archive::document::{BackupsDocument, PlanDocument, WindowsDocument};
+use pitr_archive::{Archive, ArchiveUrl, Credentials, S3Options, open_store};
+use pitr_binlog::event::ChecksumAlgorithm;
+use pitr_recovery::{
+    BoundaryTransaction, Indices, PlanRequest, RangeRef, RestorePlan, StoredObject, Timeline, TransactionIndex,
+};
+
+use crate::args::{ArchiveArgs, PathStyle};
+use crate::failure::Failure;
+use crate::refusal;
+use crate::state::{Backups, Windows};
+
+/// Indices fetched at once.
+const READS_AT_ONCE: usize = 8;
+/// A transaction larger than this is not fetched only to be described.
+const DESCRIBED_BYTES_MAX: u64 = 8 << 20;
+
+/// An archive and what its inventory means.
+pub struct ArchiveView {
+    pub url: String,
+    /// What it belongs to: `shop/mysql`.
+    pub workload: String,
+    /// Flavour and version of the server that wrote last.
+    pub server: Option<(String, String)>,
+    archive: Archive,
+    timeline: Timeline,
+}
+
+/// Checks the flags: no call to a store is made.
+pub fn location(args: &ArchiveArgs) -> Result<Option<(ArchiveUrl, S3Options)>, Failure> {
+    let Some(url) = &args.archive else { return Ok(None) };
+    let url: ArchiveUrl = url.parse().map_err(|e| refusal::bad_url(&e))?;
+    if url == ArchiveUrl::Memory {
+        return Err(Failure::usage("\"memory:\" is no archive that outlives a process"));
+    }
+    let options = S3Options {
+        endpoint: args.endpoint.clone(),
+        region: args.region.clone(),
+        path_style: match args.path_style {
+            PathStyle::Auto => None,
+            PathStyle::Always => Some(true),
+            PathStyle::Never => Some(false),
+        },
+        ca_file: args.ca_bundle.clone(),
+        credentials: Credentials::Environment,
+        ..S3Options::default()
+    };
+    Ok(Some((url, options)))
+}
+
+impl ArchiveView {
+    /// Reads the inventory and whatever makes its windows exact.
+    pub async fn open((url, options): &(ArchiveUrl, S3Options), clock: fn() -> Timestamp) -> Result<Self, Failure> {
+        let shown = url.to_string();
+        let store = open_store(url, options).await.map_err(|e| refusal::store(&e, &shown))?;
+        let archive = Archive::open(store, Arc::new(clock));
+        let told = |e| refusal::archive(&e, &shown);
+        let workload = archive.workload().await.map_err(told)?;
+        let (inventory, report) = archive.inventory().await.map_err(told)?;
+        for (key, reason) in &report.unreadable {
+            tracing::warn!(key, reason, "an object of the archive cannot be read and is passed over");
+        }
+        let newest = inventory.binlogs.iter().max_by_key(|b| b.ranges.iter().map(|r| r.max_commit_us).max());
+        let server = newest.map(|b| (b.flavour.to_string(), b.server_version.clone()));
+        let mut view = Self { url: shown, workload, server, archive, timeline: Timeline::new(inventory) };
+        loop {
+            let wanted = view.timeline.ranges_for_windows();
+            if wanted.is_empty() {
+                return Ok(view);
+            }
+            view = view.with_indices(wanted).await?;
+        }
+    }
+
+    async fn with_indices(self, wanted: Vec<RangeRef>) -> Result<Self, Failure> {
+        let objects = self.objects(&wanted);
+        let archive = &self.archive;
+        let read: Indices = futures::stream::iter(wanted)
+            .map(|range| {
+                let known = objects.get(&range).cloned().unwrap_or_default();
+                async move { archive.read_index(&range, &known).await.map(|index: TransactionIndex| (range, index)) }
+            })
+            .buffered(READS_AT_ONCE)
+            .try_collect()
+            .await
+            .map_err(|e| refusal::archive(&e, &self.url))?;
+        Ok(Self { timeline: self.timeline.with_indices(read), ..self })
+    }
+
+    fn objects(&self, wanted: &[RangeRef]) -> BTreeMap<RangeRef, Vec<StoredObject>> {
+        let ranges = self.timeline.inventory().binlogs.iter().flat_map(|binlog| {
+            let ours = wanted.iter().any(|w| w.binlog == binlog.id);
+            let ranges = if ours { binlog.ranges.as_slice() } else { &[] };
+            ranges.iter().map(|range| (binlog.range_ref(range), range.objects.clone()))
+        });
+        ranges.collect()
+    }
+
+    /// The plan for a target.
+    pub async fn plan(self, request: &PlanRequest, now: Timestamp) -> Result<(Self, PlanDocument), Failure> {
+        let mut view = self;
+        loop {
+            let wanted = view.timeline.ranges_to_read(request).map_err(|a| refusal::unrecoverable(&a, request, now))?;
+            if wanted.is_empty() {
+                break;
+            }
+            view = view.with_indices(wanted).await?;
+        }
+        let plan = view.timeline.plan(request).map_err(|a| refusal::unrecoverable(&a, request, now))?;
+        let document = PlanDocument::new(plan).map_err(|e| Failure::without_code(1, e.to_string()))?;
+        Ok((view, document))
+    }
+
+    pub fn windows(&self) -> Windows {
+        documents(&WindowsDocument::from(&self.timeline))
+    }
+
+    pub fn backups(&self) -> Backups {
+        documents(&BackupsDocument::from(&self.timeline))
+    }
+
+    /// What a transaction next to the stop did: `UPDATE shop.orders, 3 rows`. Not being able to tell is no error.
+    pub async fn describe(&self, boundary: &BoundaryTransaction) -> Option<String> {
+        if boundary.at.end - boundary.at.start > DESCRIBED_BYTES_MAX {
+            return None;
+        }
+        let binlog = self.timeline.inventory().binlogs.iter().find(|b| b.id == boundary.binlog)?;
+        let mut bytes: Vec<u8> = Vec::new();
+        while bytes.len() as u64 != boundary.at.end - boundary.at.start {
+            let next = boundary.at.start + bytes.len() as u64;
+            let range = binlog.ranges.iter().find(|r| r.start <= next && next < r.end)?;
+            let raw = self.archive.read_range(&binlog.range_ref(range), &range.objects).await.ok()?;
+            let from = usize::try_from(next - range.start).ok()?;
+            let to = usize::try_from(boundary.at.end.min(range.end) - range.start).ok()?;
+            bytes.extend_from_slice(raw.get(from..to)?);
+        }
+        // Whether events end in a checksum is said in the file's head; here only the one that fits reads at all.
+        let with = [ChecksumAlgorithm::Crc32, ChecksumAlgorithm::None].into_iter();
+        let changes = with.filter_map(|c| pitr_binlog::describe::describe(&bytes, c, None).ok()).next()?;
+        let shown: Vec<String> = changes.iter().take(2).map(ToString::to_string).collect();
+        match changes.len() {
+            0 => None,
+            1 | 2 => Some(shown.join("; ")),
+            more => Some(format!("{}; {} more", shown.join("; "), more - 2)),
+        }
+    }
+
+    /// The descriptions of both transactions next to a plan's stop.
+    pub async fn describe_stop(&self, plan: &RestorePlan) -> (Option<String>, Option<String>) {
+        let of = |boundary: Option<&'_ BoundaryTransaction>| boundary.cloned();
+        let (last, first) = (of(plan.parts().last_applied.as_ref()), of(plan.parts().first_excluded.as_ref()));
+        let describe = async |boundary: Option<BoundaryTransaction>| match &boundary {
+            Some(boundary) => self.describe(boundary).await,
+            None => None,
+        };
+        (describe(last).await, describe(first).await)
+    }
+}
+
+/// The same documents as a sidecar answers, read the same way.
+fn documents<T: serde::Serialize, D: serde::de::DeserializeOwned + Default>(document: &T) -> D {
+    serde_json::to_value(document).ok().and_then(|v| serde_json::from_value(v).ok()).unwrap_or_default()
+}

@@ -1,0 +1,229 @@
+//! `backup`: a base backup now, by a Job beside the workload.
+
+use anyhow::Result;
+use k8s_openapi::api::core::v1::Pod as KubePod;
+use pitr_recovery::code;
+
+use super::facts::{self, JobFacts};
+use super::source;
+use super::watch::{DETACHED, Leaving, Watched, watch};
+use crate::args::{BackupArgs, DryRun, OutputFormat};
+use crate::cluster::{Cluster, DryMode, JobEnd, Need, Watching, Workload, WorkloadName, require};
+use crate::failure::Failure;
+use crate::inject::tree;
+use crate::objects::{BACKUP_CONTAINER, BackupJob, Scratch, backup_job, sizing, stem};
+use crate::render::backup_verdict;
+use crate::session::Session;
+use crate::state::WorkloadState;
+
+const MYSQL_PORT: u16 = 3306;
+const NEEDS: [Need; 6] = [
+    Need::of("get", "apps", "statefulsets"),
+    Need::core("get", "configmaps"),
+    Need::of("create", "batch", "jobs"),
+    Need::of("get", "batch", "jobs"),
+    Need::core("list", "pods"),
+    Need::sub("get", "pods", "log"),
+];
+
+/// Where the copy is taken from, and why there.
+struct Origin {
+    host: String,
+    shown: String,
+}
+
+pub async fn run(session: &Session, args: &BackupArgs) -> Result<u8> {
+    let format = session.output(OutputFormat::Table)?;
+    let name: WorkloadName = match &args.workload {
+        Some(name) => name.parse()?,
+        None => {
+            return Err(Failure::new(code::WORKLOAD_MISSING, "name the workload")
+                .hint("commands that write never guess")
+                .fix("kubectl pitr backup WORKLOAD")
+                .into());
+        }
+    };
+    if let Some(size) = &args.scratch_size {
+        sizing::scratch_size(Some(size), None, None)?;
+    }
+    let cluster = session.cluster().await?;
+    require(&cluster, &NEEDS, "backup").await?;
+    let workload = cluster.workload(&name).await?;
+    let facts = facts::gather(&cluster, &workload, &args.job, None).await?;
+    let state = source::observe(session, &cluster, &workload, (&args.state, false)).await;
+    let origin = origin(args, &workload, &state)?;
+    let job = job(session, args, (&workload, &state), (facts, &origin))?;
+    if let Some(code) = dry_run(session, args, &cluster, &job).await? {
+        return Ok(code);
+    }
+    let room = match &job.scratch {
+        Scratch::Node => "on the node's disk".to_owned(),
+        Scratch::Volume { size, storage_class } => {
+            format!("{size} {}, deleted with the pod", storage_class.as_deref().unwrap_or("default class"))
+        }
+    };
+    session.tell(&format!("{:<9}{} from {}; scratch {room}", "Method", job.method, origin.shown));
+    cluster.create_job(&backup_job(&job), DryMode::Real).await?;
+    finish(session, args, &cluster, (&job.name, &workload.name, format)).await
+}
+
+async fn dry_run(session: &Session, args: &BackupArgs, cluster: &Cluster, job: &BackupJob) -> Result<Option<u8>> {
+    match args.job.dry_run {
+        DryRun::None => Ok(None),
+        DryRun::Client => {
+            let mut object = serde_json::to_value(backup_job(job))?;
+            object["apiVersion"] = "batch/v1".into();
+            object["kind"] = "Job".into();
+            session.print(&tree::emit(&object)?)?;
+            Ok(Some(0))
+        }
+        DryRun::Server => {
+            cluster.create_job(&backup_job(job), DryMode::Server).await?;
+            session.tell("the API server would accept the Job; nothing was created");
+            Ok(Some(0))
+        }
+    }
+}
+
+/// The Job's facts, all of them known before it is made.
+fn job(
+    session: &Session,
+    args: &BackupArgs,
+    (workload, state): (&Workload, &WorkloadState),
+    (facts, origin): (JobFacts, &Origin),
+) -> Result<BackupJob, Failure> {
+    let Some(mysql_secret) = args.mysql_secret.clone().or(facts.mysql_secret) else {
+        return Err(Failure::usage("no MySQL account for the backup is known")
+            .hint("neither --mysql-secret here nor at inject; the Secret holds a client option file under \"my.cnf\"")
+            .fix("--mysql-secret NAME"));
+    };
+    let free = state.leading().and_then(|(_, h)| h.volume_free_bytes);
+    let scratch = if args.scratch_class.as_deref() == Some("emptydir") {
+        Scratch::Node
+    } else {
+        Scratch::Volume {
+            size: sizing::scratch_size(args.scratch_size.as_deref(), facts.volume_bytes, free)?,
+            storage_class: args.scratch_class.clone().or(facts.storage_class),
+        }
+    };
+    let at = session.now().strftime("%Y%m%d-%H%M%S").to_string();
+    Ok(BackupJob {
+        name: stem(&format!("pitr-backup-{}-{at}", workload.name.replace('.', "-"))),
+        namespace: workload.namespace.clone(),
+        workload: workload.name.clone(),
+        method: args.method.as_str().to_owned(),
+        host: origin.host.clone(),
+        port: args.mysql_port.unwrap_or(MYSQL_PORT),
+        mysql_secret,
+        scratch,
+        image: facts.image,
+        server: facts.server,
+        store: facts.store,
+    })
+}
+
+/// `--from`, else a replica that keeps up, else the primary.
+fn origin(args: &BackupArgs, workload: &Workload, state: &WorkloadState) -> Result<Origin, Failure> {
+    if let Some(from) = &args.from {
+        return Ok(match workload.pods.iter().find(|p| p.metadata.name.as_ref() == Some(from)) {
+            Some(pod) => Origin { host: host(workload, pod)?, shown: from.clone() },
+            // Not a pod of it: a Service, which resolves by its own name.
+            None => Origin { host: from.clone(), shown: format!("service {from}") },
+        });
+    }
+    let ready: Vec<&KubePod> = workload.pods.iter().filter(|p| is_ready(p)).collect();
+    let name = |pod: &KubePod| pod.metadata.name.clone().unwrap_or_default();
+    let role =
+        |pod: &KubePod| state.fresh().find(|(p, _)| p.name == name(pod)).and_then(|(_, h)| h.server.role.clone());
+    let replica = ready.iter().rev().find(|p| role(p).as_deref() == Some("replica"));
+    let primary = ready.iter().find(|p| role(p).as_deref() == Some("primary"));
+    let (pod, what) = match (replica, primary, ready.as_slice()) {
+        (Some(pod), ..) => (*pod, " (replica)"),
+        (None, Some(pod), _) => (*pod, " (primary: no replica keeps up)"),
+        (None, None, [only]) => (*only, ""),
+        // By convention the first is the primary, and the last is a replica.
+        (None, None, [.., last]) => (*last, " (the last one; its role is not known: --from POD chooses)"),
+        (None, None, []) => {
+            return Err(Failure::new(code::NOT_REACHABLE, format!("no pod of statefulset/{} is ready", workload.name))
+                .fix("--from POD|SERVICE"));
+        }
+    };
+    Ok(Origin { host: host(workload, pod)?, shown: format!("{}{what}", name(pod)) })
+}
+
+fn is_ready(pod: &KubePod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+/// The pod's stable name through the headless Service, else its address.
+fn host(workload: &Workload, pod: &KubePod) -> Result<String, Failure> {
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let service = workload.object.spec.as_ref().and_then(|s| s.service_name.clone()).filter(|s| !s.is_empty());
+    match (service, pod.status.as_ref().and_then(|s| s.pod_ip.clone())) {
+        (Some(service), _) => Ok(format!("{name}.{service}.{}", workload.namespace)),
+        (None, Some(address)) => Ok(address),
+        (None, None) => Err(Failure::new(code::NOT_REACHABLE, format!("pod \"{name}\" has no address yet"))),
+    }
+}
+
+async fn finish(
+    session: &Session,
+    args: &BackupArgs,
+    cluster: &Cluster,
+    (job, workload, format): (&str, &str, OutputFormat),
+) -> Result<u8> {
+    let namespace = cluster.namespace();
+    let attach = format!("kubectl logs -f job/{job} -n {namespace}");
+    if format == OutputFormat::Name {
+        session.print(&format!("job.batch/{job}\n"))?;
+    }
+    if !args.job.wait {
+        session.tell(&format!("job.batch/{job} created. Follow it: {attach}"));
+        return Ok(0);
+    }
+    session.tell(&format!("job.batch/{job} created. Ctrl-C is safe. Re-attach: {attach}"));
+    let watching = Watching { job, container: BACKUP_CONTAINER, limit: args.job.timeout };
+    let again = format!("kubectl pitr backup {workload} -n {namespace}");
+    match watch(session, cluster, &watching, Leaving { attach: &attach }).await? {
+        Watched::Detached => Ok(DETACHED),
+        Watched::Ended(end) => {
+            let text = conclude(&end, &again)?;
+            match format {
+                OutputFormat::Json | OutputFormat::Yaml => session.print_document(&document(&end), format)?,
+                OutputFormat::Name => session.tell(&text),
+                OutputFormat::Table | OutputFormat::Wide => session.print(&text)?,
+            }
+            Ok(0)
+        }
+    }
+}
+
+fn document(end: &JobEnd) -> serde_json::Value {
+    let verdict = end.verdict.as_ref();
+    serde_json::json!({
+        "apiVersion": "kubectl-pitr/v1",
+        "kind": "BackupList",
+        "items": [{
+            "id": verdict.and_then(|v| v.id.clone()),
+            "method": verdict.and_then(|v| v.method.clone()),
+            "gtidSet": verdict.and_then(|v| v.gtid_set.clone()),
+            "consistentAt": verdict.and_then(|v| v.snapshot_at.clone()),
+            "rawBytes": verdict.and_then(|v| v.raw_bytes),
+            "storedBytes": verdict.and_then(|v| v.stored_bytes),
+        }],
+    })
+}
+
+/// The verdict in words. The Job's own state goes before what its log says.
+fn conclude(end: &JobEnd, again: &str) -> Result<String, Failure> {
+    if let Some(verdict) = &end.verdict
+        && (end.succeeded || verdict.result != "stored")
+    {
+        return backup_verdict(verdict, again);
+    }
+    let reason = end.reason.clone().unwrap_or_else(|| "its Job ended without a verdict".to_owned());
+    Err(Failure::new(code::BACKUP_FAILED, format!("backup failed: {reason}"))
+        .hint("nothing partial is listed")
+        .fix(again.to_owned()))
+}

@@ -1,0 +1,41 @@
+//! `backups`: the base backups, and how far each one reaches.
+
+use anyhow::Result;
+
+use super::source;
+use crate::archive_view::ArchiveView;
+use crate::args::{BackupsArgs, OutputFormat};
+use crate::cluster::WorkloadName;
+use crate::render::{backups_document, backups_table};
+use crate::session::Session;
+use crate::state::Backups;
+
+pub async fn run(session: &Session, args: &BackupsArgs) -> Result<u8> {
+    let format = session.output(OutputFormat::Table)?;
+    let archive = source::archive(&args.archive, &args.state)?;
+    let name = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;
+    let (list, again) = match archive {
+        Some(location) => {
+            let view = ArchiveView::open(&location, session.clock()).await?;
+            (view.backups(), "kubectl pitr backup W".to_owned())
+        }
+        None => {
+            let cluster = session.cluster().await?;
+            let workload = source::one_workload(&cluster, name.as_ref()).await?;
+            let list: Backups =
+                source::required(&cluster, &workload, ("/v1/backups", &args.state), session.now()).await?;
+            (list, format!("kubectl pitr backup {} -n {}", workload.name, workload.namespace))
+        }
+    };
+    match format {
+        OutputFormat::Json | OutputFormat::Yaml => session.print_document(&backups_document(&list), format)?,
+        OutputFormat::Name => session.print(&list.items.iter().map(|b| format!("{}\n", b.id)).collect::<String>())?,
+        OutputFormat::Table | OutputFormat::Wide if list.items.is_empty() => {
+            session.tell(&format!("no base backup. Next: {again}"));
+        }
+        OutputFormat::Table | OutputFormat::Wide => {
+            session.print(&backups_table(&list, !args.no_headers, format == OutputFormat::Wide))?;
+        }
+    }
+    Ok(0)
+}

@@ -1,0 +1,209 @@
+//! Where a restore goes: names, volume and server of its Job, beside a workload or from the archive alone.
+
+use anyhow::Result;
+use pitr_archive::document::PlanDocument;
+use pitr_recovery::{RestorePlan, code};
+
+use super::facts::JobFacts;
+use super::making::RestoreObjects;
+use super::restore::named_after;
+use crate::args::{PathStyle, RestoreArgs};
+use crate::failure::Failure;
+use crate::inject::settings::default_image;
+use crate::inject::survey::Owner;
+use crate::objects::{self, Claim, PLAN_BYTES_PLAIN_MAX, RestoreJob, Server, Store, sizing, stem};
+use crate::state::micros;
+
+/// The server's own image runs as this user, in the images that people use.
+const IMAGE_OWNER: Owner = Owner { uid: 999, gid: Some(999) };
+const DATADIR: &str = "/var/lib/mysql";
+
+/// Everything about a restore but its plan's bytes.
+pub(super) struct Destination {
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) server: Server,
+    workload: String,
+    target: String,
+    image: String,
+    store: Store,
+    datadir: String,
+    mount_path: String,
+    sub_path: Option<String>,
+    size: String,
+    storage_class: Option<String>,
+}
+
+/// A name that Kubernetes takes for a Job, a claim and a label.
+pub(super) fn check_name(name: &str) -> Result<(), Failure> {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let ends = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let bytes = name.as_bytes();
+    if bytes.len() <= 52 && bytes.iter().all(|b| inner(*b)) && ends(bytes.first()) && ends(bytes.last()) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("\"{name}\" cannot name a Job and a volume"))
+        .hint("lower-case letters, digits and \"-\", at most 52, beginning and ending with a letter or digit"))
+}
+
+fn name(args: &RestoreArgs, workload: &str, plan: &RestorePlan) -> String {
+    args.new_name.clone().unwrap_or_else(|| {
+        let at = micros(named_after(plan)).strftime("%Y%m%d-%H%M%S").to_string();
+        stem(&format!("{}-pitr-{at}", workload.replace('.', "-")))
+    })
+}
+
+/// A restore beside its workload.
+pub(super) fn beside(
+    args: &RestoreArgs,
+    (namespace, workload): (&str, &str),
+    facts: JobFacts,
+    plan: &RestorePlan,
+) -> Result<Destination, Failure> {
+    let size = sizing::volume_size(args.size.as_deref(), facts.volume_bytes, sizing::restore_bytes(plan.parts()))?;
+    let mount = facts.survey.mounts.first();
+    let mut store = facts.store;
+    store.claim = archive_claim(args, &store.url)?;
+    Ok(Destination {
+        name: name(args, workload, plan),
+        namespace: namespace.to_owned(),
+        workload: workload.to_owned(),
+        target: plan.parts().target.to_string(),
+        image: facts.image,
+        server: facts.server,
+        store,
+        mount_path: mount.map_or_else(|| facts.survey.datadir.clone(), |m| m.mount_path.clone()),
+        sub_path: mount.and_then(|m| m.sub_path.clone()),
+        datadir: facts.survey.datadir,
+        size,
+        storage_class: args.storage_class.clone().or(facts.storage_class),
+    })
+}
+
+/// A restore with no workload left: what cannot be copied comes from the base backup and the flags.
+pub(super) fn from_archive(
+    args: &RestoreArgs,
+    namespace: &str,
+    owner: Option<Owner>,
+    plan: &RestorePlan,
+) -> Result<Destination, Failure> {
+    let parts = plan.parts();
+    let of_archive = parts.workload.rsplit('/').next().unwrap_or(&parts.workload).to_owned();
+    let workload = match &args.workload {
+        Some(name) => name.parse::<crate::cluster::WorkloadName>()?.0,
+        None => of_archive,
+    };
+    let url = args.archive.archive.clone().unwrap_or_default();
+    let claim = archive_claim(args, &url)?;
+    if claim.is_none() {
+        let loopback = |e: &String| ["//127.", "//localhost", "//[::1]"].iter().any(|l| e.contains(l));
+        if let Some(endpoint) = args.archive.endpoint.as_ref().filter(|e| loopback(e)) {
+            return Err(no_identity(&url)
+                .hint(format!("its pod cannot reach {endpoint}, which is this machine"))
+                .fix("--endpoint with an address that pods reach; --plan works from here"));
+        }
+        if args.job.secret.is_none() && args.job.service_account.is_none() {
+            return Err(no_identity(&url)
+                .hint("your own credentials are never copied into the cluster")
+                .fix("--secret NAME (keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), or --service-account NAME"));
+        }
+    }
+    let style = |style: &str| Some(style.to_owned());
+    let image = args.job.server_image.clone().unwrap_or_else(|| server_image(plan));
+    Ok(Destination {
+        name: name(args, &workload, plan),
+        namespace: namespace.to_owned(),
+        workload,
+        target: parts.target.to_string(),
+        image: args.job.image.clone().unwrap_or_else(default_image),
+        server: Server {
+            image,
+            service_account: args.job.service_account.clone(),
+            owner: owner.or(Some(IMAGE_OWNER)),
+            ..Server::default()
+        },
+        store: Store {
+            url,
+            region: args.archive.region.clone(),
+            endpoint: args.archive.endpoint.clone(),
+            path_style: match args.archive.path_style {
+                PathStyle::Auto => None,
+                PathStyle::Always => style("always"),
+                PathStyle::Never => style("never"),
+            },
+            secret: args.job.secret.clone(),
+            claim,
+        },
+        datadir: DATADIR.to_owned(),
+        mount_path: DATADIR.to_owned(),
+        sub_path: None,
+        size: sizing::volume_size(args.size.as_deref(), None, sizing::restore_bytes(parts))?,
+        storage_class: args.storage_class.clone(),
+    })
+}
+
+fn no_identity(url: &str) -> Failure {
+    Failure::new(code::NO_STORE_IDENTITY, format!("the Job cannot read {url}"))
+}
+
+/// The claim that holds a `file://` archive, and where it is mounted.
+fn archive_claim(args: &RestoreArgs, url: &str) -> Result<Option<(String, String)>, Failure> {
+    let directory = url.strip_prefix("file://");
+    match (directory, &args.archive_claim) {
+        (Some(directory), Some(claim)) => Ok(Some((claim.clone(), directory.to_owned()))),
+        (Some(_), None) => Err(no_identity(url).hint("a directory is not in the Job's pod").fix("--archive-claim PVC")),
+        (None, Some(_)) => Err(Failure::usage("--archive-claim is for a file:// archive")),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The public image of the base's server.
+fn server_image(plan: &RestorePlan) -> String {
+    let base = plan.base();
+    let version: String = base.server_version.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+    format!("{}:{}", base.flavour, version.trim_end_matches('.'))
+}
+
+impl Destination {
+    /// What the plan says it creates.
+    pub(super) fn creates(&self) -> String {
+        let class = self.storage_class.as_deref().unwrap_or("default class");
+        format!("persistentvolumeclaim, job, configmap {} ({}, {class})", self.name, self.size)
+    }
+
+    /// The objects for a plan.
+    pub(super) fn objects(&self, plan: &PlanDocument) -> Result<RestoreObjects> {
+        let compressed = plan.bytes().len() > PLAN_BYTES_PLAIN_MAX;
+        let job = RestoreJob {
+            name: self.name.clone(),
+            restore: self.name.clone(),
+            namespace: self.namespace.clone(),
+            workload: self.workload.clone(),
+            target: self.target.clone(),
+            plan_hash: plan.hash(),
+            plan_compressed: compressed,
+            image: self.image.clone(),
+            server: self.server.clone(),
+            store: self.store.clone(),
+            datadir: self.datadir.clone(),
+            mount_path: self.mount_path.clone(),
+            sub_path: self.sub_path.clone(),
+        };
+        let claim =
+            Claim { name: self.name.clone(), size: self.size.clone(), storage_class: self.storage_class.clone() };
+        let stored = if compressed { gzip(plan.bytes())? } else { plan.bytes().to_vec() };
+        Ok(RestoreObjects {
+            claim: objects::claim(&job, &claim),
+            job: objects::restore_job(&job, &claim.name),
+            plan: objects::plan_config_map(&job, &stored),
+        })
+    }
+}
+
+/// Large plans are stored compressed: a ConfigMap holds 1 MiB.
+fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes)?;
+    Ok(encoder.finish()?)
+}

@@ -1,0 +1,86 @@
+//! What a Job of a workload needs to know, gathered before anything is made.
+
+use pitr_recovery::code;
+use serde_json::Value;
+
+use super::inject::{examined_owner, option_files};
+use super::source::not_injected;
+use crate::args::JobArgs;
+use crate::cluster::{Cluster, Workload};
+use crate::failure::Failure;
+use crate::inject::settings::default_image;
+use crate::inject::sidecar::ANNOTATION_MYSQL_SECRET;
+use crate::inject::survey::{Hints, Owner, Survey, survey};
+use crate::objects::{Server, Store, copied};
+use crate::render::quantity;
+
+/// Facts of a workload for its Jobs.
+pub(super) struct JobFacts {
+    pub(super) image: String,
+    pub(super) server: Server,
+    pub(super) store: Store,
+    pub(super) survey: Survey,
+    /// Secret with the account for base backups.
+    pub(super) mysql_secret: Option<String>,
+    pub(super) volume_bytes: Option<u64>,
+    pub(super) storage_class: Option<String>,
+}
+
+/// Gathers them.
+pub(super) async fn gather(
+    cluster: &Cluster,
+    workload: &Workload,
+    job: &JobArgs,
+    run_as_user: Option<Owner>,
+) -> Result<JobFacts, Failure> {
+    if !workload.is_archived() {
+        return Err(not_injected(workload));
+    }
+    let files = option_files(cluster, &workload.object).await;
+    let hints = Hints { run_as_user, ..Hints::default() };
+    let survey = survey(&workload.object, &hints, &|map| files.get(map).cloned())?;
+    let (config, mysql_secret) = configuration(cluster, workload).await?;
+    let mut store = copied::store(&config, &workload.object);
+    if store.url.is_empty() {
+        return Err(Failure::new(code::BAD_CONFIGURATION_KEY, "the sidecar's configuration names no archive")
+            .fix(format!("kubectl pitr inject {} -n {} --archive URL", workload.name, workload.namespace)));
+    }
+    store.secret = job.secret.clone().or(store.secret);
+    let owner = match run_as_user.or(copied::sidecar_owner(&workload.object)).or(survey.owner) {
+        Some(owner) => Some(owner),
+        None => examined_owner(cluster, (&survey.container, &survey.datadir), &workload.pods).await,
+    };
+    let image = job.server_image.clone().unwrap_or_else(|| survey.image.clone());
+    let mut server = copied::server(&workload.object, image, owner);
+    server.service_account = job.service_account.clone().or(server.service_account);
+    let (volume_bytes, storage_class) = volume(cluster, workload, &survey).await;
+    let image = job.image.clone().or_else(|| copied::sidecar_image(&workload.object)).unwrap_or_else(default_image);
+    Ok(JobFacts { image, server, store, survey, mysql_secret, volume_bytes, storage_class })
+}
+
+/// The sidecar's configuration, and the Secret that its ConfigMap names for base backups.
+async fn configuration(cluster: &Cluster, workload: &Workload) -> Result<(Value, Option<String>), Failure> {
+    let name = format!("pitr-{}", workload.name);
+    let map = cluster.config_map(&name).await?.ok_or_else(|| {
+        Failure::new(
+            code::NOT_REACHABLE,
+            format!("configmap \"{name}\" not found in namespace \"{}\"", workload.namespace),
+        )
+        .hint("the sidecar's configuration is in it")
+        .fix(format!("kubectl pitr inject {} -n {} --archive URL", workload.name, workload.namespace))
+    })?;
+    let secret = map.metadata.annotations.as_ref().and_then(|a| a.get(ANNOTATION_MYSQL_SECRET).cloned());
+    let text = map.data.as_ref().and_then(|d| d.get("config.yaml")).map(String::as_str).unwrap_or_default();
+    Ok((copied::configuration(text)?, secret))
+}
+
+/// Size and class of the data's volume: what its claim has now, which may have grown, else what the workload asks for.
+async fn volume(cluster: &Cluster, workload: &Workload, survey: &Survey) -> (Option<u64>, Option<String>) {
+    let Some(name) = survey.mounts.first().map(|m| m.name.as_str()) else { return (None, None) };
+    let (size, class) = copied::claim_template(&workload.object, name);
+    let claim = cluster.claim(&format!("{name}-{}-0", workload.name)).await.ok().flatten();
+    let Some(spec) = claim.as_ref().and_then(|c| c.spec.as_ref()) else { return (size, class) };
+    let asked = spec.resources.as_ref().and_then(|r| r.requests.as_ref()).and_then(|r| r.get("storage"));
+    let now = asked.and_then(|q| quantity(&q.0));
+    (now.max(size), spec.storage_class_name.clone().or(class))
+}

@@ -1,0 +1,297 @@
+//! `restore`: a plan, its objects, and the Job followed to its verdict.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use jiff::tz::TimeZone;
+use pitr_archive::document::PlanDocument;
+use pitr_archive::{ArchiveUrl, S3Options};
+use pitr_recovery::{PlanRequest, RecoveryTarget, code};
+
+use super::destination::{self, Destination};
+use super::making::RestoreObjects;
+use super::watch::{DETACHED, Leaving, Watched, watch};
+use super::{facts, restores_state, source};
+use crate::archive_view::ArchiveView;
+use crate::args::{DryRun, OutputFormat, RestoreArgs, Via};
+use crate::cluster::{Cluster, JobEnd, Need, Watching, Workload, WorkloadName, require};
+use crate::failure::Failure;
+use crate::inject::survey::parse_owner;
+use crate::objects::{RESTORE_CONTAINER, copied};
+use crate::render::{Named, PlanFacts, plan_text, restore_verdict, restores_document};
+use crate::session::Session;
+use crate::target::{self, Reader};
+
+/// What making and following a restore takes.
+const NEEDS: [Need; 7] = [
+    Need::core("create", "persistentvolumeclaims"),
+    Need::of("create", "batch", "jobs"),
+    Need::of("get", "batch", "jobs"),
+    Need::core("create", "configmaps"),
+    Need::core("list", "pods"),
+    Need::sub("get", "pods", "log"),
+    Need::core("get", "persistentvolumeclaims"),
+];
+/// What finding the workload and asking its sidecar takes.
+const ASKING: [Need; 2] = [Need::of("get", "apps", "statefulsets"), Need::core("get", "configmaps")];
+const FORWARDING: [Need; 2] = [Need::sub("get", "pods", "portforward"), Need::sub("create", "pods", "portforward")];
+const EXECUTING: [Need; 2] = [Need::sub("get", "pods", "exec"), Need::sub("create", "pods", "exec")];
+
+/// The words of the command line, understood before anything is asked of anybody.
+struct Wanted {
+    format: OutputFormat,
+    archive: Option<(ArchiveUrl, S3Options)>,
+    workload: Option<WorkloadName>,
+    /// None when the plan is made already.
+    request: Option<PlanRequest>,
+    file: Option<PlanDocument>,
+}
+
+/// A plan and where it came from.
+struct Planned {
+    document: PlanDocument,
+    named: Named,
+    workload: Option<(Cluster, Workload)>,
+}
+
+pub async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
+    let wanted = understand(session, args)?;
+    let planned = plan(session, args, &wanted).await?;
+    if args.plan {
+        let destination = destination(session, args, &planned).await.ok();
+        return print_plan(session, &wanted, &planned, destination.as_ref());
+    }
+    let cluster = match &planned.workload {
+        Some((cluster, _)) => cluster.clone(),
+        None => session.cluster().await?,
+    };
+    require(&cluster, &NEEDS, "restorer").await?;
+    let destination = destination(session, args, &planned).await?;
+    let objects = destination.objects(&planned.document)?;
+    match args.job.dry_run {
+        DryRun::Client => return session.print(&objects.manifests()?).map(|()| 0),
+        DryRun::Server => objects.check(&cluster).await?,
+        DryRun::None => {}
+    }
+    if wanted.format.is_text() {
+        session.print(&text(session, &planned, Some(&destination), false))?;
+    }
+    if args.job.dry_run == DryRun::Server {
+        session.tell("the API server would accept all objects; nothing was created");
+        return Ok(0);
+    }
+    create(session, args, &cluster, (&destination, &objects)).await?;
+    if wanted.format == OutputFormat::Name {
+        session.print(&format!("job.batch/{}\n", destination.name))?;
+    }
+    if !args.job.wait {
+        return Ok(0);
+    }
+    let code = follow(session, &cluster, (&destination.name, &destination.name), args.job.timeout).await?;
+    if matches!(wanted.format, OutputFormat::Json | OutputFormat::Yaml) && code == 0 {
+        let rows = restores_state::rows(&cluster, false, session.now()).await?;
+        let rows: Vec<_> = rows.into_iter().filter(|r| r.name == destination.name).collect();
+        session.print_document(&restores_document(&rows), wanted.format)?;
+    }
+    Ok(code)
+}
+
+async fn create(
+    session: &Session,
+    args: &RestoreArgs,
+    cluster: &Cluster,
+    (destination, objects): (&Destination, &RestoreObjects),
+) -> Result<()> {
+    objects.check(cluster).await?;
+    objects.make(session, cluster).await?;
+    if args.job.wait {
+        session.tell(&format!(
+            "Ctrl-C is safe, the Job continues. Re-attach: {}",
+            attach(&destination.name, &destination.namespace)
+        ));
+    }
+    Ok(())
+}
+
+fn understand(session: &Session, args: &RestoreArgs) -> Result<Wanted, Failure> {
+    let format = session.output(OutputFormat::Table)?;
+    let archive = source::archive(&args.archive, &args.state)?;
+    let workload = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;
+    args.run_as_user.as_deref().map(parse_owner).transpose()?;
+    if let Some(name) = &args.new_name {
+        destination::check_name(name)?;
+    }
+    if workload.is_none() && archive.is_none() {
+        return Err(Failure::new(code::WORKLOAD_MISSING, "name the workload")
+            .hint("commands that write never guess")
+            .fix("kubectl pitr restore WORKLOAD …, or --archive URL"));
+    }
+    let file = args.plan_file.as_deref().map(read_plan).transpose()?;
+    let request = match file {
+        Some(_) => None,
+        None => Some(target::request(&args.target, &reader(session))?),
+    };
+    Ok(Wanted { format, archive, workload, request, file })
+}
+
+fn reader(session: &Session) -> Reader {
+    let zone = session.zone.named_zone().or_else(|| {
+        let zone = TimeZone::system();
+        let name = zone.iana_name().unwrap_or("your zone").to_owned();
+        Some((name, zone))
+    });
+    Reader { now: session.now(), zone }
+}
+
+fn read_plan(path: &std::path::Path) -> Result<PlanDocument, Failure> {
+    let bad = |reason: String| Failure::usage(format!("\"{}\" is not a plan: {reason}", path.display()));
+    let bytes = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
+    PlanDocument::parse(&bytes).map_err(|e| bad(e.to_string()).fix("kubectl pitr restore … --plan -o json > plan.json"))
+}
+
+async fn plan(session: &Session, args: &RestoreArgs, wanted: &Wanted) -> Result<Planned> {
+    if let (Some(location), Some(request)) = (&wanted.archive, &wanted.request) {
+        let view = ArchiveView::open(location, session.clock()).await?;
+        let (view, document) = view.plan(request, session.now()).await?;
+        let (last, first) = view.describe_stop(document.plan()).await;
+        return Ok(Planned { document, named: Named { last, first }, workload: None });
+    }
+    let workload = match (&wanted.archive, &wanted.workload) {
+        (None, Some(name)) => {
+            let cluster = session.cluster().await?;
+            let workload = cluster.workload(name).await?;
+            if !workload.is_archived() {
+                return Err(source::not_injected(&workload).into());
+            }
+            Some((cluster, workload))
+        }
+        _ => None,
+    };
+    if let Some(document) = wanted.file.clone() {
+        return Ok(Planned { document, named: Named::default(), workload });
+    }
+    let (Some((cluster, workload)), Some(request)) = (workload, &wanted.request) else {
+        return Err(Failure::usage("name the workload, or give --archive URL").into());
+    };
+    let document = ask_for_plan(session, args, (&cluster, &workload), request).await?;
+    Ok(Planned { document, named: Named::default(), workload: Some((cluster, workload)) })
+}
+
+async fn ask_for_plan(
+    session: &Session,
+    args: &RestoreArgs,
+    (cluster, workload): (&Cluster, &Workload),
+    request: &PlanRequest,
+) -> Result<PlanDocument, Failure> {
+    let body = target::body(request);
+    let reply = match source::plan(cluster, workload, (&body, &args.state), session.now()).await {
+        Ok(reply) => reply,
+        // Nobody could be asked: if rights are missing, all of them are said at once.
+        Err(failure) if failure.number() == Some(code::NOT_REACHABLE.number) => {
+            let way = if args.state.via == Via::Exec { EXECUTING } else { FORWARDING };
+            let mut needs = [ASKING, way].concat();
+            if !args.plan {
+                needs.extend(NEEDS);
+            }
+            require(cluster, &needs, "restorer").await?;
+            return Err(failure);
+        }
+        Err(failure) => return Err(failure),
+    };
+    PlanDocument::parse(&reply.body).map_err(|e| {
+        Failure::new(code::SCHEMA_TOO_NEW, format!("the sidecar's plan is not understood: {e}"))
+            .fix("upgrade the plugin")
+    })
+}
+
+async fn destination(session: &Session, args: &RestoreArgs, planned: &Planned) -> Result<Destination> {
+    let plan = planned.document.plan();
+    let owner = args.run_as_user.as_deref().map(parse_owner).transpose()?;
+    let destination = match &planned.workload {
+        Some((cluster, workload)) => {
+            let facts = facts::gather(cluster, workload, &args.job, owner).await?;
+            destination::beside(args, (cluster.namespace(), &workload.name), facts, plan)?
+        }
+        None => {
+            // Planning alone needs no cluster, not even a kubeconfig.
+            let namespace = match session.namespace_flag() {
+                Some(namespace) => namespace.to_owned(),
+                None => session.cluster().await?.namespace().to_owned(),
+            };
+            destination::from_archive(args, &namespace, owner, plan)?
+        }
+    };
+    copied::refuse_older_server(&destination.server.image, &plan.base().server_version)?;
+    Ok(destination)
+}
+
+fn text(session: &Session, planned: &Planned, destination: Option<&Destination>, plan_only: bool) -> String {
+    let facts = PlanFacts {
+        hash: planned.document.hash(),
+        now: session.now(),
+        zone: session.zone.clone(),
+        named: planned.named.clone(),
+        creates: destination.map(Destination::creates),
+        plan_only,
+    };
+    plan_text(planned.document.plan(), &facts)
+}
+
+fn print_plan(session: &Session, wanted: &Wanted, planned: &Planned, destination: Option<&Destination>) -> Result<u8> {
+    match wanted.format {
+        // The exact bytes: their hash is the plan's, and --plan-file takes them back.
+        OutputFormat::Json => session.print_bytes(planned.document.bytes())?,
+        OutputFormat::Yaml => {
+            let value: serde_json::Value =
+                serde_json::from_slice(planned.document.bytes()).context("read the plan document")?;
+            session.print_document(&value, OutputFormat::Yaml)?;
+        }
+        OutputFormat::Name => session.print(&format!("{}\n", planned.document.hash()))?,
+        OutputFormat::Table | OutputFormat::Wide => session.print(&text(session, planned, destination, true))?,
+    }
+    Ok(0)
+}
+
+pub(super) fn attach(name: &str, namespace: &str) -> String {
+    format!("kubectl pitr restores attach {name} -n {namespace}")
+}
+
+/// Follows a restore's Job to its verdict: the exit code, or the error that the verdict is.
+pub(super) async fn follow(
+    session: &Session,
+    cluster: &Cluster,
+    (job, restore): (&str, &str),
+    limit: Duration,
+) -> Result<u8> {
+    let again = attach(restore, cluster.namespace());
+    let watching = Watching { job, container: RESTORE_CONTAINER, limit };
+    match watch(session, cluster, &watching, Leaving { attach: &again }).await? {
+        Watched::Detached => Ok(DETACHED),
+        Watched::Ended(end) => {
+            let text = conclude(&end, restore, cluster.namespace())?;
+            session.tell(&text);
+            Ok(0)
+        }
+    }
+}
+
+/// The verdict in words. The Job's own state goes before what its log says.
+fn conclude(end: &JobEnd, restore: &str, namespace: &str) -> Result<String, Failure> {
+    if let Some(verdict) = &end.verdict
+        && (end.succeeded || verdict.result != "verified")
+    {
+        return restore_verdict(verdict, restore, (restore, namespace));
+    }
+    let reason = end.reason.clone().unwrap_or_else(|| "its Job ended without a verdict".to_owned());
+    Err(Failure::new(code::RESTORE_FAILED, format!("restore failed: {reason}"))
+        .fix(format!("kubectl pitr restores resume {restore} -n {namespace}")))
+}
+
+/// The instant that a restore's name is made from: the target's, else the last transaction's, else the base's.
+pub(super) fn named_after(plan: &pitr_recovery::RestorePlan) -> i64 {
+    let parts = plan.parts();
+    match parts.target {
+        RecoveryTarget::Time(us) => us,
+        _ => parts.last_applied.as_ref().map_or(parts.base.snapshot_us, pitr_recovery::BoundaryTransaction::commit_us),
+    }
+}

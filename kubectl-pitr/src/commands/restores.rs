@@ -1,0 +1,180 @@
+//! `restores`: what restores there are, how far they are, and how to come back to one.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use pitr_recovery::code;
+
+use super::making::take_back;
+use super::restore::follow;
+use super::restores_state::{jobs_of, rows, volume};
+use crate::args::{OutputFormat, RestoresArgs, RestoresVerb};
+use crate::cluster::{Cluster, DryMode, Need, finished, require};
+use crate::failure::Failure;
+use crate::objects::resume as again;
+use crate::render::{RestoreRow, restore_story, restores_document, restores_table};
+use crate::session::Session;
+
+pub async fn run(session: &Session, args: &RestoresArgs) -> Result<u8> {
+    let format = session.output(OutputFormat::Table)?;
+    let cluster = session.cluster().await?;
+    match &args.verb {
+        None => list(session, &cluster, (args.all_namespaces, args.no_headers), format).await,
+        Some(RestoresVerb::List { all_namespaces, no_headers }) => {
+            list(session, &cluster, (*all_namespaces, *no_headers), format).await
+        }
+        Some(RestoresVerb::Describe { name }) => {
+            let row = one(session, &cluster, name).await?;
+            if format.is_text() {
+                session.print(&restore_story(&row))?;
+            } else {
+                print(session, &[row], (false, true), format)?;
+            }
+            Ok(0)
+        }
+        Some(RestoresVerb::Attach { name, timeout }) => attach(session, &cluster, name, *timeout).await,
+        Some(RestoresVerb::Resume { name, timeout }) => resume(session, &cluster, name, *timeout).await,
+        Some(RestoresVerb::Abort { name }) => abort(session, &cluster, name).await,
+        Some(RestoresVerb::Prune { older_than, with_volumes, confirm }) => {
+            prune(session, &cluster, *older_than, (*with_volumes, confirm.as_deref())).await
+        }
+    }
+}
+
+async fn list(
+    session: &Session,
+    cluster: &Cluster,
+    (all, no_headers): (bool, bool),
+    format: OutputFormat,
+) -> Result<u8> {
+    let rows = rows(cluster, all, session.now()).await?;
+    if rows.is_empty() && format.is_text() {
+        let place = if all { String::new() } else { format!(" in namespace \"{}\"", cluster.namespace()) };
+        session.tell(&format!("no restore{place}"));
+        return Ok(0);
+    }
+    print(session, &rows, (all, !no_headers), format)?;
+    Ok(0)
+}
+
+fn print(session: &Session, rows: &[RestoreRow], (all, headers): (bool, bool), format: OutputFormat) -> Result<()> {
+    match format {
+        OutputFormat::Json | OutputFormat::Yaml => session.print_document(&restores_document(rows), format),
+        OutputFormat::Name => session.print(
+            &rows.iter().filter_map(|r| r.job.as_ref()).map(|job| format!("job.batch/{job}\n")).collect::<String>(),
+        ),
+        OutputFormat::Table | OutputFormat::Wide => session.print(&restores_table(rows, headers, all)),
+    }
+}
+
+/// One restore by its name, or by that of one of its Jobs.
+async fn one(session: &Session, cluster: &Cluster, name: &str) -> Result<RestoreRow, Failure> {
+    let rows = rows(cluster, false, session.now()).await?;
+    let names: Vec<String> = rows.iter().map(|r| r.name.clone()).collect();
+    rows.into_iter().find(|r| r.name == name || r.job.as_deref() == Some(name)).ok_or_else(|| {
+        let failure = Failure::new(
+            code::NOT_REACHABLE,
+            format!("restore \"{name}\" not found in namespace \"{}\"", cluster.namespace()),
+        );
+        let failure = if names.is_empty() { failure } else { failure.hint(format!("there are: {}", names.join(", "))) };
+        failure.fix(format!("kubectl pitr restores -n {}", cluster.namespace()))
+    })
+}
+
+fn job_of(row: &RestoreRow, cluster: &Cluster) -> Result<String, Failure> {
+    row.job.clone().ok_or_else(|| {
+        Failure::new(code::NOT_REACHABLE, format!("the Job of restore \"{}\" was deleted", row.name))
+            .hint("its volume is there, and RESTORED.json on it tells how it ended")
+            .fix(format!("kubectl pitr restores describe {} -n {}", row.name, cluster.namespace()))
+    })
+}
+
+async fn attach(session: &Session, cluster: &Cluster, name: &str, limit: Duration) -> Result<u8> {
+    let row = one(session, cluster, name).await?;
+    follow(session, cluster, (&job_of(&row, cluster)?, &row.name), limit).await
+}
+
+async fn resume(session: &Session, cluster: &Cluster, name: &str, limit: Duration) -> Result<u8> {
+    require(cluster, &[Need::of("create", "batch", "jobs"), Need::core("create", "configmaps")], "restorer").await?;
+    let row = one(session, cluster, name).await?;
+    let latest = job_of(&row, cluster)?;
+    let jobs = jobs_of(cluster, &row.name).await?;
+    let old = jobs.last().ok_or_else(|| Failure::new(code::NOT_REACHABLE, format!("job \"{latest}\" not found")))?;
+    match finished(old) {
+        None => {
+            session.tell("it is still running");
+            return follow(session, cluster, (&latest, &row.name), limit).await;
+        }
+        Some(true) => {
+            session.tell("it is verified: there is nothing to resume");
+            return Ok(0);
+        }
+        Some(false) => {}
+    }
+    let plan = cluster.config_map(&latest).await?.ok_or_else(|| {
+        Failure::new(code::NOT_REACHABLE, format!("the plan of restore \"{}\" is not there", row.name))
+            .hint("it is in the ConfigMap of the Job's name, and goes with the Job")
+            .fix("kubectl pitr restore, anew")
+    })?;
+    let names: Vec<String> = jobs.iter().filter_map(|j| j.metadata.name.clone()).collect();
+    let next = again::next_name(&row.name, &names);
+    let made = cluster.create_job(&again::job(old, &next), DryMode::Real).await?;
+    if let Err(failure) = cluster.create_config_map(&again::plan(&plan, &next), &made, DryMode::Real).await {
+        return Err(take_back(cluster, failure, Some(&next), None).await.into());
+    }
+    session.tell(&format!("job.batch/{next}, configmap/{next} created; Ctrl-C is safe, the Job continues"));
+    follow(session, cluster, (&next, &row.name), limit).await
+}
+
+async fn abort(session: &Session, cluster: &Cluster, name: &str) -> Result<u8> {
+    require(cluster, &[Need::of("delete", "batch", "jobs")], "restorer").await?;
+    let row = one(session, cluster, name).await?;
+    let jobs = jobs_of(cluster, &row.name).await?;
+    for job in jobs.iter().filter(|j| finished(j).is_none()) {
+        let name = job.metadata.name.clone().unwrap_or_default();
+        cluster.delete_job(&name).await?;
+        session.tell(&format!("job.batch/{name} deleted"));
+    }
+    if let Some(volume) = jobs.last().and_then(volume).or(row.volume) {
+        session.tell(&format!(
+            "its volume stays, incomplete. To delete it: kubectl delete pvc {volume} -n {}",
+            cluster.namespace()
+        ));
+    }
+    Ok(0)
+}
+
+async fn prune(
+    session: &Session,
+    cluster: &Cluster,
+    older_than: Duration,
+    (with_volumes, confirm): (bool, Option<&str>),
+) -> Result<u8> {
+    let mut needs = vec![Need::of("delete", "batch", "jobs")];
+    if with_volumes {
+        needs.push(Need::core("delete", "persistentvolumeclaims"));
+    }
+    require(cluster, &needs, "restorer").await?;
+    let old = |row: &RestoreRow| row.ended_seconds_ago.is_some_and(|s| s >= older_than.as_secs());
+    let rows: Vec<RestoreRow> = rows(cluster, false, session.now()).await?.into_iter().filter(old).collect();
+    if rows.is_empty() {
+        session.tell("nothing to prune");
+        return Ok(0);
+    }
+    session.print(&restores_table(&rows, true, false))?;
+    let what =
+        if with_volumes { "This deletes these Jobs AND their restored volumes" } else { "This deletes these Jobs" };
+    session.confirm(cluster.namespace(), confirm, what)?;
+    for row in &rows {
+        for job in jobs_of(cluster, &row.name).await? {
+            let name = job.metadata.name.clone().unwrap_or_default();
+            cluster.delete_job(&name).await?;
+            session.tell(&format!("job.batch/{name} deleted"));
+        }
+        if let Some(volume) = row.volume.as_ref().filter(|_| with_volumes) {
+            cluster.delete_claim(volume).await?;
+            session.tell(&format!("persistentvolumeclaim/{volume} deleted"));
+        }
+    }
+    Ok(0)
+}

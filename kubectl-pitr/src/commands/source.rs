@@ -1,0 +1,254 @@
+//! Where state comes from: the sidecars of a workload, or the archive itself.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use pitr_archive::{ArchiveUrl, S3Options};
+use pitr_recovery::code;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::archive_view::{self, ArchiveView};
+use crate::args::{ArchiveArgs, ListArgs, StateArgs, Via};
+use crate::cluster::{Cluster, Reply, Silence, Workload, WorkloadName, runs_sidecar};
+use crate::failure::Failure;
+use crate::session::Session;
+use crate::state::{Backups, Beat, Heartbeat, Pod, SCHEMA_VERSION, Windows, WorkloadState, from_archive, merge};
+
+/// Workloads asked at once: each one asks several pods.
+const AT_ONCE: usize = 8;
+/// A plan reads indices from the store.
+const PLAN_LIMIT: Duration = Duration::from_secs(60);
+
+/// The archive that the flags name, checked without a call.
+pub(super) fn archive(args: &ArchiveArgs, state: &StateArgs) -> Result<Option<(ArchiveUrl, S3Options)>, Failure> {
+    if args.archive.is_some() && state.via != Via::Auto {
+        return Err(Failure::usage("--archive reads the archive itself: --via does not go with it"));
+    }
+    if args.archive.is_none() && (args.endpoint.is_some() || args.region.is_some() || args.ca_bundle.is_some()) {
+        return Err(
+            Failure::usage("--endpoint, --region and --ca-bundle say how --archive is reached").fix("--archive URL")
+        );
+    }
+    archive_view::location(args)
+}
+
+/// The workloads that a read command means.
+pub(super) async fn workloads(
+    cluster: &Cluster,
+    name: Option<&WorkloadName>,
+    list: &ListArgs,
+) -> Result<Vec<Workload>, Failure> {
+    let Some(name) = name else {
+        return cluster.archived_workloads(list.all_namespaces, list.selector.as_deref()).await;
+    };
+    let workload = cluster.workload(name).await?;
+    if !workload.is_archived() {
+        return Err(not_injected(&workload));
+    }
+    Ok(vec![workload])
+}
+
+/// The one workload of a command that needs exactly one.
+pub(super) async fn one_workload(cluster: &Cluster, name: Option<&WorkloadName>) -> Result<Workload, Failure> {
+    let mut found = workloads(cluster, name, &ListArgs::default()).await?;
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        count => Err(Failure::new(
+            code::WORKLOAD_MISSING,
+            format!("name the workload: namespace \"{}\" has {count} archived ones", cluster.namespace()),
+        )
+        .hint(found.iter().map(|w| w.name.as_str()).collect::<Vec<_>>().join(", "))),
+    }
+}
+
+/// No sidecar is in its pod template.
+pub(super) fn not_injected(workload: &Workload) -> Failure {
+    Failure::new(code::NO_ARCHIVER, format!("statefulset/{} has no archiver", workload.name))
+        .hint("its pod template carries no sidecar")
+        .fix(format!("kubectl pitr inject {} -n {} --archive URL", workload.name, workload.namespace))
+}
+
+/// What the sidecars of several workloads say; `detail` also asks for all windows and base backups.
+pub(super) async fn observe_all(
+    session: &Session,
+    cluster: &Cluster,
+    workloads: &[Workload],
+    (args, detail): (&StateArgs, bool),
+) -> Vec<WorkloadState> {
+    futures::stream::iter(workloads)
+        .map(|workload| observe(session, cluster, workload, (args, detail)))
+        .buffered(AT_ONCE)
+        .collect()
+        .await
+}
+
+/// What the sidecars of one workload say.
+pub(super) async fn observe(
+    session: &Session,
+    cluster: &Cluster,
+    workload: &Workload,
+    (args, detail): (&StateArgs, bool),
+) -> WorkloadState {
+    let cluster = cluster.in_namespace(&workload.namespace);
+    let state = heard(&cluster, workload, args, session.now()).await;
+    warn_of_schema(session, &state);
+    if !detail || args.via == Via::Log {
+        return merge(state, None, None);
+    }
+    let pods = order(&state);
+    let windows = list(session, &cluster, &pods, ("/v1/windows", args)).await;
+    let backups = match &windows {
+        Some(_) => list(session, &cluster, &pods, ("/v1/backups", args)).await,
+        None => None,
+    };
+    merge(state, windows, backups)
+}
+
+/// Heartbeats only.
+async fn heard(cluster: &Cluster, workload: &Workload, args: &StateArgs, now: Timestamp) -> WorkloadState {
+    let told = cluster.pod_states(&workload.pods, args.via, args.via_timeout).await;
+    let pods = workload.pods.iter().map(|pod| {
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let told = told.iter().find(|t| t.pod == name);
+        let heartbeat = told.and_then(|t| t.heartbeat.as_ref()).and_then(Heartbeat::read);
+        Pod {
+            carries_sidecar: runs_sidecar(pod),
+            beat: heartbeat.map(|h| Beat::at(h, now)),
+            silences: told.map(|t| t.silences.iter().map(silence).collect()).unwrap_or_default(),
+            name,
+        }
+    });
+    WorkloadState {
+        namespace: workload.namespace.clone(),
+        name: workload.name.clone(),
+        replicas: u32::try_from(workload.replicas()).unwrap_or(0),
+        pods: pods.collect(),
+        ..WorkloadState::default()
+    }
+}
+
+fn silence(silence: &Silence) -> String {
+    format!("{}: {}", silence.transport.as_str(), silence.reason)
+}
+
+fn warn_of_schema(session: &Session, state: &WorkloadState) {
+    let newest = state.fresh().filter_map(|(_, h)| h.schema_version).max();
+    if let Some(newest) = newest.filter(|n| *n > SCHEMA_VERSION) {
+        session.tell(&format!(
+            "warning[PITR0703]: the sidecar speaks schema {newest}, the plugin up to {SCHEMA_VERSION}: upgrade the plugin"
+        ));
+    }
+}
+
+/// Pods by what they are worth asking: who leads first, the silent last.
+fn order(state: &WorkloadState) -> Vec<String> {
+    let leading = state.leading().map(|(pod, _)| pod.name.clone());
+    let mut pods: Vec<&Pod> = state.pods.iter().filter(|p| p.carries_sidecar).collect();
+    pods.sort_by_key(|p| (Some(&p.name) != leading.as_ref(), p.beat.is_none()));
+    pods.into_iter().map(|p| p.name.clone()).collect()
+}
+
+/// A list that is a help and no condition: without it the heartbeat alone is shown.
+async fn list<T: DeserializeOwned>(
+    session: &Session,
+    cluster: &Cluster,
+    pods: &[String],
+    (path, args): (&str, &StateArgs),
+) -> Option<T> {
+    match ask(cluster, pods, (path, None), (args.via, args.via_timeout)).await {
+        Ok(reply) => match serde_json::from_slice(&reply.body) {
+            Ok(list) if reply.ok => Some(list),
+            _ => None,
+        },
+        Err(failure) => {
+            session.tell(&format!("warning[PITR0704]: no list of windows and base backups: {failure}"));
+            None
+        }
+    }
+}
+
+/// One question to the first sidecar that answers.
+pub(super) async fn ask(
+    cluster: &Cluster,
+    pods: &[String],
+    (path, body): (&str, Option<&str>),
+    (via, limit): (Via, Duration),
+) -> Result<Reply, Failure> {
+    let answer = cluster.ask(pods, path, body, (via, limit)).await;
+    answer.map_err(|silences| {
+        let words: Vec<_> = silences.iter().map(|(pod, s)| format!("{pod}: {}", silence(s))).collect();
+        let reason = if words.is_empty() { "no pod runs the sidecar".to_owned() } else { words.join("; ") };
+        Failure::new(code::NOT_REACHABLE, reason)
+    })
+}
+
+/// A list that the command is about.
+pub(super) async fn required<T: DeserializeOwned>(
+    cluster: &Cluster,
+    workload: &Workload,
+    (path, args): (&str, &StateArgs),
+    now: Timestamp,
+) -> Result<T, Failure> {
+    let state = heard(cluster, workload, args, now).await;
+    let via = if args.via == Via::Log { Via::Auto } else { args.via };
+    let reply = ask(cluster, &order(&state), (path, None), (via, args.via_timeout)).await?;
+    if !reply.ok {
+        return Err(told(&reply));
+    }
+    serde_json::from_slice(&reply.body)
+        .map_err(|_| Failure::without_code(1, format!("the sidecar's answer to {path} is not understood")))
+}
+
+/// The plan that a sidecar makes: the exact bytes that it answers with.
+pub(super) async fn plan(
+    cluster: &Cluster,
+    workload: &Workload,
+    (request, args): (&Value, &StateArgs),
+    now: Timestamp,
+) -> Result<Reply, Failure> {
+    let state = heard(cluster, workload, args, now).await;
+    let via = if args.via == Via::Log { Via::Auto } else { args.via };
+    let limit = args.via_timeout.max(PLAN_LIMIT);
+    let reply = ask(cluster, &order(&state), ("/v1/plan", Some(&request.to_string())), (via, limit)).await?;
+    if reply.ok { Ok(reply) } else { Err(told(&reply)) }
+}
+
+/// A sidecar's `kind: Error` as our own.
+fn told(reply: &Reply) -> Failure {
+    let document: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    let message = document["message"].as_str().unwrap_or("the sidecar refused and did not say why");
+    let exit = document["exit"].as_u64().and_then(|e| u8::try_from(e).ok());
+    let mut failure = Failure::told(document["code"].as_str(), exit, message);
+    for hint in words(&document["hint"]) {
+        failure = failure.hint(hint);
+    }
+    for fix in words(&document["fix"]) {
+        failure = failure.fix(fix);
+    }
+    failure
+}
+
+/// One text, several, or none.
+fn words(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) => text.lines().map(str::to_owned).collect(),
+        Value::Array(texts) => texts.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The picture from the archive alone.
+pub(super) fn offline(view: &ArchiveView) -> (WorkloadState, Windows, Backups) {
+    let (namespace, name) = view.workload.split_once('/').unwrap_or(("", &view.workload));
+    let state = WorkloadState {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        server: view.server.clone(),
+        archive_url: Some(view.url.clone()),
+        ..WorkloadState::default()
+    };
+    let (windows, backups) = (view.windows(), view.backups());
+    (from_archive(state, &windows, backups.clone()), windows, backups)
+}

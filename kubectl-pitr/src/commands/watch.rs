@@ -1,0 +1,166 @@
+//! Following a Job: progress on stderr, Ctrl-C lets it run on, the end decides.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use pitr_recovery::code;
+use tokio::time::Instant;
+
+use crate::cluster::{Cluster, Ended, JobEnd, Sign, Watching};
+use crate::failure::{EXIT_INTERRUPTED, Failure};
+use crate::job_line::{JobLine, Progress};
+use crate::render::{Pace, duration, progress_line};
+use crate::session::Session;
+
+/// Without a terminal a line is written this often.
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// How the watching ended, as far as the command goes on.
+pub(super) enum Watched {
+    Ended(JobEnd),
+    /// Ctrl-C: the Job runs on.
+    Detached,
+}
+
+/// What to say when the Job is left alone.
+pub(super) struct Leaving<'a> {
+    /// How to come back.
+    pub(super) attach: &'a str,
+}
+
+/// Follows a Job to its end.
+pub(super) async fn watch(
+    session: &Session,
+    cluster: &Cluster,
+    watching: &Watching<'_>,
+    leaving: Leaving<'_>,
+) -> Result<Watched, Failure> {
+    let mut shown = Shown::new(session);
+    let ended = {
+        let mut show = |sign| shown.sign(sign);
+        let follow = cluster.follow(watching, &mut show);
+        tokio::select! {
+            ended = follow => Some(ended),
+            _ = tokio::signal::ctrl_c() => None,
+        }
+    };
+    shown.close();
+    match ended {
+        None => {
+            session.tell(&format!("detached; the Job runs on. Re-attach: {}", leaving.attach));
+            Ok(Watched::Detached)
+        }
+        Some(Ok(Ended::Job(end))) => Ok(Watched::Ended(end)),
+        Some(Ok(Ended::TimedOut)) => {
+            let limit = duration(watching.limit.as_secs());
+            let message = match &shown.current {
+                Some(current) => {
+                    format!("still in phase \"{}\"{} after {limit}", current.last.phase, current.percent())
+                }
+                None => format!("not started after {limit}"),
+            };
+            Err(Failure::new(code::WAIT_TIMED_OUT, message).hint("the Job runs on").fix(leaving.attach))
+        }
+        Some(Ok(Ended::Gone)) => Err(Failure::new(
+            code::NOT_REACHABLE,
+            format!("job \"{}\" was deleted while it was followed", watching.job),
+        )),
+        // Not being able to look does not stop the Job.
+        Some(Err(failure)) => Err(failure.hint("the Job runs on").fix(leaving.attach)),
+    }
+}
+
+/// The exit code of a command that was left with Ctrl-C.
+pub(super) const DETACHED: u8 = EXIT_INTERRUPTED;
+
+struct Shown<'a> {
+    session: &'a Session,
+    /// Only where bars can move.
+    bar: Option<ProgressBar>,
+    current: Option<Current>,
+}
+
+struct Current {
+    last: Progress,
+    begun: Instant,
+    told: Instant,
+}
+
+impl Current {
+    fn percent(&self) -> String {
+        match self.last.total.filter(|t| *t > 0) {
+            Some(total) => format!(" ({} %)", self.last.done.min(total) * 100 / total),
+            None => String::new(),
+        }
+    }
+}
+
+impl<'a> Shown<'a> {
+    fn new(session: &'a Session) -> Self {
+        let bar = session.terminal.moving.then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar
+        });
+        Self { session, bar, current: None }
+    }
+
+    fn sign(&mut self, sign: Sign) {
+        match sign {
+            Sign::Line(JobLine::Progress(progress)) => self.progress(progress),
+            Sign::Line(JobLine::Method(method)) => {
+                self.line(&format!("{:<13}{}: {}", "method", method.method, method.reason))
+            }
+            Sign::Line(JobLine::Verdict(_)) => {}
+            Sign::Waiting(reason) => self.line(&format!("the pod does not start yet: {reason}")),
+            Sign::Replaced => self.line("the pod was replaced; the restore goes on where it was"),
+        }
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        let now = Instant::now();
+        let same = self.current.as_ref().is_some_and(|c| c.last.phase == progress.phase);
+        if !same {
+            self.end_phase();
+        }
+        let (begun, told) = match self.current.as_ref().filter(|_| same) {
+            Some(current) => (current.begun, current.told),
+            None => (now, now),
+        };
+        let line = progress_line(&progress, Pace::Running);
+        let due = now.duration_since(told) >= PLAIN_EVERY;
+        match &self.bar {
+            Some(bar) => bar.set_message(self.session.terminal.plain_signs(&line)),
+            None if due => self.session.tell(&line),
+            None => {}
+        }
+        let told = if due { now } else { told };
+        self.current = Some(Current { last: progress, begun, told });
+    }
+
+    /// A phase that is over keeps one line, with the time it took.
+    fn end_phase(&mut self) {
+        let Some(current) = self.current.take() else { return };
+        let seconds = current.begun.elapsed().as_secs();
+        let whole = Progress { done: current.last.total.unwrap_or(current.last.done), ..current.last };
+        self.line(&progress_line(&whole, Pace::Ended { seconds }));
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.session.tell(text)),
+            None => self.session.tell(text),
+        }
+    }
+
+    /// The last phase is shown as far as it came: whether it succeeded is for the verdict to say.
+    fn close(&mut self) {
+        if let Some(current) = &self.current {
+            let seconds = current.begun.elapsed().as_secs();
+            self.line(&progress_line(&current.last, Pace::Ended { seconds }));
+        }
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What a Job copies from the workload, so that it runs where and as the workload does: no Secret is read, only named.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use serde_json::Value;
+
+use super::{Server, Store};
+use crate::failure::Failure;
+use crate::inject::sidecar::{CONTAINER, VOLUMES};
+use crate::inject::survey::Owner;
+use crate::render::quantity;
+use pitr_recovery::code;
+
+/// The sidecar's configuration, as its ConfigMap holds it.
+pub fn configuration(text: &str) -> Result<Value, Failure> {
+    serde_saphyr::from_str(text).map_err(|_| {
+        Failure::new(code::BAD_CONFIGURATION_KEY, "the sidecar's config.yaml cannot be read")
+            .fix("kubectl pitr inject writes it anew")
+    })
+}
+
+/// Image of our program: what the workload's sidecar runs.
+pub fn sidecar_image(object: &StatefulSet) -> Option<String> {
+    let pod = object.spec.as_ref()?.template.spec.as_ref()?;
+    let mut all = pod.init_containers.iter().flatten().chain(&pod.containers);
+    all.find(|c| c.name == CONTAINER)?.image.clone()
+}
+
+/// Who runs the sidecar: the owner of the binlogs, and of the data.
+pub fn sidecar_owner(object: &StatefulSet) -> Option<Owner> {
+    let pod = object.spec.as_ref()?.template.spec.as_ref()?;
+    let mut all = pod.init_containers.iter().flatten().chain(&pod.containers);
+    let security = all.find(|c| c.name == CONTAINER)?.security_context.as_ref()?;
+    Some(Owner { uid: security.run_as_user?, gid: security.run_as_group })
+}
+
+/// How the archive is reached, from the configuration and the pod template.
+pub fn store(config: &Value, object: &StatefulSet) -> Store {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let s3 = &config["s3"];
+    let path_style = match &s3["path_style"] {
+        Value::Bool(true) => Some("always".to_owned()),
+        Value::Bool(false) => Some("never".to_owned()),
+        Value::String(word) => Some(match word.as_str() {
+            "true" => "always".to_owned(),
+            "false" => "never".to_owned(),
+            other => other.to_owned(),
+        }),
+        _ => None,
+    };
+    Store {
+        url: text(&config["archive"]).unwrap_or_default(),
+        region: text(&s3["region"]),
+        endpoint: text(&s3["endpoint"]),
+        path_style,
+        secret: credentials_secret(object),
+        claim: None,
+    }
+}
+
+fn credentials_secret(object: &StatefulSet) -> Option<String> {
+    let pod = object.spec.as_ref()?.template.spec.as_ref()?;
+    let volume = pod.volumes.iter().flatten().find(|v| v.name == VOLUMES[1])?;
+    volume.secret.as_ref()?.secret_name.clone()
+}
+
+/// The server's image and everything that decides where its pods may run.
+pub fn server(object: &StatefulSet, image: String, owner: Option<Owner>) -> Server {
+    let pod = object.spec.as_ref().and_then(|s| s.template.spec.clone()).unwrap_or_default();
+    Server {
+        image,
+        image_pull_secrets: pod.image_pull_secrets,
+        node_selector: pod.node_selector,
+        tolerations: pod.tolerations,
+        runtime_class: pod.runtime_class_name,
+        service_account: pod.service_account_name,
+        owner,
+    }
+}
+
+/// Size and StorageClass that the workload asks for one of its volumes.
+pub fn claim_template(object: &StatefulSet, volume: &str) -> (Option<u64>, Option<String>) {
+    let templates = object.spec.as_ref().and_then(|s| s.volume_claim_templates.as_deref()).unwrap_or_default();
+    let found = templates.iter().find(|t| t.metadata.name.as_deref() == Some(volume)).and_then(|t| t.spec.as_ref());
+    let Some(spec) = found else { return (None, None) };
+    let size = spec.resources.as_ref().and_then(|r| r.requests.as_ref()).and_then(|r| r.get("storage"));
+    (size.and_then(|q| quantity(&q.0)), spec.storage_class_name.clone())
+}
+
+/// Whether an image's tag says a version older than the base's: such a server cannot open the files.
+pub fn refuse_older_server(image: &str, base_version: &str) -> Result<(), Failure> {
+    let numbers = |text: &str| -> Vec<u64> {
+        let digits = text.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect::<String>();
+        digits.split('.').map_while(|n| n.parse().ok()).collect()
+    };
+    let name = image.rsplit('/').next().unwrap_or(image);
+    let Some((_, tag)) = name.split('@').next().unwrap_or(name).split_once(':') else { return Ok(()) };
+    let (has, needs) = (numbers(tag), numbers(base_version));
+    // A tag says as much as it says: "8.4" runs any 8.4.
+    if has.is_empty() || has.as_slice() >= &needs[..has.len().min(needs.len())] {
+        return Ok(());
+    }
+    Err(Failure::new(code::SERVER_TOO_OLD, format!("base is version {base_version}, image is \"{image}\""))
+        .hint("a data directory never goes back a version")
+        .fix("--server-image with the base's version or a later one"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_server_older_than_the_base_is_refused() {
+        assert!(refuse_older_server("mysql:8.4.6", "8.4.6").is_ok());
+        assert!(refuse_older_server("mysql:8.4", "8.4.6").is_ok());
+        assert!(refuse_older_server("registry:5000/my/mysql:9.7", "8.4.6").is_ok());
+        assert!(refuse_older_server("mysql:latest", "8.4.6").is_ok());
+        assert!(refuse_older_server("mysql@sha256:00", "8.4.6").is_ok());
+        assert_eq!(refuse_older_server("mysql:8.0.36", "8.4.6").unwrap_err().number(), Some(309));
+        assert_eq!(refuse_older_server("mysql:8", "9.7.4").unwrap_err().number(), Some(309));
+    }
+
+    #[test]
+    fn the_store_comes_from_the_configuration_and_the_template() {
+        let object: StatefulSet =
+            serde_json::from_value(json!({"spec": {"selector": {}, "serviceName": "m", "template": {
+            "spec": {"containers": [{"name": "mysql"}, {"name": "pitr", "image": "pitr-sidecar:1",
+                "securityContext": {"runAsUser": 999, "runAsGroup": 999}}],
+                "volumes": [{"name": "pitr-s3", "secret": {"secretName": "keys"}}]}},
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {"storageClassName": "gp3",
+                "resources": {"requests": {"storage": "80Gi"}}}}]}}))
+            .unwrap();
+        let config = configuration("archive: s3://b/p\ns3: {endpoint: 'http://s3:9000', path_style: true}\n").unwrap();
+        let store = store(&config, &object);
+        assert_eq!((store.url.as_str(), store.secret.as_deref()), ("s3://b/p", Some("keys")));
+        assert_eq!((store.path_style.as_deref(), store.region), (Some("always"), None));
+        assert_eq!(sidecar_image(&object).as_deref(), Some("pitr-sidecar:1"));
+        assert_eq!(sidecar_owner(&object), Some(Owner { uid: 999, gid: Some(999) }));
+        assert_eq!(claim_template(&object, "data"), (Some(80 << 30), Some("gp3".into())));
+    }
+}

@@ -1,0 +1,128 @@
+//! What the domain and the archive answer, as errors that users see.
+
+use jiff::Timestamp;
+use pitr_archive::{ArchiveError, StoreError, UrlError};
+use pitr_recovery::{PlanRequest, RecoveryTarget, Rfc3339, Unrecoverable, code};
+
+use crate::failure::Failure;
+use crate::render::duration;
+
+/// Why a target cannot be reached. Nothing was created, and what can be reached is named.
+pub fn unrecoverable(answer: &Unrecoverable, request: &PlanRequest, now: Timestamp) -> Failure {
+    let message = match answer {
+        Unrecoverable::AfterLastArchived { target_us, end_us } => format!(
+            "{} is {} after the recoverable end ({})",
+            Rfc3339(*target_us),
+            duration(target_us.saturating_sub(*end_us).unsigned_abs() / 1_000_000),
+            Rfc3339(*end_us)
+        ),
+        other => other.to_string(),
+    };
+    let failure = Failure::new(*answer.code(), message);
+    let failure = match hint(answer, now) {
+        Some(hint) => failure.hint(format!("{hint}; nothing was created")),
+        None => failure.hint("nothing was created"),
+    };
+    match fix(answer, request) {
+        Some(fix) => failure.fix(fix),
+        None => failure,
+    }
+}
+
+fn hint(answer: &Unrecoverable, now: Timestamp) -> Option<String> {
+    Some(match answer {
+        Unrecoverable::NoBaseBackup => "binlogs alone restore nothing".to_owned(),
+        Unrecoverable::BeforeFirstBackup { .. } => {
+            "no earlier full copy, and not the whole history since the first binlog".to_owned()
+        }
+        Unrecoverable::AfterLastArchived { target_us, .. } if *target_us > now.as_microsecond() => {
+            "the target lies in the future".to_owned()
+        }
+        Unrecoverable::AfterLastArchived { .. } => "nothing proves what was committed between".to_owned(),
+        Unrecoverable::GtidNotArchived { newest: Some(newest), .. } => {
+            format!("newest archived of the same source is {newest}")
+        }
+        Unrecoverable::AmbiguousPosition { sources, .. } => sources.join(", "),
+        Unrecoverable::TimesStepBack { by_us, .. } => {
+            format!("commit times step back by {}ms there: a GTID says exactly what is meant", by_us / 1000)
+        }
+        other => {
+            let before = other.nearest_before_us().map(|us| format!("nearest before {}", Rfc3339(us)));
+            let after = other.next_after_us().map(|us| format!("next after {}", Rfc3339(us)));
+            let both: Vec<_> = before.into_iter().chain(after).collect();
+            if both.is_empty() {
+                return None;
+            }
+            both.join("; ")
+        }
+    })
+}
+
+fn fix(answer: &Unrecoverable, request: &PlanRequest) -> Option<String> {
+    Some(match answer {
+        Unrecoverable::NoBaseBackup => "kubectl pitr backup W".to_owned(),
+        Unrecoverable::BeforeFirstBackup { .. } => "a time inside a window of kubectl pitr status".to_owned(),
+        Unrecoverable::BackupDoesNotReach { .. } | Unrecoverable::NoSuchBackup { .. } => {
+            "leave --from-backup out, or take an id of kubectl pitr backups".to_owned()
+        }
+        Unrecoverable::AfterLastArchived { .. } => "--to latest, or wait".to_owned(),
+        Unrecoverable::SeveralBranches { branches, .. } => format!("--branch {}", branches.first()?),
+        Unrecoverable::GtidOnOtherBranch { others, .. } => format!("--branch {}", others.first()?),
+        Unrecoverable::AmbiguousPosition { sources, .. } => format!("--source {}", sources.first()?),
+        Unrecoverable::TimesStepBack { culprit, .. } => match culprit.gtid() {
+            Some(gtid) => format!("--before-gtid {gtid}, or --accept-early-stop"),
+            None => "--accept-early-stop".to_owned(),
+        },
+        Unrecoverable::InGap { .. } | Unrecoverable::Damaged { .. }
+            if matches!(request.target, RecoveryTarget::Time(_)) =>
+        {
+            format!("--to {}", Rfc3339(answer.nearest_before_us()?))
+        }
+        _ => return None,
+    })
+}
+
+/// An archive URL that is none. One that holds credentials is not repeated.
+pub fn bad_url(error: &UrlError) -> Failure {
+    match error {
+        UrlError::Credentials => Failure::new(code::CREDENTIALS_IN_URL, error.to_string())
+            .hint("they would end in history and logs")
+            .fix("AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+        _ => Failure::usage(error.to_string()).fix("--archive s3://BUCKET/PREFIX or file:///DIRECTORY"),
+    }
+}
+
+/// What the archive or its store answered.
+pub fn archive(error: &ArchiveError, url: &str) -> Failure {
+    match error {
+        ArchiveError::Store(store) => self::store(store, url),
+        ArchiveError::NoArchive { .. } => Failure::new(code::NO_ARCHIVE_THERE, error.to_string())
+            .hint("the URL names one workload's prefix, which holds \"archive.json\"")
+            .fix("--archive with the URL that status shows"),
+        ArchiveError::NewerFormat { .. } => {
+            Failure::new(code::NO_ARCHIVE_THERE, error.to_string()).fix("upgrade the plugin")
+        }
+        ArchiveError::RangeLost { .. } | ArchiveError::RangeChanged { .. } | ArchiveError::Vanished { .. } => {
+            Failure::new(code::PLANNED_OBJECT_GONE, error.to_string()).fix("plan again")
+        }
+        other => {
+            let first: &dyn std::error::Error = other;
+            let causes = std::iter::successors(Some(first), |e| e.source()).map(ToString::to_string);
+            Failure::new(code::CHECKSUM_MISMATCH, format!("{url}: {}", causes.collect::<Vec<_>>().join(": ")))
+        }
+    }
+}
+
+/// What a store answered.
+pub fn store(error: &StoreError, url: &str) -> Failure {
+    let message = format!("{url}: {error}");
+    match error {
+        StoreError::Denied { operation, .. } => Failure::new(code::STORE_DENIES, message)
+            .hint(format!("{} is needed on this prefix, or the credentials are other ones", operation.action()))
+            .fix("AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+        StoreError::Corrupt { .. } | StoreError::NotFound { .. } => Failure::new(code::CHECKSUM_MISMATCH, message),
+        StoreError::Cancelled { .. } | StoreError::Transient { .. } | StoreError::Fatal { .. } => {
+            Failure::new(code::STORE_UNREACHABLE, message).fix("--endpoint URL, --region NAME, --ca-bundle FILE")
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! How far a Job is, and how it ended.
+
+use pitr_recovery::code;
+
+use super::{binary_size, count_of, duration};
+use crate::failure::Failure;
+use crate::job_line::{Progress, Verdict};
+
+const CELLS: u64 = 20;
+
+/// How a Job's progress is measured here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// The phase goes on.
+    Running,
+    /// The phase is over, after this time.
+    Ended { seconds: u64 },
+}
+
+/// `replay       █████████████░░░░░░░   778937/1236408 transactions     binlog.000411   eta 56s`
+pub fn progress_line(progress: &Progress, pace: Pace) -> String {
+    let total = progress.total.filter(|t| *t > 0);
+    let filled = match (total, pace) {
+        (Some(total), _) => CELLS * progress.done.min(total) / total,
+        (None, Pace::Ended { .. }) => CELLS,
+        (None, Pace::Running) => 0,
+    };
+    let bar: String = (0..CELLS).map(|cell| if cell < filled { '█' } else { '░' }).collect();
+    let mut parts = vec![format!("{:<13}{bar}   {:<32}", progress.phase, amount(progress))];
+    parts.extend(progress.binlog.clone().filter(|_| pace == Pace::Running));
+    match pace {
+        Pace::Ended { seconds } => parts.push(duration(seconds)),
+        Pace::Running => parts.extend(progress.eta_seconds.map(|eta| format!("eta {}", duration(eta.max(0.0) as u64)))),
+    }
+    parts.join("   ").trim_end().to_owned()
+}
+
+fn amount(progress: &Progress) -> String {
+    let bytes = progress.unit == "bytes";
+    match (progress.total.filter(|t| *t > 0), bytes) {
+        (Some(total), true) => {
+            let of = binary_size(total);
+            let unit = of.rsplit(' ').next().unwrap_or_default();
+            let whole = of.split(' ').next().unwrap_or_default();
+            let done = if progress.done >= total { whole.to_owned() } else { in_unit(progress.done, unit) };
+            format!("{done}/{of}")
+        }
+        (Some(total), false) => format!("{}/{total} {}", progress.done, progress.unit),
+        (None, true) => binary_size(progress.done),
+        (None, false) if progress.done == 0 => String::new(),
+        (None, false) => format!("{} {}", progress.done, progress.unit),
+    }
+}
+
+fn in_unit(bytes: u64, unit: &str) -> String {
+    let shift = match unit {
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return bytes.to_string(),
+    };
+    let tenths = (u128::from(bytes) * 10) >> shift;
+    if tenths % 10 == 0 { (tenths / 10).to_string() } else { format!("{}.{}", tenths / 10, tenths % 10) }
+}
+
+/// The last line of a restore that is verified, or the error of one that is not. `name` and `namespace` are for what to do next.
+pub fn restore_verdict(verdict: &Verdict, volume: &str, (name, namespace): (&str, &str)) -> Result<String, Failure> {
+    let resume = format!("kubectl pitr restores resume {name} -n {namespace}");
+    if verdict.result == "verified" {
+        let seconds = |s: Option<f64>| duration(s.unwrap_or(0.0).max(0.0) as u64);
+        return Ok(format!(
+            "Verified: the GTID set equals the plan. {} replayed in {}, {} in all. Data: pvc/{volume}\nNext: mount the claim \
+             in a server of the same version, read-only first; the source was not touched\n",
+            count_of(verdict.transactions.unwrap_or(0), "transaction"),
+            seconds(verdict.replay_seconds),
+            seconds(verdict.duration_seconds)
+        ));
+    }
+    if let Some(failure) = told(verdict) {
+        return Err(failure);
+    }
+    let phase = verdict.phase.as_deref().unwrap_or("unknown");
+    Err(match verdict.result.as_str() {
+        "incomplete" => {
+            let missing = verdict.missing.clone().unwrap_or_default();
+            Failure::new(
+                code::RESTORE_INCOMPLETE,
+                "restore is incomplete: planned transactions are not on the restored server",
+            )
+            .hint(format!("missing {missing}; the volume is marked incomplete"))
+            .fix(resume)
+        }
+        _ => Failure::new(code::RESTORE_FAILED, format!("restore failed in phase \"{phase}\"")).fix(resume),
+    })
+}
+
+/// The last line of a base backup that is stored, or the error of one that is not.
+pub fn backup_verdict(verdict: &Verdict, again: &str) -> Result<String, Failure> {
+    if verdict.result == "stored" {
+        return Ok(format!(
+            "Stored and read back: {}, {} ({} stored), GTID set {}; restorable from {} on\n",
+            verdict.id.as_deref().unwrap_or("-"),
+            binary_size(verdict.raw_bytes.unwrap_or(0)),
+            binary_size(verdict.stored_bytes.unwrap_or(0)),
+            verdict.gtid_set.as_deref().unwrap_or("-"),
+            verdict.snapshot_at.as_deref().unwrap_or("-")
+        ));
+    }
+    if let Some(failure) = told(verdict) {
+        return Err(failure);
+    }
+    let phase = verdict.phase.as_deref().unwrap_or("unknown");
+    Err(Failure::new(code::BACKUP_FAILED, format!("backup failed in phase \"{phase}\""))
+        .hint("nothing partial is listed")
+        .fix(again))
+}
+
+/// The error that the Job itself tells: it is rendered already, with hints and fixes on lines of their own.
+fn told(verdict: &Verdict) -> Option<Failure> {
+    let text = verdict.message.as_deref()?;
+    let mut lines = text.lines();
+    let head = lines.next()?;
+    let head = head.strip_prefix("error").map_or(head, |rest| {
+        let rest = rest.strip_prefix('[').and_then(|r| r.split_once(']')).map_or(rest, |(_, rest)| rest);
+        rest.trim_start_matches(": ")
+    });
+    let mut failure = Failure::told(verdict.code.as_deref(), Some(5), head);
+    for line in lines.map(str::trim) {
+        if let Some(hint) = line.strip_prefix("hint:") {
+            failure = failure.hint(hint.trim());
+        } else if let Some(fix) = line.strip_prefix("fix:") {
+            failure = failure.fix(fix.trim());
+        }
+    }
+    Some(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(phase: &str, done: u64, total: u64, unit: &str) -> Progress {
+        Progress { phase: phase.into(), done, total: Some(total), unit: unit.into(), ..Progress::default() }
+    }
+
+    #[test]
+    fn progress_stands_in_columns() {
+        let mut replay = progress("replay", 778_937, 1_236_408, "transactions");
+        (replay.binlog, replay.eta_seconds) = (Some("binlog.000411".into()), Some(56.2));
+        assert_eq!(
+            progress_line(&replay, Pace::Running),
+            "replay       ████████████░░░░░░░░   778937/1236408 transactions        binlog.000411   eta 56s"
+        );
+        let fetch = progress("fetch-base", 44_238_013_235, 44_238_013_235, "bytes");
+        assert_eq!(
+            progress_line(&fetch, Pace::Ended { seconds: 352 }),
+            "fetch-base   ████████████████████   41.2/41.2 GiB                      5m52s"
+        );
+    }
+
+    #[test]
+    fn the_jobs_own_words_become_the_error() {
+        let verdict = Verdict {
+            result: "failed".into(),
+            code: Some("PITR0413".into()),
+            message: Some(
+                "error[PITR0413]: replay stopped at x:7\n  hint: no row is ever skipped\n  fix:  an earlier target\n"
+                    .into(),
+            ),
+            ..Verdict::default()
+        };
+        let failure = restore_verdict(&verdict, "v", ("n", "shop")).unwrap_err();
+        assert_eq!(
+            failure.text(),
+            "error[PITR0413]: replay stopped at x:7\n  hint: no row is ever skipped\n  fix:  an earlier target\n"
+        );
+        assert_eq!(failure.exit(), 5);
+    }
+
+    #[test]
+    fn a_verdict_without_words_still_has_a_code() {
+        let verdict = Verdict { result: "incomplete".into(), missing: Some("u:7".into()), ..Verdict::default() };
+        assert_eq!(restore_verdict(&verdict, "v", ("n", "shop")).unwrap_err().number(), Some(411));
+        let verdict = Verdict { result: "failed".into(), phase: Some("upload".into()), ..Verdict::default() };
+        assert_eq!(backup_verdict(&verdict, "again").unwrap_err().number(), Some(802));
+    }
+}

@@ -1,0 +1,236 @@
+//! A plan as text: the stop, the base, the replay, what success will mean.
+
+use jiff::Timestamp;
+use pitr_binlog::{GtidSet, TransactionFlags};
+use pitr_recovery::{BoundaryTransaction, PlanParts, PlanWarning, RecoveryTarget, RestorePlan, Rfc3339};
+
+use super::{Zone, binary_size, count_of, duration};
+use crate::state::micros;
+use crate::target::from_now;
+
+/// Sets longer than this are cut: the whole of it is in the plan document.
+const SET_CHARACTERS_MAX: usize = 240;
+
+/// The transactions next to the stop, in words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Named {
+    pub last: Option<String>,
+    pub first: Option<String>,
+}
+
+/// What is shown beside the plan itself.
+#[derive(Debug, Clone)]
+pub struct PlanFacts {
+    pub hash: String,
+    pub now: Timestamp,
+    pub zone: Zone,
+    pub named: Named,
+    /// `persistentvolumeclaim, job, configmap NAME (80Gi, gp3)`.
+    pub creates: Option<String>,
+    /// Only a plan was asked for.
+    pub plan_only: bool,
+}
+
+/// How long a restore will take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Estimate {
+    pub fetch_seconds: u64,
+    pub replay_seconds: u64,
+    pub rest_seconds: u64,
+}
+
+/// Assumed, until a restore drill of this very workload says better.
+const FETCH_MIB_PER_SECOND: u64 = 80;
+const REPLAY_TRANSACTIONS_PER_SECOND: u64 = 1500;
+const REST_SECONDS: u64 = 30;
+
+impl Estimate {
+    pub fn of(plan: &PlanParts) -> Self {
+        let restored = plan.base.raw_bytes.max(plan.base.stored_bytes);
+        Self {
+            fetch_seconds: restored / (FETCH_MIB_PER_SECOND << 20),
+            replay_seconds: plan.transactions.div_ceil(REPLAY_TRANSACTIONS_PER_SECOND),
+            rest_seconds: REST_SECONDS,
+        }
+    }
+
+    fn text(self) -> String {
+        format!(
+            "{} (fetch {}, replay {}, rest {}; basis: {FETCH_MIB_PER_SECOND} MiB/s and {REPLAY_TRANSACTIONS_PER_SECOND} \
+             transactions/s assumed, no drill yet)",
+            duration(self.fetch_seconds + self.replay_seconds + self.rest_seconds),
+            duration(self.fetch_seconds),
+            duration(self.replay_seconds),
+            duration(self.rest_seconds)
+        )
+    }
+}
+
+/// All lines of a plan.
+pub fn plan_text(plan: &RestorePlan, facts: &PlanFacts) -> String {
+    let parts = plan.parts();
+    let mut lines = vec![("Target", target(parts, facts))];
+    lines.extend(boundaries(parts, &facts.named));
+    lines.push(("Later", later(parts)));
+    let base = &parts.base;
+    lines.push((
+        "Base",
+        format!(
+            "{}, {}, {} ({} stored), GTID set {}",
+            base.id,
+            base.method,
+            binary_size(base.raw_bytes),
+            binary_size(base.stored_bytes),
+            short_set(&base.executed)
+        ),
+    ));
+    lines.push(("Replay", replay(parts)));
+    if let Some(creates) = &facts.creates {
+        lines.push(("Creates", format!("{creates}; touches nothing that exists")));
+    }
+    let skipped =
+        if parts.skip.is_empty() { "nothing known".to_owned() } else { format!("{}, skipped as asked", parts.skip) };
+    lines.push((
+        "Proof",
+        format!("success means: the GTID set is exactly {}; not restored: {skipped}", gtid_set(&parts.expected)),
+    ));
+    lines.extend(parts.warnings.iter().filter_map(warning).map(|text| ("Warning", text)));
+    lines.push(("Estimate", Estimate::of(parts).text()));
+    let after = if facts.plan_only { "; nothing was created, run again without --plan" } else { "" };
+    lines.push(("Plan", format!("{}{after}", facts.hash)));
+    lines.iter().map(|(key, text)| format!("{key:<12}{text}\n")).collect()
+}
+
+fn target(parts: &PlanParts, facts: &PlanFacts) -> String {
+    let place = match &parts.stream {
+        Some(stream) => format!("branch {}, stream {stream}", parts.branch),
+        None => format!("branch {}", parts.branch),
+    };
+    let at = match &parts.target {
+        RecoveryTarget::Time(us) => Some(*us),
+        _ => None,
+    };
+    let beside = at.map(|us| {
+        let ago = from_now(micros(us), facts.now);
+        facts.zone.beside(micros(us)).map_or_else(|| format!("   ({ago})"), |zone| format!("   ({zone}, {ago})"))
+    });
+    format!("{}{}   {place}", parts.target, beside.unwrap_or_default())
+}
+
+/// The two transactions next to the stop, in columns.
+fn boundaries(parts: &PlanParts, named: &Named) -> Vec<(&'static str, String)> {
+    let cells = |boundary: &Option<BoundaryTransaction>, words: &Option<String>| {
+        let boundary = boundary.as_ref()?;
+        let name = match boundary.gtid() {
+            Some(gtid) => gtid.to_string(),
+            None => format!("{}:{}", boundary.name, boundary.at.start),
+        };
+        let what = words.clone().unwrap_or_else(|| kind(boundary.flags).to_owned());
+        Some([name, Rfc3339(boundary.commit_us()).to_string(), what])
+    };
+    let last = cells(&parts.last_applied, &named.last);
+    let first = cells(&parts.first_excluded, &named.first);
+    let width = |index: usize| {
+        let of = |row: &Option<[String; 3]>| row.as_ref().map_or(0, |r| r[index].chars().count());
+        of(&last).max(of(&first))
+    };
+    let widths = [width(0), width(1), width(2)];
+    let row = |cells: &[String; 3], end: &str| {
+        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}   "));
+        padded.collect::<String>() + end
+    };
+    let included = last.as_ref().map_or_else(|| "the base backup alone".to_owned(), |c| row(c, "last applied"));
+    let excluded = first
+        .as_ref()
+        .map_or_else(|| "nothing: the archive holds no later transaction".to_owned(), |c| row(c, "first not applied"));
+    vec![("Includes", included), ("Excludes", excluded)]
+}
+
+/// What a transaction is, where nobody could look into it.
+fn kind(flags: TransactionFlags) -> &'static str {
+    if flags.contains(TransactionFlags::DDL) {
+        "a schema change"
+    } else if flags
+        .intersects(TransactionFlags::XA_PREPARE | TransactionFlags::XA_COMMIT | TransactionFlags::XA_ROLLBACK)
+    {
+        "part of an XA transaction"
+    } else {
+        "row changes"
+    }
+}
+
+fn later(parts: &PlanParts) -> String {
+    let share = format!("{} the stop's second", shares(parts.same_second));
+    match &parts.target {
+        RecoveryTarget::Time(_) => {
+            let count = parts.later_before_target.count;
+            let stand = if count == 1 { "stands" } else { "stand" };
+            format!(
+                "{} committed at or before the target {stand} after the stop in log order; {share}",
+                count_of(count, "transaction")
+            )
+        }
+        _ => share,
+    }
+}
+
+fn shares(count: u64) -> String {
+    if count == 1 { "1 shares".to_owned() } else { format!("{count} share") }
+}
+
+fn replay(parts: &PlanParts) -> String {
+    let (Some(first), Some(stop)) = (parts.files.first(), &parts.stop) else {
+        return "nothing: the base backup stands at the target".to_owned();
+    };
+    let segments: usize = parts.files.iter().map(|f| f.ranges.len()).sum();
+    format!(
+        "{}, {}, {} .. {} at position {} ({})",
+        count_of(parts.transactions, "transaction"),
+        binary_size(parts.bytes),
+        first.name,
+        stop.name,
+        stop.offset,
+        count_of(segments as u64, "segment")
+    )
+}
+
+fn warning(warning: &PlanWarning) -> Option<String> {
+    Some(match warning {
+        PlanWarning::WholeSeconds => {
+            "commit times are only known to the second: the target means that second".to_owned()
+        }
+        PlanWarning::TimesStepBack { by_us } => format!("commit times step back by {}ms at the stop", by_us / 1000),
+        PlanWarning::XaTransactions => "XA transactions are replayed: some may stay prepared at the end".to_owned(),
+        PlanWarning::Statements => {
+            "statements are replayed as text: they may have another effect than they had".to_owned()
+        }
+        PlanWarning::NonTransactional => "tables of engines without rollback are written".to_owned(),
+        PlanWarning::Skipped(set) => format!("{set} is left out: what depends on it may fail or differ"),
+        PlanWarning::ProvenByServer { to_us } => {
+            format!(
+                "after the last applied transaction nothing was committed until {}, by the server's word",
+                Rfc3339(*to_us)
+            )
+        }
+        PlanWarning::BaseAlone => "no log continues the base backup: its own time is all there is".to_owned(),
+    })
+}
+
+/// A set in full, or its beginning and how many transactions it has.
+pub fn gtid_set(set: &GtidSet) -> String {
+    let text = set.to_string();
+    if text.chars().count() <= SET_CHARACTERS_MAX {
+        return if text.is_empty() { "empty".to_owned() } else { text };
+    }
+    let head: String = text.chars().take(SET_CHARACTERS_MAX - 40).collect();
+    format!("{head}… ({} in all)", count_of(set.count(), "transaction"))
+}
+
+/// `…:1-83673813` where there is one source: it is named in the lines above.
+fn short_set(set: &GtidSet) -> String {
+    let text = gtid_set(set);
+    match text.split_once(':') {
+        Some((source, rest)) if source.len() == 36 && !text.contains(',') && !rest.contains(':') => format!("…:{rest}"),
+        _ => text,
+    }
+}
