@@ -1,0 +1,221 @@
+//! A plan, and the objects that carry it out.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use kubectl_pitr::inject::survey::Owner;
+use kubectl_pitr::inject::tree;
+use kubectl_pitr::objects::{
+    BackupJob, Claim, RestoreJob, Scratch, Server, Store, backup_job, claim, plan_config_map, restore_job,
+};
+use kubectl_pitr::refusal;
+use kubectl_pitr::render::{Named, PlanFacts, Zone, plan_text};
+use pitr_archive::document::PlanDocument;
+use pitr_binlog::{BinlogName, Flavour, TransactionFlags};
+use pitr_recovery::{
+    BaseBackup, BinlogId, BoundaryTransaction, Gap, GapCause, LaterBeforeTarget, PlanParts, PlanRequest, PlanWarning,
+    PlannedBinlog, PlannedRange, RecoveryTarget, RestorePlan, Stop, TransactionPoint, Unrecoverable,
+};
+use support::golden;
+
+const SERVER: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+/// 2026-11-21T07:14:03Z
+const TARGET_US: i64 = 1_795_245_243_000_000;
+
+fn binlog(number: u64) -> (BinlogId, BinlogName) {
+    let id = BinlogId { source: SERVER.into(), number, head: [7; 8] };
+    (id, BinlogName::parse(&format!("binlog.{number:06}")).unwrap())
+}
+
+fn boundary(number: u64, commit_us: i64, flags: TransactionFlags) -> BoundaryTransaction {
+    let (id, name) = binlog(413);
+    let gtid = format!("{SERVER}:{number}").parse().unwrap();
+    let at = TransactionPoint { gtid: Some(gtid), commit_us, start: 23_118_000, end: 23_118_774 };
+    BoundaryTransaction { binlog: id, name, at, flags }
+}
+
+fn plan() -> RestorePlan {
+    let range = PlannedRange { start: 0, end: 23_118_774, raw_sha256: [1; 32], objects: vec![] };
+    let (id, name) = binlog(408);
+    let (stop_id, stop_name) = binlog(413);
+    RestorePlan::from_parts(PlanParts {
+        workload: "shop/mysql".into(),
+        target: RecoveryTarget::Time(TARGET_US),
+        base: BaseBackup {
+            id: "bb-20261121-020009-4c1d".into(),
+            method: "clone".into(),
+            flavour: Flavour::MySql,
+            server_version: "8.4.6".into(),
+            source: SERVER.into(),
+            executed: format!("{SERVER}:1-83673813").parse().unwrap(),
+            position: None,
+            snapshot_us: TARGET_US - 18_000_000_000,
+            started_us: TARGET_US - 18_600_000_000,
+            finished_us: TARGET_US - 17_400_000_000,
+            raw_bytes: 44_238_013_235,
+            stored_bytes: 14_924_860_621,
+            settings: BTreeMap::new(),
+        },
+        branch: "br-3fa0".into(),
+        stream: Some("st-9c1d".into()),
+        files: vec![PlannedBinlog { id, name, head: range.clone(), ranges: vec![range], from: 157, to: 23_118_774 }],
+        stop: Some(Stop { binlog: stop_id, name: stop_name, offset: 23_118_774 }),
+        last_applied: Some(boundary(84_910_221, TARGET_US - 81_888, TransactionFlags::default())),
+        first_excluded: Some(boundary(84_910_222, TARGET_US + 4_551, TransactionFlags::DDL)),
+        later_before_target: LaterBeforeTarget::default(),
+        same_second: 16,
+        expected: format!("{SERVER}:1-84910221").parse().unwrap(),
+        skip: "".parse().unwrap(),
+        transactions: 1_236_408,
+        bytes: 2_040_109_465,
+        warnings: vec![PlanWarning::XaTransactions],
+        resolution_us: 1,
+    })
+}
+
+fn facts(named: Named) -> PlanFacts {
+    PlanFacts {
+        hash: "sha256:5b0e91c4".into(),
+        now: "2026-11-21T07:30:20Z".parse().unwrap(),
+        zone: Zone::named("Europe/Paris").unwrap_or(Zone::UTC),
+        named,
+        creates: Some("persistentvolumeclaim, job, configmap mysql-pitr-20261121-071403 (80Gi, gp3)".into()),
+        plan_only: true,
+    }
+}
+
+#[test]
+fn the_plan_says_where_it_stops() {
+    let named =
+        Named { last: Some("UPDATE shop.orders, 3 rows".into()), first: Some("DROP TABLE shop.invoices".into()) };
+    golden("plan/plan.txt", &plan_text(&plan(), &facts(named)));
+    golden("plan/plan-unnamed.txt", &plan_text(&plan(), &facts(Named::default())));
+}
+
+fn server() -> Server {
+    Server {
+        image: "mysql:8.4.6".into(),
+        owner: Some(Owner { uid: 999, gid: Some(999) }),
+        service_account: Some("mysql".into()),
+        ..Server::default()
+    }
+}
+
+fn store() -> Store {
+    Store {
+        url: "s3://backups/shop/mysql".into(),
+        region: Some("eu-west-1".into()),
+        secret: Some("pitr-s3".into()),
+        ..Store::default()
+    }
+}
+
+fn manifest(object: &impl serde::Serialize) -> String {
+    tree::emit(&serde_json::to_value(object).unwrap()).unwrap()
+}
+
+#[test]
+fn a_restore_is_a_claim_a_job_and_a_plan() {
+    let job = RestoreJob {
+        name: "mysql-pitr-20261121-071403".into(),
+        restore: "mysql-pitr-20261121-071403".into(),
+        namespace: "shop".into(),
+        workload: "mysql".into(),
+        target: "2026-11-21T07:14:03Z".into(),
+        plan_hash: "sha256:5b0e91c4".into(),
+        plan_compressed: false,
+        image: "pitr-sidecar:VERSION".into(),
+        server: server(),
+        store: store(),
+        datadir: "/var/lib/mysql".into(),
+        mount_path: "/var/lib/mysql".into(),
+        sub_path: None,
+    };
+    let volume = Claim { name: job.name.clone(), size: "80Gi".into(), storage_class: Some("gp3".into()) };
+    let map = plan_config_map(&job, b"{}\n");
+    let text =
+        [manifest(&claim(&job, &volume)), manifest(&restore_job(&job, &volume.name)), manifest(&map)].join("---\n");
+    golden("plan/restore.yaml", &text);
+
+    let held = Store {
+        secret: None,
+        claim: Some(("disk".into(), "/archive".into())),
+        url: "file:///archive".into(),
+        ..store()
+    };
+    let job = RestoreJob { store: held, sub_path: Some("db".into()), plan_compressed: true, ..job };
+    let object = serde_json::to_value(restore_job(&job, "v")).unwrap();
+    let main = &object["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(main["command"][3], "--plan-file=/plan/plan.json.gz");
+    assert_eq!(main["volumeMounts"][0]["subPath"], "db");
+    assert!(
+        main["volumeMounts"].as_array().unwrap().iter().any(|m| m["mountPath"] == "/archive" && m["readOnly"] == true)
+    );
+    let map = serde_json::to_value(plan_config_map(&job, &[0x1f, 0x8b])).unwrap();
+    assert!(map["binaryData"]["plan.json.gz"].is_string() && map["immutable"] == true);
+}
+
+#[test]
+fn a_backup_is_one_job() {
+    let job = BackupJob {
+        name: "pitr-backup-mysql-20261121-073102".into(),
+        namespace: "shop".into(),
+        workload: "mysql".into(),
+        method: "auto".into(),
+        host: "mysql-2.mysql.shop".into(),
+        port: 3306,
+        mysql_secret: "pitr-mysql".into(),
+        scratch: Scratch::Volume { size: "58Gi".into(), storage_class: Some("gp3".into()) },
+        image: "pitr-sidecar:VERSION".into(),
+        server: server(),
+        store: store(),
+    };
+    golden("plan/backup.yaml", &manifest(&backup_job(&job)));
+}
+
+#[test]
+fn a_plan_document_is_kept_byte_by_byte() {
+    let document = PlanDocument::new(plan()).unwrap();
+    let again = PlanDocument::parse(document.bytes()).unwrap();
+    assert_eq!((again.hash(), again.plan()), (document.hash(), document.plan()));
+}
+
+#[test]
+fn targets_out_of_reach_are_refused_by_name() {
+    let now = "2026-11-21T07:30:20Z".parse().unwrap();
+    let request = PlanRequest::new(RecoveryTarget::Time(TARGET_US));
+    let gap = Gap {
+        id: "gap-7f2a".into(),
+        branch: "br-3fa0".into(),
+        cause: GapCause::MissingBinlogs { source: SERVER.into(), first: binlog(301).1, last: binlog(301).1 },
+        missing: format!("{SERVER}:7-341").parse().unwrap(),
+        transactions: 335,
+        after_us: Some(TARGET_US - 9_000_000),
+        before_us: Some(TARGET_US + 9_000_000),
+        reachable_to_us: Some(TARGET_US - 9_000_000),
+        reachable_from_us: Some(TARGET_US + 60_000_000),
+        closed_by: Some("bb-1".into()),
+    };
+    let target = RecoveryTarget::Time(TARGET_US);
+    let gtid = format!("{SERVER}:84999999").parse().unwrap();
+    let answers = [
+        Unrecoverable::NoBaseBackup,
+        Unrecoverable::BeforeFirstBackup { target: target.clone(), first_us: Some(TARGET_US + 5_000_000) },
+        Unrecoverable::InGap { target: target.clone(), gap: Box::new(gap) },
+        Unrecoverable::AfterLastArchived { target_us: TARGET_US, end_us: TARGET_US - 41_000_000 },
+        Unrecoverable::GtidNotArchived { gtid, newest: Some(84_925_816) },
+        Unrecoverable::SeveralBranches { target, branches: vec!["br-3fa0".into(), "br-c2d9".into()], differing: 12 },
+        Unrecoverable::AmbiguousPosition { name: binlog(410).1, sources: vec!["3e11fa47".into(), "77d0c2e1".into()] },
+    ];
+    let texts: Vec<String> = answers
+        .iter()
+        .map(|answer| {
+            let failure = refusal::unrecoverable(answer, &request, now);
+            format!("{}exit {}\n", failure.text(), failure.exit())
+        })
+        .collect();
+    golden("plan/refusals.txt", &texts.join("\n"));
+}

@@ -1,0 +1,207 @@
+//! What `status`, `backups` and `restores` print, word for word.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+mod support;
+
+use jiff::Timestamp;
+use kubectl_pitr::render::{
+    RestoreRow, backups_table, gap_story, restores_document, restores_table, status_document, status_table, status_text,
+};
+use kubectl_pitr::state::{Backups, Beat, Heartbeat, Limits, Pod, Windows, WorkloadState, from_archive, judge, merge};
+use kubectl_pitr::terminal::Terminal;
+use serde_json::{Value, json};
+use support::golden;
+
+const NOW: &str = "2026-11-21T07:30:20.500Z";
+
+fn now() -> Timestamp {
+    NOW.parse().unwrap()
+}
+
+fn limits() -> Limits {
+    Limits { now: now(), max_lag_seconds: 300 }
+}
+
+/// The heartbeat of the contract.
+fn heartbeat() -> Value {
+    json!({"ts":"2026-11-21T07:30:20.114Z","level":"INFO","event":"heartbeat","schemaVersion":1,"version":"0.1.0",
+        "workload":"shop/mysql","pod":"mysql-0","state":"ok","codes":[],
+        "server":{"flavour":"mysql","version":"8.4.6-log","role":"primary","gtidMode":"on","binlogExpireSeconds":259200},
+        "archive":{"url":"s3://backups/shop/mysql","format":1,"stream":"st-9c1d","branch":"br-3fa0"},
+        "window":{"from":"2026-11-18T02:00:09.118204Z","to":"2026-11-21T07:30:18.402117Z",
+            "provenTo":"2026-11-21T07:30:18.402117Z","resolutionSeconds":0.000001},
+        "windowsTotal":2,"expectedLagSeconds":20,
+        "gaps":[{"id":"gap-7f2a","state":"closed","from":"2026-11-17T03:10:44.902310Z","to":"2026-11-18T02:00:09.118204Z",
+            "transactions":335,"reason":"purged-before-archive"}],"gapsTotal":1,
+        "closed":{"binlog":"binlog.000412","archivedAt":"2026-11-21T06:58:43.120Z"},
+        "active":{"binlog":"binlog.000413","positionBytes":48120993,"shippedBytes":48118450},
+        "lagSeconds":2.1,"unarchivedBinlogs":0,"unarchivedBytes":2543,"secondsUntilPurge":255600,
+        "baseBackups":{"usable":8,"newestId":"bb-20261121-020009-4c1d","newestAt":"2026-11-21T02:00:09.118Z"},
+        "store":{"errors1h":0,"lastErrorCode":null},
+        "verify":{"checksumsAt":"2026-11-21T01:12:00Z","drillAt":"2026-11-20T20:05:00Z","drillSeconds":842}})
+}
+
+fn windows() -> Windows {
+    serde_json::from_value(json!({"items":[
+        {"branch":"br-3fa0","live":true,"from":"2026-11-14T02:00:11.5Z","to":"2026-11-17T03:10:44.902310Z","endsAt":"gap-7f2a"},
+        {"branch":"br-3fa0","live":true,"from":"2026-11-18T02:00:09.118204Z","to":"2026-11-21T07:30:17Z","endsAt":null},
+        {"branch":"br-c2d9","live":false,"from":"2026-11-14T02:00:11.5Z","to":"2026-11-30T00:00:00Z"}],
+        "gaps":[{"id":"gap-7f2a","branch":"br-3fa0","state":"closed","from":"2026-11-17T03:10:44.902310Z",
+            "to":"2026-11-18T02:00:09.118204Z","transactions":335,"reason":"purged-before-archive",
+            "text":"binlog.000301 is not archived","closedBy":"bb-20261118-020009-b07e"}]}))
+    .unwrap()
+}
+
+fn backups() -> Backups {
+    serde_json::from_value(json!({"items":[
+        {"id":"bb-20261121-020009-4c1d","method":"clone","flavour":"mysql","serverVersion":"8.4.6",
+         "source":"3e11fa47-71ca-11e1-9e33-c80aa9429562","consistentAt":"2026-11-21T02:00:09.118Z","rawBytes":44238013235u64,
+         "storedBytes":14924860621u64,"gtidSet":"3e11fa47-71ca-11e1-9e33-c80aa9429562:1-83673813","usable":true,
+         "reachesFrom":"2026-11-21T02:00:09.118Z","reachesTo":"2026-11-21T07:30:18.402117Z"},
+        {"id":"bb-20261118-020009-b07e","method":"clone","flavour":"mysql","serverVersion":"8.4.6","source":"3e11fa47",
+         "consistentAt":"2026-11-18T02:00:09.118204Z","rawBytes":43000000000u64,"storedBytes":1000000000,"usable":true,
+         "reachesFrom":"2026-11-18T02:00:09.118204Z","reachesTo":"2026-11-21T07:30:18.402117Z"},
+        {"id":"bb-20261113-020010-07d3","method":"dump","flavour":"mysql","serverVersion":"8.4.6","source":"77d0c2e1",
+         "consistentAt":"2026-11-13T02:00:11Z","rawBytes":23622320128u64,"storedBytes":8697308774u64,"usable":false,
+         "reason":"no archived binlog continues it"}]}))
+    .unwrap()
+}
+
+fn pod(name: &str, heartbeat: Option<&Value>) -> Pod {
+    let beat = heartbeat.map(|h| Beat::at(Heartbeat::read(h).unwrap(), now()));
+    let silences = if beat.is_some() { vec![] } else { vec!["log: forbidden".into(), "exec: forbidden".into()] };
+    Pod { name: name.into(), carries_sidecar: true, beat, silences }
+}
+
+fn workload(name: &str, pods: Vec<Pod>) -> WorkloadState {
+    let replicas = u32::try_from(pods.len()).unwrap();
+    WorkloadState { namespace: "shop".into(), name: name.into(), replicas, pods, ..WorkloadState::default() }
+}
+
+fn text(state: &WorkloadState) -> String {
+    status_text(state, &judge(state, limits()), limits(), (Terminal::PLAIN, false))
+}
+
+fn healthy() -> WorkloadState {
+    let mut replica = heartbeat();
+    replica["server"]["role"] = json!("replica");
+    let pods = vec![pod("mysql-0", Some(&heartbeat())), pod("mysql-1", Some(&replica))];
+    merge(workload("mysql", pods), Some(windows()), Some(backups()))
+}
+
+fn degraded() -> WorkloadState {
+    let mut late = heartbeat();
+    late["window"]["to"] = json!("2026-11-21T06:58:11Z");
+    late["window"]["provenTo"] = Value::Null;
+    late["window"]["resolutionSeconds"] = json!(1);
+    late["server"] = json!({"flavour":"mariadb","version":"11.4.4-MariaDB","role":"primary"});
+    late["gaps"] = json!([]);
+    late["gapsTotal"] = json!(0);
+    late["unarchivedBinlogs"] = json!(4);
+    late["unarchivedBytes"] = json!(4_187_593_113u64);
+    late["secondsUntilPurge"] = json!(4320);
+    late["store"] = json!({"errors1h": 41, "lastErrorCode": "PITR0601", "retryInSeconds": 20});
+    merge(workload("db", vec![pod("db-0", Some(&late)), pod("db-1", None)]), None, None)
+}
+
+fn never() -> WorkloadState {
+    let mut idle = heartbeat();
+    for key in ["window", "closed", "active", "lagSeconds"] {
+        idle[key] = Value::Null;
+    }
+    idle["gaps"] = json!([]);
+    idle["gapsTotal"] = json!(0);
+    idle["baseBackups"] = json!({"usable": 0});
+    merge(workload("legacy", vec![pod("legacy-0", Some(&idle))]), None, None)
+}
+
+#[test]
+fn status_of_one_workload() {
+    golden("render/status.txt", &text(&healthy()));
+    golden("render/status-degraded.txt", &text(&degraded()));
+    golden("render/status-never.txt", &text(&never()));
+    golden("render/status-unknown.txt", &text(&workload("mysql", vec![pod("mysql-0", None)])));
+}
+
+#[test]
+fn status_by_heartbeat_alone() {
+    let state = merge(workload("mysql", vec![pod("mysql-0", Some(&heartbeat()))]), None, None);
+    golden("render/status-heartbeat.txt", &text(&state));
+}
+
+#[test]
+fn status_of_an_archive_without_a_cluster() {
+    let state = WorkloadState {
+        namespace: "shop".into(),
+        name: "mysql".into(),
+        server: Some(("mysql".into(), "8.4.6".into())),
+        archive_url: Some("s3://backups/shop/mysql".into()),
+        ..WorkloadState::default()
+    };
+    golden("render/status-archive.txt", &text(&from_archive(state, &windows(), backups())));
+}
+
+#[test]
+fn status_of_many() {
+    let rows: Vec<_> =
+        [degraded(), never(), healthy()].into_iter().map(|state| (state.clone(), judge(&state, limits()))).collect();
+    golden("render/status-table.txt", &status_table(&rows, true, false));
+    golden("render/status-wide.txt", &status_table(&rows, false, true));
+    golden("render/status.json", &(serde_json::to_string_pretty(&status_document(&rows)).unwrap() + "\n"));
+}
+
+#[test]
+fn every_instant_shown_lies_in_its_window() {
+    let state = healthy();
+    let text = text(&state);
+    let shown: Vec<Timestamp> = text
+        .split([' ', '\n'])
+        .filter_map(|word| word.trim_end_matches([',', ';', ':']).parse().ok())
+        .filter(|at| *at <= now())
+        .collect();
+    assert!(shown.len() >= 5, "{shown:?}");
+    for at in &shown[..4] {
+        assert!(state.windows.iter().filter_map(|w| w.span()).any(|(from, to)| from <= *at && *at <= to), "{at}");
+    }
+}
+
+#[test]
+fn base_backups_in_rows() {
+    golden("render/backups.txt", &backups_table(&backups(), true, false));
+}
+
+#[test]
+fn the_story_of_a_gap() {
+    golden("render/gap.txt", &gap_story(&windows().gaps[0], "kubectl pitr backup mysql -n shop"));
+}
+
+#[test]
+fn restores_in_rows() {
+    let row = RestoreRow {
+        namespace: "shop".into(),
+        name: "mysql-pitr-20261121-071403".into(),
+        workload: "mysql".into(),
+        target: "2026-11-21T07:14:03Z".into(),
+        job: Some("mysql-pitr-20261121-071403".into()),
+        done_percent: Some(100),
+        state: "verified".into(),
+        ended_seconds_ago: Some(720),
+        volume: Some("mysql-pitr-20261121-071403".into()),
+        ..RestoreRow::default()
+    };
+    let running = RestoreRow {
+        name: "mysql-pitr-20261119-220000".into(),
+        target: "2026-11-19T22:00:00Z".into(),
+        phase: Some("replay".into()),
+        done_percent: Some(41),
+        state: "running".into(),
+        detail: Some("pod replaced".into()),
+        ended_seconds_ago: None,
+        volume: Some("mysql-pitr-20261119-220000".into()),
+        ..row.clone()
+    };
+    let rows = [row, running];
+    golden("render/restores.txt", &restores_table(&rows, true, false));
+    golden("render/restores.json", &(serde_json::to_string_pretty(&restores_document(&rows)).unwrap() + "\n"));
+}
