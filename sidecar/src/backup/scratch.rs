@@ -17,9 +17,10 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Takes the scratch directory for this run, and removes what a killed run left in it.
+    /// Takes the scratch directory (made if missing) for this run, and removes what a killed run left in it.
     pub(super) fn take(parent: &Path) -> anyhow::Result<Self> {
         let at = || format!("use the scratch directory \"{}\"", parent.display());
+        fs::create_dir_all(parent).with_context(at)?;
         let parent = fs::canonicalize(parent).with_context(at)?;
         let lock = File::create(parent.join(".pitr-scratch.lock")).with_context(at)?;
         match lock.try_lock() {
