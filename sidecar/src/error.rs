@@ -4,6 +4,7 @@
 //! chain; the outermost one decides code, hint, fix and exit.
 
 use std::fmt;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use pitr_recovery::code::Code;
@@ -60,7 +61,8 @@ impl std::error::Error for Failure {}
 /// Prints the error on standard error and gives the exit code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let rendered = Rendered::of(error);
-    eprint!("{}", rendered.text());
+    // A closed standard error must not turn an exit code into a panic's.
+    let _nobody_listens = std::io::stderr().write_all(rendered.text().as_bytes());
     ExitCode::from(rendered.exit)
 }
 

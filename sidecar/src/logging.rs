@@ -48,7 +48,12 @@ impl LoggingArgs {
 /// Starts logging for the whole process. A filter that cannot be read falls back to `info`: a log level never stops the work.
 pub(crate) fn start(args: &LoggingArgs) {
     let filter = EnvFilter::try_new(&args.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        // They would be told on standard error, whose being closed may be the error: that ends in a panic.
+        .log_internal_errors(false);
     // A second start (tests) keeps the first logger.
     let _already_started =
         if args.is_json() { builder.event_format(JsonLines).try_init() } else { builder.with_target(false).try_init() };

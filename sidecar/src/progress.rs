@@ -1,5 +1,6 @@
 //! How far a long job is: a bar on a terminal, otherwise one JSON line a second and one at each end of a phase.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -142,7 +143,7 @@ impl Progress {
         }
         if always || phase.printed.is_none_or(|at| at.elapsed() >= INTERVAL) {
             phase.printed = Some(Instant::now());
-            eprintln!("{}", phase.line(&self.clock));
+            tell(&phase.line(&self.clock));
         }
     }
 }
@@ -178,6 +179,11 @@ impl Phase {
         let spent = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         Some(spent.saturating_mul(left) / advanced / 1000)
     }
+}
+
+/// Writes a line for whoever follows a job. If nobody does any more, the job goes on.
+pub(crate) fn tell(line: &impl std::fmt::Display) {
+    let _nobody_listens = writeln!(std::io::stderr(), "{line}");
 }
 
 fn bar(name: &'static str, unit: Unit, done: u64, total: u64) -> ProgressBar {

@@ -1,7 +1,7 @@
 //! The dump method: a logical dump, streamed into the archive without scratch space.
 //!
 //! Writers are blocked for the moment in which the dump takes its snapshot, so that the executed set is exactly the snapshot's and no
-//! XA transaction can be prepared between the two.
+//! XA transaction can be prepared between the two. DDL waits until the dump is done: a snapshot covers rows, not definitions.
 
 mod stream;
 
@@ -71,6 +71,7 @@ pub(super) async fn run(
         }
     };
     let status = child.wait().await.context("wait for the dump")?;
+    donor.allow_ddl().await?;
     let is_complete = end.lock().is_ok_and(|end| end.is_complete());
     if !status.success() || !is_complete {
         let message = format!("backup failed in phase \"dump\": mysqldump ended with {status}: {complaints}");
@@ -85,6 +86,7 @@ pub(super) async fn run(
 
 /// Blocks writers and looks at what stands still. On any error the connection is dropped by the caller, and with it the block.
 async fn block(donor: &mut Connection) -> anyhow::Result<Snapshot> {
+    donor.block_ddl().await.context("let DDL wait")?;
     donor.block_writes().await.context("take a snapshot")?;
     let snapshot = async {
         // Asked again under the lock: from here on nobody can prepare one.

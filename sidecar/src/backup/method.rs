@@ -112,6 +112,10 @@ fn dump_obstacles(args: &BackupArgs, survey: &Survey) -> Vec<Obstacle> {
     if survey.mysqldump.is_none() {
         found.push(Obstacle::new("no mysqldump at hand").fix("--mysqldump PATH"));
     }
+    if !survey.donor.backup_admin {
+        let grant = format!("GRANT BACKUP_ADMIN ON *.* TO '{}'@...;", survey.dsn.user);
+        found.push(Obstacle::new("no BACKUP_ADMIN, so that tables could be altered while the dump reads them").fix(grant));
+    }
     match survey.prepared_xa {
         None => {
             let grant = format!("GRANT XA_RECOVER_ADMIN ON *.* TO '{}'@...;", survey.dsn.user);

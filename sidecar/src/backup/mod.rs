@@ -33,7 +33,7 @@ use crate::archive_failure;
 use crate::cli::OutputFormat;
 use crate::error::{Failure, Rendered};
 use crate::output;
-use crate::progress::Progress;
+use crate::progress::{Progress, tell};
 use crate::verbs::Context;
 
 pub(crate) use self::dump::DUMP_FILE;
@@ -197,8 +197,8 @@ fn announce(choice: &Choice, survey: &Survey, context: &Context) {
         let line = serde_json::json!({
             "ts": context.clock.now(), "event": "method", "schemaVersion": 1, "method": method, "reason": reason,
         });
-        eprintln!("{line}");
+        tell(&line);
     } else {
-        eprintln!("Method   {method} ({reason}) from {donor}");
+        tell(&format_args!("Method   {method} ({reason}) from {donor}"));
     }
 }

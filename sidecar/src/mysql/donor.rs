@@ -104,7 +104,6 @@ impl Connection {
         let plugin = "SELECT COUNT(*) FROM information_schema.plugins WHERE plugin_name = 'clone' AND plugin_status = 'ACTIVE'";
         let clone_active: u64 = self.row(WHAT, plugin).await?;
         let grants: Vec<String> = self.rows("read our own grants", "SHOW GRANTS").await?;
-        let bytes = "SELECT CAST(COALESCE(SUM(data_length + index_length), 0) AS UNSIGNED) FROM information_schema.tables";
         Ok(Donor {
             version,
             uuid,
@@ -112,8 +111,24 @@ impl Connection {
             port: Some(port).filter(|port| *port != 0 && !closed),
             clone_active: clone_active > 0,
             backup_admin: grants.iter().any(|grant| grant.contains("BACKUP_ADMIN")),
-            data_bytes: self.row("ask for the size of the data", bytes).await?,
+            data_bytes: self.data_bytes().await?,
         })
+    }
+
+    /// Bytes of tables and indexes: of InnoDB what the files take, because its estimates are far off for tables in the making; without
+    /// the privilege to ask that, the estimates of what our account can see.
+    async fn data_bytes(&mut self) -> Result<u64, SqlError> {
+        const WHAT: &str = "ask for the size of the data";
+        let files = "SELECT CAST(COALESCE(SUM(file_size), 0) AS UNSIGNED) FROM information_schema.innodb_tablespaces";
+        let estimates = "SELECT CAST(COALESCE(SUM(data_length + index_length), 0) AS UNSIGNED) FROM information_schema.tables";
+        match self.row(WHAT, files).await {
+            Ok(in_files) => {
+                let others = format!("{estimates} WHERE engine <> 'InnoDB'");
+                Ok(self.row::<u64>(WHAT, others).await?.saturating_add(in_files))
+            }
+            Err(error) if error.number().is_some() => self.row(WHAT, estimates).await,
+            Err(error) => Err(error),
+        }
     }
 
     /// The version text alone; MariaDB says so in it.
@@ -177,6 +192,17 @@ impl Connection {
     pub(crate) async fn prepared_xa(&mut self) -> Result<usize, SqlError> {
         let rows: Vec<(i64, i64, i64, Vec<u8>)> = self.rows("list prepared XA transactions", "XA RECOVER").await?;
         Ok(rows.len())
+    }
+
+    /// Makes DDL wait, and nothing else.
+    pub(crate) async fn block_ddl(&mut self) -> Result<(), SqlError> {
+        self.run("limit the wait for the lock", "SET SESSION lock_wait_timeout = 10").await?;
+        self.run("make DDL wait", "LOCK INSTANCE FOR BACKUP").await
+    }
+
+    /// Lets DDL go on.
+    pub(crate) async fn allow_ddl(&mut self) -> Result<(), SqlError> {
+        self.run("let DDL go on", "UNLOCK INSTANCE").await
     }
 
     /// Blocks writes, so that the executed set and a snapshot can be taken together. Gives up rather than queue behind a long statement,

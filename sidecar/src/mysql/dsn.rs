@@ -84,12 +84,7 @@ pub(crate) enum DsnError {
 }
 
 impl Dsn {
-    /// Reads the group `[client]` of an option file.
-    pub(crate) fn read(path: &Path) -> Result<Self, DsnError> {
-        Self::read_with_host(path, None)
-    }
-
-    /// The same, with a host that was named elsewhere and wins.
+    /// Reads the group `[client]` of an option file; a host that was named elsewhere wins.
     pub(crate) fn read_with_host(path: &Path, host: Option<&str>) -> Result<Self, DsnError> {
         Self::from_options(&OptionFile::read(path)?, host)
     }
@@ -147,7 +142,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dsn");
         fs::write(&path, text).unwrap();
-        Dsn::read(&path)
+        Dsn::read_with_host(&path, None)
     }
 
     #[test]

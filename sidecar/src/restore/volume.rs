@@ -3,6 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pitr_recovery::code;
 
@@ -10,6 +11,9 @@ use crate::error::Failure;
 
 /// Our own directory in the data directory. MySQL ignores names that begin with a dot.
 const OURS: &str = ".pitr";
+/// How often the lock is tried before the volume counts as taken, and the pause between.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// What an empty file system holds.
 const FILE_SYSTEM_S_OWN: &str = "lost+found";
 
@@ -45,11 +49,15 @@ impl Volume {
             Err(reason) => return Err(could_not("write to the volume", &datadir, reason)),
         }
         let lock = File::create(ours.join("lock")).map_err(|reason| could_not("write to the volume", &datadir, reason))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { datadir, _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(busy(&datadir)),
-            Err(TryLockError::Error(reason)) => Err(could_not("lock the volume", &datadir, reason)),
+        // A run that was just killed may hold its lock for another moment.
+        for _ in 0..LOCK_TRIES {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Self { datadir, _lock: lock }),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::Error(reason)) => return Err(could_not("lock the volume", &datadir, reason)),
+            }
         }
+        Err(busy(&datadir))
     }
 
     /// Whether a restore was begun on this directory.

@@ -1,0 +1,222 @@
+//! `pitr-sidecar run` and `archive --once` against a real server: the archive is read back and compared with the server's files.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod archiving;
+
+use std::time::Duration;
+
+use pitr_recovery::Closed;
+use rand::RngExt as _;
+use serde_json::Value;
+
+use self::archiving::{Archiving, terminate, text};
+
+const QUICK: &str = "schedule: {archive_interval: 500ms, tail_interval: 200ms}";
+/// Small segments: many hand-overs from the tail, and transactions that are cut inside.
+const SMALL: &str = "schedule: {archive_interval: 300ms, tail_interval: 100ms}\npipeline: {segment_bytes: 64KiB}";
+
+#[tokio::test]
+async fn everything_that_is_whole_is_archived_once() {
+    let Some(scene) = Archiving::new(SMALL).await else { return };
+    for _ in 0..3 {
+        scene.insert(40, 6400).await;
+        // Larger than two segments: cut inside.
+        scene.insert(1, 640_000).await;
+        scene.server.sql("FLUSH BINARY LOGS").await.unwrap();
+    }
+    scene.insert(10, 640).await;
+    let (exit, said) = scene.once().await;
+    assert_eq!(exit, 0, "{said}");
+    assert_eq!(scene.archived().await, scene.files());
+    let inventory = scene.inventory().await;
+    let open: Vec<&str> = inventory.binlogs.iter().filter(|b| b.closed == Closed::Open).map(|b| b.name.as_str()).collect();
+    assert_eq!(open, [scene.files().keys().next_back().unwrap().as_str()]);
+    assert!(inventory.binlogs.iter().flat_map(|b| &b.ranges).any(|range| range.flags.ends_in_transaction));
+
+    // Nothing new: nothing is stored again.
+    let objects = scene.objects();
+    let (exit, said) = scene.once().await;
+    assert_eq!((exit, scene.objects()), (0, objects), "{said}");
+
+    let status = scene.ask(&["status", "--archive", &scene.url()]).await;
+    assert!(status.status.success() && text(&status).contains("[PITR0504]"), "{}", text(&status));
+    let status = scene.ask(&["status", "--archive", &scene.url(), "-o", "json"]).await;
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!((&status["workload"], &status["newest"]["binlogs"]), (&"test/mysql".into(), &inventory.binlogs.len().into()));
+}
+
+#[tokio::test]
+async fn the_tail_is_there_within_seconds_and_complete_at_the_end() {
+    let Some(scene) = Archiving::new(QUICK).await else { return };
+    let mut run = scene.run();
+    scene.until_archived().await;
+    for _ in 0..5 {
+        scene.insert(3, 640).await;
+        let took = scene.until_archived().await;
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+    scene.server.sql("FLUSH BINARY LOGS").await.unwrap();
+    scene.insert(3, 640).await;
+    // No time for another tick: the end flushes the tail.
+    assert_eq!(terminate(&mut run).await, Some(0), "{}", scene.log());
+    assert_eq!(scene.archived().await, scene.files());
+    let heartbeats: Vec<Value> = scene.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let heartbeats: Vec<&Value> = heartbeats.iter().filter(|line| line["event"] == "heartbeat").collect();
+    let last = heartbeats.last().unwrap();
+    assert_eq!((&last["schemaVersion"], &last["workload"]), (&1.into(), &"test/mysql".into()));
+    assert!(heartbeats.iter().all(|line| line.to_string().len() <= 4096));
+}
+
+#[tokio::test]
+async fn a_kill_at_any_moment_costs_nothing() {
+    let Some(scene) = Archiving::new(SMALL).await else { return };
+    let load = async {
+        for round in 0..30 {
+            scene.insert(20, 3200).await;
+            scene.insert(1, 200_000).await;
+            if round % 4 == 3 {
+                scene.server.sql("FLUSH BINARY LOGS").await.unwrap();
+            }
+        }
+    };
+    let kills = async {
+        for _ in 0..12 {
+            let mut run = scene.run();
+            let pause = rand::rng().random_range(20..900);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            run.kill().await.unwrap();
+            // Whatever the moment: what a reader finds is what the server wrote.
+            if scene.path("archive/archive.json").exists() {
+                let files = scene.files();
+                for (name, bytes) in scene.archived().await {
+                    assert!(files[&name].starts_with(&bytes), "{name} differs within its first {} bytes", bytes.len());
+                }
+            }
+        }
+    };
+    tokio::join!(load, kills);
+    let (exit, said) = scene.once().await;
+    assert_eq!(exit, 0, "{said}");
+    assert_eq!(scene.archived().await, scene.files());
+    let inventory = scene.inventory().await;
+    assert!(pitr_recovery::Timeline::new(inventory).problems().is_empty());
+}
+
+#[tokio::test]
+async fn a_killed_server_is_followed_over_its_restart() {
+    let Some(mut scene) = Archiving::new(SMALL).await else { return };
+    let mut run = scene.run();
+    for _ in 0..3 {
+        scene.insert(50, 6400).await;
+        scene.server.kill().await.unwrap();
+        scene.server.start().await.unwrap();
+    }
+    scene.insert(5, 640).await;
+    assert_eq!(terminate(&mut run).await, Some(0), "{}", scene.log());
+    let (exit, said) = scene.once().await;
+    assert_eq!(exit, 0, "{said}");
+    let archived = scene.archived().await;
+    for (name, bytes) in scene.files() {
+        // A torn transaction at the end of a crashed server's file is nobody's.
+        assert!(bytes.starts_with(&archived[&name]), "{name}");
+    }
+    let executed: pitr_binlog::GtidSet = scene.server.gtid_executed().await.unwrap().parse().unwrap();
+    let inventory = scene.inventory().await;
+    let ranges = inventory.binlogs.iter().flat_map(|binlog| &binlog.ranges);
+    assert_eq!(ranges.fold(pitr_binlog::GtidSet::new(), |set, range| set.union(&range.gtids)), executed);
+    let crashed = inventory.binlogs.iter().filter(|binlog| binlog.closed == Closed::Crashed).count();
+    assert_eq!(crashed, 3);
+}
+
+#[tokio::test]
+async fn damage_is_marked_and_holds_nothing_else_up() {
+    let Some(mut scene) = Archiving::new(SMALL).await else { return };
+    scene.insert(30, 6400).await;
+    scene.server.sql("FLUSH BINARY LOGS").await.unwrap();
+    scene.insert(30, 6400).await;
+    scene.server.stop().await.unwrap();
+    let names: Vec<String> = scene.files().into_keys().collect();
+    let damaged = scene.server.datadir().join(&names[0]);
+    let mut bytes = std::fs::read(&damaged).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 0x10;
+    std::fs::write(&damaged, &bytes).unwrap();
+    let (exit, said) = scene.once().await;
+    assert!(exit == 3 && said.contains("error[PITR0308]") && said.contains(&names[0]) && said.contains("fix:"), "{exit}: {said}");
+    // All bytes are kept, the damage is marked, and what follows is archived.
+    assert_eq!(scene.archived().await, scene.files());
+    let inventory = scene.inventory().await;
+    let marked = inventory.binlogs.iter().find(|binlog| binlog.name.as_str() == names[0]).unwrap();
+    assert!(marked.damage.as_ref().unwrap().offset <= at as u64 && marked.closed != Closed::Open);
+    let inspected = scene.ask(&["inspect", &damaged.display().to_string()]).await;
+    assert!(inspected.status.code() == Some(3) && text(&inspected).contains("damaged"), "{}", text(&inspected));
+}
+
+#[tokio::test]
+async fn what_cannot_be_archived_is_refused_by_name() {
+    let Some(scene) = Archiving::new(QUICK).await else { return };
+    let refused = async |exit: i32, code: &str| {
+        let (code_of_exit, said) = scene.once().await;
+        assert!(code_of_exit == exit && said.contains(&format!("error[{code}]")), "{code_of_exit}: {said}");
+        assert!(said.contains("hint:") && said.contains("fix:"), "{said}");
+    };
+    scene.configure("test/mysql", "schedule: {tail_intervall: 2s}");
+    refused(2, "PITR0209").await;
+    scene.configure("test/mysql", "s3: {ca_file: /no/such.pem}\n");
+    let config = std::fs::read_to_string(scene.path("config.yaml")).unwrap();
+    std::fs::write(scene.path("config.yaml"), config.replace(&scene.url(), "s3://bucket/prefix")).unwrap();
+    refused(1, "PITR0601").await;
+    assert_eq!(scene.objects(), 0);
+
+    scene.configure("test/mysql", "");
+    assert_eq!(scene.once().await.0, 0);
+    let objects = scene.objects();
+    scene.configure("billing/db", "");
+    refused(4, "PITR0207").await;
+    assert_eq!(scene.objects(), objects);
+
+    // Encrypted, closed: the rest is archived.
+    scene.configure("test/mysql", "");
+    let index = scene.server.datadir().join("binlog.index");
+    let names = std::fs::read_to_string(&index).unwrap();
+    std::fs::write(scene.server.datadir().join("binlog.000000"), [&b"\xfdbin"[..], &[7; 4096]].concat()).unwrap();
+    std::fs::write(&index, format!("./binlog.000000\n{names}")).unwrap();
+    scene.insert(3, 640).await;
+    refused(3, "PITR0505").await;
+    let (archived, mut files) = (scene.archived().await, scene.files());
+    files.remove("binlog.000000");
+    assert_eq!(archived, files);
+}
+
+#[tokio::test]
+async fn the_control_api_answers() {
+    let Some(scene) = Archiving::new(QUICK).await else { return };
+    let mut run = scene.run();
+    scene.insert(3, 640).await;
+    scene.until_archived().await;
+    let get = async |path: &str, data: Option<&str>| {
+        let mut arguments = vec!["get", path, "--address", &scene.control];
+        arguments.extend(data.iter().flat_map(|data| ["--data", data]));
+        let output = scene.ask(&arguments).await;
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let (exit, status) = get("/v1/status", None).await;
+    assert_eq!((exit, &json(&status)["event"], &json(&status)["server"]["flavour"]), (0, &"heartbeat".into(), &"mysql".into()));
+    assert_eq!(json(&get("/v1/windows", None).await.1)["kind"], "WindowList");
+    assert_eq!(json(&get("/v1/backups", None).await.1)["kind"], "BackupList");
+    let (exit, refused) = get("/v1/plan", Some(r#"{"target":{"latest":true}}"#)).await;
+    assert_eq!((exit, &json(&refused)["code"]), (4, &"PITR0302".into()));
+    let (exit, refused) = get("/v1/plan", Some(r#"{"target":{"time":"2026-11-21 08:14"}}"#)).await;
+    assert_eq!((exit, &json(&refused)["code"]), (2, &"PITR0102".into()));
+    assert_eq!(get("/livez", None).await, (0, "ok\n".to_owned()));
+    assert_eq!(get("/readyz", None).await, (0, "ok\n".to_owned()));
+    let (_, metrics) = get("/metrics", None).await;
+    assert!(metrics.contains("pitr_recoverable_lag_seconds{workload=\"test/mysql\"}"), "{metrics}");
+    assert_eq!(get("/v1/none", None).await.0, 1);
+    // The same documents from the archive alone.
+    let alone = scene.ask(&["get", "/v1/windows", "--archive", &scene.url()]).await;
+    assert_eq!(serde_json::from_slice::<Value>(&alone.stdout).unwrap()["kind"], "WindowList");
+    assert_eq!(terminate(&mut run).await, Some(0));
+}
