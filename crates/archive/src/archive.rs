@@ -217,7 +217,11 @@ impl Archive {
     /// [`ArchiveError::ForeignWorkload`], [`ArchiveError::NoArchive`], or what the store answers.
     pub async fn check_claim(&self, workload: &str) -> Result<(), ArchiveError> {
         let found = self.workload().await?;
-        if found == workload { Ok(()) } else { Err(ArchiveError::ForeignWorkload { url: self.store.describe(), found }) }
+        if found == workload {
+            Ok(())
+        } else {
+            Err(ArchiveError::ForeignWorkload { url: self.store.describe(), found })
+        }
     }
 
     /// What the archive belongs to.

@@ -8,7 +8,8 @@ mod page;
 
 pub use merge::MergeEffort;
 pub(crate) use merge::{Merge, choose};
-pub(crate) use page::{PageError, PageWriter, raw_lines, records};
+pub use page::PageError;
+pub(crate) use page::{PageWriter, raw_lines, records};
 
 /// A page with a larger stored length is not merged any more: rewriting it costs more than it saves.
 pub(crate) const FULL_PAGE_STORED_BYTES: u64 = 6 << 20;

@@ -12,8 +12,8 @@ mod windows;
 pub use backups::{BackupItem, BackupsDocument};
 pub use failure::ErrorDocument;
 pub use heartbeat::{
-    ActiveBinlog, ArchiveState, BackupSummary, ClosedBinlog, GapSummary, Heartbeat, ServerState, StoreState, VerifyState,
-    WindowSummary,
+    ActiveBinlog, ArchiveState, BackupSummary, ClosedBinlog, GAPS_MAX, GapSummary, Heartbeat, ServerState, StoreState,
+    VerifyState, WindowSummary,
 };
 pub use instant::Instant;
 pub use plan::{DocumentError, PlanDocument, plan_hash};

@@ -363,8 +363,11 @@ mod tests {
         prop_oneof![
             Just(ObjectKey::Archive),
             segment(),
-            (name(), 0..=LEVEL_MAX, hash())
-                .prop_map(|(source, level, hash)| ObjectKey::Page(PageKey { source, level, hash })),
+            (name(), 0..=LEVEL_MAX, hash()).prop_map(|(source, level, hash)| ObjectKey::Page(PageKey {
+                source,
+                level,
+                hash
+            })),
             (any::<u64>(), hash()).prop_map(|(generation, hash)| ObjectKey::Marks { generation, hash }),
             name().prop_map(|backup| ObjectKey::Manifest { backup }),
             (name(), hash()).prop_map(|(backup, hash)| ObjectKey::Files { backup, hash }),

@@ -24,10 +24,10 @@ pub mod testing;
 mod url;
 
 pub use archive::{
-    Adoption, Archive, ArchiveError, Clock, Discovered, InventoryReport, Published, TailCoverage, TailReport, add_record,
-    remove_objects,
+    Adoption, Archive, ArchiveError, Clock, Discovered, InventoryReport, Published, TailCoverage, TailReport,
+    add_record, remove_objects,
 };
-pub use catalog::MergeEffort;
+pub use catalog::{MergeEffort, PageError};
 pub use digest::{Digest, ShortHash, sha256};
 pub use layout::Place;
 pub use segment::{

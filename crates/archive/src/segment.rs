@@ -20,15 +20,13 @@ use pitr_recovery::StoredObject;
 
 pub use codec::{Codec, CodecError};
 pub use decode::{SegmentError, read_header};
-pub use encode::{DraftError, SegmentDraft, SegmentOrigin, Stamp};
-pub use header::{
-    Closes, HeaderCodec, HeldSet, Parts, SegmentDamage, SegmentHeader, TransactionSummary,
-};
+pub use encode::{DraftError, SegmentDraft, SegmentOrigin};
+pub use header::{Closes, HeaderCodec, HeldSet, Parts, SegmentDamage, SegmentHeader, TransactionSummary};
 pub use index::IndexedTransaction;
 
 pub(crate) use codec::{WINDOW_LOG_MAX, decompress};
 pub(crate) use decode::{HeaderRead, header_of, index_of, raw_bytes};
-pub(crate) use encode::encode;
+pub(crate) use encode::{Stamp, encode};
 pub(crate) use wire::{FORMAT, HeaderWire};
 
 use crate::digest::Digest;

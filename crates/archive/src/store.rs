@@ -21,8 +21,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 pub use counting::{CallCount, Counting, StoreCounts};
-pub use error::{Operation, StoreError};
 pub(crate) use error::Call;
+pub use error::{Operation, StoreError};
 pub use file::FileStore;
 pub use memory::MemoryStore;
 pub use open::{connect, open_store};

@@ -139,7 +139,9 @@ mod tests {
 
     #[test]
     fn what_is_parsed_is_printed_again() {
-        for url in ["s3://backups", "s3://backups/shop/mysql", "s3://b.c-d_e/x=1/@home", "file:///var/lib/archive", "memory:"] {
+        for url in
+            ["s3://backups", "s3://backups/shop/mysql", "s3://b.c-d_e/x=1/@home", "file:///var/lib/archive", "memory:"]
+        {
             assert_eq!(url.parse::<ArchiveUrl>().unwrap().to_string(), url);
         }
         assert_eq!("file://localhost/a/".parse::<ArchiveUrl>().unwrap().to_string(), "file:///a");

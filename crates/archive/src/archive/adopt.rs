@@ -1,6 +1,7 @@
 //! Adoption (T): what a predecessor stored and did not catalogue is verified and catalogued.
 
 use super::{Archive, ArchiveError, Fetched, unreadable};
+use crate::digest::ShortHash;
 use crate::expiry::Marks;
 use crate::layout::{EXPIRED_PREFIX, ObjectKey, Place, SegmentKey};
 use crate::segment::SegmentRecord;
@@ -41,7 +42,10 @@ impl Archive {
         let mut unpublished = Vec::new();
         for key in candidates {
             match self.fetch_segment(&key).await {
-                Ok(Fetched { record, .. }) => unpublished.push(record),
+                Ok(Fetched { record, .. }) => {
+                    self.remember(&record);
+                    unpublished.push(record);
+                }
                 Err(ArchiveError::Segment { source, .. }) => {
                     adoption.unusable.push((key.to_string(), source.to_string()));
                 }
@@ -69,22 +73,23 @@ impl Archive {
         'listing: for _ in 0..LISTINGS_MAX {
             let (mut marks, mut problems) = (Marks::default(), Vec::new());
             for object in self.store.list(EXPIRED_PREFIX).await? {
-                if !matches!(object.key.parse(), Ok(ObjectKey::Marks { .. })) {
+                let Ok(ObjectKey::Marks { hash, .. }) = object.key.parse() else {
                     problems.push((object.key, "not an expiry mark".to_owned()));
                     continue;
-                }
-                match self.store.get(&object.key).await {
+                };
+                match self.fetch_matching(&object.key, |bytes| ShortHash::of(bytes) == hash).await {
                     Ok(bytes) => {
                         if let Err(reason) = marks.add(&bytes) {
                             problems.push((object.key, reason));
                         }
                     }
+                    Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => problems.push((object.key, reason)),
                     // A run of retention replaced it by a higher generation.
-                    Err(error @ StoreError::NotFound { .. }) => {
+                    Err(ArchiveError::Store(error @ StoreError::NotFound { .. })) => {
                         last = Some(error);
                         continue 'listing;
                     }
-                    Err(error) => return Err(error.into()),
+                    Err(error) => return Err(error),
                 }
             }
             return Ok((marks, problems));
@@ -96,9 +101,7 @@ impl Archive {
     ///
     /// # Errors
     /// What the store answers.
-    pub async fn expired_binlogs(
-        &self,
-    ) -> Result<std::collections::BTreeSet<pitr_recovery::BinlogId>, ArchiveError> {
+    pub async fn expired_binlogs(&self) -> Result<std::collections::BTreeSet<pitr_recovery::BinlogId>, ArchiveError> {
         Ok(self.read_marks().await?.0.binlogs)
     }
 }

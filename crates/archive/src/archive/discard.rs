@@ -1,7 +1,9 @@
 //! Redundant objects: tail segments that the catalog covers, pages that were merged.
 //!
-//! They go at once, except where readers see directories late (`Store::redundant_for`): then they wait in memory, and
-//! what a crash forgets is found again by the next sweep.
+//! They go at once, except where readers see directories late (`Store::redundant_for`) or the store fails: then they wait
+//! in memory, and what a crash forgets is found again by the next sweep.
+
+use std::collections::HashSet;
 
 use tokio::time::Instant;
 
@@ -19,35 +21,47 @@ pub(super) struct Discard {
 }
 
 impl Archive {
-    /// Deletes redundant objects, now or when readers have had time to notice.
+    /// Deletes redundant objects, now or when readers have had time to notice. What the store does not take now waits for
+    /// the next call: that redundant objects are still there is no reason to do anything again.
     pub(super) async fn discard(&self, keys: Vec<String>) -> Result<(), ArchiveError> {
-        let delay = self.store.redundant_for();
-        if delay.is_zero() {
-            return Ok(self.store.delete(&keys).await?);
+        if keys.is_empty() {
+            return Ok(());
         }
-        let due = Instant::now() + delay;
+        let due = Instant::now() + self.store.redundant_for();
         {
             let mut discards = locked(&self.discards);
             let room = DISCARDS_MAX.saturating_sub(discards.len());
             discards.extend(keys.into_iter().take(room).map(|key| Discard { key, due }));
         }
-        self.settle().await
+        match self.settle().await {
+            Err(ArchiveError::Store(error)) if error.is_retryable() => {
+                tracing::warn!(%error, "redundant objects stay for now");
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Deletes the redundant objects whose time has come. To be called now and then by whoever writes.
     ///
     /// # Errors
-    /// What the store answers; the objects stay on the list.
+    /// What the store answers. The objects stay on the list, unless deleting is denied: then the next sweep finds them.
     pub async fn settle(&self) -> Result<(), ArchiveError> {
         let now = Instant::now();
-        let due: Vec<String> =
-            locked(&self.discards).iter().filter(|discard| discard.due <= now).map(|discard| discard.key.clone()).collect();
+        let due: Vec<String> = locked(&self.discards)
+            .iter()
+            .filter(|discard| discard.due <= now)
+            .map(|discard| discard.key.clone())
+            .collect();
         if due.is_empty() {
             return Ok(());
         }
-        self.store.delete(&due).await?;
-        locked(&self.discards).retain(|discard| !due.contains(&discard.key));
-        Ok(())
+        let deleted = self.store.delete(&due).await;
+        if matches!(deleted, Ok(()) | Err(StoreError::Denied { .. })) {
+            let done: HashSet<&String> = due.iter().collect();
+            locked(&self.discards).retain(|discard| !done.contains(&discard.key));
+        }
+        Ok(deleted?)
     }
 
     /// Whether an object is waiting to be deleted.

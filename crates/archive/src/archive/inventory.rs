@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pitr_binlog::GtidSet;
-use pitr_recovery::{
-    ArchivedBinlog, ArchivedRange, BinlogId, Closed, Damage, Inventory, RangeFlags, RangeKind,
-};
+use pitr_recovery::{ArchivedBinlog, ArchivedRange, BinlogId, Closed, Damage, Inventory, RangeFlags, RangeKind};
 
 use super::records::Discovered;
 use super::{Archive, ArchiveError};
@@ -119,7 +117,8 @@ impl Archive {
         }
         let last_closing = catalogued(records).filter(|r| r.header.closes.is_some()).max_by_key(|r| r.header.end);
         let damage = catalogued(records).filter_map(|r| r.header.damage.as_ref()).min_by_key(|damage| damage.offset);
-        before.executed = ranges.values().fold(previous.clone().unwrap_or_default(), |set, range| set.union(&range.gtids));
+        before.executed =
+            ranges.values().fold(previous.clone().unwrap_or_default(), |set, range| set.union(&range.gtids));
         Ok(Some(ArchivedBinlog {
             id: id.clone(),
             name: any.header.name.clone(),

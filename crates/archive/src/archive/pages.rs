@@ -39,7 +39,12 @@ impl Archive {
 
     /// A page as it was stored: its hash is checked, and it is fetched again when it does not match.
     pub(super) async fn fetch_page(&self, page: &PageKey) -> Result<Bytes, ArchiveError> {
-        self.fetch_matching(&page.to_string(), |bytes| crate::ShortHash::of_digest(&sha256(bytes)) == page.hash).await
+        self.fetch_matching(&page.to_string(), |bytes| crate::ShortHash::of(bytes) == page.hash).await
+    }
+
+    async fn fetch_named_page(&self, page: PageKey) -> Result<(PageKey, Result<Bytes, String>), ArchiveError> {
+        let bytes = damage_apart(self.fetch_page(&page).await)?;
+        Ok((page, bytes))
     }
 
     /// Fetches an object whose content is known by hash; damage on the way is not damage in the store.
@@ -58,24 +63,24 @@ impl Archive {
         Err(Call::new(Operation::Get, key).corrupt("it does not match the hash in its key").into())
     }
 
-    /// All pages under a prefix, each handed to `sink` once. `restart` forgets what was handed over, because a merge
-    /// replaced pages meanwhile and the reading begins again.
+    /// All pages under a prefix, each handed to `sink` once, or what is wrong with it. When a merge replaced pages
+    /// meanwhile, the reading begins again with a `fresh` state.
     pub(super) async fn each_page<S>(
         &self,
         prefix: &str,
         fresh: impl Fn() -> S,
-        mut sink: impl FnMut(&mut S, &PageKey, Bytes) -> Result<(), ArchiveError>,
+        mut sink: impl FnMut(&mut S, &PageKey, Result<Bytes, String>) -> Result<(), ArchiveError>,
     ) -> Result<(S, Vec<String>), ArchiveError> {
         let mut last = None;
         for _ in 0..LISTINGS_MAX {
             let listing = self.list_pages(prefix).await?;
             let mut state = fresh();
-            let mut pages = stream::iter(&listing.pages)
-                .map(async |(page, _)| Ok::<_, ArchiveError>((page, self.fetch_page(page).await?)))
+            let mut pages = stream::iter(listing.pages)
+                .map(|(page, _)| self.fetch_named_page(page))
                 .buffer_unordered(READS_AT_ONCE);
             loop {
                 match pages.try_next().await {
-                    Ok(Some((page, bytes))) => sink(&mut state, page, bytes)?,
+                    Ok(Some((page, bytes))) => sink(&mut state, &page, bytes)?,
                     Ok(None) => {
                         drop(pages);
                         return Ok((state, listing.unknown));
@@ -97,32 +102,37 @@ impl Archive {
     /// What the store answers. A merge that is cut short leaves lines twice, which is harmless.
     pub async fn merge_pages(&self, source: &str, effort: MergeEffort) -> Result<usize, ArchiveError> {
         let mut merges = 0;
+        let mut damaged = HashSet::new();
         loop {
             let begun = Instant::now();
             let mut pages = self.list_pages(&catalog_prefix(source)).await?.pages;
-            pages.retain(|(page, _)| !self.is_discarded(&page.to_string()));
+            pages.retain(|(page, _)| !self.is_discarded(&page.to_string()) && !damaged.contains(page));
             let Some(merge) = choose(&pages, effort) else { return Ok(merges) };
-            if !self.merge(source, &merge, begun).await? {
-                return Ok(merges);
+            match self.merge(source, &merge, begun).await? {
+                Merged::Done => merges += 1,
+                Merged::Damaged(page) => drop(damaged.insert(page)),
+                Merged::GaveUp => return Ok(merges),
             }
-            merges += 1;
         }
     }
 
-    /// One merge; false when somebody else was faster or it took too long.
-    async fn merge(&self, source: &str, merge: &Merge, begun: Instant) -> Result<bool, ArchiveError> {
+    async fn merge(&self, source: &str, merge: &Merge, begun: Instant) -> Result<Merged, ArchiveError> {
         let mut old = Vec::with_capacity(merge.pages.len());
         for page in &merge.pages {
-            match self.fetch_page(page).await {
-                Ok(bytes) => old.push((page.to_string(), bytes)),
-                Err(ArchiveError::Store(StoreError::NotFound { .. })) => return Ok(false),
+            match damage_apart(self.fetch_page(page).await) {
+                Ok(Ok(bytes)) => old.push((page.to_string(), bytes)),
+                Ok(Err(reason)) => {
+                    tracing::warn!(%page, reason, "a damaged page is left out of merges");
+                    return Ok(Merged::Damaged(page.clone()));
+                }
+                Err(ArchiveError::Store(StoreError::NotFound { .. })) => return Ok(Merged::GaveUp),
                 Err(error) => return Err(error),
             }
         }
         let keys: Vec<String> = old.iter().map(|(key, _)| key.clone()).collect();
         for page in compute(move || merged(&old)).await?? {
             if begun.elapsed() > MERGE_MAX {
-                return Ok(false);
+                return Ok(Merged::GaveUp);
             }
             self.store_page(source, merge.level, page).await?;
         }
@@ -130,7 +140,25 @@ impl Archive {
         let removed = self.discard(keys).await;
         let denied = matches!(removed, Err(ArchiveError::Store(StoreError::Denied { .. })));
         Self::tolerate_denied(removed)?;
-        Ok(!denied)
+        Ok(if denied { Merged::GaveUp } else { Merged::Done })
+    }
+}
+
+/// How a merge ended.
+enum Merged {
+    Done,
+    /// One of the pages cannot be read; without it another merge may be due.
+    Damaged(PageKey),
+    /// Somebody else was faster, it took too long, or its pages cannot be deleted.
+    GaveUp,
+}
+
+/// Tells damage of one page, which only hides what the page holds, from what ends the reading.
+fn damage_apart(fetched: Result<Bytes, ArchiveError>) -> Result<Result<Bytes, String>, ArchiveError> {
+    match fetched {
+        Ok(bytes) => Ok(Ok(bytes)),
+        Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => Ok(Err(reason)),
+        Err(error) => Err(error),
     }
 }
 

@@ -34,7 +34,7 @@ impl Archive {
                 Err(error) => pass_over(error)?,
             }
         }
-        self.read_cover(range).await
+        Ok(self.read_cover(range).await?.0)
     }
 
     /// The transactions of a range, from the index of a segment, without fetching the payload.
@@ -50,8 +50,7 @@ impl Archive {
             }
         }
         // Other objects prove that they hold this range only by their bytes, so those are read.
-        let mut excluded = BTreeSet::new();
-        let (_, cover) = self.read_cover_without(range, &mut excluded).await?;
+        let (_, cover) = self.read_cover(range).await?;
         let mut entries: Vec<IndexedTransaction> = Vec::new();
         for key in cover {
             let (_, more) = self.read_segment_index(&key).await?;
@@ -61,30 +60,24 @@ impl Archive {
         Ok(index(entries, range))
     }
 
-    async fn read_cover(&self, range: &RangeRef) -> Result<Bytes, ArchiveError> {
-        Ok(self.read_cover_without(range, &mut BTreeSet::new()).await?.0)
-    }
-
     /// The bytes of the range from any objects that cover it, and those objects, in order.
-    async fn read_cover_without(
-        &self,
-        range: &RangeRef,
-        excluded: &mut BTreeSet<SegmentKey>,
-    ) -> Result<(Bytes, Vec<SegmentKey>), ArchiveError> {
+    async fn read_cover(&self, range: &RangeRef) -> Result<(Bytes, Vec<SegmentKey>), ArchiveError> {
         let mut reason = None;
+        let (mut unusable, mut wrong) = (BTreeSet::new(), BTreeSet::new());
         for _ in 0..COVERS_MAX {
-            let candidates = self.overlapping(range, excluded).await?;
-            let Some(cover) = choose_cover(&candidates, range.start, range.end) else { break };
+            let candidates = self.overlapping(range, &unusable).await?;
+            // Two histories of one binlog: some other cover may be the one that was planned.
+            let next = covers(&candidates, range, wrong.len() + 1).into_iter().find(|cover| !wrong.contains(cover));
+            let Some(cover) = next else { break };
             match self.read_pieces(range, &cover).await? {
                 Ok(bytes) if sha256(&bytes) == range.raw_sha256 => return Ok((bytes, cover)),
                 Ok(_) => {
                     reason = Some("other bytes stand in this place".to_owned());
-                    // Two histories of one binlog: some other cover may be the one that was planned.
-                    excluded.extend(cover.first().cloned());
+                    wrong.insert(cover);
                 }
                 Err((bad, why)) => {
                     reason = why.or(reason);
-                    excluded.insert(bad);
+                    unusable.insert(bad);
                 }
             }
         }
@@ -168,8 +161,7 @@ impl Archive {
     pub(super) async fn decode(key: SegmentKey, object: Bytes) -> Result<Fetched, ArchiveError> {
         compute(move || {
             let decoded = read_header(&object, &key).and_then(|header| Ok((raw_bytes(&header, &object)?, header)));
-            let (raw, header) =
-                decoded.map_err(|source| ArchiveError::Segment { key: key.to_string(), source })?;
+            let (raw, header) = decoded.map_err(|source| ArchiveError::Segment { key: key.to_string(), source })?;
             let (length, sha256) = (object.len() as u64, Some(sha256(&object)));
             let record = SegmentRecord { key, length, sha256, header: Arc::new(header) };
             Ok(Fetched { record, raw: raw.into() })
@@ -197,17 +189,41 @@ fn pass_over(error: ArchiveError) -> Result<(), ArchiveError> {
     }
 }
 
-/// Segments that cover `start..end` without a hole: at each place the one that reaches furthest.
-fn choose_cover(candidates: &[SegmentKey], start: u64, end: u64) -> Option<Vec<SegmentKey>> {
-    let mut cover = Vec::new();
-    let mut position = start;
-    while position < end {
-        let reaching = candidates.iter().filter(|key| key.start <= position && key.end > position);
-        let next = reaching.max_by_key(|key| (key.end.min(end), key.place == Place::Binlogs, key.start))?;
-        position = next.end;
-        cover.push(next.clone());
+/// Ways to cover the range without a hole, at most `wanted`: at each place, what reaches furthest comes first.
+fn covers(candidates: &[SegmentKey], range: &RangeRef, wanted: usize) -> Vec<Vec<SegmentKey>> {
+    let mut ordered: Vec<&SegmentKey> = candidates.iter().collect();
+    ordered.sort_by_key(|key| std::cmp::Reverse((key.end.min(range.end), key.place == Place::Binlogs, key.start)));
+    // From the end backwards: the places from which a cover leads to the end. No dead end is walked into then.
+    let mut leads_on = BTreeSet::from([range.end]);
+    let places: BTreeSet<u64> = ordered.iter().map(|key| key.end).chain([range.start]).collect();
+    for place in places.into_iter().rev().filter(|place| *place < range.end) {
+        let reaches =
+            |key: &&SegmentKey| key.start <= place && key.end > place && leads_on.contains(&key.end.min(range.end));
+        if ordered.iter().any(reaches) {
+            leads_on.insert(place);
+        }
     }
-    Some(cover)
+    let mut found = Vec::new();
+    let mut pending = vec![(range.start, Vec::new())];
+    while let Some((position, cover)) = pending.pop() {
+        if position >= range.end {
+            found.push(cover);
+            if found.len() == wanted {
+                break;
+            }
+            continue;
+        }
+        let reaching = ordered
+            .iter()
+            .rev()
+            .filter(|key| key.start <= position && key.end > position && leads_on.contains(&key.end.min(range.end)));
+        for key in reaching {
+            let mut longer = cover.clone();
+            longer.push((*key).clone());
+            pending.push((key.end.min(range.end), longer));
+        }
+    }
+    found
 }
 
 /// The entries that end within the range.

@@ -7,14 +7,18 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{Archive, ArchiveError, READS_AT_ONCE, locked};
 use crate::catalog::{PageError, records};
+use crate::digest::{Digest, ShortHash, sha256};
 use crate::layout::{CATALOG_PREFIX, ObjectKey, Place, SegmentKey, TAIL_PREFIX, catalog_prefix};
-use crate::segment::{HeaderRead, SegmentError, SegmentHeader, SegmentRecord, header_of};
+use crate::segment::{HeaderRead, SegmentError, SegmentHeader, SegmentRecord, header_of, read_header};
 use crate::store::{ListedObject, StoreError};
 
 /// Tail objects that are listed and gone were catalogued or merged: the tail is listed again, but not for ever.
 const LISTINGS_MAX: usize = 8;
 
-/// Enough for nearly every header, and for the whole of most tail segments.
+/// A tail segment up to this length is fetched whole, and checked, for its header. Larger ones are merged ones, few.
+const WHOLE_READ_BYTES: u64 = 1 << 20;
+
+/// Enough for nearly every header.
 pub(super) const FIRST_READ_BYTES: u64 = 64 << 10;
 
 /// Records of an archive or of one source, by key.
@@ -68,6 +72,13 @@ impl Archive {
     async fn read_catalog(&self, prefix: &str) -> Result<Discovered, ArchiveError> {
         let (mut found, unknown) = self
             .each_page(prefix, Discovered::default, |found, page, bytes| {
+                let bytes = match bytes {
+                    Ok(bytes) => bytes,
+                    Err(reason) => {
+                        found.unreadable.push((page.to_string(), reason));
+                        return Ok(());
+                    }
+                };
                 let read = records(&bytes, |record| {
                     found.catalogued.insert(record.key.clone(), record);
                 });
@@ -135,15 +146,30 @@ impl Archive {
         if let Some(record) = locked(&self.tail_headers).get(&text).cloned() {
             return Ok((key, Ok(record)));
         }
-        let record = match self.read_header(&key).await? {
-            Err(error) => Err(error),
-            Ok((header, _)) => {
-                let record = SegmentRecord { key: key.clone(), length, sha256: None, header: Arc::new(header) };
-                locked(&self.tail_headers).insert(text, record.clone());
-                Ok(record)
-            }
+        let read = if length <= WHOLE_READ_BYTES {
+            self.read_whole(&key).await?
+        } else {
+            self.read_header(&key).await?.map(|(header, _)| (header, None))
         };
+        let record = read.map(|(header, sha256)| {
+            let record = SegmentRecord { key: key.clone(), length, sha256, header: Arc::new(header) };
+            locked(&self.tail_headers).insert(text, record.clone());
+            record
+        });
         Ok((key, record))
+    }
+
+    /// The header of a small segment, which is fetched whole, so that its hash vouches for the header.
+    async fn read_whole(
+        &self,
+        key: &SegmentKey,
+    ) -> Result<Result<(SegmentHeader, Option<Digest>), SegmentError>, ArchiveError> {
+        let fetched = self.fetch_matching(&key.to_string(), |bytes| ShortHash::of(bytes) == key.hash).await;
+        match fetched {
+            Ok(object) => Ok(read_header(&object, key).map(|header| (header, Some(sha256(&object))))),
+            Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => Ok(Err(SegmentError::Damaged(reason))),
+            Err(error) => Err(error),
+        }
     }
 
     /// Immutable objects need reading once; what is no longer listed is forgotten.

@@ -1,12 +1,14 @@
 //! The tail: which of its objects the catalog covers with the same bytes, and merging those that age.
 
 use bytes::{Bytes, BytesMut};
+use pitr_binlog::GtidSet;
 use pitr_recovery::BinlogId;
 use sha2::{Digest as _, Sha256};
 
 use super::{Archive, ArchiveError, Fetched};
-use crate::layout::Place;
+use crate::layout::{Place, TAIL_PREFIX};
 use crate::segment::{Codec, SegmentDraft, SegmentOrigin, SegmentRecord, index_of};
+use crate::store::StoreError;
 
 /// Compares tail objects with the bytes that go into the catalog, while those bytes pass by.
 ///
@@ -51,21 +53,39 @@ impl TailCoverage {
         }
     }
 
-    /// The keys of tail objects that were passed whole: with the same bytes, and with other ones. Only what lies within
-    /// `catalogued` counts.
-    pub(super) fn finish(self, catalogued: &[SegmentRecord]) -> (Vec<String>, Vec<String>) {
-        let (mut covered, mut differing) = (Vec::new(), Vec::new());
+    /// What becomes of the tail objects when these segments are in the catalog.
+    pub(super) fn finish(self, catalogued: &[SegmentRecord]) -> Verdict {
+        let mut verdict = Verdict::default();
         for entry in self.entries {
             let header = &entry.record.header;
             let passed = entry.next == header.end;
             if !passed || !is_within(&entry.record, catalogued) {
+                verdict.has_earlier_part |= begins_before(&entry.record, catalogued);
                 continue;
             }
             let same = <[u8; 32]>::from(entry.hasher.finalize()) == header.raw_sha256;
-            if same { &mut covered } else { &mut differing }.push(entry.record.key.to_string());
+            if same { &mut verdict.covered } else { &mut verdict.differing }.push(entry.record.key.to_string());
         }
-        (covered, differing)
+        verdict
     }
+}
+
+/// Which tail objects were passed whole, by their keys.
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    /// With the same bytes.
+    pub(super) covered: Vec<String>,
+    /// With other bytes.
+    pub(super) differing: Vec<String>,
+    /// One ends here but begins earlier: a predecessor may have catalogued its beginning.
+    pub(super) has_earlier_part: bool,
+}
+
+/// Whether a tail object ends within these segments but begins before them.
+fn begins_before(tail: &SegmentRecord, catalogued: &[SegmentRecord]) -> bool {
+    let same_binlog = || catalogued.iter().filter(|record| record.key.binlog == tail.key.binlog);
+    let ends_here = same_binlog().any(|record| record.key.start < tail.key.end && tail.key.end <= record.key.end);
+    ends_here && same_binlog().all(|record| tail.key.start < record.key.start)
 }
 
 /// Whether segments of `binlogs/` cover a tail object's range without a hole.
@@ -94,6 +114,8 @@ pub struct TailReport {
     pub differing: Vec<String>,
     /// The live tail, in the order of the file.
     pub kept: Vec<SegmentRecord>,
+    /// Objects of the tail that cannot be read, and why. They are left where they are.
+    pub unusable: Vec<(String, String)>,
 }
 
 impl Archive {
@@ -106,7 +128,8 @@ impl Archive {
         let listed = self.store.list(&Place::Tail.source_prefix(source)).await?;
         let found = self.discover(Some(source)).await?;
         let catalogued: Vec<&SegmentRecord> = found.catalogued.values().collect();
-        let mut report = TailReport::default();
+        let unusable = found.unreadable.iter().filter(|(key, _)| key.starts_with(TAIL_PREFIX)).cloned().collect();
+        let mut report = TailReport { unusable, ..TailReport::default() };
         let mut candidates = Vec::new();
         for record in found.tail.into_values() {
             if is_within(&record, catalogued.iter().copied()) {
@@ -134,17 +157,19 @@ impl Archive {
                     fed.push(record.clone());
                 }
                 // What cannot be read covers nothing.
-                Err(ArchiveError::Segment { .. }) => {}
-                Err(ArchiveError::Store(error)) if !error.is_retryable() => {}
+                Err(
+                    ArchiveError::Segment { .. }
+                    | ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. }),
+                ) => {}
                 Err(error) => return Err(error),
             }
         }
-        (report.covered, report.differing) = coverage.finish(&fed);
-        let settled = |key: &String| {
-            listed.iter().any(|object| object.key == *key && self.is_settled(object.modified))
-        };
+        Verdict { covered: report.covered, differing: report.differing, .. } = coverage.finish(&fed);
+        let settled = |key: &String| listed.iter().any(|object| object.key == *key && self.is_settled(object.modified));
         let (now, later): (Vec<String>, Vec<String>) = report.covered.iter().cloned().partition(settled);
-        Self::tolerate_denied(self.store.delete(&now).await.map_err(ArchiveError::from))?;
+        if !now.is_empty() {
+            Self::tolerate_denied(self.store.delete(&now).await.map_err(ArchiveError::from))?;
+        }
         Self::tolerate_denied(self.discard(later).await)?;
         Ok(report)
     }
@@ -160,6 +185,7 @@ impl Archive {
         codec: Codec,
     ) -> Result<Option<SegmentRecord>, ArchiveError> {
         let ([first, .., last], true) = (tail, follow_each_other(tail)) else { return Ok(None) };
+        let Some(origin) = origin_of(first) else { return Ok(None) };
         let mut raw = BytesMut::new();
         let mut transactions = Vec::new();
         for record in tail {
@@ -175,7 +201,7 @@ impl Archive {
             place: Place::Tail,
             binlog: first.key.binlog.clone(),
             name: first.header.name.clone(),
-            origin: origin_of(first),
+            origin,
             start: first.key.start,
             raw: raw.freeze(),
             transactions,
@@ -211,13 +237,17 @@ fn follow_each_other(tail: &[SegmentRecord]) -> bool {
     })
 }
 
-fn origin_of(record: &SegmentRecord) -> SegmentOrigin {
+/// `None`: the header only identifies the set that a new header must have.
+fn origin_of(record: &SegmentRecord) -> Option<SegmentOrigin> {
     let header = &record.header;
-    let previous = header.previous.as_ref().and_then(|previous| previous.whole()).cloned().unwrap_or_default();
-    SegmentOrigin {
+    let previous = match &header.previous {
+        Some(previous) => previous.whole()?.clone(),
+        None => GtidSet::new(),
+    };
+    Some(SegmentOrigin {
         flavour: header.flavour,
         server_version: header.server_version.clone(),
         checksum: header.checksum.clone(),
         previous: previous.into(),
-    }
+    })
 }

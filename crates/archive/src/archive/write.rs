@@ -1,11 +1,12 @@
 //! Writing: a segment, then the page that names it, then the tail objects that it covers go.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::tail::TailCoverage;
+use super::tail::{TailCoverage, Verdict};
 use super::{Archive, ArchiveError, compute, locked};
 use crate::catalog::PageWriter;
 use crate::digest::ShortHash;
@@ -59,16 +60,29 @@ impl Archive {
     ///
     /// # Errors
     /// [`ArchiveError::Vanished`], or what the store answers. Nothing is deleted unless the page is stored.
-    pub async fn publish(
-        &self,
-        records: &[SegmentRecord],
-        coverage: TailCoverage,
-    ) -> Result<Published, ArchiveError> {
+    pub async fn publish(&self, records: &[SegmentRecord], coverage: TailCoverage) -> Result<Published, ArchiveError> {
         self.write_page(records).await?;
-        let (covered, differing) = coverage.finish(records);
+        let Verdict { mut covered, differing, has_earlier_part } = coverage.finish(records);
         let removed = self.discard(covered.clone()).await;
         Self::tolerate_denied(removed)?;
+        if has_earlier_part {
+            covered.extend(self.sweep_after(records).await);
+        }
         Ok(Published { covered, differing })
+    }
+
+    /// After a crash in the middle of a binlog, its beginning may have been catalogued by a predecessor: tail objects
+    /// across that border are seen only by a sweep. It may fail: the next start sweeps again.
+    async fn sweep_after(&self, records: &[SegmentRecord]) -> Vec<String> {
+        let mut covered = Vec::new();
+        let sources: BTreeSet<&str> = records.iter().map(|record| record.key.binlog.source.as_str()).collect();
+        for source in sources {
+            match self.sweep_tail(source).await {
+                Ok(report) => covered.extend(report.covered),
+                Err(error) => tracing::warn!(%error, source, "the tail is not swept"),
+            }
+        }
+        covered
     }
 
     /// Names stored segments of `binlogs/` in a new page, one for each source among them.
@@ -76,13 +90,12 @@ impl Archive {
     /// # Errors
     /// [`ArchiveError::Vanished`], or what the store answers.
     pub async fn write_page(&self, records: &[SegmentRecord]) -> Result<(), ArchiveError> {
-        self.confirm(records).await?;
-        let mut sources: Vec<&str> = records.iter().map(|record| record.key.binlog.source.as_str()).collect();
-        sources.sort_unstable();
-        sources.dedup();
+        let records: Vec<&SegmentRecord> = records.iter().filter(|record| record.key.place == Place::Binlogs).collect();
+        self.confirm(&records).await?;
+        let sources: BTreeSet<&str> = records.iter().map(|record| record.key.binlog.source.as_str()).collect();
         for source in sources {
-            let lines = records.iter().filter(|record| record.key.place == Place::Binlogs);
-            self.put_page(source, 0, lines.filter(|record| record.key.binlog.source == source)).await?;
+            let lines = records.iter().copied().filter(|record| record.key.binlog.source == source);
+            self.put_page(source, 0, lines).await?;
         }
         let mut stored = locked(&self.stored);
         for record in records {
@@ -91,11 +104,11 @@ impl Archive {
         Ok(())
     }
 
-    async fn put_page(
+    async fn put_page<'a>(
         &self,
         source: &str,
         level: u8,
-        records: impl Iterator<Item = &SegmentRecord>,
+        records: impl Iterator<Item = &'a SegmentRecord>,
     ) -> Result<(), ArchiveError> {
         let failed = |error: std::io::Error| super::unreadable(source, &error);
         let mut page = PageWriter::new().map_err(failed)?;
@@ -113,15 +126,23 @@ impl Archive {
         Ok(self.store.put(&key.to_string(), page.into(), ObjectClass::Control).await?)
     }
 
-    fn remember(&self, record: &SegmentRecord) {
+    pub(super) fn remember(&self, record: &SegmentRecord) {
+        // Only pages ask, and they name nothing of the tail.
+        if record.key.place != Place::Binlogs {
+            return;
+        }
+        let now = StoredAt { instant: Instant::now(), wall: self.now() };
         let mut stored = locked(&self.stored);
+        if stored.len() >= REMEMBERED_MAX {
+            stored.retain(|_, known| self.is_fresh(*known));
+        }
         if stored.len() < REMEMBERED_MAX {
-            stored.insert(record.key.to_string(), StoredAt { instant: Instant::now(), wall: self.now() });
+            stored.insert(record.key.to_string(), now);
         }
     }
 
     /// Makes sure that all these segments are in the store now.
-    async fn confirm(&self, records: &[SegmentRecord]) -> Result<(), ArchiveError> {
+    async fn confirm(&self, records: &[&SegmentRecord]) -> Result<(), ArchiveError> {
         for record in records {
             let key = record.key.to_string();
             let known = locked(&self.stored).get(&key).copied();

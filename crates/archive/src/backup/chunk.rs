@@ -18,8 +18,7 @@ pub(super) async fn store(
 ) -> Result<BackupChunk, ArchiveError> {
     let key = ChunkKey { sha256: digest, backup: backup.to_owned() };
     let length = raw.len() as u64;
-    let compressed =
-        compute(move || Codec::default().for_length(raw.len()).compress_onto(&raw, Vec::new())).await?;
+    let compressed = compute(move || Codec::default().for_length(raw.len()).compress_onto(&raw, Vec::new())).await?;
     let object: Bytes = compressed.map_err(|error| unreadable(&key.to_string(), &error))?.into();
     let stored = object.len() as u64;
     archive.store().put(&key.to_string(), object, ObjectClass::Content).await?;

@@ -47,7 +47,9 @@ pub(super) fn encode(backup: &str, entries: &[BackupEntry]) -> io::Result<Vec<u8
 fn entry_wire(backup: &str, entry: &BackupEntry) -> EntryWire {
     let (directory, length, chunks) = match &entry.content {
         EntryContent::Directory => (true, 0, Vec::new()),
-        EntryContent::File { length, chunks } => (false, *length, chunks.iter().map(|c| chunk_wire(backup, c)).collect()),
+        EntryContent::File { length, chunks } => {
+            (false, *length, chunks.iter().map(|c| chunk_wire(backup, c)).collect())
+        }
     };
     EntryWire { path: entry.path.clone(), mode: entry.mode, directory, length, chunks }
 }

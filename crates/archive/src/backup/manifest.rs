@@ -154,6 +154,11 @@ impl Archive {
     /// # Errors
     /// What the store answers.
     pub async fn list_backup_manifests(&self) -> Result<(Vec<BaseBackup>, Vec<(String, String)>), ArchiveError> {
+        let (manifests, problems) = self.read_manifests().await?;
+        Ok((manifests.into_iter().map(|manifest| manifest.backup).collect(), problems))
+    }
+
+    pub(super) async fn read_manifests(&self) -> Result<(Vec<Manifest>, Vec<(String, String)>), ArchiveError> {
         let mut problems = Vec::new();
         let mut ids = Vec::new();
         for object in self.store().list(BACKUPS_PREFIX).await? {
@@ -163,12 +168,12 @@ impl Archive {
                 Err(_) => problems.push((object.key, "not a key of an archive".to_owned())),
             }
         }
-        let read = stream::iter(ids).map(async |id| (self.read_manifest(&id).await, id)).buffered(READS_AT_ONCE);
+        let read = stream::iter(ids).map(|id| self.read_named_manifest(id)).buffered(READS_AT_ONCE);
         let read: Vec<_> = read.collect().await;
-        let mut backups = Vec::new();
+        let mut manifests = Vec::new();
         for (manifest, id) in read {
             match manifest {
-                Ok(manifest) => backups.push(manifest.backup),
+                Ok(manifest) => manifests.push(manifest),
                 // Retention was there between listing and reading.
                 Err(ArchiveError::NoSuchBackup { .. }) => {}
                 Err(error @ (ArchiveError::Unreadable { .. } | ArchiveError::NewerFormat { .. })) => {
@@ -177,8 +182,13 @@ impl Archive {
                 Err(error) => return Err(error),
             }
         }
-        backups.sort_by(|a, b| (a.snapshot_us, &a.id).cmp(&(b.snapshot_us, &b.id)));
-        Ok((backups, problems))
+        manifests
+            .sort_by(|a: &Manifest, b| (a.backup.snapshot_us, &a.backup.id).cmp(&(b.backup.snapshot_us, &b.backup.id)));
+        Ok((manifests, problems))
+    }
+
+    async fn read_named_manifest(&self, id: String) -> (Result<Manifest, ArchiveError>, String) {
+        (self.read_manifest(&id).await, id)
     }
 
     pub(super) async fn read_manifest(&self, id: &str) -> Result<Manifest, ArchiveError> {

@@ -10,10 +10,12 @@ use pitr_recovery::BaseBackup;
 use tokio::fs::{self, File, OpenOptions};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWrite, AsyncWriteExt as _, SeekFrom};
 
+use super::manifest::Manifest;
 use super::{BackupChunk, BackupEntry, EntryContent, chunk, files, relative};
 use crate::archive::{Archive, ArchiveError, compute, unreadable};
 use crate::digest::sha256;
 use crate::layout::ObjectKey;
+use crate::store::StoreError;
 
 /// Chunks that are fetched ahead of the one being written; each takes twice its length.
 const CHUNKS_AHEAD: usize = 3;
@@ -41,9 +43,9 @@ impl BackupReader {
     /// # Errors
     /// [`ArchiveError::NoSuchBackup`], or what the store answers.
     pub async fn open(archive: Arc<Archive>, id: &str) -> Result<Self, ArchiveError> {
-        let backup = archive.read_manifest(id).await?.backup;
-        let entries = archive.read_files(id).await?;
-        Ok(Self { archive, backup, entries })
+        let manifest = archive.read_manifest(id).await?;
+        let entries = archive.read_files(&manifest).await?;
+        Ok(Self { archive, backup: manifest.backup, entries })
     }
 
     /// What the manifest says.
@@ -122,7 +124,8 @@ impl BackupReader {
         let (mut missing, mut places) = (Vec::new(), Vec::new());
         let mut position = 0;
         for chunk in chunks {
-            let there = position + chunk.length <= present && holds(&mut file, position, chunk).await.map_err(failed)?;
+            let there =
+                position + chunk.length <= present && holds(&mut file, position, chunk).await.map_err(failed)?;
             if there {
                 restored.kept += chunk.length;
             } else {
@@ -154,7 +157,7 @@ impl BackupReader {
         let fetch = move |chunk: BackupChunk| async move {
             let raw = match chunk::fetch(&self.archive, &chunk).await {
                 Ok(raw) => raw,
-                Err(ArchiveError::Store(error)) if !error.is_retryable() => {
+                Err(ArchiveError::Store(error @ (StoreError::NotFound { .. } | StoreError::Corrupt { .. }))) => {
                     return Err(self.damaged(entry, &error.to_string()));
                 }
                 Err(error) => return Err(error),
@@ -168,11 +171,7 @@ impl BackupReader {
     }
 
     fn damaged(&self, entry: &BackupEntry, reason: &str) -> ArchiveError {
-        ArchiveError::BackupDamaged {
-            id: self.backup.id.clone(),
-            path: entry.path.clone(),
-            reason: reason.to_owned(),
-        }
+        ArchiveError::BackupDamaged { id: self.backup.id.clone(), path: entry.path.clone(), reason: reason.to_owned() }
     }
 }
 
@@ -203,11 +202,10 @@ async fn set_mode(path: &Path, mode: u32) -> Result<(), ArchiveError> {
 
 impl Archive {
     /// The list of files of a backup, checked against the hash in its manifest.
-    pub(super) async fn read_files(&self, id: &str) -> Result<Vec<BackupEntry>, ArchiveError> {
-        let manifest = self.read_manifest(id).await?;
-        let key = ObjectKey::Files { backup: id.to_owned(), hash: manifest.files }.to_string();
+    pub(super) async fn read_files(&self, manifest: &Manifest) -> Result<Vec<BackupEntry>, ArchiveError> {
+        let id = manifest.backup.id.clone();
+        let key = ObjectKey::Files { backup: id.clone(), hash: manifest.files }.to_string();
         let listed = self.fetch_matching(&key, |bytes| sha256(bytes) == manifest.files_sha256).await?;
-        let owned = id.to_owned();
-        compute(move || files::decode(&owned, &listed)).await?.map_err(|reason| unreadable(&key, &reason))
+        compute(move || files::decode(&id, &listed)).await?.map_err(|reason| unreadable(&key, &reason))
     }
 }

@@ -18,7 +18,7 @@ use crate::archive::{Archive, ArchiveError, compute, unreadable};
 use crate::digest::{Digest, ShortHash, sha256};
 use crate::layout::{ObjectKey, backup_prefix, is_backup_id};
 use crate::segment::FORMAT;
-use crate::store::ObjectClass;
+use crate::store::{ObjectClass, StoreError};
 
 /// Chunks in work at once; each takes twice its length.
 const CHUNKS_AT_ONCE: usize = 2;
@@ -26,7 +26,8 @@ const CHUNKS_AT_ONCE: usize = 2;
 /// Base backups whose chunks are reused: the newest have the most in common with this one.
 const REUSED_BACKUPS: usize = 5;
 
-/// The claim on the chunks is renewed this often, and after [`RENEWAL_MAX`] without success the backup gives up (T).
+/// The claim on the chunks is renewed this often. A backup whose claim is older than [`RENEWAL_MAX`] gives up, even if it
+/// could renew it now: the chunks may have been swept meanwhile (T).
 const RENEWAL: Duration = Duration::from_secs(30 * 60);
 const RENEWAL_MAX: Duration = Duration::from_secs(60 * 60);
 
@@ -49,7 +50,15 @@ pub struct BackupWriter {
 #[derive(Debug)]
 struct Claim {
     number: u64,
-    written: Instant,
+    /// By two clocks: one stops while a host sleeps, the other may be set.
+    written: (Instant, Timestamp),
+}
+
+impl Claim {
+    fn age(&self, now: Timestamp) -> Duration {
+        let (instant, wall) = self.written;
+        instant.elapsed().max(Duration::try_from(now.duration_since(wall)).unwrap_or_default())
+    }
 }
 
 #[derive(Serialize)]
@@ -80,7 +89,7 @@ impl BackupWriter {
             entries: Vec::new(),
             raw_bytes: 0,
             new_stored_bytes: 0,
-            claim: Claim { number: 0, written: Instant::now() },
+            claim: Claim { number: 0, written: (Instant::now(), started_at) },
         };
         writer.write_claim(0).await?;
         Ok(writer)
@@ -125,6 +134,7 @@ impl BackupWriter {
         mut content: impl AsyncRead + Unpin + Send,
     ) -> Result<(), ArchiveError> {
         self.check_path(path)?;
+        self.renew().await?;
         let mut chunks: Vec<Option<BackupChunk>> = Vec::new();
         let mut working: JoinSet<Result<(usize, BackupChunk), ArchiveError>> = JoinSet::new();
         let mut length = 0_u64;
@@ -141,8 +151,11 @@ impl BackupWriter {
             let hashed = raw.clone();
             let digest = compute(move || sha256(&hashed)).await?;
             let place = chunks.len();
-            chunks.push(self.known.get(&digest).cloned());
-            if chunks[place].is_none() {
+            let known = self.known.get(&digest).cloned();
+            self.used.extend(known.iter().map(|chunk| chunk.key.to_string()));
+            let is_new = known.is_none();
+            chunks.push(known);
+            if is_new {
                 if working.len() == CHUNKS_AT_ONCE {
                     self.finish_one(&mut working, &mut chunks).await?;
                 }
@@ -155,7 +168,6 @@ impl BackupWriter {
             self.finish_one(&mut working, &mut chunks).await?;
         }
         let chunks: Vec<BackupChunk> = chunks.into_iter().flatten().collect();
-        self.used.extend(chunks.iter().map(|chunk| chunk.key.to_string()));
         self.raw_bytes += length;
         let content = EntryContent::File { length, chunks };
         self.entries.push(BackupEntry { path: path.to_owned(), mode, content });
@@ -194,7 +206,7 @@ impl BackupWriter {
         let manifest = Manifest { backup, files: hash, files_sha256 };
         let key = ObjectKey::Manifest { backup: self.id.clone() }.to_string();
         self.archive.store().put(&key, manifest.to_json()?.into(), ObjectClass::Control).await?;
-        self.drop_claims(u64::MAX).await?;
+        self.drop_claims(u64::MAX).await;
         Ok(manifest.backup)
     }
 
@@ -220,37 +232,49 @@ impl BackupWriter {
     }
 
     async fn renew(&mut self) -> Result<(), ArchiveError> {
-        if self.claim.written.elapsed() < RENEWAL {
+        let age = self.claim.age(self.archive.now());
+        if age < RENEWAL {
             return Ok(());
+        }
+        if age >= RENEWAL_MAX {
+            if !self.used.is_empty() {
+                return Err(ArchiveError::BackupNotRenewed { id: self.id.clone() });
+            }
+            // Nothing depends on what was looked at so long ago (the copy may have taken hours): look again.
+            self.known = self.archive.reusable_chunks().await?;
         }
         let number = self.claim.number + 1;
         match self.write_claim(number).await {
-            Ok(()) => self.drop_claims(number).await,
-            Err(_) if self.claim.written.elapsed() < RENEWAL_MAX => Ok(()),
-            Err(error) => {
-                tracing::warn!(%error, "the claim on chunks cannot be renewed");
-                Err(ArchiveError::BackupNotRenewed { id: self.id.clone() })
+            Ok(()) => {
+                self.drop_claims(number).await;
+                Ok(())
             }
+            Err(error) if error_is_passing(&error) => {
+                tracing::warn!(%error, "the claim on chunks cannot be renewed yet");
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
     }
 
     async fn write_claim(&mut self, number: u64) -> Result<(), ArchiveError> {
-        let begun = Instant::now();
+        let begun = (Instant::now(), self.archive.now());
         let key = ObjectKey::Writing { backup: self.id.clone(), number }.to_string();
-        let wire = WritingWire {
-            format: FORMAT,
-            id: &self.id,
-            renewed_at: self.archive.now(),
-            chunks: &self.used,
-        };
+        let wire = WritingWire { format: FORMAT, id: &self.id, renewed_at: self.archive.now(), chunks: &self.used };
         let json = serde_json::to_vec(&wire).map_err(|error| unreadable(&key, &error))?;
         self.archive.store().put(&key, json.into(), ObjectClass::Control).await?;
         self.claim = Claim { number, written: begun };
         Ok(())
     }
 
-    /// Deletes claims below `number`; the right to do so may be missing, and the sweep does it then.
-    async fn drop_claims(&self, number: u64) -> Result<(), ArchiveError> {
+    /// Deletes claims below `number`. Whatever fails here, the sweep does it.
+    async fn drop_claims(&self, number: u64) {
+        if let Err(error) = self.delete_claims(number).await {
+            tracing::warn!(%error, "old claims on chunks stay for now");
+        }
+    }
+
+    async fn delete_claims(&self, number: u64) -> Result<(), StoreError> {
         let mut old = Vec::new();
         for object in self.archive.store().list(&backup_prefix(&self.id)).await? {
             if let Ok(ObjectKey::Writing { number: found, .. }) = object.key.parse()
@@ -259,8 +283,12 @@ impl BackupWriter {
                 old.push(object.key);
             }
         }
-        Archive::tolerate_denied(self.archive.store().delete(&old).await.map_err(ArchiveError::from))
+        if old.is_empty() { Ok(()) } else { self.archive.store().delete(&old).await }
     }
+}
+
+fn error_is_passing(error: &ArchiveError) -> bool {
+    matches!(error, ArchiveError::Store(error) if error.is_retryable())
 }
 
 /// What a backup takes in the archive, each chunk counted once.
@@ -286,12 +314,12 @@ impl Archive {
     /// Chunks that an unmarked manifest names now (T), by content.
     async fn reusable_chunks(&self) -> Result<HashMap<Digest, BackupChunk>, ArchiveError> {
         let (marks, _) = self.read_marks().await?;
-        let (backups, _) = self.list_backup_manifests().await?;
+        let (manifests, _) = self.read_manifests().await?;
         let mut known = HashMap::new();
-        let unmarked = backups.iter().rev().filter(|backup| !marks.backups.contains(&backup.id));
-        for backup in unmarked.take(REUSED_BACKUPS) {
+        let unmarked = manifests.iter().rev().filter(|manifest| !marks.backups.contains(&manifest.backup.id));
+        for manifest in unmarked.take(REUSED_BACKUPS) {
             // One that cannot be read is not reused; that costs space and nothing else.
-            let Ok(entries) = self.read_files(&backup.id).await else { continue };
+            let Ok(entries) = self.read_files(manifest).await else { continue };
             for entry in entries {
                 if let EntryContent::File { chunks, .. } = entry.content {
                     known.extend(chunks.into_iter().map(|chunk| (chunk.key.sha256, chunk)));

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use pitr_binlog::{BinlogName, Gtid, GtidSet, TransactionFlags};
 use pitr_recovery::{
-    BaseBackup, BinlogId, BoundaryTransaction, PlannedBinlog, PlannedRange, RecoveryTarget, StoredObject, TransactionPoint,
+    BaseBackup, BinlogId, BoundaryTransaction, PlannedBinlog, PlannedRange, RecoveryTarget, StoredObject,
+    TransactionPoint,
 };
 use serde::{Deserialize, Serialize};
 

@@ -6,7 +6,7 @@ use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::{CParameter, DParameter, compress_bound};
 
 /// The largest zstd window that readers accept, and the largest that the `zstd` program takes unasked.
-pub const WINDOW_LOG_MAX: u32 = 27;
+pub(crate) const WINDOW_LOG_MAX: u32 = 27;
 /// Below this a window saves no memory worth having.
 const WINDOW_LOG_MIN: u32 = 10;
 

@@ -117,10 +117,7 @@ fn check(header: &SegmentHeader, key: &SegmentKey) -> Result<(), SegmentError> {
 }
 
 /// Reads the index from the object's first bytes. `None`: more are needed, up to the header's `payload_at`.
-pub(crate) fn index_of(
-    header: &SegmentHeader,
-    first: &[u8],
-) -> Result<Option<Vec<IndexedTransaction>>, SegmentError> {
+pub(crate) fn index_of(header: &SegmentHeader, first: &[u8]) -> Result<Option<Vec<IndexedTransaction>>, SegmentError> {
     let at = |offset: u64| usize::try_from(offset).map_err(|_| damaged("its parts are not valid"));
     let Some(encoded) = first.get(at(header.parts.index_at)?..at(header.parts.payload_at)?) else {
         return Ok(None);

@@ -8,9 +8,7 @@ use pitr_binlog::{BinlogName, Flavour, GtidSet, Head, IN_USE_OFFSET, Transaction
 use pitr_recovery::{BinlogId, TransactionPoint};
 
 use super::codec::{Codec, CodecError};
-use super::header::{
-    Closes, HeaderCodec, HeldSet, Parts, SegmentDamage, SegmentHeader, TransactionSummary,
-};
+use super::header::{Closes, HeaderCodec, HeldSet, Parts, SegmentDamage, SegmentHeader, TransactionSummary};
 use super::index::{self, IndexedTransaction};
 use super::wire::HeaderWire;
 use super::{
@@ -75,11 +73,11 @@ impl From<&Head> for SegmentOrigin {
 
 /// Who encodes, and when.
 #[derive(Debug, Clone)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     /// The archiver's clock.
-    pub written_at: Timestamp,
+    pub(crate) written_at: Timestamp,
     /// Program and version.
-    pub writer: String,
+    pub(crate) writer: String,
 }
 
 /// A draft that no reader could use.
@@ -116,11 +114,7 @@ pub enum DraftError {
 }
 
 /// The stored object and its record. CPU-bound: for a thread that may block.
-pub(crate) fn encode(
-    draft: SegmentDraft,
-    codec: Codec,
-    stamp: Stamp,
-) -> Result<(Bytes, SegmentRecord), DraftError> {
+pub(crate) fn encode(draft: SegmentDraft, codec: Codec, stamp: Stamp) -> Result<(Bytes, SegmentRecord), DraftError> {
     let length = draft.raw.len() as u64;
     check(&draft, length)?;
     let codec = codec.for_length(draft.raw.len());

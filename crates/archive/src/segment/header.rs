@@ -117,7 +117,9 @@ impl HeldSet {
     pub fn is(&self, set: &GtidSet) -> bool {
         match self {
             Self::Whole(held) => held == set,
-            Self::Digest { count, sha256: held } => *count == set.count() && *held == sha256(set.to_string().as_bytes()),
+            Self::Digest { count, sha256: held } => {
+                *count == set.count() && *held == sha256(set.to_string().as_bytes())
+            }
         }
     }
 

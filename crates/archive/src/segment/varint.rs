@@ -71,7 +71,8 @@ impl<'a> Column<'a> {
         Ok(before.wrapping_add(self.signed()?.cast_unsigned()))
     }
 
-    pub(super) fn remaining(&self) -> usize {
+    #[cfg(test)]
+    fn remaining(&self) -> usize {
         self.rest.len()
     }
 }

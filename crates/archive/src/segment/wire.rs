@@ -6,9 +6,7 @@ use pitr_recovery::{BinlogId, TransactionPoint};
 use serde::{Deserialize, Serialize};
 
 use super::codec::Codec;
-use super::header::{
-    Closes, HeaderCodec, HeldSet, Parts, SegmentDamage, SegmentHeader, TransactionSummary,
-};
+use super::header::{Closes, HeaderCodec, HeldSet, Parts, SegmentDamage, SegmentHeader, TransactionSummary};
 use crate::digest::{Digest, ShortHash, parse_digest, sha256};
 
 /// The version of the format that is written, and the only one that is read.

@@ -91,7 +91,7 @@ impl Store for FileStore {
     }
 
     async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
-        self.blocking(Operation::Head, key, |path| info(&fs::metadata(path)?)).await
+        self.blocking(Operation::Head, key, |path| info(&fs::metadata(path).map_err(not_below_an_object)?)).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>, StoreError> {
@@ -161,8 +161,12 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 }
 
 fn read(path: &Path, range: Range<u64>) -> io::Result<Bytes> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
+    let mut file = File::open(path).map_err(not_below_an_object)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(ErrorKind::NotFound.into());
+    }
+    let length = metadata.len();
     let (start, end) = (range.start.min(length), range.end.min(length));
     let wanted = end.saturating_sub(start);
     if wanted > OBJECT_BYTES_MAX {
@@ -172,6 +176,11 @@ fn read(path: &Path, range: Range<u64>) -> io::Result<Bytes> {
     let mut bytes = Vec::with_capacity(usize::try_from(wanted).map_err(io::Error::other)?);
     file.take(wanted).read_to_end(&mut bytes)?;
     Ok(bytes.into())
+}
+
+/// Where a store of keys would say that there is no such object, a file system says what is in the way.
+fn not_below_an_object(error: io::Error) -> io::Error {
+    if error.kind() == ErrorKind::NotADirectory { ErrorKind::NotFound.into() } else { error }
 }
 
 fn info(metadata: &fs::Metadata) -> io::Result<ObjectInfo> {

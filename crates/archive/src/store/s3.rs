@@ -8,6 +8,7 @@ mod credentials;
 mod failure;
 mod options;
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::ops::Range;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use md5::{Digest as _, Md5};
 
 use super::error::{Call, Operation, StoreError};
 use super::{ListedObject, OBJECT_BYTES_MAX, ObjectClass, ObjectInfo, Store};
+use crate::digest::sha256;
 pub use options::{Checksum, Credentials, Encryption, S3Options};
 
 /// An operation without a byte for this long is ended (faults.md §6.5).
@@ -58,8 +60,9 @@ impl S3Store {
     /// # Errors
     /// [`StoreError::Fatal`] when the options cannot be used.
     pub async fn connect(bucket: &str, prefix: &str, options: &S3Options) -> Result<Self, StoreError> {
-        let http = client::http_client(options.ca_file.as_deref())
-            .map_err(|reason| Call::new(Operation::List, bucket).fatal(reason))?;
+        let call = Call::new(Operation::List, bucket);
+        options.check_endpoint().map_err(|reason| call.fatal(reason))?;
+        let http = client::http_client(options.ca_file.as_deref()).map_err(|reason| call.fatal(reason))?;
         Ok(Self::with_http_client(bucket, prefix, options, http).await)
     }
 
@@ -109,7 +112,11 @@ impl S3Store {
         if range.as_ref().is_some_and(Range::is_empty) {
             return Ok(Bytes::new());
         }
-        let header = range.map(|range| format!("bytes={}-{}", range.start, range.end - 1));
+        // Services read these as signed numbers.
+        let header = range.as_ref().map(|range| match i64::try_from(range.end) {
+            Ok(end) => format!("bytes={}-{}", range.start, end - 1),
+            Err(_) => format!("bytes={}-", range.start),
+        });
         let request =
             self.client.get_object().bucket(&self.bucket).key(self.full_key(key)).set_range(header.clone()).send();
         let output = match self.send(call, NO_PROGRESS, request).await {
@@ -120,7 +127,13 @@ impl S3Store {
             Err(error) => return Err(error),
         };
         let announced = output.content_length().and_then(|length| u64::try_from(length).ok());
-        read_body(call, output.body, announced).await
+        // A service, or what stands before it, may answer with another range than was asked for, or the whole object.
+        let begins = output.content_range().map_or(Some(0), range_start);
+        let bytes = read_body(call, output.body, announced).await?;
+        match range {
+            Some(range) => cut(bytes, begins, &range).ok_or_else(|| call.transient("another range was asked for")),
+            None => Ok(bytes),
+        }
     }
 
     async fn delete_batch(&self, keys: &[String]) -> Result<(), StoreError> {
@@ -169,6 +182,19 @@ impl S3Store {
     }
 }
 
+/// Where the answer to a range request begins: `bytes 5-9/20`.
+fn range_start(content_range: &str) -> Option<u64> {
+    content_range.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()
+}
+
+/// The wanted range out of bytes that begin at `begins`. `None`: its beginning is not there.
+fn cut(bytes: Bytes, begins: Option<u64>, wanted: &Range<u64>) -> Option<Bytes> {
+    let skipped = wanted.start.checked_sub(begins?)?;
+    let length = bytes.len() as u64;
+    let (from, to) = (skipped.min(length), (wanted.end - begins?).min(length));
+    Some(bytes.slice(usize::try_from(from).ok()?..usize::try_from(to).ok()?))
+}
+
 /// Reads a body piece by piece: a stalled one is ended, a short or endless one is an error.
 async fn read_body(call: Call<'_>, mut body: ByteStream, announced: Option<u64>) -> Result<Bytes, StoreError> {
     if announced.is_some_and(|length| length > OBJECT_BYTES_MAX) {
@@ -180,7 +206,9 @@ async fn read_body(call: Call<'_>, mut body: ByteStream, announced: Option<u64>)
         let piece = tokio::time::timeout(NO_PROGRESS, body.next()).await;
         match piece.map_err(|_| call.transient(format!("the transfer stalled for {}s", NO_PROGRESS.as_secs())))? {
             None => break,
-            Some(Err(error)) => return Err(call.transient(format!("the transfer broke off: {}", failure::root(&error)))),
+            Some(Err(error)) => {
+                return Err(call.transient(format!("the transfer broke off: {}", failure::root(&error))));
+            }
             Some(Ok(piece)) => bytes.extend_from_slice(&piece),
         }
         if bytes.len() as u64 > OBJECT_BYTES_MAX {
@@ -254,6 +282,7 @@ impl Store for S3Store {
         let call = Call::new(Operation::List, prefix);
         let mut listed = Vec::new();
         let mut token: Option<String> = None;
+        let mut seen = HashSet::new();
         for _ in 0..LIST_PAGES_MAX {
             let request = self
                 .client
@@ -263,13 +292,22 @@ impl Store for S3Store {
                 .set_continuation_token(token.clone())
                 .send();
             let output = self.send(call, NO_PROGRESS, request).await?;
+            // The SDK takes a body that was cut off for a shorter listing. A part of one would look like a hole.
+            let announced = usize::try_from(output.key_count().unwrap_or(0)).unwrap_or(0);
+            let counted = output.contents().len() + output.common_prefixes().len();
+            if output.is_truncated().is_none() && output.key_count().is_none() || counted < announced {
+                return Err(call.transient(format!("{} gave a listing that is not whole", self.endpoint)));
+            }
             listed.extend(output.contents().iter().filter_map(|object| self.listed(object)));
-            match output.next_continuation_token() {
-                Some(next) if output.is_truncated() == Some(true) => {
-                    if token.as_deref() == Some(next) {
+            match (output.is_truncated(), output.next_continuation_token()) {
+                (Some(true), Some(next)) => {
+                    if !seen.insert(sha256(next.as_bytes())) {
                         return Err(call.transient("the listing runs in circles"));
                     }
                     token = Some(next.to_owned());
+                }
+                (Some(true), None) => {
+                    return Err(call.transient("the listing breaks off and does not say how to go on"));
                 }
                 _ => {
                     // Services are seen that repeat keys at page borders or don't sort (faults.md F12).

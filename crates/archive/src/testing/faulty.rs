@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::store::{
-    Call, ListedObject, ObjectClass, ObjectInfo, Operation, Store, StoreError,
-};
+use crate::store::{Call, ListedObject, ObjectClass, ObjectInfo, Operation, Store, StoreError};
 
 /// What happens at the chosen call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -38,8 +38,8 @@ impl History {
             previous.insert_range(&source, 1..=first - 1);
         }
         let mut raw = b"\xfebin".to_vec();
-        // The head differs from file to file, as PREVIOUS_GTIDS does.
-        raw.resize(HEAD_BYTES as usize, (number as u8) & 0x7e);
+        // The head differs from file to file, as PREVIOUS_GTIDS does; its lowest bit is that of a file in use.
+        raw.resize(HEAD_BYTES as usize, (number << 1) as u8);
         let mut transactions = Vec::new();
         for n in first..first + count {
             let start = raw.len() as u64;

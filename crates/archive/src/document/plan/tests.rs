@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use pitr_binlog::{BinlogName, Flavour, TransactionFlags};
 use pitr_recovery::{
-    BaseBackup, BinlogId, BoundaryTransaction, PlannedBinlog, PlannedRange, RecoveryTarget, StoredObject, TransactionPoint,
+    BaseBackup, BinlogId, BoundaryTransaction, PlannedBinlog, PlannedRange, RecoveryTarget, StoredObject,
+    TransactionPoint,
 };
 
 use super::*;
@@ -32,7 +33,8 @@ fn name() -> BinlogName {
 }
 
 fn range(start: u64, end: u64) -> PlannedRange {
-    let object = StoredObject { key: format!("binlogs/x/{start}"), length: 77, sha256_16: "0102030405060708".to_owned() };
+    let object =
+        StoredObject { key: format!("binlogs/x/{start}"), length: 77, sha256_16: "0102030405060708".to_owned() };
     PlannedRange { start, end, raw_sha256: [9; 32], objects: vec![object] }
 }
 
@@ -122,12 +124,14 @@ fn the_hash_is_that_of_the_bytes() {
 fn other_documents_are_refused_by_name() {
     let text = String::from_utf8(PlanDocument::encode(&plan(RecoveryTarget::Latest)).unwrap()).unwrap();
     let refused = |text: String| PlanDocument::decode(text.as_bytes()).unwrap_err();
-    assert!(matches!(refused(text.replace("\"RestorePlan\"", "\"Job\"")), DocumentError::Kind { found } if found == "Job"));
-    assert_eq!(refused(text.replace("\"schemaVersion\": 1", "\"schemaVersion\": 2")), DocumentError::Newer { found: 2 });
-    assert_eq!(
-        refused(text.replace("binlog.000042", "../binlog.000042")),
-        DocumentError::Invalid { field: "binlog" }
+    assert!(
+        matches!(refused(text.replace("\"RestorePlan\"", "\"Job\"")), DocumentError::Kind { found } if found == "Job")
     );
+    assert_eq!(
+        refused(text.replace("\"schemaVersion\": 1", "\"schemaVersion\": 2")),
+        DocumentError::Newer { found: 2 }
+    );
+    assert_eq!(refused(text.replace("binlog.000042", "../binlog.000042")), DocumentError::Invalid { field: "binlog" });
     assert_eq!(refused(text.replace("bb-2026", "../2026")), DocumentError::Invalid { field: "base.id" });
     assert!(matches!(refused("{".to_owned()), DocumentError::Unreadable(_)));
 }

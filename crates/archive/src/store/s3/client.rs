@@ -76,8 +76,7 @@ fn trust_system() -> TrustStore {
 pub(super) async fn s3_client(options: &S3Options, http: SharedHttpClient) -> Client {
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http).region(region(options));
     if let Credentials::Directory(directory) = &options.credentials {
-        loader =
-            loader.credentials_provider(super::credentials::DirectoryCredentials::new(directory.clone()));
+        loader = loader.credentials_provider(super::credentials::DirectoryCredentials::new(directory.clone()));
     }
     let shared = loader.load().await;
     let mut config = aws_sdk_s3::config::Builder::from(&shared)

@@ -118,7 +118,10 @@ fn not_dispatched(call: Call<'_>, place: &Place<'_>, error: &(dyn Error + 'stati
     let lower = reason.to_lowercase();
     let endpoint = place.endpoint;
     if lower.contains("certificate") || lower.contains("unknownissuer") {
-        call.transient(format!("the certificate of {endpoint} is not trusted: {reason}"))
+        // Waiting does not help: somebody has to give the right authority, or the right address.
+        call.fatal(format!("the certificate of {endpoint} is not trusted: {reason}"))
+    } else if lower.contains("corrupt message") {
+        call.fatal(format!("{endpoint} does not speak TLS: {reason}"))
     } else if lower.contains("tls") || lower.contains("handshake") {
         call.transient(format!("TLS with {endpoint} failed: {reason}"))
     } else {
@@ -132,11 +135,7 @@ pub(super) fn refused_delete(prefix: &str, refused: &aws_sdk_s3::types::Error) -
     let call = Call::new(Operation::Delete, key.strip_prefix(prefix).unwrap_or(key));
     let code = refused.code().unwrap_or_default();
     let reason = described(200, code, refused.message());
-    if DENIED_CODES.contains(&code) || code == "ObjectLocked" {
-        call.denied(reason)
-    } else {
-        call.transient(reason)
-    }
+    if DENIED_CODES.contains(&code) || code == "ObjectLocked" { call.denied(reason) } else { call.transient(reason) }
 }
 
 fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
@@ -170,14 +169,18 @@ mod tests {
         for (status, code) in [(500, ""), (503, "SlowDown"), (429, ""), (408, ""), (400, "RequestTimeout"), (409, "")] {
             assert!(answer(status, code).is_retryable(), "{status} {code}");
         }
-        for (status, code) in [(400, "InvalidRequest"), (403, ""), (404, "NoSuchKey"), (412, ""), (501, ""), (301, "")] {
+        for (status, code) in [(400, "InvalidRequest"), (403, ""), (404, "NoSuchKey"), (412, ""), (501, ""), (301, "")]
+        {
             assert!(!answer(status, code).is_retryable(), "{status} {code}");
         }
     }
 
     #[test]
     fn a_refusal_names_the_action_and_a_missing_bucket_itself() {
-        assert_eq!(answer(403, "AccessDenied").to_string(), "PutObject tail/x: access denied: AccessDenied (status 403)");
+        assert_eq!(
+            answer(403, "AccessDenied").to_string(),
+            "PutObject tail/x: access denied: AccessDenied (status 403)"
+        );
         assert_eq!(answer(404, "NoSuchBucket").to_string(), "PutObject tail/x: bucket \"backups\" does not exist");
         assert!(answer(404, "NoSuchKey").is_not_found());
         assert!(matches!(answer(400, "ExpiredToken"), StoreError::Denied { .. }));
