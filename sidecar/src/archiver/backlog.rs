@@ -182,7 +182,7 @@ impl Backlog {
                 .fix("a base backup makes what follows restorable"),
         };
         tracing::error!(event = "refused", code = %failure.code(), binlog = entry.name.as_str(), "{failure}");
-        let refused = Refused { failure, is_damage: false };
+        let refused = Refused { failure };
         self.pipeline.board.announce(|facts| drop(facts.refused.insert(entry.name.as_str().to_owned(), refused)));
         NoteState::Refused
     }
@@ -269,7 +269,7 @@ impl Backlog {
             .hint(format!("{}; the bytes are kept, and what comes before them is whole", damage.reason))
             .fix("a base backup makes what follows restorable");
         tracing::error!(event = "damaged", code = %failure.code(), binlog = name, offset = damage.offset, "{}", damage.reason);
-        let refused = Refused { failure, is_damage: true };
+        let refused = Refused { failure };
         self.pipeline.board.announce(|facts| drop(facts.refused.insert(name.to_owned(), refused)));
     }
 

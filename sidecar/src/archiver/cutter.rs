@@ -161,11 +161,6 @@ impl Cutter {
         self.scanner.boundary()
     }
 
-    /// Where the next piece begins.
-    pub(crate) fn start(&self) -> u64 {
-        self.start
-    }
-
     /// What was scanned and lies between `from` and the last whole transaction, without taking it. `from` is where an earlier one
     /// of these ended, or where the next piece begins.
     pub(crate) fn young(&self, from: u64) -> Result<Option<Piece>, CutError> {
@@ -215,8 +210,9 @@ impl Cutter {
         if boundary >= target {
             return Some(boundary);
         }
-        let is_huge = self.scanner.offset() - boundary > 2 * self.segment_bytes;
-        (self.scanner.in_transaction() && is_huge).then_some(target)
+        let offset = self.scanner.offset();
+        let is_huge = offset - boundary > 2 * self.segment_bytes;
+        (self.scanner.in_transaction() && is_huge && offset >= target).then_some(target)
     }
 
     /// Hands out `[start, end)`.
@@ -250,7 +246,7 @@ impl Cutter {
             return Ok(false);
         }
         let offset = self.scanner.offset();
-        let wanted = usize::try_from(self.limit.saturating_sub(offset)).unwrap_or(READ_BYTES).min(READ_BYTES);
+        let wanted = usize::try_from(self.limit.saturating_sub(offset)).unwrap_or(usize::MAX).min(self.buffer.len());
         let count = self.file.read_at(offset, &mut self.buffer[..wanted])?;
         let transactions = &mut self.transactions;
         if let Err(damage) = self.scanner.feed(&self.buffer[..count], &mut |transaction| transactions.push(transaction)) {
@@ -259,3 +255,6 @@ impl Cutter {
         Ok(count > 0)
     }
 }
+
+#[cfg(test)]
+mod tests;

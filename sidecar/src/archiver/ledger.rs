@@ -150,3 +150,6 @@ fn progress(binlog: &ArchivedBinlog) -> Progress {
         last_commit_us: reached(shipped_to).max_by_key(|point| point.end).map(|point| point.commit_us),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,13 +93,18 @@ pub(crate) struct Pipeline {
 pub(crate) fn load(file: &Path) -> Result<Config, Failure> {
     let text = std::fs::read_to_string(file).map_err(|reason| {
         let message = format!("configuration file \"{}\" cannot be read: {reason}", file.display());
-        Failure::new(&code::BAD_CONFIGURATION_KEY, message).fix("--config FILE")
+        Failure::new(&code::BAD_CONFIGURATION_KEY, message).hint("nothing else says what to archive").fix("--config FILE")
     })?;
     parse(&text, &environment())
 }
 
 fn environment() -> BTreeMap<String, String> {
     std::env::vars().filter(|(name, _)| name.starts_with("PITR_")).collect()
+}
+
+/// What a key is for, in one line.
+pub(crate) fn about(path: &str) -> &'static str {
+    keys::find(path).map_or("", |key| key.about)
 }
 
 /// Checks a configuration text under an environment.
@@ -111,7 +116,8 @@ fn failure(problems: Vec<Problem>) -> Failure {
     let mut problems = problems.into_iter();
     let Some(first) = problems.next() else { return Failure::new(&code::BAD_CONFIGURATION_KEY, "configuration is not valid") };
     let failure = Failure::new(&code::BAD_CONFIGURATION_KEY, first.message).hint(first.hint);
-    problems.fold(failure, |failure, problem| failure.hint(format!("also: {} ({})", problem.message, problem.hint)))
+    let failure = problems.fold(failure, |failure, problem| failure.hint(format!("also: {} ({})", problem.message, problem.hint)));
+    failure.fix("change the file; pitr-sidecar check-config FILE says what it then means")
 }
 
 fn interpret(settings: &Settings) -> Result<Config, Vec<Problem>> {

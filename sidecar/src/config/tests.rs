@@ -44,10 +44,8 @@ fn the_configmap_that_inject_writes_is_accepted() {
 #[test]
 fn an_unknown_key_is_named_with_what_was_meant() {
     let text = refused(&format!("{LEAST}schedule: {{tail_intervall: 2s}}\n"));
-    assert_eq!(
-        text,
-        "error[PITR0209]: unknown key \"schedule.tail_intervall\"\n  hint: did you mean \"schedule.tail_interval\"\n"
-    );
+    let expected = "error[PITR0209]: unknown key \"schedule.tail_intervall\"\n  hint: did you mean \"schedule.tail_interval\"\n  fix:  ";
+    assert!(text.starts_with(expected), "{text}");
 }
 
 #[test]

@@ -142,15 +142,19 @@ impl DiscoveryError {
         };
         match self {
             Self::NoDatadir { .. } => failure.hint("the volume is not mounted here").fix("source: {datadir: DIRECTORY}"),
-            Self::NoServerYet { .. } => failure.hint("the server writes auto.cnf at its first start; waiting for it"),
-            Self::NoIdentity { .. } => failure.fix("source: {identity: NAME}"),
+            Self::NoServerYet { .. } => failure
+                .hint("the server writes auto.cnf at its first start")
+                .fix("start the server, or name its directory: source: {datadir: DIRECTORY}"),
+            Self::NoIdentity { .. } => failure.hint("the archive needs a name for this server").fix("source: {identity: NAME}"),
             Self::NoIndex { .. } => failure
                 .hint("the binary log is off, or lies outside the data directory")
                 .fix("source: {binlog_basename: /path/to/binlog}"),
             Self::SeveralIndexes { found } => failure
                 .hint(found.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "))
                 .fix("source: {binlog_basename: NAME}"),
-            Self::Unreadable { .. } => failure.hint("the archiver needs the same user or group as the server"),
+            Self::Unreadable { .. } => failure
+                .hint("the archiver needs the same user or group as the server")
+                .fix("run it as the user that owns the binlogs"),
         }
     }
 }

@@ -52,8 +52,6 @@ impl Stage {
 /// Where something can be wrong, independently of the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Area {
-    /// The configuration file.
-    Configuration,
     /// Whose archive it is, and whether it can be reached.
     Archive,
     /// Where the binlogs are.
@@ -151,8 +149,6 @@ pub(crate) struct BacklogFacts {
 pub(crate) struct Refused {
     /// Why, with its code.
     pub(crate) failure: Failure,
-    /// Whether its readable part is archived.
-    pub(crate) is_damage: bool,
 }
 
 /// Sums since the start of the process.

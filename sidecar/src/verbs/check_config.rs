@@ -15,7 +15,7 @@ pub(super) fn run(args: &CheckConfigArgs) -> anyhow::Result<ExitCode> {
             Origin::File => "file".to_owned(),
             Origin::Environment(name) => name.clone(),
         };
-        output::print_line(&format!("{path}: {}   # {origin}", setting.value))?;
+        output::print_line(&format!("{path}: {}   # {origin}: {}", setting.value, config::about(path)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
