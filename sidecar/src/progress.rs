@@ -46,7 +46,9 @@ impl Unit {
     fn template(self) -> &'static str {
         match self {
             Self::Bytes => "{prefix:12} {bar:20.green} {binary_bytes}/{binary_total_bytes}  {elapsed}  {msg}",
-            Self::Transactions | Self::Files => "{prefix:12} {bar:20.green} {pos}/{len} {unit}  {elapsed}  eta {eta}  {msg}",
+            Self::Transactions | Self::Files => {
+                "{prefix:12} {bar:20.green} {pos}/{len} {unit}  {elapsed}  eta {eta}  {msg}"
+            }
         }
     }
 }
@@ -66,7 +68,8 @@ struct Phase {
     /// What was done when the phase began: a resumed job is not faster than it is.
     begun_with: u64,
     begun: Instant,
-    printed: Option<Instant>,
+    /// When a line was last printed, and what it said was done.
+    printed: Option<(Instant, u64)>,
     place: Place,
     bar: Option<ProgressBar>,
 }
@@ -141,8 +144,18 @@ impl Progress {
             bar.set_message(phase.place.binlog.clone().unwrap_or_default());
             return;
         }
-        if always || phase.printed.is_none_or(|at| at.elapsed() >= INTERVAL) {
-            phase.printed = Some(Instant::now());
+        let due = match phase.printed {
+            None => true,
+            Some((at, done)) => {
+                if always {
+                    done != phase.done
+                } else {
+                    at.elapsed() >= INTERVAL
+                }
+            }
+        };
+        if due {
+            phase.printed = Some((Instant::now(), phase.done));
             tell(&phase.line(&self.clock));
         }
     }

@@ -32,12 +32,27 @@ async fn a_clone_and_a_dump_hold_exactly_what_the_server_had_executed() {
 async fn a_clone_is_refused_with_every_reason_and_what_helps() {
     let Some(rig) = Rig::new().await else { return };
     let older = server_program_of(rig.home.path(), "8.4.6");
-    rig.backup("clone", &["--mysqld", &older]).await.expect(4, "refused", "PITR0801", "the mysqld at hand is 8.4.6, the server is 9.7.");
-    rig.backup("auto", &["--mysqld", "/bin/no-such-program"]).await.expect(4, "refused", "PITR0801", "is not a server program");
+    rig.backup("clone", &["--mysqld", &older]).await.expect(
+        4,
+        "refused",
+        "PITR0801",
+        "the mysqld at hand is 8.4.6, the server is 9.7.",
+    );
+    rig.backup("auto", &["--mysqld", "/bin/no-such-program"]).await.expect(
+        4,
+        "refused",
+        "PITR0801",
+        "is not a server program",
+    );
 
     rig.server.sql("CREATE TABLE shop.flat (i INT) ENGINE = MyISAM; INSERT INTO shop.flat VALUES (1)").await.unwrap();
     let rows = rig.backup("clone", &[]).await;
-    rows.expect(4, "refused", "PITR0801", "1 table with rows outside InnoDB: shop.flat (MyISAM), which clone copies empty");
+    rows.expect(
+        4,
+        "refused",
+        "PITR0801",
+        "1 table with rows outside InnoDB: shop.flat (MyISAM), which clone copies empty",
+    );
     assert!(rows.stderr.contains("fix:  --allow-empty-non-innodb"), "{}", rows.stderr);
     // An account that may not look into the table: the copy knows that it is there.
     rig.server.sql("REVOKE SELECT ON *.* FROM pitr@'%'").await.unwrap();
@@ -47,7 +62,9 @@ async fn a_clone_is_refused_with_every_reason_and_what_helps() {
     rig.server.sql("REVOKE BACKUP_ADMIN ON *.* FROM pitr@'%'; UNINSTALL PLUGIN clone").await.unwrap();
     let outcome = rig.backup("clone", &[]).await;
     outcome.expect(4, "refused", "PITR0801", "clone is not possible: the CLONE plugin is not active, no BACKUP_ADMIN");
-    for fix in ["INSTALL PLUGIN clone SONAME 'mysql_clone.so';", "GRANT BACKUP_ADMIN ON *.* TO 'pitr'@...;", "--method dump"] {
+    for fix in
+        ["INSTALL PLUGIN clone SONAME 'mysql_clone.so';", "GRANT BACKUP_ADMIN ON *.* TO 'pitr'@...;", "--method dump"]
+    {
         assert!(outcome.stderr.contains(&format!("fix:  {fix}")), "{}", outcome.stderr);
     }
     assert!(listing(&rig.path("archive")).is_empty());
@@ -86,7 +103,8 @@ async fn who_may_not_come_in_or_has_no_archive_is_told_so() {
     let port = rig.server.port().to_string();
     let [archive, client] = [rig.archive(), rig.path("client.cnf").display().to_string()];
     let mysqldump = rig.installation.program("mysqldump").display().to_string();
-    let mut nameless = vec!["backup", "--archive", &archive, "--method", "dump", "--mysql", &client, "--mysql-port", &port];
+    let mut nameless =
+        vec!["backup", "--archive", &archive, "--method", "dump", "--mysql", &client, "--mysql-port", &port];
     nameless.extend(["--mysqldump", &mysqldump]);
     rig.run(&nameless).await.expect(1, "failed", "PITR0603", "holds no archive");
     assert!(!rig.path("archive").exists());
@@ -104,7 +122,8 @@ async fn an_interrupted_backup_leaves_nothing_behind() {
     let Some(rig) = Rig::new().await else { return };
     let (archive, mysqld) = (rig.archive(), rig.installation.program("mysqld").display().to_string());
     let [client, scratch] = ["client.cnf", "scratch"].map(|name| rig.path(name).display().to_string());
-    let arguments = ["backup", "--archive", &archive, "--workload", "test/mysql", "--method", "clone", "--mysql", &client];
+    let arguments =
+        ["backup", "--archive", &archive, "--workload", "test/mysql", "--method", "clone", "--mysql", &client];
     let mut command = rig.program(&arguments);
     command.args(["--mysqld", &mysqld, "--scratch", &scratch]);
     let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();

@@ -26,7 +26,8 @@ const EVENTS_IN_LOG: [&str; 3] = [
 ];
 
 /// What follows the target, and must not be in any restore.
-const ACCIDENT: &str = "DROP TABLE shop.orders; UPDATE shop.stock SET quantity = 0; DROP EVENT shop.kept; CREATE DATABASE later";
+const ACCIDENT: &str =
+    "DROP TABLE shop.orders; UPDATE shop.stock SET quantity = 0; DROP EVENT shop.kept; CREATE DATABASE later";
 
 struct Scene {
     rig: Rig,
@@ -177,7 +178,8 @@ async fn what_somebody_else_wrote_to_the_volume_is_never_verified() {
     let datadir = rig.path("restored");
     until_phase(&rig, &target, &datadir, "replay").await.kill().await.unwrap();
     for pid in processes_with(&format!("--pid-file={}", datadir.join(".pitr/mysqld.pid").display())) {
-        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL)
+            .unwrap();
     }
     while !processes_with(&datadir.display().to_string()).is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;

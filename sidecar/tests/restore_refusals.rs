@@ -56,7 +56,13 @@ async fn what_does_not_fit_is_refused_before_anything_is_written() {
     let config = rig.path("my.cnf");
     std::fs::write(&config, "[mysqld]\ninnodb_page_size = 8k\n").unwrap();
     let config = config.display().to_string();
-    refused(&["--mysqld-config", &config], 4, "PITR0309", "innodb_page_size = 16384, the server's configuration says 8k").await;
+    refused(
+        &["--mysqld-config", &config],
+        4,
+        "PITR0309",
+        "innodb_page_size = 16384, the server's configuration says 8k",
+    )
+    .await;
     refused(&["--from-backup", "bb-20200101-000000-0000"], 4, "PITR0302", "bb-20200101-000000-0000").await;
 }
 
@@ -117,7 +123,10 @@ async fn a_base_that_another_tool_restored_is_taken_as_it_is() {
     rig.load(6, 30).await;
     // What a volume snapshot or a copied directory holds: identity, logs, persisted settings, replication settings.
     let replica = "CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'db', SOURCE_USER = 'repl', SOURCE_PASSWORD = 'x'";
-    rig.server.sql(&format!("{replica}; SET PERSIST max_connections = 77; SET PERSIST_ONLY super_read_only = ON")).await.unwrap();
+    rig.server
+        .sql(&format!("{replica}; SET PERSIST max_connections = 77; SET PERSIST_ONLY super_read_only = ON"))
+        .await
+        .unwrap();
     rig.server.stop().await.unwrap();
     let base = rig.path("base");
     copy(rig.server.datadir(), &base);
@@ -155,6 +164,11 @@ async fn a_base_that_another_tool_restored_is_taken_as_it_is() {
 
     let empty = rig.path("empty");
     std::fs::create_dir(&empty).unwrap();
-    rig.restore(&["--base", "existing", "--to", "latest"], &empty).await.expect(5, "refused", "PITR0412", "holds no base");
+    rig.restore(&["--base", "existing", "--to", "latest"], &empty).await.expect(
+        5,
+        "refused",
+        "PITR0412",
+        "holds no base",
+    );
     assert!(listing(&empty).is_empty());
 }

@@ -110,7 +110,8 @@ fn check_room(scratch: &Scratch, survey: &Survey) -> anyhow::Result<()> {
         return Ok(());
     }
     let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
-    let message = format!("clone is not possible: the scratch directory has {} free and needs {}", gib(free), gib(needed));
+    let message =
+        format!("clone is not possible: the scratch directory has {} free and needs {}", gib(free), gib(needed));
     Err(Failure::new(&code::METHOD_IMPOSSIBLE, message).fix("a larger --scratch, or --method dump").into())
 }
 
@@ -152,7 +153,11 @@ async fn copy(place: &Place<'_>, survey: &Survey, run: &mut BackupRun) -> anyhow
 }
 
 /// Starts the copy once: a copy that no server has run on is not a backup. Nothing of ours stays in it.
-async fn prove(place: &Place<'_>, donor: &mut Connection, args: &BackupArgs) -> anyhow::Result<(ClonedPoint, Vec<String>)> {
+async fn prove(
+    place: &Place<'_>,
+    donor: &mut Connection,
+    args: &BackupArgs,
+) -> anyhow::Result<(ClonedPoint, Vec<String>)> {
     let (options, staging) = (place.options(&place.clone_directory())?, place.staging()?);
     let server = Mysqld::start(&options, &Purpose::Copy, &staging, LocalAccount::random())
         .await
@@ -173,7 +178,11 @@ async fn prove(place: &Place<'_>, donor: &mut Connection, args: &BackupArgs) -> 
 }
 
 /// The account that clones may see no tables at all; the copy knows them all, and is asked which could have lost rows.
-async fn emptied_tables(copy: &mut Connection, donor: &mut Connection, args: &BackupArgs) -> anyhow::Result<Vec<String>> {
+async fn emptied_tables(
+    copy: &mut Connection,
+    donor: &mut Connection,
+    args: &BackupArgs,
+) -> anyhow::Result<Vec<String>> {
     let mut lost = Vec::new();
     for mut table in copy.foreign_tables().await? {
         table.rows = donor.foreign_rows(&table.schema, &table.name).await?;

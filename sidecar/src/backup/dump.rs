@@ -62,7 +62,8 @@ pub(super) async fn run(
     let progress = &mut run.progress;
     let stored = ticking(run.writer.add_file(DUMP_FILE, 0o600, stream), || progress.set(read.load(Ordering::Relaxed)));
     let unblocked = unblock_at_header(donor, header);
-    let work = async { tokio::try_join!(async { stored.await.map_err(anyhow::Error::from) }, unblocked, complaints(stderr)) };
+    let work =
+        async { tokio::try_join!(async { stored.await.map_err(anyhow::Error::from) }, unblocked, complaints(stderr)) };
     let ((), header, complaints) = match work.await {
         Ok(done) => done,
         Err(error) => {
@@ -92,7 +93,8 @@ async fn block(donor: &mut Connection) -> anyhow::Result<Snapshot> {
         // Asked again under the lock: from here on nobody can prepare one.
         let prepared = donor.prepared_xa().await?;
         if prepared > 0 {
-            let message = format!("dump is not possible: {prepared} XA transactions are prepared, whose rows a dump cannot hold");
+            let message =
+                format!("dump is not possible: {prepared} XA transactions are prepared, whose rows a dump cannot hold");
             return Err(Failure::new(&code::METHOD_IMPOSSIBLE, message).fix("XA COMMIT or XA ROLLBACK them").into());
         }
         Ok(Snapshot { executed: donor.executed().await?, at_us: donor.clock_us().await? })
@@ -141,7 +143,10 @@ fn start(program: &Path, args: &BackupArgs, survey: &Survey) -> anyhow::Result<C
 }
 
 /// Lets writers go on as soon as the dump has its snapshot, which its header proves.
-async fn unblock_at_header(donor: &mut Connection, header: oneshot::Receiver<DumpHeader>) -> anyhow::Result<Option<DumpHeader>> {
+async fn unblock_at_header(
+    donor: &mut Connection,
+    header: oneshot::Receiver<DumpHeader>,
+) -> anyhow::Result<Option<DumpHeader>> {
     let header = tokio::time::timeout(SNAPSHOT_LIMIT, header).await;
     donor.unblock_writes().await?;
     match header {
@@ -167,7 +172,9 @@ fn facts(
     header: DumpHeader,
 ) -> anyhow::Result<BackupFacts> {
     let executed = match &header.executed {
-        Some(text) => text.parse().map_err(|reason| anyhow::anyhow!("the dump's GTID set is not understood: {reason}"))?,
+        Some(text) => {
+            text.parse().map_err(|reason| anyhow::anyhow!("the dump's GTID set is not understood: {reason}"))?
+        }
         None => GtidSet::new(),
     };
     if header.executed.is_some() {

@@ -38,15 +38,20 @@ impl Obstacle {
 pub(super) fn choose(args: &BackupArgs, survey: &Survey) -> anyhow::Result<Choice> {
     let (clone, dump) = (clone_obstacles(args, survey), dump_obstacles(args, survey));
     match args.method {
-        BackupMethod::Clone if clone.is_empty() => Ok(Choice { method: BackupMethod::Clone, reason: "asked for".to_owned() }),
-        BackupMethod::Dump if dump.is_empty() => Ok(Choice { method: BackupMethod::Dump, reason: "asked for".to_owned() }),
+        BackupMethod::Clone if clone.is_empty() => {
+            Ok(Choice { method: BackupMethod::Clone, reason: "asked for".to_owned() })
+        }
+        BackupMethod::Dump if dump.is_empty() => {
+            Ok(Choice { method: BackupMethod::Dump, reason: "asked for".to_owned() })
+        }
         BackupMethod::Auto if clone.is_empty() => {
             let reason = format!("auto: MySQL {}, CLONE active, no rows outside InnoDB", survey.version);
             Ok(Choice { method: BackupMethod::Clone, reason })
         }
-        BackupMethod::Auto if dump.is_empty() => {
-            Ok(Choice { method: BackupMethod::Dump, reason: format!("auto: clone is not possible: {}", reasons(&clone)) })
-        }
+        BackupMethod::Auto if dump.is_empty() => Ok(Choice {
+            method: BackupMethod::Dump,
+            reason: format!("auto: clone is not possible: {}", reasons(&clone)),
+        }),
         BackupMethod::Clone => Err(refusal("clone", &clone, "--method dump")),
         BackupMethod::Dump => Err(refusal("dump", &dump, "--method clone")),
         BackupMethod::Auto => {
@@ -78,7 +83,8 @@ fn clone_obstacles(args: &BackupArgs, survey: &Survey) -> Vec<Obstacle> {
         found.push(Obstacle::new(format!("MySQL {} has no CLONE", survey.version)));
     }
     if !survey.donor.clone_active {
-        found.push(Obstacle::new("the CLONE plugin is not active").fix("INSTALL PLUGIN clone SONAME 'mysql_clone.so';"));
+        found
+            .push(Obstacle::new("the CLONE plugin is not active").fix("INSTALL PLUGIN clone SONAME 'mysql_clone.so';"));
     }
     if !survey.donor.backup_admin {
         let grant = format!("GRANT BACKUP_ADMIN ON *.* TO '{}'@...;", survey.dsn.user);
@@ -114,12 +120,16 @@ fn dump_obstacles(args: &BackupArgs, survey: &Survey) -> Vec<Obstacle> {
     }
     if !survey.donor.backup_admin {
         let grant = format!("GRANT BACKUP_ADMIN ON *.* TO '{}'@...;", survey.dsn.user);
-        found.push(Obstacle::new("no BACKUP_ADMIN, so that tables could be altered while the dump reads them").fix(grant));
+        found.push(
+            Obstacle::new("no BACKUP_ADMIN, so that tables could be altered while the dump reads them").fix(grant),
+        );
     }
     match survey.prepared_xa {
         None => {
             let grant = format!("GRANT XA_RECOVER_ADMIN ON *.* TO '{}'@...;", survey.dsn.user);
-            found.push(Obstacle::new("prepared XA transactions cannot be ruled out without XA_RECOVER_ADMIN").fix(grant));
+            found.push(
+                Obstacle::new("prepared XA transactions cannot be ruled out without XA_RECOVER_ADMIN").fix(grant),
+            );
         }
         Some(0) => {}
         Some(count) => {
@@ -190,7 +200,8 @@ mod tests {
     }
 
     fn with_rows() -> Survey {
-        let table = |name: &str, rows| ForeignTable { schema: "shop".into(), name: name.into(), engine: "MyISAM".into(), rows };
+        let table =
+            |name: &str, rows| ForeignTable { schema: "shop".into(), name: name.into(), engine: "MyISAM".into(), rows };
         Survey { foreign: vec![table("full", ForeignRows::Some), table("empty", ForeignRows::Empty)], ..survey() }
     }
 
@@ -205,7 +216,10 @@ mod tests {
     fn auto_says_why_it_does_not() {
         let without = Survey { program_version: None, ..survey() };
         let choice = choose(&args(&[]), &without).unwrap();
-        assert_eq!((choice.method, choice.reason.as_str()), (BackupMethod::Dump, "auto: clone is not possible: no mysqld at hand"));
+        assert_eq!(
+            (choice.method, choice.reason.as_str()),
+            (BackupMethod::Dump, "auto: clone is not possible: no mysqld at hand")
+        );
     }
 
     #[test]
@@ -213,7 +227,8 @@ mod tests {
         let error = choose(&args(&["--method", "clone"]), &with_rows()).unwrap_err();
         let rendered = Rendered::of(&error);
         assert_eq!((rendered.code.as_deref(), rendered.exit), (Some("PITR0801"), 4));
-        let expected = "clone is not possible: 1 table with rows outside InnoDB: shop.full (MyISAM), which clone copies empty";
+        let expected =
+            "clone is not possible: 1 table with rows outside InnoDB: shop.full (MyISAM), which clone copies empty";
         assert!(rendered.text().contains(expected), "{}", rendered.text());
         assert!(choose(&args(&["--method", "clone", "--allow-empty-non-innodb"]), &with_rows()).is_ok());
         assert!(choose(&args(&["--method", "dump"]), &with_rows()).is_err());
@@ -223,7 +238,8 @@ mod tests {
     #[test]
     fn a_dump_is_refused_while_xa_transactions_are_prepared_or_may_be() {
         for (prepared, words) in [(Some(2), "2 XA transactions are prepared"), (None, "XA_RECOVER_ADMIN")] {
-            let error = choose(&args(&["--method", "dump"]), &Survey { prepared_xa: prepared, ..survey() }).unwrap_err();
+            let error =
+                choose(&args(&["--method", "dump"]), &Survey { prepared_xa: prepared, ..survey() }).unwrap_err();
             assert!(error.to_string().contains(words), "{error}");
         }
     }

@@ -21,8 +21,8 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use pitr_archive::{Archive, ArchiveError};
 use pitr_archive::backup::{BackupWriter, backup_id};
+use pitr_archive::{Archive, ArchiveError};
 use pitr_recovery::{BaseBackup, code};
 
 use self::method::Choice;
@@ -109,7 +109,8 @@ struct BackupRun {
 pub(crate) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let json = args.output.map_or(context.json_log, |format| format == OutputFormat::Json);
-    let result = take(&args, context).await.map_err(|error| named(error, args.archive.archive.as_deref().unwrap_or_default()));
+    let result =
+        take(&args, context).await.map_err(|error| named(error, args.archive.archive.as_deref().unwrap_or_default()));
     let mut verdict = match &result {
         Ok(backup) => BackupVerdict::stored(backup),
         Err(error) => BackupVerdict::of_error(&Rendered::of(error)),
@@ -164,7 +165,11 @@ async fn take(args: &BackupArgs, context: &Context) -> anyhow::Result<BaseBackup
 
 /// The first signal came.
 fn interrupted() -> anyhow::Error {
-    Failure::new(&code::BACKUP_FAILED, "interrupted").hint("nothing partial is listed").fix("run it again").exit(130).into()
+    Failure::new(&code::BACKUP_FAILED, "interrupted")
+        .hint("nothing partial is listed")
+        .fix("run it again")
+        .exit(130)
+        .into()
 }
 
 /// Opens the archive for writing. The first one to write says whose it is.

@@ -25,7 +25,9 @@ impl Scratch {
         let lock = File::create(parent.join(".pitr-scratch.lock")).with_context(at)?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => bail!("another backup is using the scratch directory \"{}\"", parent.display()),
+            Err(TryLockError::WouldBlock) => {
+                bail!("another backup is using the scratch directory \"{}\"", parent.display())
+            }
             Err(TryLockError::Error(reason)) => return Err(reason).with_context(at),
         }
         for entry in fs::read_dir(&parent).with_context(at)? {

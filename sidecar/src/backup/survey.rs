@@ -44,7 +44,8 @@ impl Survey {
         let donor = connection.donor().await?;
         let programs = Programs::find(args.mysqld.as_deref());
         if let (Some(named), None) = (&args.mysqld, &programs) {
-            let failure = Failure::new(&code::METHOD_IMPOSSIBLE, format!("\"{}\" is not a server program", named.display()));
+            let failure =
+                Failure::new(&code::METHOD_IMPOSSIBLE, format!("\"{}\" is not a server program", named.display()));
             return Err(failure.fix("--mysqld with the path of the workload's mysqld").into());
         }
         let program_version = match &programs {
@@ -92,7 +93,8 @@ fn unreachable(error: SqlError, args: &BackupArgs) -> anyhow::Error {
     let turned_away = error.number().is_some_and(|number| TURNED_AWAY.contains(&number));
     let failure = Failure::new(&code::BACKUP_FAILED, format!("backup failed: {:#}", anyhow::Error::new(error)));
     let file = args.mysql.display();
-    let fix = if turned_away { format!("user and password in \"{file}\"") } else { format!("host and port in \"{file}\"") };
+    let fix =
+        if turned_away { format!("user and password in \"{file}\"") } else { format!("host and port in \"{file}\"") };
     failure.hint("nothing was begun").fix(fix).into()
 }
 

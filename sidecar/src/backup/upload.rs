@@ -35,7 +35,9 @@ pub(super) async fn upload(datadir: &Path, writer: &mut BackupWriter, progress: 
             writer.add_directory(&entry.path, entry.mode)?;
             continue;
         };
-        let file = tokio::fs::File::open(datadir.join(&entry.path)).await.with_context(|| format!("read \"{}\"", entry.path))?;
+        let file = tokio::fs::File::open(datadir.join(&entry.path))
+            .await
+            .with_context(|| format!("read \"{}\"", entry.path))?;
         let read = Arc::new(AtomicU64::new(0));
         let counted = Counted { inner: file, read: Arc::clone(&read) };
         let work = writer.add_file(&entry.path, entry.mode, counted);
@@ -54,7 +56,11 @@ struct Counted<R> {
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.inner).poll_read(context, buffer);
         self.read.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
@@ -112,7 +118,9 @@ mod tests {
         for path in ["auto.cnf", "ca-key.pem", "#clone/x", "#innodb_temp", "ibtmp1", "#ib_16384_0.dblwr"] {
             assert!(is_left_out(path), "{path}");
         }
-        for path in ["ibdata1", "#innodb_redo/#ib_redo7", "mysql.ibd", "undo_001", "shop/t.ibd", "shop/a.pem", "ib_buffer_pool"] {
+        for path in
+            ["ibdata1", "#innodb_redo/#ib_redo7", "mysql.ibd", "undo_001", "shop/t.ibd", "shop/a.pem", "ib_buffer_pool"]
+        {
             assert!(!is_left_out(path), "{path}");
         }
     }

@@ -93,8 +93,8 @@ impl BackupVerdict {
 
 impl fmt::Display for BackupVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [id, set, from] =
-            [&self.id, &self.gtid_set, &self.snapshot_at].map(|text| termination::cut(text.as_deref().unwrap_or("-"), 400));
+        let [id, set, from] = [&self.id, &self.gtid_set, &self.snapshot_at]
+            .map(|text| termination::cut(text.as_deref().unwrap_or("-"), 400));
         write!(f, "Stored and read back: {id}, GTID set {set}; restorable from {from} on")
     }
 }

@@ -106,11 +106,17 @@ impl Connection {
     /// Connects over TCP or a socket.
     pub(crate) async fn open(dsn: &Dsn) -> Result<Self, SqlError> {
         match connect(dsn, dsn.tls).await {
-            Err(source) if dsn.tls == TlsMode::Preferred && has_no_tls(&source) => connect(dsn, TlsMode::Disabled).await,
+            Err(source) if dsn.tls == TlsMode::Preferred && has_no_tls(&source) => {
+                connect(dsn, TlsMode::Disabled).await
+            }
             other => other,
         }
         .map(Self)
-        .map_err(|source| SqlError::Connect { to: dsn.to_string(), user: dsn.user.clone(), source: source.into() })
+        .map_err(|source| SqlError::Connect {
+            to: dsn.to_string(),
+            user: dsn.user.clone(),
+            source: source.into(),
+        })
     }
 
     /// Connects to a private server over its socket.

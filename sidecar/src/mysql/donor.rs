@@ -101,7 +101,8 @@ impl Connection {
         type Row = (String, String, String, u16, bool);
         let sql = "SELECT VERSION(), @@GLOBAL.server_uuid, @@GLOBAL.gtid_mode, @@GLOBAL.port, @@GLOBAL.skip_networking";
         let (version, uuid, gtid_mode, port, closed): Row = self.row(WHAT, sql).await?;
-        let plugin = "SELECT COUNT(*) FROM information_schema.plugins WHERE plugin_name = 'clone' AND plugin_status = 'ACTIVE'";
+        let plugin =
+            "SELECT COUNT(*) FROM information_schema.plugins WHERE plugin_name = 'clone' AND plugin_status = 'ACTIVE'";
         let clone_active: u64 = self.row(WHAT, plugin).await?;
         let grants: Vec<String> = self.rows("read our own grants", "SHOW GRANTS").await?;
         Ok(Donor {
@@ -120,7 +121,8 @@ impl Connection {
     async fn data_bytes(&mut self) -> Result<u64, SqlError> {
         const WHAT: &str = "ask for the size of the data";
         let files = "SELECT CAST(COALESCE(SUM(file_size), 0) AS UNSIGNED) FROM information_schema.innodb_tablespaces";
-        let estimates = "SELECT CAST(COALESCE(SUM(data_length + index_length), 0) AS UNSIGNED) FROM information_schema.tables";
+        let estimates =
+            "SELECT CAST(COALESCE(SUM(data_length + index_length), 0) AS UNSIGNED) FROM information_schema.tables";
         match self.row(WHAT, files).await {
             Ok(in_files) => {
                 let others = format!("{estimates} WHERE engine <> 'InnoDB'");

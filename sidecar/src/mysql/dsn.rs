@@ -147,7 +147,8 @@ mod tests {
 
     #[test]
     fn a_client_option_file_says_how_to_reach_the_server() {
-        let dsn = read("[client]\nhost=db\nport=3307\nuser=b\npassword=geheim\nssl-mode=verify_ca\nssl-ca=/ca\n").unwrap();
+        let dsn =
+            read("[client]\nhost=db\nport=3307\nuser=b\npassword=geheim\nssl-mode=verify_ca\nssl-ca=/ca\n").unwrap();
         assert_eq!((dsn.to_string().as_str(), dsn.tls), ("db:3307", TlsMode::VerifyCa));
         assert!(!format!("{dsn:?}").contains("geheim"));
         let local = read("[client]\nhost=localhost\nsocket=/s\nuser=b\n").unwrap();

@@ -22,7 +22,13 @@ impl Connection {
     }
 
     /// Clones `donor` into an empty directory. Takes as long as the data is large.
-    pub(crate) async fn clone_into(&mut self, donor: &Dsn, host: &str, port: u16, directory: &str) -> Result<(), SqlError> {
+    pub(crate) async fn clone_into(
+        &mut self,
+        donor: &Dsn,
+        host: &str,
+        port: u16,
+        directory: &str,
+    ) -> Result<(), SqlError> {
         let sql = format!(
             "CLONE INSTANCE FROM {}@{}:{port} IDENTIFIED BY {} DATA DIRECTORY = {}",
             literal(&donor.user),

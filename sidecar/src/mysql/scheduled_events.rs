@@ -53,12 +53,21 @@ impl Connection {
         let rows: Vec<(String, String, String, String)> = self.rows("list scheduled events", sql).await?;
         Ok(rows
             .into_iter()
-            .map(|(schema, name, definer, status)| ScheduledEvent { schema, name, definer, status: EventStatus::parse(&status) })
+            .map(|(schema, name, definer, status)| ScheduledEvent {
+                schema,
+                name,
+                definer,
+                status: EventStatus::parse(&status),
+            })
             .collect())
     }
 
     /// Gives an event its state; definer, mode, time zone and schedule stay as they are.
-    pub(crate) async fn set_event_status(&mut self, event: &ScheduledEvent, status: EventStatus) -> Result<(), SqlError> {
+    pub(crate) async fn set_event_status(
+        &mut self,
+        event: &ScheduledEvent,
+        status: EventStatus,
+    ) -> Result<(), SqlError> {
         // The host part of an account has no "@", a user name may have one.
         let (user, host) = event.definer.rsplit_once('@').unwrap_or((&event.definer, "%"));
         let sql = format!(

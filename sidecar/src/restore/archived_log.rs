@@ -122,7 +122,11 @@ fn steps_of(number: usize, file: &PlannedBinlog) -> Vec<Step> {
     for range in &file.ranges {
         let (from, to) = (range.start.max(position), range.end.min(file.to));
         if from < to {
-            steps.push(Step { file: number, begins: steps.is_empty(), part: Some(Part { range: range.clone(), from, to }) });
+            steps.push(Step {
+                file: number,
+                begins: steps.is_empty(),
+                part: Some(Part { range: range.clone(), from, to }),
+            });
             position = to;
         }
     }

@@ -91,7 +91,7 @@ fn query_of<'a>(event: &Event<'a>) -> Option<QueryEvent<'a>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{EventStates, EventStatement, IntendedState};
+    use super::{EventStatement, EventStates, IntendedState};
 
     fn after(statements: &[&str]) -> EventStates {
         let mut states = EventStates::default();
@@ -104,14 +104,22 @@ mod tests {
 
     #[test]
     fn the_last_word_counts() {
-        let states = after(&["CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO SELECT 1", "ALTER EVENT E DISABLE", "ALTER EVENT e COMMENT 'x'"]);
+        let states = after(&[
+            "CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO SELECT 1",
+            "ALTER EVENT E DISABLE",
+            "ALTER EVENT e COMMENT 'x'",
+        ]);
         assert_eq!(states.get("shop", "e"), Some(IntendedState::Disabled));
         assert_eq!(states.get("shop", "OLD"), Some(IntendedState::Enabled));
     }
 
     #[test]
     fn names_move_and_go() {
-        let states = after(&["ALTER EVENT old RENAME TO other.`new`", "CREATE EVENT gone ON SCHEDULE EVERY 1 DAY DO DO 1", "DROP EVENT IF EXISTS gone"]);
+        let states = after(&[
+            "ALTER EVENT old RENAME TO other.`new`",
+            "CREATE EVENT gone ON SCHEDULE EVERY 1 DAY DO DO 1",
+            "DROP EVENT IF EXISTS gone",
+        ]);
         assert_eq!(states.get("other", "new"), Some(IntendedState::Enabled));
         assert_eq!((states.get("shop", "old"), states.get("shop", "gone")), (None, None));
         assert_eq!(after(&["DROP DATABASE shop"]).get("shop", "old"), None);

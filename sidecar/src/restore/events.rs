@@ -23,7 +23,8 @@ pub(super) async fn give_back(
             && base.get(&event.schema, &event.name) != Some(IntendedState::ReplicaSideDisabled)
     };
     // Replay disables what it touches: if nothing is disabled that was not, the log is not read again.
-    let states = if found.iter().any(suspicious) { in_the_log(archive, plan, base.clone()).await? } else { base.clone() };
+    let states =
+        if found.iter().any(suspicious) { in_the_log(archive, plan, base.clone()).await? } else { base.clone() };
     let mut reports = Vec::with_capacity(found.len());
     for event in found {
         let intended = states.get(&event.schema, &event.name);

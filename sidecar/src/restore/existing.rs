@@ -94,7 +94,8 @@ fn logs_in(datadir: &Path) -> io::Result<Vec<String>> {
             continue;
         }
         let text = fs::read_to_string(entry.path())?;
-        let logs: Vec<&str> = text.lines().map(|line| line.trim().trim_start_matches("./")).filter(|line| !line.is_empty()).collect();
+        let logs: Vec<&str> =
+            text.lines().map(|line| line.trim().trim_start_matches("./")).filter(|line| !line.is_empty()).collect();
         // What is listed by an absolute path lies elsewhere, and is not this server's.
         if logs.iter().all(|log| log.starts_with('/') || BinlogName::parse(log).is_ok()) {
             names.extend(logs.into_iter().filter(|log| !log.starts_with('/')).map(str::to_owned));
@@ -195,7 +196,12 @@ pub(super) fn note_of_logs(volume: &Volume) -> anyhow::Result<Option<String>> {
         return Ok(None);
     }
     let logs = logs_in(&volume.aside()).context("list the base's own logs")?;
-    Ok((!logs.is_empty()).then(|| format!("binary and relay logs that came with the base lie in {}: they may be removed", volume.aside().display())))
+    Ok((!logs.is_empty()).then(|| {
+        format!(
+            "binary and relay logs that came with the base lie in {}: they may be removed",
+            volume.aside().display()
+        )
+    }))
 }
 
 /// Puts the persisted settings back without those that must not return. Gives a note for each one that stays away.
@@ -207,7 +213,10 @@ pub(super) fn give_back_persisted(volume: &Volume) -> anyhow::Result<Vec<String>
         Err(reason) => return Err(reason).context("read the base's persisted settings"),
     };
     let Ok(mut settings) = serde_json::from_slice::<Value>(&text) else {
-        return Ok(vec![format!("persisted settings of the source are not readable and were not given back: {}", aside.display())]);
+        return Ok(vec![format!(
+            "persisted settings of the source are not readable and were not given back: {}",
+            aside.display()
+        )]);
     };
     let mut left_out = Vec::new();
     filter(&mut settings, &mut left_out);

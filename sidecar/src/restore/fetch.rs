@@ -23,7 +23,8 @@ pub(super) async fn run(restore: &mut Restore<'_>) -> anyhow::Result<()> {
     let total = base.entries().iter().map(length).sum();
     let done = AtomicU64::new(0);
     progress.begin("fetch-base", Unit::Bytes, 0, total);
-    let (directories, files): (Vec<_>, Vec<_>) = base.entries().iter().partition(|entry| length_of_file(entry).is_none());
+    let (directories, files): (Vec<_>, Vec<_>) =
+        base.entries().iter().partition(|entry| length_of_file(entry).is_none());
     for directory in directories {
         base.restore_entry(directory, datadir).await?;
         run_as.own(&datadir.join(&directory.path)).context("give a directory to the server's user")?;

@@ -91,13 +91,18 @@ fn report(restore: &Restore<'_>, mut notes: Vec<String>) -> RestoredReport {
 /// A replay runs in UTC. What a log says in the source's own local time may mean another instant then.
 fn time_zone_note(restore: &Restore<'_>) -> Option<String> {
     let settings = &restore.plan.base().settings;
-    let zone = settings.get("system_time_zone").filter(|zone| !matches!(zone.as_str(), "UTC" | "GMT" | "" | "Universal" | "Zulu"))?;
+    let zone = settings
+        .get("system_time_zone")
+        .filter(|zone| !matches!(zone.as_str(), "UTC" | "GMT" | "" | "Universal" | "Zulu"))?;
     let follows = settings.get("time_zone").is_some_and(|zone| zone == "SYSTEM");
-    let text = format!("the source's time zone is SYSTEM ({zone}), replay ran in UTC: look at events and defaults made with literal local times");
+    let text = format!(
+        "the source's time zone is SYSTEM ({zone}), replay ran in UTC: look at events and defaults made with literal local times"
+    );
     follows.then_some(text)
 }
 
 fn event_note(events: &[EventReport]) -> Option<String> {
     let unknown: Vec<&str> = events.iter().filter(|event| !event.exact).map(|event| event.name.as_str()).collect();
-    (!unknown.is_empty()).then(|| format!("scheduled events whose state on the source is not known: {}", unknown.join(", ")))
+    (!unknown.is_empty())
+        .then(|| format!("scheduled events whose state on the source is not known: {}", unknown.join(", ")))
 }

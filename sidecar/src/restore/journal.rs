@@ -162,7 +162,11 @@ mod tests {
         journal.write(&path).unwrap();
         let read = Journal::read(&path).unwrap().unwrap();
         assert_eq!((read.purpose, read.server_id), (Purpose::Plan("sha256:00".into()), journal.server_id));
-        assert!(journal.has_done(Phase::Prepare) && journal.has_done(Phase::StartServer) && !journal.has_done(Phase::Replay));
+        assert!(
+            journal.has_done(Phase::Prepare)
+                && journal.has_done(Phase::StartServer)
+                && !journal.has_done(Phase::Replay)
+        );
     }
 
     #[test]

@@ -76,7 +76,12 @@ async fn load(restore: &mut Restore<'_>, server: &Mysqld, dump: &BackupEntry) ->
     let program = restore.machine.programs.companion("mysql").context("no mysql client beside mysqld or in PATH")?;
     let account = server.account();
     // The password is in a file that only we and the server's user can read.
-    let file = format!("[client]\nsocket={}\nuser={}\npassword={}\n", server.socket().display(), account.name, account.password.reveal());
+    let file = format!(
+        "[client]\nsocket={}\nuser={}\npassword={}\n",
+        server.socket().display(),
+        account.name,
+        account.password.reveal()
+    );
     let options = restore.machine.staging.write_secret("client.cnf", &file).context("write the client's options")?;
     let mut client = Command::new(&program)
         .arg(format!("--defaults-file={}", options.display()))
@@ -88,7 +93,8 @@ async fn load(restore: &mut Restore<'_>, server: &Mysqld, dump: &BackupEntry) ->
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("run \"{}\"", program.display()))?;
-    let (stdin, stderr) = (client.stdin.take().context("write to the client")?, client.stderr.take().context("read from the client")?);
+    let (stdin, stderr) =
+        (client.stdin.take().context("write to the client")?, client.stderr.take().context("read from the client")?);
     let base = restore.base.as_ref().context("no base")?;
     let written = Arc::new(AtomicU64::new(0));
     let progress = &mut restore.progress;
@@ -128,7 +134,9 @@ async fn complaints(mut stderr: tokio::process::ChildStderr) -> anyhow::Result<S
     tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await.context("read the client's messages")?;
     let text = String::from_utf8_lossy(&kept);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    if lines.is_empty() { bail!("no message") }
+    if lines.is_empty() {
+        bail!("no message")
+    }
     Ok(lines.join("; "))
 }
 

@@ -187,7 +187,10 @@ mod tests {
     #[test]
     fn a_nameless_error_is_a_failed_restore() {
         let error = named(anyhow::anyhow!("no space left").context("write"), &Facts::default(), "");
-        assert_eq!(Rendered::of(&error).text().lines().next(), Some("error[PITR0410]: restore failed: write: no space left"));
+        assert_eq!(
+            Rendered::of(&error).text().lines().next(),
+            Some("error[PITR0410]: restore failed: write: no space left")
+        );
         assert_eq!(outcome_of(&error), Outcome::Failed);
     }
 }

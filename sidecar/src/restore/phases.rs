@@ -153,7 +153,8 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts
         (None, None) => existing::begin(args, context, &archive, &volume, &machine).await?,
     };
     facts.plan_hash = Some(planned.hash.clone());
-    facts.last_gtid = planned.plan.parts().last_applied.as_ref().and_then(|last| last.gtid()).map(|gtid| gtid.to_string());
+    facts.last_gtid =
+        planned.plan.parts().last_applied.as_ref().and_then(|last| last.gtid()).map(|gtid| gtid.to_string());
     facts.replay_seconds = journal.replay_seconds;
     let base = match args.base {
         BaseOrigin::Archive => Some(BackupReader::open(Arc::clone(&archive), &planned.plan.base().id).await?),
@@ -161,7 +162,8 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts
     };
     let machine = Machine { settings: preflight::settings(&machine.settings, planned.plan.base())?, ..machine };
     let progress = Progress::new(context.clock.clone(), context.json_log);
-    let mut restore = Restore { args, context, archive, volume, journal, plan: planned.plan, base, machine, progress, facts };
+    let mut restore =
+        Restore { args, context, archive, volume, journal, plan: planned.plan, base, machine, progress, facts };
     carry_out(&mut restore).await
 }
 

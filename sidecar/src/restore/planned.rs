@@ -139,10 +139,13 @@ pub(super) fn same_purpose(args: &RestoreArgs, volume: &Volume, journal: &Journa
         Purpose::Plan(hash) => format!("plan {hash}"),
         Purpose::Target(target) => format!("\"{target}\""),
     };
-    Err(Failure::new(&code::VOLUME_OF_ANOTHER_PLAN, format!("\"{}\" holds a restore of {held}", volume.datadir().display()))
-        .hint("one volume, one plan")
-        .fix("restore into another directory")
-        .into())
+    Err(Failure::new(
+        &code::VOLUME_OF_ANOTHER_PLAN,
+        format!("\"{}\" holds a restore of {held}", volume.datadir().display()),
+    )
+    .hint("one volume, one plan")
+    .fix("restore into another directory")
+    .into())
 }
 
 /// The target as flags.

@@ -66,7 +66,8 @@ pub(super) fn configured(args: &RestoreArgs) -> anyhow::Result<MatchedSettings> 
 pub(super) fn settings(configured: &MatchedSettings, base: &BaseBackup) -> anyhow::Result<MatchedSettings> {
     let recorded = MatchedSettings::from_recorded(&base.settings);
     if let Some((name, base_value, configured_value)) = recorded.conflict(configured) {
-        let message = format!("base {} has {name} = {base_value}, the server's configuration says {configured_value}", base.id);
+        let message =
+            format!("base {} has {name} = {base_value}, the server's configuration says {configured_value}", base.id);
         return Err(Failure::new(&code::SERVER_TOO_OLD, message)
             .hint("this setting is fixed when a data directory is made")
             .fix(format!("{name} = {base_value} in the configuration"))
@@ -142,7 +143,10 @@ mod tests {
             finished_us: 0,
             raw_bytes: 100,
             stored_bytes: 10,
-            settings: recorded.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect::<BTreeMap<_, _>>(),
+            settings: recorded
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()))
+                .collect::<BTreeMap<_, _>>(),
         }
     }
 

@@ -127,7 +127,9 @@ async fn bind(restore: &Restore<'_>, log: &ArchivedLog, password: &Password) -> 
     let mut options = SourceOptions::new(restore.context.clock.now_us());
     options.skip = restore.plan.skip().clone();
     let address = ([127, 0, 0, 1], 0).into();
-    ReplicationSource::bind(address, identity, Arc::new(log.clone()), options).await.context("start the replication source")
+    ReplicationSource::bind(address, identity, Arc::new(log.clone()), options)
+        .await
+        .context("start the replication source")
 }
 
 /// For one connection on the loopback interface, for one run.

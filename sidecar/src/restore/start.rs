@@ -66,7 +66,9 @@ pub(super) async fn admit(restore: &mut Restore<'_>, connection: &mut Connection
     let begun = restore.journal.has_done(Phase::StartServer);
     let fits = base.is_subset_of(&executed) && executed.is_subset_of(expected) && (begun || executed == *base);
     if !fits {
-        let message = format!("the data does not hold what its base backup says: it has executed \"{executed}\", the base is \"{base}\"");
+        let message = format!(
+            "the data does not hold what its base backup says: it has executed \"{executed}\", the base is \"{base}\""
+        );
         return Err(Failure::new(&code::RESTORE_INCOMPLETE, message)
             .hint("something else wrote to this volume; no event was sent")
             .fix("restore into another directory")

@@ -110,9 +110,14 @@ impl fmt::Display for Verdict {
             Outcome::Verified => {
                 let (replay, all) = (duration(self.replay_seconds), duration(self.duration_seconds));
                 let (count, volume) = (self.transactions, &self.volume);
-                write!(f, "Verified: the GTID set equals the plan. {count} transactions replayed in {replay}, {all} in all. Data: {volume}")
+                write!(
+                    f,
+                    "Verified: the GTID set equals the plan. {count} transactions replayed in {replay}, {all} in all. Data: {volume}"
+                )
             }
-            Outcome::Incomplete => write!(f, "Incomplete: the server does not hold what the plan says. Data: {}", self.volume),
+            Outcome::Incomplete => {
+                write!(f, "Incomplete: the server does not hold what the plan says. Data: {}", self.volume)
+            }
             Outcome::Failed => write!(f, "Failed. Data: {}", self.volume),
             Outcome::Refused => f.write_str("Refused: nothing was changed."),
         }
@@ -177,7 +182,8 @@ mod tests {
     fn the_text_says_how_long_it_took() {
         let mut verdict = Verdict::new(Outcome::Verified, Path::new("/data"));
         (verdict.transactions, verdict.replay_seconds, verdict.duration_seconds) = (12, 148, 537);
-        let expected = "Verified: the GTID set equals the plan. 12 transactions replayed in 2m28s, 8m57s in all. Data: /data";
+        let expected =
+            "Verified: the GTID set equals the plan. 12 transactions replayed in 2m28s, 8m57s in all. Data: /data";
         assert_eq!(verdict.to_string(), expected);
         assert_eq!((duration(0).as_str(), duration(29_100).as_str()), ("0s", "8h05m"));
     }

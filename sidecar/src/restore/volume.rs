@@ -48,7 +48,8 @@ impl Volume {
             Err(reason) if reason.kind() == io::ErrorKind::AlreadyExists => {}
             Err(reason) => return Err(could_not("write to the volume", &datadir, reason)),
         }
-        let lock = File::create(ours.join("lock")).map_err(|reason| could_not("write to the volume", &datadir, reason))?;
+        let lock =
+            File::create(ours.join("lock")).map_err(|reason| could_not("write to the volume", &datadir, reason))?;
         // A run that was just killed may hold its lock for another moment.
         for _ in 0..LOCK_TRIES {
             match lock.try_lock() {
@@ -154,7 +155,8 @@ fn foreign_entries(datadir: &Path) -> io::Result<Vec<PathBuf>> {
         let entry = entry?;
         let name = entry.file_name();
         // An empty file system of its own; a directory of that name with files in it is somebody's.
-        let own = name == OURS || (name == FILE_SYSTEM_S_OWN && fs::read_dir(entry.path()).is_ok_and(|mut found| found.next().is_none()));
+        let own = name == OURS
+            || (name == FILE_SYSTEM_S_OWN && fs::read_dir(entry.path()).is_ok_and(|mut found| found.next().is_none()));
         if !own {
             entries.push(entry.path());
         }
@@ -173,16 +175,18 @@ pub(crate) fn check(datadir: &Path, expected: Expected) -> anyhow::Result<()> {
     match expected {
         Expected::Empty if !entries.is_empty() && !restoring => {
             let first = entries[0].file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let message = format!("\"{}\" is not empty and holds no restore of ours: it has \"{first}\"", datadir.display());
+            let message =
+                format!("\"{}\" is not empty and holds no restore of ours: it has \"{first}\"", datadir.display());
             let failure = Failure::new(&code::VOLUME_OF_ANOTHER_PLAN, message)
                 .hint("a restore fills an empty directory; nothing was written")
                 .fix("--datadir with an empty directory, or --base existing for a base that another tool restored");
             Err(failure.into())
         }
         Expected::Base if entries.is_empty() && !restoring => {
-            let failure = Failure::new(&code::VOLUME_OF_ANOTHER_PLAN, format!("\"{}\" holds no base", datadir.display()))
-                .hint("--base existing wants a data directory that another tool restored")
-                .fix("leave out --base existing to restore a base backup of the archive");
+            let failure =
+                Failure::new(&code::VOLUME_OF_ANOTHER_PLAN, format!("\"{}\" holds no base", datadir.display()))
+                    .hint("--base existing wants a data directory that another tool restored")
+                    .fix("leave out --base existing to restore a base backup of the archive");
             Err(failure.into())
         }
         Expected::Empty | Expected::Base => Ok(()),

@@ -25,9 +25,9 @@ pub(crate) async fn end_leftover(pid_file: &Path) -> std::io::Result<usize> {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, gone)
-        .await
-        .map_err(|_| std::io::Error::new(std::io::ErrorKind::TimedOut, "a server left behind by a killed run does not end"))?;
+    tokio::time::timeout(PATIENCE, gone).await.map_err(|_| {
+        std::io::Error::new(std::io::ErrorKind::TimedOut, "a server left behind by a killed run does not end")
+    })?;
     Ok(left.len())
 }
 

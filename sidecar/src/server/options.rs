@@ -228,20 +228,27 @@ mod tests {
     use super::MatchedSettings;
 
     fn settings(pairs: &[(&str, &str)]) -> MatchedSettings {
-        let map: BTreeMap<String, String> = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let map: BTreeMap<String, String> =
+            pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         MatchedSettings::from_recorded(&map)
     }
 
     #[test]
     fn only_settings_that_matter_become_options() {
-        let recorded = settings(&[("innodb_page_size", "8192"), ("default_storage_engine", "MyISAM"), ("server_id", "7"), ("time_zone", "SYSTEM")]);
+        let recorded = settings(&[
+            ("innodb_page_size", "8192"),
+            ("default_storage_engine", "MyISAM"),
+            ("server_id", "7"),
+            ("time_zone", "SYSTEM"),
+        ]);
         assert_eq!(recorded.arguments(), ["--loose-default-storage-engine=MyISAM", "--innodb-page-size=8192"]);
     }
 
     #[test]
     fn plugins_are_loaded_unless_their_names_could_be_something_else() {
         let recorded = settings(&[("plugins", "mysql_native_password=mysql_native_password.so;x=../y.so --a")]);
-        let expected = ["--loose-mysql-native-password=ON", "--plugin-load-add=mysql_native_password=mysql_native_password.so"];
+        let expected =
+            ["--loose-mysql-native-password=ON", "--plugin-load-add=mysql_native_password=mysql_native_password.so"];
         assert_eq!(recorded.arguments(), expected);
     }
 

@@ -38,7 +38,8 @@ impl Programs {
 
 fn look_for(name: &str, first: &[Option<PathBuf>]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = first.iter().flatten().cloned().chain(std::env::split_paths(&path)).chain(FOLDERS.iter().map(PathBuf::from));
+    let folders =
+        first.iter().flatten().cloned().chain(std::env::split_paths(&path)).chain(FOLDERS.iter().map(PathBuf::from));
     folders.map(|folder| folder.join(name)).find(|program| program.is_file())
 }
 

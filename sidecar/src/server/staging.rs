@@ -27,7 +27,10 @@ impl Staging {
         run_as.own(directory.path())?;
         let staging = Self { directory, run_as };
         if staging.socket().as_os_str().len() > SOCKET_PATH_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is too long for a socket: use a shorter one"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the path is too long for a socket: use a shorter one",
+            ));
         }
         fs::create_dir(staging.temporary())?;
         run_as.own(&staging.temporary())?;

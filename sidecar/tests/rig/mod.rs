@@ -73,7 +73,13 @@ pub(crate) async fn state(server: &Mysqld) -> State {
     State {
         executed: server.gtid_executed().await.unwrap(),
         tables: server.checksums().await.unwrap(),
-        events: server.rows(events).await.unwrap().into_iter().map(|row| (row.get(0).unwrap(), row.get(1).unwrap())).collect(),
+        events: server
+            .rows(events)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|row| (row.get(0).unwrap(), row.get(1).unwrap()))
+            .collect(),
     }
 }
 
@@ -196,7 +202,8 @@ impl Rig {
 /// Restored data holds no replication settings, no account and no plugin but the source's own.
 pub(crate) async fn assert_nothing_of_ours(server: &Mysqld) {
     let count = async |what: &str| server.value::<u32>(&format!("SELECT COUNT(*) FROM {what}")).await.unwrap();
-    for table in ["mysql.slave_master_info", "mysql.slave_relay_log_info", "mysql.slave_worker_info", "mysql.component"] {
+    for table in ["mysql.slave_master_info", "mysql.slave_relay_log_info", "mysql.slave_worker_info", "mysql.component"]
+    {
         assert_eq!(count(table).await, 0, "{table}");
     }
     assert_eq!(count("mysql.user WHERE user LIKE 'pitr\\_%'").await, 0);
@@ -239,7 +246,8 @@ pub(crate) fn listing(directory: &Path) -> Vec<PathBuf> {
 pub(crate) fn server_program_of(folder: &Path, version: &str) -> String {
     use std::os::unix::fs::PermissionsExt as _;
     let path = folder.join(format!("mysqld-{version}"));
-    std::fs::write(&path, format!("#!/bin/sh\necho \"$0  Ver {version} for Linux on x86_64 (Source distribution)\"\n")).unwrap();
+    std::fs::write(&path, format!("#!/bin/sh\necho \"$0  Ver {version} for Linux on x86_64 (Source distribution)\"\n"))
+        .unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path.display().to_string()
 }

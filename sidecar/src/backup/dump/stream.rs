@@ -87,7 +87,11 @@ pub(super) struct DumpStream<R> {
 
 impl<R> DumpStream<R> {
     /// A stream, and its end for later.
-    pub(super) fn new(inner: R, header: oneshot::Sender<DumpHeader>, read: Arc<AtomicU64>) -> (Self, Arc<Mutex<DumpEnd>>) {
+    pub(super) fn new(
+        inner: R,
+        header: oneshot::Sender<DumpHeader>,
+        read: Arc<AtomicU64>,
+    ) -> (Self, Arc<Mutex<DumpEnd>>) {
         let end = Arc::default();
         (Self { inner, header: Some((header, Vec::new())), end: Arc::clone(&end), read }, end)
     }
@@ -112,7 +116,11 @@ impl<R> DumpStream<R> {
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for DumpStream<R> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.inner).poll_read(context, buffer);
         if matches!(result, Poll::Ready(Ok(()))) {

@@ -142,7 +142,9 @@ impl Tokens {
             }
         }
         Some(match verb {
-            "CREATE" => EventStatement::Create { schema, name, status: status.unwrap_or(Status::Enable), if_not_exists },
+            "CREATE" => {
+                EventStatement::Create { schema, name, status: status.unwrap_or(Status::Enable), if_not_exists }
+            }
             _ => EventStatement::Alter { schema, name, renamed, status },
         })
     }
@@ -251,7 +253,14 @@ mod tests {
 
     #[test]
     fn other_statements_are_none_of_ours() {
-        for sql in ["CREATE TABLE event (a INT)", "ALTER TABLE t DISABLE KEYS", "DROP TABLE t", "BEGIN", "", "GRANT EVENT ON *.* TO a"] {
+        for sql in [
+            "CREATE TABLE event (a INT)",
+            "ALTER TABLE t DISABLE KEYS",
+            "DROP TABLE t",
+            "BEGIN",
+            "",
+            "GRANT EVENT ON *.* TO a",
+        ] {
             assert_eq!(parse(sql), None, "{sql}");
         }
     }

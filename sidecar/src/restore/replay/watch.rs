@@ -86,7 +86,8 @@ impl Watch<'_, '_> {
             self.why_the_source_ended(sent.last_error)?;
             restarts += 1;
             if restarts > RECEIVER_RESTARTS {
-                let message = format!("the receiver stops again and again: error {}: {}", receiver.error, receiver.message);
+                let message =
+                    format!("the receiver stops again and again: error {}: {}", receiver.error, receiver.message);
                 return Err(anyhow::anyhow!(message).into());
             }
             self.connection.start_replica(self.credentials.0, self.credentials.1).await?;
@@ -120,7 +121,11 @@ impl Watch<'_, '_> {
             facts.missing.count()
         );
         Failure::new(&code::RESTORE_INCOMPLETE, message)
-            .hint(format!("everything was sent, and for {} s nothing was applied; missing {}", STALL.as_secs(), facts.missing))
+            .hint(format!(
+                "everything was sent, and for {} s nothing was applied; missing {}",
+                STALL.as_secs(),
+                facts.missing
+            ))
             .fix("run the same command again")
             .into()
     }
