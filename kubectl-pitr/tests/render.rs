@@ -137,6 +137,7 @@ fn status_of_an_archive_without_a_cluster() {
         name: "mysql".into(),
         server: Some(("mysql".into(), "8.4.6".into())),
         archive_url: Some("s3://backups/shop/mysql".into()),
+        archive_flags: " --archive s3://backups/shop/mysql --region eu-west-1".into(),
         ..WorkloadState::default()
     };
     golden("render/status-archive.txt", &text(&from_archive(state, &windows(), backups())));

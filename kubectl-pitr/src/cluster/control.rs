@@ -25,6 +25,40 @@ const REPLY_BYTES_MAX: usize = 8 << 20;
 pub struct Reply {
     pub ok: bool,
     pub body: Bytes,
+    /// Words about the answer that are no part of it.
+    pub notes: Notes,
+}
+
+/// What the transactions next to a plan's stop did: the plan itself, which is hashed, does not say it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notes {
+    pub last_applied: Option<String>,
+    pub first_excluded: Option<String>,
+}
+
+impl Notes {
+    /// From headers that may hold any text, percent-encoded.
+    fn read(headers: &hyper::HeaderMap) -> Self {
+        let text = |name: &str| decoded(headers.get(name)?.to_str().ok()?);
+        Self { last_applied: text("pitr-last-applied"), first_excluded: text("pitr-first-excluded") }
+    }
+}
+
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = &rest[2..];
+    }
+    let text = String::from_utf8(bytes).ok()?;
+    (!text.is_empty() && !text.chars().any(char::is_control)).then_some(text)
 }
 
 /// What is asked.
@@ -84,7 +118,7 @@ impl Cluster {
         if !ok && stdout.is_empty() {
             return Err(String::from_utf8_lossy(&stderr).lines().next().unwrap_or("the command failed").to_owned());
         }
-        Ok(Reply { ok, body: stdout.into() })
+        Ok(Reply { ok, body: stdout.into(), notes: Notes::default() })
     }
 
     /// Runs a command in a container: whether it succeeded, its stdout, its stderr.
@@ -150,8 +184,9 @@ where
     let exchange = async move {
         let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
         let ok = response.status() == StatusCode::OK;
+        let notes = Notes::read(response.headers());
         let body = Limited::new(response.into_body(), REPLY_BYTES_MAX).collect().await.map_err(|e| e.to_string())?;
-        Ok(Reply { ok, body: body.to_bytes() })
+        Ok(Reply { ok, body: body.to_bytes(), notes })
     };
     // The connection ends by itself once the exchange has dropped its sender.
     let (reply, _) = tokio::join!(exchange, connection);
@@ -182,9 +217,17 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_taken_as_it_comes() {
         let reply = served("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{ }").await.unwrap();
-        assert_eq!(reply, Reply { ok: true, body: Bytes::from_static(b"{ }") });
+        assert_eq!(reply, Reply { ok: true, body: Bytes::from_static(b"{ }"), notes: Notes::default() });
         let reply = served("HTTP/1.1 422 Unprocessable\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
         assert!(!reply.ok);
+    }
+
+    #[test]
+    fn notes_hold_any_text_and_nothing_broken() {
+        assert_eq!(decoded("DROP TABLE shop.%C3%A4, 100%25").unwrap(), "DROP TABLE shop.ä, 100%");
+        for broken in ["%", "%4", "%zz", "%ff", "", "%1b[31m"] {
+            assert_eq!(decoded(broken), None, "{broken}");
+        }
     }
 
     #[tokio::test]

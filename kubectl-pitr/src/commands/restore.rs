@@ -14,7 +14,7 @@ use super::watch::{DETACHED, Leaving, Watched, watch};
 use super::{facts, restores_state, source};
 use crate::archive_view::ArchiveView;
 use crate::args::{DryRun, OutputFormat, RestoreArgs, Via};
-use crate::cluster::{Cluster, JobEnd, Need, Watching, Workload, WorkloadName, require};
+use crate::cluster::{Cluster, JobEnd, Need, Notes, Watching, Workload, WorkloadName, require};
 use crate::failure::Failure;
 use crate::inject::survey::parse_owner;
 use crate::objects::{RESTORE_CONTAINER, copied};
@@ -173,8 +173,9 @@ async fn plan(session: &Session, args: &RestoreArgs, wanted: &Wanted) -> Result<
     let (Some((cluster, workload)), Some(request)) = (workload, &wanted.request) else {
         return Err(Failure::usage("name the workload, or give --archive URL").into());
     };
-    let document = ask_for_plan(session, args, (&cluster, &workload), request).await?;
-    Ok(Planned { document, named: Named::default(), workload: Some((cluster, workload)) })
+    let (document, notes) = ask_for_plan(session, args, (&cluster, &workload), request).await?;
+    let named = Named { last: notes.last_applied, first: notes.first_excluded };
+    Ok(Planned { document, named, workload: Some((cluster, workload)) })
 }
 
 async fn ask_for_plan(
@@ -182,7 +183,7 @@ async fn ask_for_plan(
     args: &RestoreArgs,
     (cluster, workload): (&Cluster, &Workload),
     request: &PlanRequest,
-) -> Result<PlanDocument, Failure> {
+) -> Result<(PlanDocument, Notes), Failure> {
     let body = target::body(request);
     let reply = match source::plan(cluster, workload, (&body, &args.state), session.now()).await {
         Ok(reply) => reply,
@@ -198,10 +199,11 @@ async fn ask_for_plan(
         }
         Err(failure) => return Err(failure),
     };
-    PlanDocument::parse(&reply.body).map_err(|e| {
+    let document = PlanDocument::parse(&reply.body).map_err(|e| {
         Failure::new(code::SCHEMA_TOO_NEW, format!("the sidecar's plan is not understood: {e}"))
             .fix("upgrade the plugin")
-    })
+    })?;
+    Ok((document, reply.notes))
 }
 
 async fn destination(session: &Session, args: &RestoreArgs, planned: &Planned) -> Result<Destination> {

@@ -225,7 +225,8 @@ fn told(reply: &Reply) -> Failure {
         failure = failure.hint(hint);
     }
     for fix in words(&document["fix"]) {
-        failure = failure.fix(fix);
+        // The sidecar speaks of itself to whoever is in its pod.
+        failure = failure.fix(fix.replace("pitr-sidecar ", "kubectl pitr "));
     }
     failure
 }
@@ -247,6 +248,7 @@ pub(super) fn offline(view: &ArchiveView) -> (WorkloadState, Windows, Backups) {
         name: name.to_owned(),
         server: view.server.clone(),
         archive_url: Some(view.url.clone()),
+        archive_flags: view.flags.clone(),
         ..WorkloadState::default()
     };
     let (windows, backups) = (view.windows(), view.backups());

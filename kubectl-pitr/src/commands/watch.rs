@@ -109,7 +109,8 @@ impl<'a> Shown<'a> {
         match sign {
             Sign::Line(JobLine::Progress(progress)) => self.progress(progress),
             Sign::Line(JobLine::Method(method)) => {
-                self.line(&format!("{:<13}{}: {}", "method", method.method, method.reason))
+                let reason = method.reason.trim_start_matches("auto: ");
+                self.line(&format!("{:<13}{}: {reason}", "method", method.method));
             }
             Sign::Line(JobLine::Verdict(_)) => {}
             Sign::Waiting(reason) => self.line(&format!("the pod does not start yet: {reason}")),

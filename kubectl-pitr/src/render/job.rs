@@ -37,6 +37,10 @@ pub fn progress_line(progress: &Progress, pace: Pace) -> String {
 
 fn amount(progress: &Progress) -> String {
     let bytes = progress.unit == "bytes";
+    // A phase that is done or not has nothing to count.
+    if !bytes && progress.total == Some(1) || progress.total.is_none() && progress.done == 0 {
+        return String::new();
+    }
     match (progress.total.filter(|t| *t > 0), bytes) {
         (Some(total), true) => {
             let of = binary_size(total);
@@ -47,7 +51,6 @@ fn amount(progress: &Progress) -> String {
         }
         (Some(total), false) => format!("{}/{total} {}", progress.done, progress.unit),
         (None, true) => binary_size(progress.done),
-        (None, false) if progress.done == 0 => String::new(),
         (None, false) => format!("{} {}", progress.done, progress.unit),
     }
 }

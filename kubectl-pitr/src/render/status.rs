@@ -28,8 +28,7 @@ pub fn status_text(
     lines.extend(verified(state, limits.now));
     gaps(state, all_gaps, &mut lines);
     if let Some(end) = state.end() {
-        let from_archive = state.archive_url.as_ref().filter(|_| state.offline);
-        let place = from_archive.map_or_else(|| format!(" -n {}", state.namespace), |url| format!(" --archive {url}"));
+        let place = if state.offline { state.archive_flags.clone() } else { format!(" -n {}", state.namespace) };
         lines.push(format!(
             "Restore to just before now:  kubectl pitr restore {}{place} --to {}",
             state.name,

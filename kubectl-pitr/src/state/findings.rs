@@ -148,7 +148,9 @@ fn told_findings(state: &WorkloadState, findings: &mut Vec<Finding>) {
             }
             // What only delays is not what the workload is: the archive's own state decides over that.
             let already = matches!(code.number, 501..=504) && state.windows.is_empty();
-            if already {
+            // The list is newer than a heartbeat of some seconds ago.
+            let outdated = code.number == 504 && state.backups.is_some() && state.usable_backups() > Some(0);
+            if already || outdated {
                 continue;
             }
             let mut text = format!("{}: {}", pod.name, code.when);
