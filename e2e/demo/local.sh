@@ -4,6 +4,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../parts/env.sh"
 . "$REPOSITORY/e2e/demo/narration.sh"
 here=$REPOSITORY/e2e/demo
+hold demo-local
 CLUSTER=none "$PARTS/tools.sh"
 "$PARTS/mysql/build.sh"
 PATH=$("$PARTS/programs.sh"):$PITR_CACHE/mysql/bin:$PATH

@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # programs.sh [PACKAGE...]: builds our programs as static files that run on any Linux of this architecture, whatever its C library, and
-# prints their folder: kubectl-pitr, pitr-sidecar, and the test's s3-server.
+# prints their folder: kubectl-pitr, pitr-sidecar, and the test's s3-server. With PITR_BIN_DIR it builds nothing and prints that.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+if [ -n "${PITR_BIN_DIR:-}" ]; then
+  echo "$PITR_BIN_DIR"
+  exit
+fi
 need cargo readelf
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PITR_CACHE/target}
 triple=$(uname -m)-unknown-linux-gnu
