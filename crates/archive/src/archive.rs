@@ -7,6 +7,8 @@ mod pages;
 mod read;
 mod records;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::collections::HashMap;

@@ -9,6 +9,8 @@ mod chunk;
 mod files;
 mod manifest;
 mod reader;
+#[cfg(test)]
+mod trials;
 mod writer;
 
 use std::path::{Component, Path, PathBuf};

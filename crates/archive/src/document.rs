@@ -7,6 +7,8 @@ mod heartbeat;
 mod instant;
 mod plan;
 mod plan_wire;
+#[cfg(test)]
+mod tests;
 mod windows;
 
 pub use backups::{BackupItem, BackupsDocument};

@@ -17,7 +17,7 @@ const DISCARDS_MAX: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Discard {
     key: String,
-    due: Instant,
+    pub(super) due: Instant,
 }
 
 impl Archive {

@@ -38,7 +38,7 @@ impl Archive {
         found.unreadable.extend(bad_marks);
         if has_hole(&found, &marks) {
             // A listing is no snapshot: what was written or merged meanwhile may be in neither (T).
-            found.absorb(self.discover(None).await?);
+            self.discover_more(&mut found).await?;
         }
         let (backups, bad_backups) = self.list_backup_manifests().await?;
         found.unreadable.extend(bad_backups);

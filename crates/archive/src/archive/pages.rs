@@ -63,18 +63,19 @@ impl Archive {
         Err(Call::new(Operation::Get, key).corrupt("it does not match the hash in its key").into())
     }
 
-    /// All pages under a prefix, each handed to `sink` once, or what is wrong with it. When a merge replaced pages
-    /// meanwhile, the reading begins again with a `fresh` state.
-    pub(super) async fn each_page<S>(
+    /// All pages under a prefix that are not `known`, each handed to `sink` once, or what is wrong with it. When a merge
+    /// replaced pages meanwhile, the reading begins again with a fresh state.
+    pub(super) async fn each_page<S: Default>(
         &self,
         prefix: &str,
-        fresh: impl Fn() -> S,
+        known: &HashSet<PageKey>,
         mut sink: impl FnMut(&mut S, &PageKey, Result<Bytes, String>) -> Result<(), ArchiveError>,
     ) -> Result<(S, Vec<String>), ArchiveError> {
         let mut last = None;
         for _ in 0..LISTINGS_MAX {
-            let listing = self.list_pages(prefix).await?;
-            let mut state = fresh();
+            let mut listing = self.list_pages(prefix).await?;
+            listing.pages.retain(|(page, _)| !known.contains(page));
+            let mut state = S::default();
             let mut pages = stream::iter(listing.pages)
                 .map(|(page, _)| self.fetch_named_page(page))
                 .buffer_unordered(READS_AT_ONCE);

@@ -8,7 +8,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use super::{Archive, ArchiveError, READS_AT_ONCE, locked};
 use crate::catalog::{PageError, records};
 use crate::digest::{Digest, ShortHash, sha256};
-use crate::layout::{CATALOG_PREFIX, ObjectKey, Place, SegmentKey, TAIL_PREFIX, catalog_prefix};
+use crate::layout::{CATALOG_PREFIX, ObjectKey, PageKey, Place, SegmentKey, TAIL_PREFIX, catalog_prefix};
 use crate::segment::{HeaderRead, SegmentError, SegmentHeader, SegmentRecord, header_of, read_header};
 use crate::store::{ListedObject, StoreError};
 
@@ -32,6 +32,8 @@ pub struct Discovered {
     pub unknown_keys: Vec<String>,
     /// Objects that cannot be read, and why.
     pub unreadable: Vec<(String, String)>,
+    /// The pages that were read.
+    pages: HashSet<PageKey>,
 }
 
 impl Discovered {
@@ -43,6 +45,7 @@ impl Discovered {
     pub(super) fn absorb(&mut self, other: Self) {
         self.catalogued.extend(other.catalogued);
         self.tail.extend(other.tail);
+        self.pages.extend(other.pages);
         for key in other.unknown_keys {
             if !self.unknown_keys.contains(&key) {
                 self.unknown_keys.push(key);
@@ -65,13 +68,23 @@ impl Archive {
         let tail_prefix = source.map_or_else(|| TAIL_PREFIX.to_owned(), |source| Place::Tail.source_prefix(source));
         let catalog = source.map_or_else(|| CATALOG_PREFIX.to_owned(), catalog_prefix);
         let mut found = self.read_tail(&tail_prefix).await?;
-        found.absorb(self.read_catalog(&catalog).await?);
+        found.absorb(self.read_catalog(&catalog, &HashSet::new()).await?);
         Ok(found)
     }
 
-    async fn read_catalog(&self, prefix: &str) -> Result<Discovered, ArchiveError> {
+    /// The same for everything, once more: what has been read already is not read again, for it never changes.
+    pub(super) async fn discover_more(&self, found: &mut Discovered) -> Result<(), ArchiveError> {
+        found.absorb(self.read_tail(TAIL_PREFIX).await?);
+        let more = self.read_catalog(CATALOG_PREFIX, &found.pages).await?;
+        found.absorb(more);
+        Ok(())
+    }
+
+    /// The pages under a prefix that are not `known`.
+    async fn read_catalog(&self, prefix: &str, known: &HashSet<PageKey>) -> Result<Discovered, ArchiveError> {
         let (mut found, unknown) = self
-            .each_page(prefix, Discovered::default, |found, page, bytes| {
+            .each_page(prefix, known, |found: &mut Discovered, page, bytes| {
+                found.pages.insert(page.clone());
                 let bytes = match bytes {
                     Ok(bytes) => bytes,
                     Err(reason) => {

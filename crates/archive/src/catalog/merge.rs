@@ -8,9 +8,9 @@ use crate::layout::{LEVEL_MAX, PageKey};
 /// Pages of one level and source that are left alone while there is other work.
 const BUSY_PAGES_PER_LEVEL: usize = 15;
 
-/// Pages of one source that even an idle archiver leaves alone: an inventory is to take ten requests, and half of them are
+/// Pages of one source that even an idle archiver leaves alone: an inventory is to take ten requests, and most of them are
 /// for what is no page.
-const IDLE_PAGES: usize = 4;
+const IDLE_PAGES: usize = 3;
 
 /// How much is worth doing now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
