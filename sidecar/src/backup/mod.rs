@@ -127,7 +127,7 @@ pub(crate) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<E
 
 /// An error that has no name of its own is a failed backup.
 fn named(error: anyhow::Error, archive: &str) -> anyhow::Error {
-    if error.chain().any(|cause| cause.is::<Failure>()) {
+    if error.chain().any(|cause| cause.downcast_ref::<Failure>().is_some()) {
         return error;
     }
     if let Some(failure) = archive_failure::named(&error, archive) {

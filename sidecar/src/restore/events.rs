@@ -67,21 +67,29 @@ async fn in_the_log(archive: &Archive, plan: &RestorePlan, mut states: EventStat
         let mut position = file.from;
         for range in &file.ranges {
             let end = range.end.min(file.to);
-            apply_range(archive, plan, file, range, &mut states, (position, end)).await?;
+            apply(archive, plan, Stretch { file, range, from: position, to: end }, &mut states).await?;
             position = position.max(end);
         }
     }
     Ok(states)
 }
 
-async fn apply_range(
+/// A part of one range of a binlog.
+#[derive(Clone, Copy)]
+struct Stretch<'a> {
+    file: &'a PlannedBinlog,
+    range: &'a PlannedRange,
+    from: u64,
+    to: u64,
+}
+
+async fn apply(
     archive: &Archive,
     plan: &RestorePlan,
-    file: &PlannedBinlog,
-    range: &PlannedRange,
+    stretch: Stretch<'_>,
     states: &mut EventStates,
-    (from, to): (u64, u64),
 ) -> anyhow::Result<()> {
+    let Stretch { file, range, from, to } = stretch;
     let reference =
         RangeRef { binlog: file.id.clone(), start: range.start, end: range.end, raw_sha256: range.raw_sha256 };
     let index = archive.read_index(&reference, &range.objects).await.context("read which transactions are DDL")?;

@@ -3,24 +3,21 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context as _;
-use pitr_archive::Archive;
 use pitr_binlog::{BinlogName, Flavour, GtidSet};
 use pitr_recovery::BaseBackup;
 use serde_json::{Map, Value};
 
 use super::journal::{Journal, Phase, Purpose, write_durably};
+use super::memory;
 use super::planned::{self, PlannedRestore};
 use super::preflight;
 use super::volume::Volume;
-use super::{RestoreArgs, memory};
 use crate::mysql::LocalAccount;
 use crate::server::{Mysqld, Purpose as ServerPurpose, ServerOptions};
-use crate::verbs::Context;
 
-use super::phases::Machine;
+use super::phases::{Ground, unless_interrupted};
 
 /// The id that stands for the base in plans and reports.
 pub(super) const EXISTING: &str = "existing";
@@ -28,40 +25,27 @@ pub(super) const EXISTING: &str = "existing";
 const PERSISTED: &str = "mysqld-auto.cnf";
 
 /// The first run on such a base.
-pub(super) async fn begin(
-    args: &RestoreArgs,
-    context: &Context,
-    archive: &Arc<Archive>,
-    volume: &Volume,
-    machine: &Machine,
-) -> anyhow::Result<(Journal, PlannedRestore)> {
-    let journal = Journal::begin(Purpose::Target(planned::asked_for(args)), context.clock.now());
-    journal.write(&volume.journal()).context("write the journal")?;
-    plan(args, context, archive, volume, machine, journal).await
+pub(super) async fn begin(ground: Ground<'_>) -> anyhow::Result<(Journal, PlannedRestore)> {
+    let journal = Journal::begin(Purpose::Target(planned::asked_for(ground.args)), ground.context.clock.now());
+    journal.write(&ground.volume.journal()).context("write the journal")?;
+    plan(ground, journal).await
 }
 
 /// Reads what the base holds and plans from there.
-pub(super) async fn plan(
-    args: &RestoreArgs,
-    context: &Context,
-    archive: &Arc<Archive>,
-    volume: &Volume,
-    machine: &Machine,
-    mut journal: Journal,
-) -> anyhow::Result<(Journal, PlannedRestore)> {
+pub(super) async fn plan(ground: Ground<'_>, mut journal: Journal) -> anyhow::Result<(Journal, PlannedRestore)> {
+    let volume = ground.volume;
     set_aside(volume).context("set the base's identity and logs aside")?;
-    let base = read(context, volume, machine, &journal).await.context("read what the base holds")?;
-    let planned = match planned::make_from(args, archive, Some(base)).await {
+    let read = async { read(ground, &journal).await.context("read what the base holds") };
+    let base = unless_interrupted(&ground.context.shutdown, read).await?;
+    let planned = planned::make_from(ground.args, ground.archive, Some(base)).await;
+    let planned = planned.and_then(|planned| preflight::room(volume, &planned.plan).map(|()| planned));
+    let planned = match planned {
         Ok(planned) => planned,
         Err(error) => {
             give_back(volume).context("give the base back as it was")?;
             return Err(error);
         }
     };
-    if let Err(error) = preflight::room(volume, &planned.plan) {
-        give_back(volume).context("give the base back as it was")?;
-        return Err(error);
-    }
     planned.keep(volume)?;
     journal.plan_hash = Some(planned.hash.clone());
     journal.done = Some(Phase::Prepare);
@@ -73,6 +57,11 @@ pub(super) async fn plan(
 /// must not become the beginning of this server's.
 fn set_aside(volume: &Volume) -> io::Result<()> {
     fs::create_dir_all(volume.aside())?;
+    // An identity that lies there already is the base's own: what is found now was made by a run of ours that was killed.
+    let identity = volume.datadir().join("auto.cnf");
+    if volume.aside().join("auto.cnf").exists() && identity.exists() {
+        fs::remove_file(&identity)?;
+    }
     let names = ["auto.cnf", PERSISTED].map(str::to_owned).into_iter().chain(logs_in(volume.datadir())?);
     for name in names {
         match fs::rename(volume.datadir().join(&name), volume.aside().join(&name)) {
@@ -114,7 +103,8 @@ fn give_back(volume: &Volume) -> io::Result<()> {
     fs::remove_dir_all(volume.ours())
 }
 
-async fn read(context: &Context, volume: &Volume, machine: &Machine, journal: &Journal) -> anyhow::Result<BaseBackup> {
+async fn read(ground: Ground<'_>, journal: &Journal) -> anyhow::Result<BaseBackup> {
+    let Ground { context, volume, machine, .. } = ground;
     let used = volume.used_bytes()?;
     let relay = volume.relay();
     for place in [volume.ours(), relay.clone()] {

@@ -125,7 +125,7 @@ pub(crate) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
 
 /// An error that has no name of its own is a failed restore.
 fn named(error: anyhow::Error, facts: &Facts, archive: &str) -> anyhow::Error {
-    if error.chain().any(|cause| cause.is::<Failure>()) {
+    if error.chain().any(|cause| cause.downcast_ref::<Failure>().is_some()) {
         return error;
     }
     if let Some(failure) = archive_failure::named(&error, archive) {

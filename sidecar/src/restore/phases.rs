@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use pitr_archive::Archive;
 use pitr_archive::backup::BackupReader;
 use pitr_binlog::GtidSet;
-use pitr_recovery::{RestorePlan, code};
+use pitr_recovery::{BoundaryTransaction, RestorePlan, code};
 use tokio_util::sync::CancellationToken;
 
 use super::journal::{Journal, Phase};
@@ -70,6 +70,16 @@ pub(super) struct Restore<'a> {
     pub(super) machine: Machine,
     pub(super) progress: Progress,
     pub(super) facts: &'a mut Facts,
+}
+
+/// What a restore stands on before it has a plan.
+#[derive(Clone, Copy)]
+pub(super) struct Ground<'a> {
+    pub(super) args: &'a RestoreArgs,
+    pub(super) context: &'a Context,
+    pub(super) archive: &'a Archive,
+    pub(super) volume: &'a Volume,
+    pub(super) machine: &'a Machine,
 }
 
 /// The server program and how it is run.
@@ -147,14 +157,15 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts
     let run_as = RunAs::owner_of(volume.datadir()).context("ask who owns the data directory")?;
     let staging = Staging::create(args.staging.as_deref(), run_as).context("make a private directory")?;
     let machine = Machine { programs, staging, run_as, settings: preflight::configured(args)? };
+    let ground = Ground { args, context, archive: &archive, volume: &volume, machine: &machine };
     let (journal, planned) = match (Journal::read(&volume.journal()).context("read the journal")?, planned) {
-        (Some(journal), _) => resume(args, context, &archive, &volume, &machine, journal).await?,
-        (None, Some(planned)) => begin(args, context, &volume, planned)?,
-        (None, None) => existing::begin(args, context, &archive, &volume, &machine).await?,
+        (Some(journal), _) => resume(ground, journal).await?,
+        (None, Some(planned)) => begin(ground, planned)?,
+        (None, None) => existing::begin(ground).await?,
     };
     facts.plan_hash = Some(planned.hash.clone());
     facts.last_gtid =
-        planned.plan.parts().last_applied.as_ref().and_then(|last| last.gtid()).map(|gtid| gtid.to_string());
+        planned.plan.parts().last_applied.as_ref().and_then(BoundaryTransaction::gtid).map(|gtid| gtid.to_string());
     facts.replay_seconds = journal.replay_seconds;
     let base = match args.base {
         BaseOrigin::Archive => Some(BackupReader::open(Arc::clone(&archive), &planned.plan.base().id).await?),
@@ -167,41 +178,25 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts
     carry_out(&mut restore).await
 }
 
-/// The first run: everything is checked that can be checked before the first byte, then the journal says what this volume is for.
-fn begin(
-    args: &RestoreArgs,
-    context: &Context,
-    volume: &Volume,
-    planned: PlannedRestore,
-) -> anyhow::Result<(Journal, PlannedRestore)> {
-    planned.keep(volume)?;
-    let mut journal = Journal::begin(planned::purpose(args, &planned), context.clock.now());
+/// The first run: everything that can be checked is checked; now the journal says what this volume is for.
+fn begin(ground: Ground<'_>, planned: PlannedRestore) -> anyhow::Result<(Journal, PlannedRestore)> {
+    planned.keep(ground.volume)?;
+    let mut journal = Journal::begin(planned::purpose(ground.args, &planned), ground.context.clock.now());
     journal.plan_hash = Some(planned.hash.clone());
-    journal.write(&volume.journal()).context("write the journal")?;
+    journal.write(&ground.volume.journal()).context("write the journal")?;
     Ok((journal, planned))
 }
 
 /// A later run: the volume says what it is for, and only that is gone on with.
-async fn resume(
-    args: &RestoreArgs,
-    context: &Context,
-    archive: &Arc<Archive>,
-    volume: &Volume,
-    machine: &Machine,
-    journal: Journal,
-) -> anyhow::Result<(Journal, PlannedRestore)> {
-    planned::same_purpose(args, volume, &journal)?;
-    match &journal.plan_hash {
-        Some(hash) => {
-            let planned = PlannedRestore::kept(volume, hash)?;
-            preflight::server_fits(args, &machine.programs, planned.plan.base()).await?;
-            if !journal.has_done(Phase::FetchBase) {
-                preflight::room(volume, &planned.plan)?;
-            }
-            Ok((journal, planned))
-        }
-        None => existing::plan(args, context, archive, volume, machine, journal).await,
+async fn resume(ground: Ground<'_>, journal: Journal) -> anyhow::Result<(Journal, PlannedRestore)> {
+    planned::same_purpose(ground.args, ground.volume, &journal)?;
+    let Some(hash) = &journal.plan_hash else { return existing::plan(ground, journal).await };
+    let planned = PlannedRestore::kept(ground.volume, hash)?;
+    preflight::server_fits(ground.args, &ground.machine.programs, planned.plan.base()).await?;
+    if !journal.has_done(Phase::FetchBase) {
+        preflight::room(ground.volume, &planned.plan)?;
     }
+    Ok((journal, planned))
 }
 
 async fn carry_out(restore: &mut Restore<'_>) -> anyhow::Result<()> {

@@ -52,7 +52,7 @@ impl PlannedRestore {
 /// Reads the plan file, or makes a plan for the target.
 pub(super) async fn make(args: &RestoreArgs, archive: &Archive) -> anyhow::Result<PlannedRestore> {
     match &args.plan_file {
-        Some(path) => read_file(path).map_err(bad_plan),
+        Some(path) => read_file(path).map_err(|error| bad_plan(&error)),
         None => make_from(args, archive, None).await,
     }
 }
@@ -86,7 +86,7 @@ fn read_file(path: &Path) -> anyhow::Result<PlannedRestore> {
     PlannedRestore::of_bytes(bytes, path)
 }
 
-fn bad_plan(error: anyhow::Error) -> anyhow::Error {
+fn bad_plan(error: &anyhow::Error) -> anyhow::Error {
     Failure::new(&code::RESTORE_FAILED, format!("{error:#}")).fix("plan again").exit(2).into()
 }
 
@@ -127,7 +127,7 @@ pub(super) fn asked_for(args: &RestoreArgs) -> String {
 /// One volume, one plan.
 pub(super) fn same_purpose(args: &RestoreArgs, volume: &Volume, journal: &Journal) -> anyhow::Result<()> {
     let asked = match &args.plan_file {
-        Some(path) => Purpose::Plan(read_file(path).map_err(bad_plan)?.hash),
+        Some(path) => Purpose::Plan(read_file(path).map_err(|error| bad_plan(&error))?.hash),
         None => Purpose::Target(asked_for(args)),
     };
     // A plan that this volume's restore was begun with may also be named by what it was made for, and the other way round.
