@@ -100,7 +100,8 @@ impl Cutter {
         };
         while cutter.scan_more()? {}
         cutter.transactions.clear();
-        cutter.starts_in_transaction = cutter.scanner.in_transaction();
+        // Whatever was read behind the last boundary belongs to a transaction, be it a part of its first event.
+        cutter.starts_in_transaction = cutter.scanner.offset() > cutter.scanner.boundary();
         cutter.limit = extent.limit.min(size);
         Ok(cutter)
     }

@@ -104,6 +104,9 @@ fn what_makes_no_sense_is_kept_as_it_is() {
         let mut bytes = std::fs::read(&path).unwrap();
         let (head, transactions, _) = whole(&bytes);
         let Some(victim) = transactions.get(transactions.len() / 2) else { continue };
+        if head.format.checksum == pitr_binlog::event::ChecksumAlgorithm::None {
+            continue;
+        }
         let at = usize::try_from(victim.end - 20).unwrap();
         bytes[at] ^= 0x10;
         let folder = tempfile::tempdir().unwrap();
