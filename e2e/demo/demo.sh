@@ -57,7 +57,7 @@ sleep 10
 run kubectl pitr status mysql -n shop
 
 chapter "4. The accident"
-shown "mysql> DROP TABLE shop.invoices;"
+tell "mysql> DROP TABLE shop.invoices;"
 mapfile -t before < <(sql mysql-0 <"$here/accident.sql")
 tell "Gone: ${before[1]} invoices. Nobody notices for a while; customers go on buying."
 sleep 8

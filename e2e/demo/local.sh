@@ -11,20 +11,20 @@ PATH=$("$PARTS/programs.sh"):$PITR_CACHE/mysql/bin:$PATH
 home=$PITR_CACHE/state/local
 archive=file://$home/archive
 sockets=$(mktemp -d /tmp/pitr-demo.XXXXXX) # sockets' paths must be short
-"$here/down.sh" >/dev/null
+"$here/down.sh" local
 mkdir -p "$home"
 pids=()
 finish() {
-  for pid in ${pids[@]+"${pids[@]}"}; do kill "$pid" 2>/dev/null || true; done
+  for pid in ${pids[@]+"${pids[@]}"}; do kill -- "-$pid" 2>/dev/null || true; done
   wait
   rm -rf "$sockets"
   if [ -z "${KEEP:-}" ]; then rm -rf "$home"; fi
 }
 trap finish EXIT
-start() { # start NAME COMMAND...
+start() { # start NAME COMMAND...: in a process group of its own, so that what it starts ends with it
   local name=$1
   shift
-  "$@" >"$home/$name.log" 2>&1 &
+  setsid "$@" >"$home/$name.log" 2>&1 &
   pids+=($!)
   echo $! >"$home/$name.pid"
 }
@@ -54,14 +54,14 @@ listen: 127.0.0.1:0
 YAML
 install -m 600 /dev/null "$home/backup.cnf"
 printf '[client]\nhost=127.0.0.1\nport=%s\nuser=pitr\npassword=demo-pitr-password\n' "$port" >"$home/backup.cnf"
-shown pitr-sidecar run --config pitr.yaml "&"
+tell "\$ pitr-sidecar run --config pitr.yaml &"
 start archiver pitr-sidecar run --config "$home/pitr.yaml"
 run pitr-sidecar backup --archive "$archive" --method clone --mysql "$home/backup.cnf" \
   --mysqld "$PITR_CACHE/mysql/bin/mysqld" --scratch "$home/scratch"
 sleep 3
 
 chapter "3. The accident"
-shown "mysql> DROP TABLE shop.invoices;"
+tell "mysql> DROP TABLE shop.invoices;"
 mapfile -t before < <(sql shop <"$here/accident.sql")
 sleep 4
 dropped=$(mysqlbinlog --no-defaults --base64-output=decode-rows "$home"/shop/binlog.0* | drop_instant)
