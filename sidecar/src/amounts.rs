@@ -40,8 +40,14 @@ mod tests {
 
     #[test]
     fn amounts_are_short() {
-        assert_eq!(["160 B", "2.5 KiB", "1 MiB", "61 GiB"], [160, 2560, 1 << 20, 61 << 30].map(binary_size).each_ref().map(String::as_str));
-        assert_eq!(["2s", "1m25s", "1h12m", "3d02h"], [2, 85, 4320, 266_400].map(duration).each_ref().map(String::as_str));
+        assert_eq!(
+            ["160 B", "2.5 KiB", "1 MiB", "61 GiB"],
+            [160, 2560, 1 << 20, 61 << 30].map(binary_size).each_ref().map(String::as_str)
+        );
+        assert_eq!(
+            ["2s", "1m25s", "1h12m", "3d02h"],
+            [2, 85, 4320, 266_400].map(duration).each_ref().map(String::as_str)
+        );
         assert_eq!((count_of(1, "binlog"), count_of(0, "binlog")), ("1 binlog".to_owned(), "0 binlogs".to_owned()));
     }
 }

@@ -98,7 +98,9 @@ impl ArchiveLocation {
 
     /// The store, one attempt for each call: for callers that wrap it themselves.
     pub(crate) async fn bare_store(&self) -> Result<Arc<dyn Store>, Failure> {
-        connect(&self.url, &self.options).await.map_err(|error| archive_failure::of_store(&error, &self.url.to_string()))
+        connect(&self.url, &self.options)
+            .await
+            .map_err(|error| archive_failure::of_store(&error, &self.url.to_string()))
     }
 }
 

@@ -22,7 +22,9 @@ pub(crate) fn of_archive(error: &ArchiveError, archive: &str) -> Failure {
             .hint("ids of base backups are in status")
             .fix("leave out --from-backup"),
         ArchiveError::RangeLost { .. } | ArchiveError::RangeChanged { .. } => {
-            Failure::new(&code::PLANNED_OBJECT_GONE, error.to_string()).hint("retention may have been there").fix("plan again")
+            Failure::new(&code::PLANNED_OBJECT_GONE, error.to_string())
+                .hint("retention may have been there")
+                .fix("plan again")
         }
         ArchiveError::Stopped => Failure::new(&code::STORE_UNREACHABLE, format!("{archive}: {error}")).exit(130),
         other => Failure::new(&code::CHECKSUM_MISMATCH, format!("{archive}: {}", chain(other)))

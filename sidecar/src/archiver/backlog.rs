@@ -131,7 +131,11 @@ impl Backlog {
             let lost = !stays && matches!(note.state, NoteState::Due { .. } | NoteState::Unread { .. });
             if lost {
                 let binlog = path.file_name().map(|name| name.to_string_lossy().into_owned());
-                tracing::error!(event = "purged-before-archive", binlog, "the server purged a binlog that was not archived");
+                tracing::error!(
+                    event = "purged-before-archive",
+                    binlog,
+                    "the server purged a binlog that was not archived"
+                );
             }
             stays
         });
@@ -191,7 +195,9 @@ impl Backlog {
     fn due(&self, closed: &[IndexEntry]) -> Vec<IndexEntry> {
         let now = Instant::now();
         let pause = |entry: &IndexEntry| match &self.notes.get(&entry.path)?.state {
-            NoteState::Due { pause, .. } | NoteState::Unread { pause } if pause.left(now).is_zero() => Some(pause.failures()),
+            NoteState::Due { pause, .. } | NoteState::Unread { pause } if pause.left(now).is_zero() => {
+                Some(pause.failures())
+            }
             NoteState::Due { .. } | NoteState::Unread { .. } | NoteState::Done | NoteState::Refused => None,
         };
         let mut due: Vec<(u32, IndexEntry)> =
@@ -207,7 +213,7 @@ impl Backlog {
         let binlog = binlog.clone();
         // The tail is at it: it will be done with its piece in a moment.
         let Some(_claim) = self.pipeline.claim(&binlog.id) else { return Err(WorkError::Stopped) };
-        let archived = closed::archive(&self.pipeline, entry.path.clone(), &binlog).await?;
+        let archived = closed::archive(&self.pipeline, &entry.path, &binlog).await?;
         self.note_damage(entry, &archived);
         let facts = closed_facts(&binlog, Some(self.pipeline.clock.now_us()));
         self.publish(archived, facts).await?;
@@ -260,9 +266,6 @@ impl Backlog {
 
     fn note_damage(&self, entry: &IndexEntry, archived: &Archived) {
         let name = entry.name.as_str();
-        if archived.torn_bytes > 0 {
-            tracing::warn!(event = "torn", binlog = name, bytes = archived.torn_bytes, "the binlog ends inside a transaction");
-        }
         let Some(damage) = &archived.damage else { return };
         let message = format!("{name} is damaged at offset {}", damage.offset);
         let failure = Failure::new(&code::DAMAGED_BELOW_TARGET, message)

@@ -8,7 +8,7 @@
 //!                  ^ begins here: the tail's bytes are stored again, in segments that last
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::{Stream, TryStreamExt as _, stream};
@@ -36,30 +36,23 @@ pub(crate) struct Archived {
     pub(crate) has_tail: bool,
     /// From where on the file cannot be read.
     pub(crate) damage: Option<SegmentDamage>,
-    /// Bytes after the last whole transaction of a file that ends without a word.
-    pub(crate) torn_bytes: u64,
-    /// Whether one of the segments says how the file ended.
-    is_closed: bool,
 }
 
 /// Stores what is missing of a closed binlog. What it gives back is to be published.
-pub(crate) async fn archive(pipeline: &Pipeline, path: PathBuf, binlog: &Identified) -> Result<Archived, WorkError> {
-    let size = open(&path).await?.stat().map_err(WorkError::Open)?.size;
-    let progress = pipeline.ledger().progress(&binlog.id);
-    let extent = if needs_reopening(&progress, size) {
-        let start = pipeline.ledger().binlog(&binlog.id).map_or(0, |known| reopen_at(known, size));
-        Extent { boundary: start, start, limit: size }
-    } else {
-        Extent { boundary: progress.boundary, start: progress.catalogued_to, limit: size }
+pub(crate) async fn archive(pipeline: &Pipeline, path: &Path, binlog: &Identified) -> Result<Archived, WorkError> {
+    let file = open(path).await?;
+    let size = file.stat().map_err(WorkError::Open)?.size;
+    let extent = {
+        let ledger = pipeline.ledger();
+        let progress = ledger.progress(&binlog.id);
+        if needs_reopening(&progress, size) {
+            let start = ledger.binlog(&binlog.id).map_or(0, |known| reopen_at(known, size));
+            Extent { boundary: start, start, limit: size }
+        } else {
+            Extent { boundary: progress.boundary, start: progress.catalogued_to, limit: size }
+        }
     };
-    let archived = archive_extent(pipeline, open(&path).await?, binlog, extent).await?;
-    if archived.is_closed || progress.closed {
-        return Ok(archived);
-    }
-    // Nothing whole follows what is stored: the word about the end goes with the last range, stored again.
-    pipeline.publish(&archived.records, archived.coverage).await?;
-    let start = pipeline.ledger().binlog(&binlog.id).map_or(0, |known| reopen_at(known, size));
-    archive_extent(pipeline, open(&path).await?, binlog, Extent { boundary: start, start, limit: size }).await
+    archive_extent(pipeline, file, binlog, extent).await
 }
 
 async fn open(path: &Path) -> Result<BinlogFile, WorkError> {
@@ -67,7 +60,12 @@ async fn open(path: &Path) -> Result<BinlogFile, WorkError> {
     blocking(move || BinlogFile::open(&path)).await?.map_err(WorkError::Open)
 }
 
-async fn archive_extent(pipeline: &Pipeline, file: BinlogFile, binlog: &Identified, extent: Extent) -> Result<Archived, WorkError> {
+async fn archive_extent(
+    pipeline: &Pipeline,
+    file: BinlogFile,
+    binlog: &Identified,
+    extent: Extent,
+) -> Result<Archived, WorkError> {
     let tail = pipeline.ledger().tail(&binlog.id);
     let has_tail = !tail.is_empty();
     let mut source = PieceSource::open(pipeline, file, binlog, extent).await?;
@@ -93,9 +91,8 @@ async fn archive_extent(pipeline: &Pipeline, file: BinlogFile, binlog: &Identifi
             }
         }
     }
-    let torn_bytes = if source.damage.is_some() { 0 } else { extent.limit.saturating_sub(source.end) };
-    let PieceSource { coverage, damage, is_closed, .. } = source;
-    Ok(Archived { records, coverage, has_tail, damage, torn_bytes, is_closed })
+    let PieceSource { coverage, damage, .. } = source;
+    Ok(Archived { records, coverage, has_tail, damage })
 }
 
 /// Whether all bytes are catalogued and only the word about the end is missing, or the file has become shorter than what is
@@ -117,20 +114,24 @@ struct PieceSource<'a> {
     cutter: Option<Cutter>,
     coverage: TailCoverage,
     damage: Option<SegmentDamage>,
-    is_closed: bool,
-    /// The end of the last piece.
-    end: u64,
 }
 
 impl<'a> PieceSource<'a> {
-    async fn open(pipeline: &'a Pipeline, file: BinlogFile, binlog: &'a Identified, extent: Extent) -> Result<Self, WorkError> {
+    async fn open(
+        pipeline: &'a Pipeline,
+        file: BinlogFile,
+        binlog: &'a Identified,
+        extent: Extent,
+    ) -> Result<Self, WorkError> {
         let (head, segment_bytes) = (Arc::clone(&binlog.head), pipeline.segment_bytes);
         let cutter = blocking(move || Cutter::open(file, &head, extent, segment_bytes)).await??;
-        let (coverage, end) = (TailCoverage::default(), extent.start);
-        Ok(Self { pipeline, binlog, cutter: Some(cutter), coverage, damage: None, is_closed: false, end })
+        let coverage = TailCoverage::default();
+        Ok(Self { pipeline, binlog, cutter: Some(cutter), coverage, damage: None })
     }
 
-    fn drafts<'s>(&'s mut self) -> impl Stream<Item = Result<(SegmentDraft, Option<OwnedSemaphorePermit>), WorkError>> + use<'s, 'a> {
+    fn drafts<'s>(
+        &'s mut self,
+    ) -> impl Stream<Item = Result<(SegmentDraft, Option<OwnedSemaphorePermit>), WorkError>> + use<'s, 'a> {
         stream::try_unfold(self, |source| async move {
             let room = source.pipeline.memory.take(source.pipeline.segment_bytes).await;
             let next = source.next().await?;
@@ -153,24 +154,25 @@ impl<'a> PieceSource<'a> {
         self.cutter = Some(cutter);
         self.coverage = coverage;
         let Some((piece, ending)) = next? else { return Ok(None) };
-        self.end = piece.end;
-        self.is_closed |= ending.closes.is_some();
         self.damage = ending.damage.clone().or_else(|| self.damage.take());
         Ok(Some(draft(Place::Binlogs, self.binlog, piece, ending)))
     }
 }
 
-/// The next piece of a closed file: whole ones first, then what is left of a damaged file, as it is.
+/// The next piece of a closed file: whole ones first, then what is left of a file that makes no sense or ends too early, as it is.
 fn next_piece(cutter: &mut Cutter) -> Result<Option<(Piece, Ending)>, CutError> {
     if let Some(piece) = cutter.next_whole()? {
-        let is_last = cutter.is_exhausted() && cutter.damage().is_none();
-        let ending = if is_last { Ending::of(cutter.file_end(), None) } else { Ending::none() };
+        let ending = if piece.end >= cutter.limit() { Ending::of(cutter.file_end(), None) } else { Ending::none() };
         return Ok(Some((piece, ending)));
     }
-    let Some(damage) = cutter.damage() else { return Ok(None) };
-    let reason = damage.to_string();
+    // A server that crashed cuts its file at the last whole transaction before it begins another.
+    let reason = cutter.damage().map_or_else(|| "the file ends inside a transaction".to_owned(), ToString::to_string);
     let Some(piece) = cutter.next_unreadable()? else { return Ok(None) };
-    let damage = SegmentDamage { offset: cutter.damaged_at(), reason };
-    let ending = if piece.end == cutter.limit() { Ending::of(cutter.file_end(), Some(damage)) } else { Ending { closes: None, damage: Some(damage) } };
+    let damage = Some(SegmentDamage { offset: cutter.damaged_at(), reason });
+    let ending = if piece.end >= cutter.limit() {
+        Ending::of(cutter.file_end(), damage)
+    } else {
+        Ending { closes: None, damage }
+    };
     Ok(Some((piece, ending)))
 }

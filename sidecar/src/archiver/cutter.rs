@@ -180,12 +180,6 @@ impl Cutter {
         }))
     }
 
-    /// Whether everything up to the limit was scanned and handed out, as far as it is whole.
-    pub(crate) fn is_exhausted(&self) -> bool {
-        let scanned = self.scanner.offset() >= self.limit || self.damage.is_some();
-        scanned && self.start >= self.scanner.boundary()
-    }
-
     /// After all whole pieces: what is left up to the limit, as it is.
     pub(crate) fn next_unreadable(&mut self) -> Result<Option<Piece>, CutError> {
         let end = self.limit.min(self.target());
@@ -250,7 +244,8 @@ impl Cutter {
         let wanted = usize::try_from(self.limit.saturating_sub(offset)).unwrap_or(usize::MAX).min(self.buffer.len());
         let count = self.file.read_at(offset, &mut self.buffer[..wanted])?;
         let transactions = &mut self.transactions;
-        if let Err(damage) = self.scanner.feed(&self.buffer[..count], &mut |transaction| transactions.push(transaction)) {
+        if let Err(damage) = self.scanner.feed(&self.buffer[..count], &mut |transaction| transactions.push(transaction))
+        {
             self.damage = Some(damage);
         }
         Ok(count > 0)

@@ -1,6 +1,6 @@
 //! From a piece of a file to the draft of a segment.
 
-use pitr_archive::{IndexedTransaction, Closes, Place, SegmentDamage, SegmentDraft, SegmentOrigin};
+use pitr_archive::{Closes, IndexedTransaction, Place, SegmentDamage, SegmentDraft, SegmentOrigin};
 use pitr_binlog::FileEnd;
 
 use super::cutter::Piece;

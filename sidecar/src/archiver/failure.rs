@@ -15,7 +15,9 @@ use crate::error::Failure;
 pub(super) fn of(error: &WorkError, what: &str, archive: &str) -> Failure {
     match error {
         WorkError::Archive(error) => of_archive(error, archive),
-        WorkError::Open(reason) | WorkError::Head(HeadError::Read(reason)) | WorkError::Cut(CutError::Read(reason)) => of_read(reason, what),
+        WorkError::Open(reason) | WorkError::Head(HeadError::Read(reason)) | WorkError::Cut(CutError::Read(reason)) => {
+            of_read(reason, what)
+        }
         WorkError::Head(HeadError::Scan(reason)) => of_scan(what, reason),
         WorkError::Damaged { reason, .. } => Failure::new(&code::DAMAGED_BELOW_TARGET, format!("{what}: {reason}"))
             .hint("the server writes this file now; what is whole before that is archived")
@@ -32,9 +34,11 @@ pub(super) fn of(error: &WorkError, what: &str, archive: &str) -> Failure {
 /// Why a file is no binlog that can be archived.
 pub(super) fn of_scan(name: &str, reason: &ScanError) -> Failure {
     match reason {
-        ScanError::Encrypted | ScanError::InnodbBinlog => Failure::new(&code::BINLOG_UNREADABLE, format!("{name}: {reason}"))
-            .hint("a copy is useless without the server's keyring")
-            .fix("SET PERSIST binlog_encryption = OFF, then FLUSH BINARY LOGS and take a base backup"),
+        ScanError::Encrypted | ScanError::InnodbBinlog => {
+            Failure::new(&code::BINLOG_UNREADABLE, format!("{name}: {reason}"))
+                .hint("a copy is useless without the server's keyring")
+                .fix("SET PERSIST binlog_encryption = OFF, then FLUSH BINARY LOGS and take a base backup")
+        }
         _ => Failure::new(&code::DAMAGED_BELOW_TARGET, format!("{name}: {reason}"))
             .hint("nothing of it can be archived")
             .fix("a base backup makes what follows restorable"),

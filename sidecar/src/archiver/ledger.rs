@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use pitr_archive::{SegmentRecord, add_record, remove_objects};
-use pitr_recovery::{BaseBackup, ArchivedBinlog, ArchivedRange, BinlogId, Closed, Inventory, RangeKind};
+use pitr_recovery::{ArchivedBinlog, ArchivedRange, BaseBackup, BinlogId, Closed, Inventory, RangeKind};
 
 /// Records remembered to be laid over a listing that may have begun before they were stored.
 const RECENT_MAX: usize = 4096;

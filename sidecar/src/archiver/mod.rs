@@ -33,8 +33,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::backlog::Backlog;
 use self::pause::Pause;
-pub(crate) use self::pipeline::{Pipeline, blocking};
 use self::pipeline::WorkError;
+pub(crate) use self::pipeline::{Pipeline, blocking};
 use self::start::Started;
 use self::tail::Tail;
 use crate::clock::Clock;

@@ -67,7 +67,12 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    pub(crate) fn new(archive: Arc<Archive>, (board, counts): (Board, StoreCounts), clock: Clock, config: &crate::config::Pipeline) -> Self {
+    pub(crate) fn new(
+        archive: Arc<Archive>,
+        (board, counts): (Board, StoreCounts),
+        clock: Clock,
+        config: &crate::config::Pipeline,
+    ) -> Self {
         Self {
             archive,
             board,
@@ -148,7 +153,11 @@ impl Pipeline {
         let published = self.archive.publish(records, coverage).await?;
         let now_us = self.clock.now_us();
         if !published.differing.is_empty() {
-            tracing::error!(event = "divergence", objects = published.differing.len(), first = published.differing.first());
+            tracing::error!(
+                event = "divergence",
+                objects = published.differing.len(),
+                first = published.differing.first()
+            );
         }
         {
             let mut ledger = self.ledger();

@@ -45,7 +45,8 @@ impl Archiver {
         let pipeline = self.connect().await.map_err(|failure| (Area::Archive, failure))?;
         self.board.heal(Area::Archive);
         self.board.stage(Stage::Looking);
-        let found = Lookout::new(self.config.source.clone()).look().map_err(|error| (Area::Discovery, error.failure()))?;
+        let found =
+            Lookout::new(self.config.source.clone()).look().map_err(|error| (Area::Discovery, error.failure()))?;
         self.board.heal(Area::Discovery);
         self.board.stage(Stage::Listing);
         self.catch_up(&pipeline, &found.source).await.map_err(|failure| (Area::Listing, failure))?;
@@ -66,7 +67,8 @@ impl Archiver {
         let clock = self.clock.clone();
         let claimed = Archive::claim(Arc::new(store), Arc::new(move || clock.now()), &self.config.workload).await;
         let archive = claimed.map_err(|error| of_archive(&error, &location.url.to_string()))?;
-        let pipeline = Pipeline::new(Arc::new(archive), (self.board.clone(), counts), self.clock.clone(), &self.config.pipeline);
+        let pipeline =
+            Pipeline::new(Arc::new(archive), (self.board.clone(), counts), self.clock.clone(), &self.config.pipeline);
         Ok(Arc::clone(self.pipeline.get_or_init(|| Arc::new(pipeline))))
     }
 
@@ -76,7 +78,11 @@ impl Archiver {
         let named = |error: ArchiveError| of_archive(&error, &archive.describe());
         let adoption = archive.adopt(source).await.map_err(named)?;
         if !adoption.adopted.is_empty() {
-            tracing::info!(event = "adopted", segments = adoption.adopted.len(), "segments of a predecessor are in the catalog now");
+            tracing::info!(
+                event = "adopted",
+                segments = adoption.adopted.len(),
+                "segments of a predecessor are in the catalog now"
+            );
         }
         for (key, reason) in &adoption.unusable {
             tracing::error!(event = "unusable", key, reason);

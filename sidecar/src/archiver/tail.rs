@@ -198,8 +198,15 @@ impl Tail {
         let proof = Proof { at_us: seen_us, binlog: active.binlog.id.clone(), position: active.shipped };
         self.pipeline.board.note(|board| {
             board.successes.tail_us = Some(seen_us);
-            let since_us = board.active.as_ref().filter(|known| known.binlog == facts.binlog).and_then(|known| known.unshipped_since_us);
-            board.active = Some(ActiveFacts { unshipped_since_us: facts.unshipped_since_us.map(|us| since_us.unwrap_or(us)), ..facts });
+            let since_us = board
+                .active
+                .as_ref()
+                .filter(|known| known.binlog == facts.binlog)
+                .and_then(|known| known.unshipped_since_us);
+            board.active = Some(ActiveFacts {
+                unshipped_since_us: facts.unshipped_since_us.map(|us| since_us.unwrap_or(us)),
+                ..facts
+            });
             if is_whole {
                 board.proof = Some(proof);
             }
@@ -252,7 +259,10 @@ async fn is_same_file(active: &Active, entry: &IndexEntry) -> Result<bool, WorkE
         return Ok(false);
     }
     let (held, path) = (Arc::clone(&active.file), entry.path.clone());
-    blocking(move || Ok(held.stat().map_err(WorkError::Open)?.inode == discovery::stat(&path).map_err(WorkError::Open)?.inode)).await?
+    blocking(move || {
+        Ok(held.stat().map_err(WorkError::Open)?.inode == discovery::stat(&path).map_err(WorkError::Open)?.inode)
+    })
+    .await?
 }
 
 /// The longest run of neighbours, each small, that together stay small enough.

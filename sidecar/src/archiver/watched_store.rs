@@ -30,7 +30,9 @@ impl<S: Store> WatchedStore<S> {
             Ok(_) | Err(StoreError::NotFound { .. }) => self.board.store_answered(),
             Err(StoreError::Cancelled { .. }) => {}
             // An archiver may lack the right to delete: redundant objects then stay, which costs space and nothing else.
-            Err(StoreError::Denied { operation: Operation::Delete, .. }) => self.board.note(|facts| facts.store.keeps_all = true),
+            Err(StoreError::Denied { operation: Operation::Delete, .. }) => {
+                self.board.note(|facts| facts.store.keeps_all = true)
+            }
             Err(error) => {
                 tracing::warn!(event = "store-error", outcome = error.outcome(), "{error}");
                 self.board.store_failed(of_store(error, &self.url.to_string()), self.clock.now_us());

@@ -38,8 +38,13 @@ pub(super) fn read(text: &str, environment: &BTreeMap<String, String>) -> Result
     match serde_saphyr::from_str::<Value>(text) {
         Ok(Value::Null) => {}
         Ok(Value::Object(members)) => flatten("", &members, &mut settings, &mut problems),
-        Ok(_) => problems.push(Problem::new("the file is not a mapping of keys", "begin with: workload: NAMESPACE/NAME")),
-        Err(reason) => problems.push(Problem::new(format!("not valid YAML: {}", first_line(&reason)), "see the sample in docs/configuration.md")),
+        Ok(_) => {
+            problems.push(Problem::new("the file is not a mapping of keys", "begin with: workload: NAMESPACE/NAME"))
+        }
+        Err(reason) => problems.push(Problem::new(
+            format!("not valid YAML: {}", first_line(&reason)),
+            "see the sample in docs/configuration.md",
+        )),
     }
     for key in KEYS {
         let name = key.environment_name();
@@ -62,7 +67,12 @@ fn first_line(reason: &serde_saphyr::Error) -> String {
     reason.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-fn flatten(prefix: &str, members: &serde_json::Map<String, Value>, settings: &mut Settings, problems: &mut Vec<Problem>) {
+fn flatten(
+    prefix: &str,
+    members: &serde_json::Map<String, Value>,
+    settings: &mut Settings,
+    problems: &mut Vec<Problem>,
+) {
     for (name, value) in members {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         match (keys::find(&path), value) {
@@ -72,7 +82,9 @@ fn flatten(prefix: &str, members: &serde_json::Map<String, Value>, settings: &mu
                     settings.insert(key.path, Setting { value, origin: Origin::File });
                 }
                 Ok(None) => {}
-                Err(()) => problems.push(Problem::new(format!("\"{path}\" has a value of the wrong kind"), expected(key.kind))),
+                Err(()) => {
+                    problems.push(Problem::new(format!("\"{path}\" has a value of the wrong kind"), expected(key.kind)))
+                }
             },
             (None, Value::Object(members)) if keys::is_section(&path) => flatten(&path, members, settings, problems),
             (None, Value::Null) if keys::is_section(&path) => {}
@@ -90,7 +102,10 @@ fn unknown(path: &str) -> Problem {
 }
 
 fn not_yet(path: &str) -> Problem {
-    Problem::new(format!("\"{path}\" is not supported in this version"), "take it out: a setting that does nothing would mislead")
+    Problem::new(
+        format!("\"{path}\" is not supported in this version"),
+        "take it out: a setting that does nothing would mislead",
+    )
 }
 
 /// The value as text, `None` for null (as if the key were absent).

@@ -93,7 +93,9 @@ pub(crate) struct Pipeline {
 pub(crate) fn load(file: &Path) -> Result<Config, Failure> {
     let text = std::fs::read_to_string(file).map_err(|reason| {
         let message = format!("configuration file \"{}\" cannot be read: {reason}", file.display());
-        Failure::new(&code::BAD_CONFIGURATION_KEY, message).hint("nothing else says what to archive").fix("--config FILE")
+        Failure::new(&code::BAD_CONFIGURATION_KEY, message)
+            .hint("nothing else says what to archive")
+            .fix("--config FILE")
     })?;
     parse(&text, &environment())
 }
@@ -114,9 +116,12 @@ pub(crate) fn parse(text: &str, environment: &BTreeMap<String, String>) -> Resul
 
 fn failure(problems: Vec<Problem>) -> Failure {
     let mut problems = problems.into_iter();
-    let Some(first) = problems.next() else { return Failure::new(&code::BAD_CONFIGURATION_KEY, "configuration is not valid") };
+    let Some(first) = problems.next() else {
+        return Failure::new(&code::BAD_CONFIGURATION_KEY, "configuration is not valid");
+    };
     let failure = Failure::new(&code::BAD_CONFIGURATION_KEY, first.message).hint(first.hint);
-    let failure = problems.fold(failure, |failure, problem| failure.hint(format!("also: {} ({})", problem.message, problem.hint)));
+    let failure = problems
+        .fold(failure, |failure, problem| failure.hint(format!("also: {} ({})", problem.message, problem.hint)));
     failure.fix("change the file; pitr-sidecar check-config FILE says what it then means")
 }
 
@@ -189,7 +194,8 @@ impl Reader<'_> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if !identity.bytes().all(allowed) || identity.starts_with('.') {
             let message = format!("\"source.identity\": \"{identity}\" is not valid");
-            self.problems.push(Problem::new(message, "letters, digits, \".\", \"_\" and \"-\"; it becomes part of object keys"));
+            self.problems
+                .push(Problem::new(message, "letters, digits, \".\", \"_\" and \"-\"; it becomes part of object keys"));
         }
         Some(identity)
     }
@@ -222,10 +228,12 @@ impl Reader<'_> {
         }
         let memory_limit = self.size("pipeline.memory_limit");
         if memory_limit < MEMORY_MIN.max(3 * segment_bytes) {
-            self.problems.push(Problem::new("\"pipeline.memory_limit\" is too small", "at least 48MiB, and three segments"));
+            self.problems
+                .push(Problem::new("\"pipeline.memory_limit\" is too small", "at least 48MiB, and three segments"));
         }
         let codec = self.text("pipeline.codec").unwrap_or_default();
-        let level = codec.strip_prefix("zstd:").and_then(|level| level.parse().ok()).filter(|level| (1..=19).contains(level));
+        let level =
+            codec.strip_prefix("zstd:").and_then(|level| level.parse().ok()).filter(|level| (1..=19).contains(level));
         if level.is_none() {
             let message = format!("\"pipeline.codec\" cannot be \"{codec}\": not supported in this version");
             self.problems.push(Problem::new(message, "supported: zstd:1 to zstd:19"));
@@ -237,7 +245,10 @@ impl Reader<'_> {
         let text = self.text(path).filter(|text| text != "none")?;
         let address = text.parse().ok();
         if address.is_none() {
-            self.problems.push(Problem::new(format!("\"{path}\": \"{text}\" is not an address"), "IP:PORT, such as 0.0.0.0:9399, or none"));
+            self.problems.push(Problem::new(
+                format!("\"{path}\": \"{text}\" is not an address"),
+                "IP:PORT, such as 0.0.0.0:9399, or none",
+            ));
         }
         address
     }

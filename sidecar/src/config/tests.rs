@@ -76,7 +76,10 @@ fn every_problem_is_told_at_once() {
 fn broken_yaml_and_wrong_kinds_are_named() {
     assert!(refused("workload: [a").contains("not valid YAML"));
     assert!(refused("- a\n").contains("not a mapping"));
-    assert!(refused(&format!("{LEAST}schedule: {{tail: {{a: 1}}}}\n")).contains("\"schedule.tail\" has a value of the wrong kind"));
+    assert!(
+        refused(&format!("{LEAST}schedule: {{tail: {{a: 1}}}}\n"))
+            .contains("\"schedule.tail\" has a value of the wrong kind")
+    );
 }
 
 #[test]
@@ -92,7 +95,9 @@ fn the_environment_wins_over_the_file() {
 
 #[test]
 fn an_identity_becomes_part_of_keys_and_is_checked() {
-    assert!(refused(&format!("{LEAST}source: {{identity: a/b}}\n")).contains("\"source.identity\": \"a/b\" is not valid"));
+    assert!(
+        refused(&format!("{LEAST}source: {{identity: a/b}}\n")).contains("\"source.identity\": \"a/b\" is not valid")
+    );
     let config = accepted(&format!("{LEAST}source: {{identity: db-0}}\n"));
     assert_eq!(config.source.identity.as_deref(), Some("db-0"));
 }

@@ -12,7 +12,9 @@ pub(super) fn server_uuid(datadir: &Path) -> Result<Uuid, DiscoveryError> {
     let path = datadir.join("auto.cnf");
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(reason) if reason.kind() == ErrorKind::NotFound => return Err(DiscoveryError::NoServerYet { datadir: datadir.into() }),
+        Err(reason) if reason.kind() == ErrorKind::NotFound => {
+            return Err(DiscoveryError::NoServerYet { datadir: datadir.into() });
+        }
         Err(reason) => return Err(DiscoveryError::Unreadable { path, reason }),
     };
     parse_auto_cnf(&text).ok_or(DiscoveryError::NoIdentity { path })

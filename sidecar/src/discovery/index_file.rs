@@ -63,7 +63,11 @@ mod tests {
         let (entries, strange) = names("./binlog.000001\r\n/logs/binlog.000002\n\nbinlog.1000000\n");
         assert_eq!(
             entries,
-            ["binlog.000001 /none/./binlog.000001", "binlog.000002 /logs/binlog.000002", "binlog.1000000 /none/binlog.1000000"]
+            [
+                "binlog.000001 /none/./binlog.000001",
+                "binlog.000002 /logs/binlog.000002",
+                "binlog.1000000 /none/binlog.1000000"
+            ]
         );
         assert!(strange.is_empty());
     }

@@ -79,7 +79,8 @@ impl Lookout {
         self.last = None;
         let found = Arc::new(look(&self.config)?);
         // An index that changes while it is read is read again next time: its state is taken as of before.
-        let now = stat(&found.index).map_err(|reason| DiscoveryError::Unreadable { path: found.index.clone(), reason })?;
+        let now =
+            stat(&found.index).map_err(|reason| DiscoveryError::Unreadable { path: found.index.clone(), reason })?;
         let again = look(&self.config)?;
         if again == *found {
             self.last = Some((now, Arc::clone(&found)));
@@ -137,15 +138,21 @@ impl DiscoveryError {
     /// The same with its code, what it means and what helps.
     pub(crate) fn failure(&self) -> Failure {
         let failure = match self {
-            Self::Unreadable { reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => Failure::new(&code::OWNER_UNKNOWN, self.to_string()),
+            Self::Unreadable { reason, .. } if reason.kind() == io::ErrorKind::PermissionDenied => {
+                Failure::new(&code::OWNER_UNKNOWN, self.to_string())
+            }
             _ => Failure::new(&code::BINLOG_VOLUME_NOT_FOUND, self.to_string()),
         };
         match self {
-            Self::NoDatadir { .. } => failure.hint("the volume is not mounted here").fix("source: {datadir: DIRECTORY}"),
+            Self::NoDatadir { .. } => {
+                failure.hint("the volume is not mounted here").fix("source: {datadir: DIRECTORY}")
+            }
             Self::NoServerYet { .. } => failure
                 .hint("the server writes auto.cnf at its first start")
                 .fix("start the server, or name its directory: source: {datadir: DIRECTORY}"),
-            Self::NoIdentity { .. } => failure.hint("the archive needs a name for this server").fix("source: {identity: NAME}"),
+            Self::NoIdentity { .. } => {
+                failure.hint("the archive needs a name for this server").fix("source: {identity: NAME}")
+            }
             Self::NoIndex { .. } => failure
                 .hint("the binary log is off, or lies outside the data directory")
                 .fix("source: {binlog_basename: /path/to/binlog}"),

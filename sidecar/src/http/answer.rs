@@ -28,7 +28,11 @@ impl Answer {
 
     /// Metrics.
     pub(crate) fn metrics(text: String) -> Self {
-        Self { status: 200, content_type: "application/openmetrics-text; version=1.0.0; charset=utf-8", body: text.into_bytes() }
+        Self {
+            status: 200,
+            content_type: "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            body: text.into_bytes(),
+        }
     }
 
     /// A document.

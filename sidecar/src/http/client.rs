@@ -43,7 +43,12 @@ async fn exchange(address: &str, path: &str, body: Option<String>) -> anyhow::Re
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let method = if body.is_some() { Method::POST } else { Method::GET };
     let body = Full::new(Bytes::from(body.unwrap_or_default()));
-    let request = Request::builder().method(method).uri(path).header(header::HOST, address).body(body).context("this is no path")?;
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, address)
+        .body(body)
+        .context("this is no path")?;
     let exchange = async {
         let response = sender.send_request(request).await?;
         let ok = response.status().is_success();

@@ -77,7 +77,10 @@ async fn connection(stream: TcpStream, api: Arc<Api>, audience: Audience) {
         let api = Arc::clone(&api);
         async move { Ok::<_, Infallible>(answer(request, &api, audience).await) }
     });
-    let served = http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).serve_connection(TokioIo::new(stream), service);
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .serve_connection(TokioIo::new(stream), service);
     if let Err(reason) = served.await {
         tracing::debug!(event = "connection", %reason);
     }

@@ -50,7 +50,9 @@ impl Api {
         Ok(match (path, post) {
             ("/v1/status", None) => match self {
                 Self::Sidecar(heart) => Answer::document(&heart.document().await),
-                Self::Archive(archive) => Answer::document(&StatusDocument::new(&*self.timeline().await?, archive.describe())),
+                Self::Archive(archive) => {
+                    Answer::document(&StatusDocument::new(&*self.timeline().await?, archive.describe()))
+                }
             },
             ("/v1/windows", None) => Answer::document(&WindowsDocument::from(&*self.timeline().await?)),
             ("/v1/backups", None) => Answer::document(&BackupsDocument::from(&*self.timeline().await?)),
@@ -133,5 +135,7 @@ fn archive_of(heart: &crate::status::Heart) -> Result<&Arc<crate::archiver::Pipe
 }
 
 fn not_yet() -> Failure {
-    Failure::new(&code::STORE_UNREACHABLE, "the archive was not read yet").hint("the sidecar is starting").fix("ask again")
+    Failure::new(&code::STORE_UNREACHABLE, "the archive was not read yet")
+        .hint("the sidecar is starting")
+        .fix("ask again")
 }

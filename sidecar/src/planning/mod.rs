@@ -4,14 +4,20 @@ mod refusal;
 mod target;
 
 use pitr_archive::Archive;
-use pitr_recovery::{BaseBackup, Indices, Inventory, PlanRequest, RangeRef, RestorePlan, StoredObject, Timeline, Unrecoverable};
+use pitr_recovery::{
+    BaseBackup, Indices, Inventory, PlanRequest, RangeRef, RestorePlan, StoredObject, Timeline, Unrecoverable,
+};
 
 pub(crate) use self::refusal::refusal;
 pub(crate) use self::target::{posted, request};
 use crate::archive_failure::of_archive;
 
 /// The plan for a request, from what the archive holds now. `extra` is a base that lies elsewhere.
-pub(crate) async fn plan(archive: &Archive, request: &PlanRequest, extra: Option<BaseBackup>) -> anyhow::Result<RestorePlan> {
+pub(crate) async fn plan(
+    archive: &Archive,
+    request: &PlanRequest,
+    extra: Option<BaseBackup>,
+) -> anyhow::Result<RestorePlan> {
     let mut inventory = inventory(archive).await?;
     inventory.backups.extend(extra);
     plan_from(archive, Timeline::new(inventory), request).await
@@ -27,7 +33,11 @@ pub(crate) async fn inventory(archive: &Archive) -> anyhow::Result<Inventory> {
 }
 
 /// The plan for a request, from a timeline that may lack indices.
-pub(crate) async fn plan_from(archive: &Archive, mut timeline: Timeline, request: &PlanRequest) -> anyhow::Result<RestorePlan> {
+pub(crate) async fn plan_from(
+    archive: &Archive,
+    mut timeline: Timeline,
+    request: &PlanRequest,
+) -> anyhow::Result<RestorePlan> {
     loop {
         let wanted = timeline.ranges_to_read(request).map_err(|answer| refused(&answer, &timeline))?;
         if wanted.is_empty() {
@@ -68,8 +78,7 @@ async fn read_indices(archive: &Archive, inventory: &Inventory, wanted: &[RangeR
 fn objects(inventory: &Inventory, wanted: &RangeRef) -> Vec<StoredObject> {
     let binlogs = inventory.binlogs.iter().filter(|binlog| binlog.id == wanted.binlog);
     let ranges = binlogs.flat_map(|binlog| binlog.ranges.iter());
-    let same = ranges.filter(|range| {
-        (range.start, range.end, range.raw_sha256) == (wanted.start, wanted.end, wanted.raw_sha256)
-    });
+    let same = ranges
+        .filter(|range| (range.start, range.end, range.raw_sha256) == (wanted.start, wanted.end, wanted.raw_sha256));
     same.flat_map(|range| range.objects.iter().cloned()).collect()
 }

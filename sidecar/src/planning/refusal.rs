@@ -19,7 +19,9 @@ pub(crate) fn refusal(answer: &Unrecoverable, timeline: &Timeline) -> Failure {
 
 fn meaning(answer: &Unrecoverable, timeline: &Timeline) -> String {
     match answer {
-        Unrecoverable::NoBaseBackup => "binlogs alone cannot be restored: they need a full copy to start from".to_owned(),
+        Unrecoverable::NoBaseBackup => {
+            "binlogs alone cannot be restored: they need a full copy to start from".to_owned()
+        }
         Unrecoverable::BeforeFirstBackup { .. } => "no earlier full copy of the data is in the archive".to_owned(),
         Unrecoverable::BackupDoesNotReach { .. } | Unrecoverable::NoSuchBackup { .. } => {
             let ids: Vec<&str> = timeline.backups().iter().map(|reach| reach.backup.as_str()).collect();
@@ -31,19 +33,29 @@ fn meaning(answer: &Unrecoverable, timeline: &Timeline) -> String {
         },
         Unrecoverable::Damaged { .. } => "the bytes are kept, and what comes before them is whole".to_owned(),
         Unrecoverable::AfterLastArchived { .. } => "nothing proves what was committed after it".to_owned(),
-        Unrecoverable::GtidNotArchived { newest: Some(newest), .. } => format!("the newest archived one of its source is number {newest}"),
+        Unrecoverable::GtidNotArchived { newest: Some(newest), .. } => {
+            format!("the newest archived one of its source is number {newest}")
+        }
         Unrecoverable::GtidNotArchived { newest: None, .. } => "no transaction of its source is archived".to_owned(),
         Unrecoverable::GtidInsideEveryBase { .. } => "no base backup is older than it".to_owned(),
-        Unrecoverable::GtidOnOtherBranch { .. } | Unrecoverable::SeveralBranches { .. } | Unrecoverable::NoSuchBranch { .. } => {
+        Unrecoverable::GtidOnOtherBranch { .. }
+        | Unrecoverable::SeveralBranches { .. }
+        | Unrecoverable::NoSuchBranch { .. } => {
             let ids: Vec<String> = timeline.branches().iter().map(|branch| branch.id.clone()).collect();
             format!("branches: {}", ids.join(", "))
         }
         Unrecoverable::WrongFlavour { .. } => "MySQL: UUID[:TAG]:N; MariaDB: DOMAIN-SERVER-SEQ".to_owned(),
-        Unrecoverable::SkipNotReplayed { .. } => "only transactions between the base backup and the stop can be left out".to_owned(),
+        Unrecoverable::SkipNotReplayed { .. } => {
+            "only transactions between the base backup and the stop can be left out".to_owned()
+        }
         Unrecoverable::WithoutGtids { .. } => "no set of GTIDs accounts for them".to_owned(),
         Unrecoverable::AmbiguousPosition { sources, .. } => format!("sources: {}", sources.join(", ")),
-        Unrecoverable::NoSuchBinlog { .. } | Unrecoverable::PositionBeyond { .. } => "only archived bytes can be reached".to_owned(),
-        Unrecoverable::TimesStepBack { .. } => "a restore would leave out transactions that were committed before the target".to_owned(),
+        Unrecoverable::NoSuchBinlog { .. } | Unrecoverable::PositionBeyond { .. } => {
+            "only archived bytes can be reached".to_owned()
+        }
+        Unrecoverable::TimesStepBack { .. } => {
+            "a restore would leave out transactions that were committed before the target".to_owned()
+        }
         Unrecoverable::IndexNotRead { .. } => "this is a bug".to_owned(),
     }
 }
@@ -51,15 +63,29 @@ fn meaning(answer: &Unrecoverable, timeline: &Timeline) -> String {
 fn way_out(answer: &Unrecoverable) -> String {
     match answer {
         Unrecoverable::NoBaseBackup => "take a base backup: pitr-sidecar backup, or kubectl pitr backup".to_owned(),
-        Unrecoverable::GtidNotArchived { .. } | Unrecoverable::AfterLastArchived { .. } => "--to latest, or wait until it is archived".to_owned(),
-        Unrecoverable::BackupDoesNotReach { .. } | Unrecoverable::NoSuchBackup { .. } => "leave out --from-backup".to_owned(),
-        Unrecoverable::GtidOnOtherBranch { others, .. } => format!("--branch {}", others.first().map_or("ID", String::as_str)),
-        Unrecoverable::SeveralBranches { branches, .. } => format!("--branch {}", branches.first().map_or("ID", String::as_str)),
+        Unrecoverable::GtidNotArchived { .. } | Unrecoverable::AfterLastArchived { .. } => {
+            "--to latest, or wait until it is archived".to_owned()
+        }
+        Unrecoverable::BackupDoesNotReach { .. } | Unrecoverable::NoSuchBackup { .. } => {
+            "leave out --from-backup".to_owned()
+        }
+        Unrecoverable::GtidOnOtherBranch { others, .. } => {
+            format!("--branch {}", others.first().map_or("ID", String::as_str))
+        }
+        Unrecoverable::SeveralBranches { branches, .. } => {
+            format!("--branch {}", branches.first().map_or("ID", String::as_str))
+        }
         Unrecoverable::NoSuchBranch { .. } => "--branch with one of these".to_owned(),
-        Unrecoverable::WrongFlavour { .. } => "copy one from the server's log: pitr-sidecar inspect FILE --transactions".to_owned(),
+        Unrecoverable::WrongFlavour { .. } => {
+            "copy one from the server's log: pitr-sidecar inspect FILE --transactions".to_owned()
+        }
         Unrecoverable::SkipNotReplayed { .. } => "leave out --skip-gtid".to_owned(),
-        Unrecoverable::WithoutGtids { .. } => "a time before them; turn gtid_mode on and take a new base backup".to_owned(),
-        Unrecoverable::AmbiguousPosition { sources, .. } => format!("--source {}", sources.first().map_or("ID", String::as_str)),
+        Unrecoverable::WithoutGtids { .. } => {
+            "a time before them; turn gtid_mode on and take a new base backup".to_owned()
+        }
+        Unrecoverable::AmbiguousPosition { sources, .. } => {
+            format!("--source {}", sources.first().map_or("ID", String::as_str))
+        }
         Unrecoverable::TimesStepBack { culprit, .. } => match culprit.gtid() {
             Some(gtid) => format!("--before-gtid {gtid}, or --accept-early-stop"),
             None => "--accept-early-stop".to_owned(),

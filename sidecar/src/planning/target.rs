@@ -53,7 +53,9 @@ fn time_failure(error: &TimeError) -> Failure {
             let utc = format_time(*as_utc_us);
             let failure = Failure::new(&code::TIME_WITHOUT_ZONE, error.to_string()).hint(format!("as UTC it is {utc}"));
             let failure = match in_local_zone(*as_utc_us) {
-                Some((zone, local)) if local != utc => failure.hint(format!("in {zone} it is {local}")).fix(format!("--to {local}")),
+                Some((zone, local)) if local != utc => {
+                    failure.hint(format!("in {zone} it is {local}")).fix(format!("--to {local}"))
+                }
                 Some(_) | None => failure,
             };
             failure.fix(format!("--to {utc}"))
@@ -130,7 +132,13 @@ pub(crate) fn posted(body: &[u8]) -> anyhow::Result<PlanRequest> {
     })?;
     let target = posted.target;
     let latest = target.latest.unwrap_or(false);
-    let given = [target.time.is_some(), latest, target.before_gtid.is_some(), target.through_gtid.is_some(), target.position.is_some()];
+    let given = [
+        target.time.is_some(),
+        latest,
+        target.before_gtid.is_some(),
+        target.through_gtid.is_some(),
+        target.position.is_some(),
+    ];
     if given.iter().filter(|given| **given).count() > 1 {
         return Err(Failure::new(&code::TIME_UNREADABLE, "more than one target is given")
             .hint("a restore goes to one exact point")
@@ -189,7 +197,12 @@ mod tests {
         assert_eq!(asked.target.to_string(), "binlog.000042:1234 of 3e11");
         assert!(asked.accept_early_stop);
         assert_eq!(posted(br#"{"target":{"latest":true}}"#).unwrap().target, RecoveryTarget::Latest);
-        for wrong in [r#"{"target":{}}"#, r#"{"target":{"latest":true,"time":"latest"}}"#, r#"{"target":{"tiem":"latest"}}"#, "x"] {
+        for wrong in [
+            r#"{"target":{}}"#,
+            r#"{"target":{"latest":true,"time":"latest"}}"#,
+            r#"{"target":{"tiem":"latest"}}"#,
+            "x",
+        ] {
             assert!(posted(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }

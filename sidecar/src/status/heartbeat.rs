@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use pitr_archive::document::{
-    ActiveBinlog, ArchiveState, BackupSummary, ClosedBinlog, GapSummary, Heartbeat, Instant, SCHEMA_VERSION, ServerState, StoreState,
-    VerifyState, WindowSummary,
+    ActiveBinlog, ArchiveState, BackupSummary, ClosedBinlog, GapSummary, Heartbeat, Instant, SCHEMA_VERSION,
+    ServerState, StoreState, VerifyState, WindowSummary,
 };
 use pitr_recovery::code::{self, Code};
 use pitr_recovery::{Timeline, Window};

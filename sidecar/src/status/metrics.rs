@@ -59,7 +59,13 @@ impl Page<'_> {
         self.0.register(name, help, family);
     }
 
-    fn counters(&mut self, name: &str, help: &str, unit: Option<Unit>, values: impl IntoIterator<Item = (Labels, u64)>) {
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        values: impl IntoIterator<Item = (Labels, u64)>,
+    ) {
         let family = Family::<Labels, Counter>::default();
         for (labels, value) in values {
             family.get_or_create(&labels).inc_by(value);
@@ -73,7 +79,11 @@ impl Page<'_> {
 
 fn window(page: &mut Page<'_>, heartbeat: &Heartbeat) {
     let window = heartbeat.window.as_ref();
-    page.instant("pitr_window_start_timestamp_seconds", "First instant of the newest window", window.map(|window| window.from.0));
+    page.instant(
+        "pitr_window_start_timestamp_seconds",
+        "First instant of the newest window",
+        window.map(|window| window.from.0),
+    );
     let end = window.map(|window| window.proven_to.map_or(window.to.0, |proven| proven.0.max(window.to.0)));
     page.instant("pitr_window_end_timestamp_seconds", "Last instant of the newest window", end);
     #[expect(clippy::cast_precision_loss, reason = "metrics are floating point")]
@@ -91,15 +101,31 @@ fn window(page: &mut Page<'_>, heartbeat: &Heartbeat) {
 }
 
 fn progress(page: &mut Page<'_>, heartbeat: &Heartbeat, facts: &Facts) {
-    page.number("pitr_recoverable_lag_seconds", "Age of the oldest transaction that is not archived", heartbeat.lag_seconds);
-    page.number("pitr_expected_lag_seconds", "What the lag stays below where nothing is wrong", Some(heartbeat.expected_lag_seconds));
+    page.number(
+        "pitr_recoverable_lag_seconds",
+        "Age of the oldest transaction that is not archived",
+        heartbeat.lag_seconds,
+    );
+    page.number(
+        "pitr_expected_lag_seconds",
+        "What the lag stays below where nothing is wrong",
+        Some(heartbeat.expected_lag_seconds),
+    );
     page.count("pitr_unarchived_binlogs", "Closed binlogs that are not archived", heartbeat.unarchived_binlogs);
     page.count("pitr_unarchived_bytes", "Bytes that are not archived", heartbeat.unarchived_bytes);
     page.count("pitr_damaged_binlogs", "Binlogs that cannot be read to their end", Some(facts.refused.len() as u64));
     let resident = vec![("what", "resident".to_owned())];
     #[expect(clippy::cast_precision_loss, reason = "metrics are floating point")]
-    page.family("pitr_memory_bytes", "Memory of this process", [(resident, heartbeat.rss_bytes.map(|bytes| bytes as f64))]);
-    let successes = [("archive", facts.successes.archive_us), ("tail", facts.successes.tail_us), ("catalog", facts.successes.catalog_us)];
+    page.family(
+        "pitr_memory_bytes",
+        "Memory of this process",
+        [(resident, heartbeat.rss_bytes.map(|bytes| bytes as f64))],
+    );
+    let successes = [
+        ("archive", facts.successes.archive_us),
+        ("tail", facts.successes.tail_us),
+        ("catalog", facts.successes.catalog_us),
+    ];
     #[expect(clippy::cast_precision_loss, reason = "metrics are floating point")]
     page.family(
         "pitr_last_success_timestamp_seconds",
@@ -114,11 +140,17 @@ fn totals(page: &mut Page<'_>, facts: &Facts, counts: &StoreCounts) {
     let kinds = kinds.map(|(kind, bytes)| (vec![("kind", kind.to_owned())], bytes));
     page.counters("pitr_archived", "Bytes archived by this process", Some(Unit::Bytes), kinds);
     page.counters("pitr_archived_binlogs", "Closed binlogs archived by this process", None, [(vec![], totals.binlogs)]);
-    page.counters("pitr_divergence", "Tail objects with other bytes than the catalog", None, [(vec![], totals.divergences)]);
+    page.counters(
+        "pitr_divergence",
+        "Tail objects with other bytes than the catalog",
+        None,
+        [(vec![], totals.divergences)],
+    );
     let requests = counts.snapshot().into_iter().map(|((operation, outcome), count)| {
         (vec![("op", operation.action().to_owned()), ("code", outcome.to_owned())], count.calls)
     });
     page.counters("pitr_store_requests", "Requests to the store", None, requests);
-    let info = vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("schema", "1".to_owned()), ("format", "1".to_owned())];
+    let info =
+        vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("schema", "1".to_owned()), ("format", "1".to_owned())];
     page.family("pitr_build_info", "This program", [(info, Some(1.0))]);
 }

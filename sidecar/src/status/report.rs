@@ -71,7 +71,9 @@ fn product(flavour: pitr_binlog::Flavour) -> &'static str {
 
 /// The binlog that ends in the latest commit.
 fn newest(inventory: &Inventory) -> Option<&pitr_recovery::ArchivedBinlog> {
-    let last = |binlog: &pitr_recovery::ArchivedBinlog| binlog.ranges.iter().filter_map(|range| range.last.as_ref().map(|last| last.commit_us)).max();
+    let last = |binlog: &pitr_recovery::ArchivedBinlog| {
+        binlog.ranges.iter().filter_map(|range| range.last.as_ref().map(|last| last.commit_us)).max()
+    };
     inventory.binlogs.iter().max_by_key(|binlog| (last(binlog), binlog.id.number))
 }
 
@@ -80,7 +82,9 @@ fn problem(problem: &Problem) -> String {
         Problem::Collision { streams, gtids } => {
             format!("{} and {} have the same GTIDs for different transactions: {gtids}", streams.0, streams.1)
         }
-        Problem::Divergence { binlog, offset } => format!("{binlog} was archived with two contents, from byte {offset} on"),
+        Problem::Divergence { binlog, offset } => {
+            format!("{binlog} was archived with two contents, from byte {offset} on")
+        }
         Problem::Ahead { binlog, offset, gtids } => {
             format!("{binlog}: the server lost {gtids} in a crash, from byte {offset} on; they are kept as a branch")
         }
@@ -116,7 +120,13 @@ impl fmt::Display for Report<'_> {
                 None => "only a new base backup makes what follows reachable [PITR0502]".to_owned(),
             };
             let after = gap.from.map_or_else(String::new, |from| format!(" after {from}"));
-            writeln!(f, "Gap          {}{after}: {}, {}; {end}", gap.id, gap.text, count_of(gap.transactions, "transaction"))?;
+            writeln!(
+                f,
+                "Gap          {}{after}: {}, {}; {end}",
+                gap.id,
+                gap.text,
+                count_of(gap.transactions, "transaction")
+            )?;
         }
         self.archived(f)?;
         self.backups(f)?;
@@ -124,7 +134,11 @@ impl fmt::Display for Report<'_> {
             writeln!(f, "Problem      {problem}")?;
         }
         if let Some(window) = status.windows.items.iter().rfind(|window| window.live) {
-            write!(f, "Restore      pitr-sidecar restore --archive {} --to {} --datadir DIR", status.archive, window.to)?;
+            write!(
+                f,
+                "Restore      pitr-sidecar restore --archive {} --to {} --datadir DIR",
+                status.archive, window.to
+            )?;
         }
         Ok(())
     }
@@ -159,7 +173,11 @@ impl Report<'_> {
         let Some(newest) = &self.status.newest else { return Ok(()) };
         let state = if newest.closed { "closed" } else { "active" };
         let count = count_of(newest.binlogs, "binlog");
-        write!(f, "Archived     {count}, the newest {} ({state}) to position {}", newest.binlog, newest.archived_bytes)?;
+        write!(
+            f,
+            "Archived     {count}, the newest {} ({state}) to position {}",
+            newest.binlog, newest.archived_bytes
+        )?;
         if let Some(heartbeat) = self.heartbeat {
             if let Some(active) = &heartbeat.active {
                 write!(f, " of {}", active.position_bytes)?;

@@ -57,18 +57,30 @@ fn end(scan: &Scan) -> String {
 }
 
 fn text(path: &Path, scan: &Scan, transactions: &[Transaction]) -> String {
-    let server = scan.head.as_ref().map_or_else(|| "no head".to_owned(), |head| format!("{} {}", head.format.flavour, head.format.server_version));
+    let server = scan
+        .head
+        .as_ref()
+        .map_or_else(|| "no head".to_owned(), |head| format!("{} {}", head.format.flavour, head.format.server_version));
     let previous = scan.head.as_ref().map(|head| head.previous.to_string()).unwrap_or_default();
     let mut lines = vec![
         format!("{}   {server}", path.display()),
         format!("  previous      {previous}"),
-        format!("  transactions  {}, of these {} without GTID; {} events", scan.counts.transactions, scan.counts.anonymous, scan.counts.events),
+        format!(
+            "  transactions  {}, of these {} without GTID; {} events",
+            scan.counts.transactions, scan.counts.anonymous, scan.counts.events
+        ),
         format!("  whole         up to byte {} of {}", scan.boundary, scan.length),
         format!("  end           {}", end(scan)),
     ];
     lines.extend(transactions.iter().map(|transaction| {
         let gtid = transaction.gtid.map_or_else(|| "-".to_owned(), |gtid| gtid.to_string());
-        format!("  {}   {gtid}   {}..{}   {:?}", format_time(transaction.commit_us()), transaction.start, transaction.end, transaction.flags)
+        format!(
+            "  {}   {gtid}   {}..{}   {:?}",
+            format_time(transaction.commit_us()),
+            transaction.start,
+            transaction.end,
+            transaction.flags
+        )
     }));
     lines.join("\n")
 }

@@ -81,7 +81,10 @@ fn text(warning: &PlanWarning) -> String {
         PlanWarning::NonTransactional => "changes of engines without transactions are replayed".to_owned(),
         PlanWarning::Skipped(set) => format!("{set} is committed empty: what depends on it may differ"),
         PlanWarning::ProvenByServer { to_us } => {
-            format!("after the last archived transaction only the sidecar's word says that nothing was committed until {}", format_time(*to_us))
+            format!(
+                "after the last archived transaction only the sidecar's word says that nothing was committed until {}",
+                format_time(*to_us)
+            )
         }
         PlanWarning::BaseAlone => "the base backup's own time is all there is to compare with".to_owned(),
     }

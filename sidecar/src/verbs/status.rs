@@ -56,14 +56,20 @@ async fn of_sidecar(url: &str, format: OutputFormat) -> anyhow::Result<ExitCode>
 
 /// A heartbeat for people.
 fn lines(heartbeat: &Heartbeat) -> String {
-    let mut lines = vec![format!("{}   {}   {}", heartbeat.workload, heartbeat.archive.url, heartbeat.state.to_uppercase())];
+    let mut lines =
+        vec![format!("{}   {}   {}", heartbeat.workload, heartbeat.archive.url, heartbeat.state.to_uppercase())];
     lines.push(match &heartbeat.window {
-        Some(window) => format!("Recoverable  {} .. {}", window.from, window.proven_to.unwrap_or(window.to).max(window.to)),
+        Some(window) => {
+            format!("Recoverable  {} .. {}", window.from, window.proven_to.unwrap_or(window.to).max(window.to))
+        }
         None => "Recoverable  nothing yet".to_owned(),
     });
     if let Some(active) = &heartbeat.active {
         let lag = heartbeat.lag_seconds.map_or_else(String::new, |lag| format!("; lag {lag:.1}s"));
-        lines.push(format!("Archived     {} to position {} of {}{lag}", active.binlog, active.shipped_bytes, active.position_bytes));
+        lines.push(format!(
+            "Archived     {} to position {} of {}{lag}",
+            active.binlog, active.shipped_bytes, active.position_bytes
+        ));
     }
     lines.push(match (&heartbeat.base_backups.newest_id, &heartbeat.base_backups.newest_at) {
         (Some(id), Some(at)) => format!("Base         {} usable; newest {id}, {at}", heartbeat.base_backups.usable),

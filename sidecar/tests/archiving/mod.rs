@@ -31,7 +31,10 @@ impl Archiving {
     pub(crate) async fn new(more: &str) -> Option<Self> {
         let installation = Installation::find().unwrap()?;
         let server = Mysqld::fresh(&installation, 1).start().await.unwrap();
-        server.sql("CREATE DATABASE shop; CREATE TABLE shop.notes (id INT AUTO_INCREMENT PRIMARY KEY, text LONGTEXT)").await.unwrap();
+        server
+            .sql("CREATE DATABASE shop; CREATE TABLE shop.notes (id INT AUTO_INCREMENT PRIMARY KEY, text LONGTEXT)")
+            .await
+            .unwrap();
         let home = tempfile::Builder::new().prefix("pitr-archiving-").tempdir_in("/tmp").unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let archiving = Self { server, home, control: format!("127.0.0.1:{port}") };
@@ -150,7 +153,8 @@ async fn content(archive: &Archive, binlog: &ArchivedBinlog) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
         let at = bytes.len() as u64;
-        let next = binlog.ranges.iter().filter(|range| range.start <= at && range.end > at).max_by_key(|range| range.end);
+        let next =
+            binlog.ranges.iter().filter(|range| range.start <= at && range.end > at).max_by_key(|range| range.end);
         let Some(range) = next else { return bytes };
         let raw = archive.read_range(&binlog.range_ref(range), &range.objects).await.unwrap();
         bytes.extend_from_slice(&raw[usize::try_from(at - range.start).unwrap()..]);

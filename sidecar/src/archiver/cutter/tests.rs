@@ -9,7 +9,8 @@ use crate::discovery::BinlogFile;
 fn fixtures() -> Vec<PathBuf> {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/binlog/tests/fixtures/mysql-9.7.4"));
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|extension| extension == "binlog")).collect();
+    let files: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "binlog")).collect();
     assert!(!files.is_empty());
     files
 }
@@ -48,9 +49,15 @@ fn pieces_follow_each_other_and_hold_each_transaction_once() {
             let mut position = 0;
             for piece in &pieces {
                 assert_eq!(piece.start, position, "{} cut at {segment_bytes}", path.display());
-                assert_eq!(piece.raw, bytes[usize::try_from(piece.start).unwrap()..usize::try_from(piece.end).unwrap()]);
+                assert_eq!(
+                    piece.raw,
+                    bytes[usize::try_from(piece.start).unwrap()..usize::try_from(piece.end).unwrap()]
+                );
                 let inside = |at: u64| transactions.iter().any(|t| t.start < at && at < t.end);
-                assert_eq!((piece.starts_in_transaction, piece.ends_in_transaction), (inside(piece.start), inside(piece.end)));
+                assert_eq!(
+                    (piece.starts_in_transaction, piece.ends_in_transaction),
+                    (inside(piece.start), inside(piece.end))
+                );
                 assert!(piece.transactions.iter().all(|t| t.end > piece.start && t.end <= piece.end));
                 position = piece.end;
             }
@@ -114,9 +121,10 @@ fn what_makes_no_sense_is_kept_as_it_is() {
         std::fs::write(&damaged, &bytes).unwrap();
         let mut cutter = cutter(&damaged, &head, EVERYTHING, 500);
         let pieces = all(&mut cutter);
-        assert!(cutter.damage().is_some());
+        // A length that was changed may reach behind the end of the file: then it ends inside a transaction.
+        assert!(cutter.damage().is_some() || cutter.damaged_at() < bytes.len() as u64);
         let mut position = pieces.last().unwrap().end;
-        assert!(position <= victim.start);
+        assert!(cutter.damaged_at() <= victim.start && cutter.damaged_at() <= position);
         while let Some(piece) = cutter.next_unreadable().unwrap() {
             assert!(piece.start == position && piece.end - piece.start <= 500 && piece.transactions.is_empty());
             position = piece.end;

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use pitr_archive::{Archive, Closes, Codec, IndexedTransaction, MemoryStore, Place, SegmentDraft, SegmentOrigin, SegmentRecord};
+use pitr_archive::{
+    Archive, Closes, Codec, IndexedTransaction, MemoryStore, Place, SegmentDraft, SegmentOrigin, SegmentRecord,
+};
 use pitr_binlog::{BinlogName, Flavour, Gtid, GtidSource, TransactionFlags, Uuid};
 use pitr_recovery::{BinlogId, Inventory};
 
@@ -25,7 +27,12 @@ async fn stored(archive: &Archive, place: Place, (start, end): (u64, u64), close
         place,
         binlog: id(),
         name: BinlogName::parse("binlog.000001").unwrap(),
-        origin: SegmentOrigin { flavour: Flavour::MySql, server_version: "9.7.4".into(), checksum: "CRC32".into(), previous: Arc::default() },
+        origin: SegmentOrigin {
+            flavour: Flavour::MySql,
+            server_version: "9.7.4".into(),
+            checksum: "CRC32".into(),
+            previous: Arc::default(),
+        },
         start,
         raw: vec![0; usize::try_from(end - start).unwrap()].into(),
         transactions: vec![IndexedTransaction {
