@@ -51,7 +51,7 @@ e2e: ## the programs on a real Kubernetes
 	@e2e/test.sh cluster
 
 bench: tools ## the published figures
-	cargo bench --workspace --locked
+	@benches/run.sh
 
 clean: demo-down ## end all clusters and remove what was built here; the parts stay in the cache
 	@CLUSTER_NAME=tests e2e/cluster.sh down
