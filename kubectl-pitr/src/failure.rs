@@ -80,6 +80,12 @@ impl Failure {
         self
     }
 
+    /// The same failure where it ends something that has an exit code of its own.
+    pub fn with_exit(mut self, exit: u8) -> Self {
+        self.0.exit = exit;
+        self
+    }
+
     pub fn exit(&self) -> u8 {
         self.0.exit
     }

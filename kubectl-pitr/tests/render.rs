@@ -163,7 +163,14 @@ fn every_instant_shown_lies_in_its_window() {
         .collect();
     assert!(shown.len() >= 5, "{shown:?}");
     for at in &shown[..4] {
-        assert!(state.windows.iter().filter_map(|w| w.span()).any(|(from, to)| from <= *at && *at <= to), "{at}");
+        assert!(
+            state
+                .windows
+                .iter()
+                .filter_map(kubectl_pitr::state::WindowRow::span)
+                .any(|(from, to)| from <= *at && *at <= to),
+            "{at}"
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use super::{JobArgs, StateArgs};
 #[command(
     after_help = "Example:\n  kubectl pitr backup mysql -n shop --mysql-secret pitr-mysql\n\nThe Secret holds a client \
 option file under the key \"my.cnf\":\n  [client]\n  user=pitr\n  password=...\n\nNeeds: statefulsets get,list; pods \
-get,list; pods/log get; jobs create,get,list,watch."
+list; pods/log get; jobs create,get; configmaps get."
 )]
 pub struct BackupArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME

@@ -9,7 +9,7 @@ use super::{ArchiveArgs, JobArgs, StateArgs, TargetArgs};
 /// Restore to an instant or a transaction, onto a new volume
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kubectl pitr restore mysql -n shop --to 2026-11-21T07:14:03Z --plan\n\nNeeds: \
-statefulsets get,list; pods get,list; pods/log get; pods/portforward get,create;\njobs create,get,list,watch; configmaps \
+statefulsets get,list; pods list; pods/log get; pods/portforward get,create;\njobs create,get; configmaps \
 create,get; persistentvolumeclaims create,get. With --plan only the first four.")]
 pub struct RestoreArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME; with --archive only a name for the new objects
@@ -50,7 +50,7 @@ pub struct RestoreArgs {
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Example:\n  kubectl pitr restores -n shop\n\nNeeds: pods get,list; pods/log get; jobs get,list,watch; \
+    after_help = "Example:\n  kubectl pitr restores -n shop\n\nNeeds: pods list; pods/log get; jobs get,list; \
                   persistentvolumeclaims list. resume: jobs create; configmaps create,get. abort, prune: jobs delete. \
                   --with-volumes: persistentvolumeclaims delete."
 )]

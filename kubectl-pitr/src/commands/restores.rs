@@ -84,7 +84,7 @@ async fn one(session: &Session, cluster: &Cluster, name: &str) -> Result<Restore
 fn job_of(row: &RestoreRow, cluster: &Cluster) -> Result<String, Failure> {
     row.job.clone().ok_or_else(|| {
         Failure::new(code::NOT_REACHABLE, format!("the Job of restore \"{}\" was deleted", row.name))
-            .hint("its volume is there, and RESTORED.json on it tells how it ended")
+            .hint("its volume is there, and holds RESTORED.json if it was verified")
             .fix(format!("kubectl pitr restores describe {} -n {}", row.name, cluster.namespace()))
     })
 }

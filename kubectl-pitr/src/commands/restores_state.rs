@@ -88,7 +88,7 @@ fn only_volume(claim: &PersistentVolumeClaim) -> RestoreRow {
     RestoreRow {
         volume: claim.metadata.name.clone(),
         state: "job deleted".to_owned(),
-        detail: Some("RESTORED.json on the volume tells how it ended".to_owned()),
+        detail: Some("the volume holds RESTORED.json if it was verified".to_owned()),
         ..known(&claim.metadata)
     }
 }

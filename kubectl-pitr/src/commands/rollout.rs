@@ -133,6 +133,7 @@ impl Rollout {
             let pod = format!("{name}-{ordinal}");
             loop {
                 if let Some(found) = cluster.pod(&pod).await?
+                    && found.metadata.deletion_timestamp.is_none()
                     && !carries(&found)
                     && is_ready(&found)
                 {

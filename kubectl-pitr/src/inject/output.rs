@@ -29,13 +29,18 @@ pub fn named_patch(injection: &Injection, namespace: Option<&str>) -> Value {
 pub fn kustomize(injection: &Injection) -> Result<String> {
     let map = &injection.config_map;
     let config = map["data"]["config.yaml"].as_str().unwrap_or_default();
+    let mut options = json!({"disableNameSuffixHash": true, "labels": map["metadata"]["labels"]});
+    // It names the account for base backups.
+    if let Some(annotations) = map["metadata"].get("annotations") {
+        options["annotations"] = annotations.clone();
+    }
     tree::emit(&json!({
         "apiVersion": "kustomize.config.k8s.io/v1alpha1",
         "kind": "Component",
         "configMapGenerator": [{
             "name": map["metadata"]["name"],
             "literals": [format!("config.yaml={config}")],
-            "options": {"disableNameSuffixHash": true, "labels": map["metadata"]["labels"]},
+            "options": options,
         }],
         "patches": [{
             "target": {"group": "apps", "version": "v1", "kind": "StatefulSet", "name": injection.workload},

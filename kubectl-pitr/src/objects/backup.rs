@@ -15,6 +15,8 @@ use super::pod::{self, PROGRAM, Server, Store, mount};
 
 /// Name of the container that backs up.
 pub const CONTAINER: &str = "backup";
+/// How long a finished Job stays, for whoever wants to read its log.
+const KEPT_SECONDS: i32 = 900;
 /// Where the Secret with the client option file is mounted.
 const ACCOUNT_DIRECTORY: &str = "/etc/pitr-mysql";
 
@@ -85,6 +87,8 @@ pub fn backup_job(job: &BackupJob) -> Job {
         },
         spec: Some(JobSpec {
             backoff_limit: Some(0),
+            // The scratch volume goes with the pod, and the pod with its Job.
+            ttl_seconds_after_finished: Some(KEPT_SECONDS),
             pod_replacement_policy: Some("Failed".to_owned()),
             pod_failure_policy: Some(pod::failure_policy(CONTAINER)),
             template,

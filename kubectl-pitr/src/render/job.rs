@@ -38,7 +38,7 @@ pub fn progress_line(progress: &Progress, pace: Pace) -> String {
 fn amount(progress: &Progress) -> String {
     let bytes = progress.unit == "bytes";
     // A phase that is done or not has nothing to count.
-    if !bytes && progress.total == Some(1) || progress.total.is_none() && progress.done == 0 {
+    if (progress.unit == "files" && progress.total == Some(1)) || (progress.total.is_none() && progress.done == 0) {
         return String::new();
     }
     match (progress.total.filter(|t| *t > 0), bytes) {
@@ -81,7 +81,9 @@ pub fn restore_verdict(verdict: &Verdict, volume: &str, (name, namespace): (&str
         ));
     }
     if let Some(failure) = told(verdict) {
-        return Err(failure);
+        // Whatever stopped the Job, the restore failed.
+        let failure = if failure.exit() == 1 { failure.with_exit(code::RESTORE_FAILED.exit) } else { failure };
+        return Err(if verdict.result == "refused" { failure } else { failure.fix(resume) });
     }
     let phase = verdict.phase.as_deref().unwrap_or("unknown");
     Err(match verdict.result.as_str() {
@@ -129,7 +131,8 @@ fn told(verdict: &Verdict) -> Option<Failure> {
         rest.trim_start_matches(": ")
     });
     let mut failure = Failure::told(verdict.code.as_deref(), Some(5), head);
-    for line in lines.map(str::trim) {
+    // In a Job "the same command" is another Job: how to get one is said here.
+    for line in lines.map(str::trim).filter(|line| !line.contains("the same command")) {
         if let Some(hint) = line.strip_prefix("hint:") {
             failure = failure.hint(hint.trim());
         } else if let Some(fix) = line.strip_prefix("fix:") {
@@ -176,9 +179,18 @@ mod tests {
         let failure = restore_verdict(&verdict, "v", ("n", "shop")).unwrap_err();
         assert_eq!(
             failure.text(),
-            "error[PITR0413]: replay stopped at x:7\n  hint: no row is ever skipped\n  fix:  an earlier target\n"
+            "error[PITR0413]: replay stopped at x:7\n  hint: no row is ever skipped\n  fix:  an earlier target\n  fix:  \
+             kubectl pitr restores resume n -n shop\n"
         );
         assert_eq!(failure.exit(), 5);
+        let verdict = Verdict {
+            code: Some("PITR0602".into()),
+            result: "failed".into(),
+            message: Some("x".into()),
+            ..Verdict::default()
+        };
+        assert_eq!(restore_verdict(&verdict, "v", ("n", "shop")).unwrap_err().exit(), 5);
+        assert_eq!(backup_verdict(&verdict, "again").unwrap_err().exit(), 1);
     }
 
     #[test]

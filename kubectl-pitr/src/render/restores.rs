@@ -53,7 +53,7 @@ pub fn restores_table(rows: &[RestoreRow], headers: bool, namespaces: bool) -> S
             row.target.clone(),
             row.phase.clone().unwrap_or_default(),
             row.done(),
-            row.state_text(),
+            short(&row.state_text()),
             row.volume.clone().unwrap_or_default(),
         ];
         if namespaces {
@@ -62,6 +62,15 @@ pub fn restores_table(rows: &[RestoreRow], headers: bool, namespaces: bool) -> S
         table.row(cells);
     }
     table.text(headers)
+}
+
+/// A column is no place for a story: "describe" tells it.
+fn short(text: &str) -> String {
+    const CHARACTERS_MAX: usize = 72;
+    if text.chars().count() <= CHARACTERS_MAX {
+        return text.to_owned();
+    }
+    text.chars().take(CHARACTERS_MAX - 1).chain(['…']).collect()
 }
 
 /// One restore, a line a fact.

@@ -8,6 +8,7 @@ pub(crate) fn manifest(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+#[allow(dead_code, reason = "not every test has golden files of its own")]
 pub(crate) fn golden(name: &str, actual: &str) {
     compare(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name), actual);
 }
