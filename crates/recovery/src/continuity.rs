@@ -132,15 +132,16 @@ fn links(inventory: &Inventory, order: &[usize], coverages: &mut BTreeMap<usize,
 fn settle(matches: &[(usize, usize)], coverages: &BTreeMap<usize, Coverage>) -> BTreeMap<usize, usize> {
     let pieces =
         |place: usize| coverages[&place].fragments.iter().flat_map(|f| &f.pieces).filter(|p| p.transactions > 0);
-    let begins = |place: usize| pieces(place).map(|p| p.min_us).min();
-    let ends = |place: usize| pieces(place).map(|p| p.max_us).max();
+    let reversed: Vec<(usize, usize)> = matches.iter().map(|(from, to)| (*to, *from)).collect();
+    let begins = |place: usize| nearest(place, matches, &|place| pieces(place).map(|p| p.min_us).min());
+    let ends = |place: usize| nearest(place, &reversed, &|place| pieces(place).map(|p| p.max_us).max());
     let mut successors: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     let mut predecessors: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (from, to) in matches {
         successors.entry(*from).or_default().push(*to);
         predecessors.entry(*to).or_default().push(*from);
     }
-    let in_time = |from: usize, to: usize| ends(from).is_none_or(|end| begins(to).is_none_or(|begin| end <= begin));
+    let in_time = |from: usize, to: usize| ends(from).is_none_or(|end| begins(to).is_some_and(|begin| end <= begin));
     let unrivalled = |from: usize, to: usize| {
         let mut other_heads = successors[&from].iter().filter(|head| **head != to && in_time(from, **head));
         let mut other_tails = predecessors[&to].iter().filter(|tail| **tail != from && in_time(**tail, to));
@@ -150,6 +151,19 @@ fn settle(matches: &[(usize, usize)], coverages: &BTreeMap<usize, Coverage>) -> 
     };
     let alone = |from: usize, to: usize| successors[&from].len() == 1 && predecessors[&to].len() == 1;
     matches.iter().copied().filter(|(from, to)| alone(*from, *to) || unrivalled(*from, *to)).collect()
+}
+
+/// A time of a binlog or, while it is empty, of the only one next to it.
+fn nearest(place: usize, matches: &[(usize, usize)], own: &dyn Fn(usize) -> Option<i64>) -> Option<i64> {
+    let mut place = place;
+    loop {
+        let found = own(place);
+        let mut next = matches.iter().filter(|(from, _)| *from == place).map(|(_, to)| *to);
+        match (found, next.next(), next.next()) {
+            (None, Some(only), None) => place = only,
+            _ => return found,
+        }
+    }
 }
 
 fn chain(order: &[usize], coverages: &mut BTreeMap<usize, Coverage>, next: &BTreeMap<usize, usize>) -> Vec<Chain> {

@@ -59,11 +59,25 @@ pub(crate) fn place_of(state: &GtidSet, section: &Section, logs: &Logs<'_>) -> P
     }
 }
 
-/// The entry of a base backup into one section that holds its state.
-pub(crate) fn entry(backup: usize, of: &BaseBackup, section: (usize, &Section), logs: &Logs<'_>) -> Entry {
+/// The entry of a base backup into one section that holds its state; none if no log of it continues that state.
+fn entry(backup: usize, of: &BaseBackup, section: (usize, &Section), logs: &Logs<'_>) -> Option<Entry> {
     let (number, section) = section;
     let place = place_of(&of.executed, section, logs);
-    Entry { backup, section: number, place, from_us: from_us(of, section, place, logs) }
+    let entry = || Entry { backup, section: number, place, from_us: from_us(of, section, place, logs) };
+    continues(&of.executed, section, place, logs).then(entry)
+}
+
+/// Whether what a state lacks before its place can still be applied: whatever else the state has must follow in the same log.
+/// Two servers that write have what they share in different orders, and a section may hold both.
+fn continues(state: &GtidSet, section: &Section, place: Place, logs: &Logs<'_>) -> bool {
+    let missing = section.state_at(place, logs).subtract(state);
+    let lacks = |leg: usize| {
+        let until = place.item + usize::from(place.count > 0);
+        let mut items = section.items.iter().take(until).filter(|item| item.leg == leg);
+        items.any(|item| !section.gtids_of(item, logs.logs).is_disjoint(&missing))
+    };
+    missing.is_empty()
+        || (0..section.legs.len()).all(|leg| !lacks(leg) || state.is_subset_of(logs.logs[section.legs[leg].log].after()))
 }
 
 /// The first instant that a base backup serves: none of its transactions is later, nor any that stands before them in the log.
@@ -87,7 +101,7 @@ fn from_us(of: &BaseBackup, section: &Section, place: Place, logs: &Logs<'_>) ->
 /// The entries of all base backups into a way, in the order of their sections and places.
 pub(crate) fn entries(way: &Way, backups: &[(usize, &BaseBackup)], logs: &Logs<'_>) -> Vec<Entry> {
     let enter = |(place, of): &(usize, &BaseBackup)| match standing(&of.executed, &way.sections) {
-        Some(Standing::In(section)) => Some(entry(*place, of, (section, &way.sections[section]), logs)),
+        Some(Standing::In(section)) => entry(*place, of, (section, &way.sections[section]), logs),
         Some(Standing::Beside(_)) | None => None,
     };
     let mut entries: Vec<Entry> = backups.iter().filter_map(enter).collect();

@@ -4,7 +4,7 @@
 //! supplies what came before, by set containment alone: a stream that reaches the needed state S, while everything it has by
 //! then belongs to this history. Where no stream reaches S, what is missing is a gap, and the way goes on below it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pitr_binlog::{GtidSet, GtidSource};
 
@@ -27,7 +27,9 @@ pub(crate) struct Logs<'a> {
 
 /// Finds the way to the end of a stream: sections without a gap, oldest first, each with its steps, oldest first.
 pub(crate) fn trace(leaf: usize, logs: &Logs<'_>) -> Vec<Vec<Step>> {
-    let mut walk = Walk { logs, history: logs.logs[leaf].after(), used: BTreeSet::from([leaf]), upper: leaf };
+    let mut walk =
+        Walk { logs, history: logs.logs[leaf].after(), used: BTreeSet::from([leaf]), upper: leaf, begins_us: None };
+    walk.note_time();
     let mut sections = vec![vec![Step { log: leaf, to: logs.logs[leaf].end() }]];
     loop {
         let supply = if let Some(steps) = walk.join() {
@@ -43,6 +45,7 @@ pub(crate) fn trace(leaf: usize, logs: &Logs<'_>) -> Vec<Vec<Step>> {
         };
         walk.used.extend(supply.iter().map(|step| step.log));
         walk.upper = supply.last().map_or(walk.upper, |step| step.log);
+        walk.note_time();
     }
     sections.iter_mut().for_each(|section| section.reverse());
     sections.reverse();
@@ -56,11 +59,43 @@ struct Walk<'a> {
     used: BTreeSet<usize>,
     /// The lowest stream so far: the state before it is needed.
     upper: usize,
+    /// The least commit time of the lowest stream with transactions.
+    begins_us: Option<i64>,
 }
 
 impl Walk<'_> {
     fn log(&self, log: usize) -> &Log {
         &self.logs.logs[log]
+    }
+
+    fn note_time(&mut self) {
+        let log = self.log(self.upper);
+        let times = log.pieces.iter().filter(|piece| piece.transactions > 0).map(|piece| piece.min_us);
+        self.begins_us = times.min().or(self.begins_us);
+    }
+
+    /// How well a stream of the same server fits as the past of what follows. Several do only when numbers have returned: then
+    /// the newest one that is not later counts, by its times and then by its number. Clocks step back too: they decide nothing
+    /// else.
+    fn recency(&self, step: &Step) -> (bool, Option<i64>, Option<u64>) {
+        let count = step.to.piece + usize::from(step.to.count > 0);
+        let pieces = self.log(step.log).pieces[..count].iter().filter(|piece| piece.transactions > 0);
+        let latest = pieces.map(|piece| piece.min_us).max();
+        let in_time = latest.is_none_or(|latest| self.begins_us.is_none_or(|begin| latest <= begin));
+        let number = self.log(step.log).stream.binlogs.last().map(|(id, _)| id.number);
+        (in_time, latest, number)
+    }
+
+    /// Leaves out streams of the same server that contradict each other if they are later than what follows: whose past it is
+    /// can't be known then.
+    fn decided(&self, steps: Vec<Step>) -> Vec<Step> {
+        let is_home = |step: &Step| self.source(step.log) == self.source(self.upper);
+        let rivals = |step: &Step| {
+            let others = steps.iter().filter(|other| other.log != step.log && is_home(other));
+            others.into_iter().any(|other| self.logs.collisions.between(step.log, other.log).is_some())
+        };
+        let keeps = |step: &Step| !is_home(step) || self.recency(step).0 || !rivals(step);
+        steps.iter().copied().filter(keeps).collect()
     }
 
     fn need(&self) -> &GtidSet {
@@ -102,12 +137,11 @@ impl Walk<'_> {
             return None;
         }
         let reachable = self.candidates().filter_map(|log| self.point_of_need(log).map(|to| Step { log, to }));
-        let best = reachable.min_by_key(|step| {
+        let best = self.decided(reachable.collect()).into_iter().min_by_key(|step| {
             let log = self.log(step.log);
             let is_home = self.source(step.log) == self.source(self.upper);
-            // A server goes on from its last binlog: what an earlier one has beyond it was lost or reset.
-            let last = if is_home { log.stream.binlogs.last().map(|(id, _)| id.number) } else { None };
-            (!is_home, !writes(log), std::cmp::Reverse(last), log.before().count(), step.log)
+            let recency = is_home.then(|| std::cmp::Reverse(self.recency(step)));
+            (!is_home, !writes(log), recency, log.before().count(), step.log)
         })?;
         let home = if self.source(best.log) == self.source(self.upper) { None } else { self.home(best) };
         Some(std::iter::once(best).chain(home).collect())
@@ -142,18 +176,26 @@ impl Walk<'_> {
         Some(Step { log: home, to: self.log(home).end() })
     }
 
-    /// The stream that comes nearest to the needed state from below.
+    /// The stream that comes nearest to the needed state from below. Of one server's it is the last: it went on from there.
     fn below_gap(&self) -> Option<Step> {
         let nearest = |candidate: usize| {
             let log = self.log(candidate);
             let allowed = self.without_disputed(candidate, self.need()).union(log.before());
             let to = log.prefix_within(&allowed, self.logs.reader);
             let state = log.state_at(to, self.logs.reader);
-            let rank = (state.count(), self.source(candidate) == self.source(self.upper), writes(log));
-            (state != *log.before()).then_some((rank, Step { log: candidate, to }))
+            (state != *log.before()).then_some((state, Step { log: candidate, to }))
         };
-        let best = self.candidates().filter_map(nearest).max_by_key(|(rank, step)| (*rank, usize::MAX - step.log))?;
-        Some(best.1)
+        let is_home = |step: &Step| self.source(step.log) == self.source(self.upper);
+        let states: BTreeMap<usize, (GtidSet, Step)> =
+            self.candidates().filter_map(|candidate| Some((candidate, nearest(candidate)?))).collect();
+        let decided = self.decided(states.values().map(|(_, step)| *step).collect());
+        let (home, others): (Vec<_>, Vec<_>) =
+            decided.into_iter().map(|step| states[&step.log].clone()).partition(|(_, step)| is_home(step));
+        let home = home.into_iter().max_by_key(|(_, step)| self.recency(step));
+        let rank = |(state, step): &(GtidSet, Step)| {
+            (state.count(), is_home(step), writes(self.log(step.log)), usize::MAX - step.log)
+        };
+        others.into_iter().chain(home).max_by_key(rank).map(|(_, step)| step)
     }
 }
 

@@ -31,7 +31,16 @@ pub(crate) fn place_backups(ways: &mut Vec<Way>, logs: &Logs<'_>) -> Vec<Vec<Ent
 }
 
 fn put_alone(ways: &mut Vec<Way>, place: usize, backup: &BaseBackup) {
-    let found = ways.iter().position(|way| standing(&backup.executed, &way.sections).is_some());
+    let leads_to = |way: &&Way| standing(&backup.executed, &way.sections).is_some();
+    // Where numbers have returned (RESET), the same set can lie beyond the end of several histories: time tells which.
+    let in_time = |way: &Way| match standing(&backup.executed, &way.sections) {
+        Some(Standing::Beside(before)) => {
+            let below = way.sections[..before].iter().flat_map(|section| &section.items);
+            below.map(|item| item.max_us).max().is_none_or(|us| us <= backup.snapshot_us)
+        }
+        Some(Standing::In(_)) | None => false,
+    };
+    let found = ways.iter().position(in_time).or_else(|| ways.iter().position(|way| leads_to(&way)));
     let Some(way) = found.map(|found| &mut ways[found]) else {
         ways.push(Way { leaf: None, sections: vec![Section::of_backup(place, backup)] });
         return;
@@ -41,8 +50,9 @@ fn put_alone(ways: &mut Vec<Way>, place: usize, backup: &BaseBackup) {
     }
 }
 
-/// Where numbers have returned (RESET), the same set can be a state of two histories. A base backup belongs to the one whose
-/// transactions are the newest that it can have, by its own time; to none if it can have neither's.
+/// Where numbers have returned (RESET), the same set can be a state of two histories. A base backup belongs to the one that its
+/// server's log is part of, else to the one whose transactions are the newest that it can have, by its own time; to none if
+/// it can have neither's.
 pub(crate) fn settle_disputes(entries: &mut [Vec<Entry>], ways: &[&Way], logs: &Logs<'_>) {
     let backups = &logs.reader.inventory().backups;
     let mut refuted: Vec<(usize, usize)> = Vec::new();
@@ -54,16 +64,22 @@ pub(crate) fn settle_disputes(entries: &mut [Vec<Entry>], ways: &[&Way], logs: &
             }
             for in_a in &entries[a] {
                 let backup = &backups[in_a.backup];
-                let Some(in_b) = entries[b].iter().find(|entry| entry.backup == in_a.backup) else { continue };
-                if !is_disputed(&backup.executed, &disputed) {
+                let sought = backup.executed.intersect(&disputed);
+                if sought.is_empty() || !entries[b].iter().any(|entry| entry.backup == in_a.backup) {
                     continue;
                 }
-                let possible = |entry: &Entry| entry.from_us <= backup.snapshot_us;
-                if !possible(in_a) || (possible(in_b) && in_b.from_us > in_a.from_us) {
+                // The log of the server that it was taken from is the best witness, then its time.
+                let claim = |way: usize| {
+                    let last_us = ways[way].last_us_of(&sought, logs);
+                    let possible = last_us.is_none_or(|us| us <= backup.snapshot_us);
+                    (possible, ways[way].is_witnessed_by(&backup.source, &sought, logs), last_us)
+                };
+                let (claim_a, claim_b) = (claim(a), claim(b));
+                if !claim_a.0 || claim_a < claim_b {
                     refuted.push((a, in_a.backup));
                 }
-                if !possible(in_b) || (possible(in_a) && in_a.from_us >= in_b.from_us) {
-                    refuted.push((b, in_b.backup));
+                if !claim_b.0 || claim_b <= claim_a {
+                    refuted.push((b, in_a.backup));
                 }
             }
         }
@@ -71,8 +87,4 @@ pub(crate) fn settle_disputes(entries: &mut [Vec<Entry>], ways: &[&Way], logs: &
     for (way, list) in entries.iter_mut().enumerate() {
         list.retain(|entry| !refuted.contains(&(way, entry.backup)));
     }
-}
-
-fn is_disputed(executed: &GtidSet, disputed: &GtidSet) -> bool {
-    !executed.is_disjoint(disputed)
 }

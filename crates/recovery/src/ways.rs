@@ -58,6 +58,33 @@ impl Way {
         supplies
     }
 
+    /// Whether a server's own log has any of these transactions, and the same as this way.
+    pub(crate) fn is_witnessed_by(&self, source: &str, gtids: &GtidSet, logs: &Logs<'_>) -> bool {
+        let supplies = self.supplies(logs);
+        logs.logs.iter().enumerate().filter(|(_, log)| log.stream.source == source).any(|(stream, log)| {
+            let seen = log.after().subtract(log.before()).intersect(gtids);
+            let differs = |(other, own): (&usize, &GtidSet)| {
+                logs.collisions.between(stream, *other).is_some_and(|g| !g.intersect(own).is_disjoint(&seen))
+            };
+            !seen.is_empty() && !supplies.iter().any(differs)
+        })
+    }
+
+    /// The greatest commit time among some of its transactions; of whole ranges where their indices have not been read.
+    pub(crate) fn last_us_of(&self, gtids: &GtidSet, logs: &Logs<'_>) -> Option<i64> {
+        let mut last = None;
+        for section in &self.sections {
+            for item in section.items.iter().filter(|item| !section.gtids_of(item, logs.logs).is_disjoint(gtids)) {
+                let sought = |gtid: Option<Gtid>| gtid.is_some_and(|gtid| gtids.contains(&gtid));
+                let times = section.entries_of(item, logs).map(|entries| {
+                    entries.iter().filter(|(_, e)| sought(e.gtid)).map(|(_, e)| e.commit_us).max()
+                });
+                last = last.max(times.unwrap_or(Some(item.max_us)));
+            }
+        }
+        last
+    }
+
     /// GTIDs that mean other transactions on another way.
     pub(crate) fn disputed_with(&self, other: &Self, logs: &Logs<'_>) -> GtidSet {
         let others = other.supplies(logs);

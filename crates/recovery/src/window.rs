@@ -69,7 +69,7 @@ pub(crate) struct Interval {
 /// belong before it, so that instant itself is not known. Nor is it when what is archived behind the gap is not later.
 pub(crate) fn end_us(section: &Section, entries: &[Entry]) -> Option<i64> {
     if section.items.is_empty() {
-        return entries.iter().map(|entry| entry.from_us).max();
+        return entries.iter().map(|entry| entry.from_us.min(section.min_after_us.saturating_sub(1))).max();
     }
     let max = section.max_us();
     let known = section.last_us() == Some(max) && max < section.min_after_us;

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use pitr_binlog::GtidSet;
-use pitr_recovery::{PlannedRange, RestorePlan};
+use pitr_recovery::{Closed, PlannedRange, RestorePlan};
 
 use crate::story::{Story, gtids, ids};
-use crate::world::{SIZE, Tx, boundary};
+use crate::world::{File, SIZE, Span, Tx, boundary};
 
 /// Where a transaction lies: file and number.
 type At = (usize, usize);
@@ -35,8 +35,31 @@ impl<'a> Truth<'a> {
 
     /// Whether the archive knows a file up to its first transactions.
     pub fn is_known_to(&self, file: usize, count: usize) -> bool {
+        let of = &self.story.world.files[file];
+        let end = boundary(self.story.kept[file]);
+        let is_owned = |span: &&Span| span.end <= end || of.closed == Closed::Open;
         self.known[file][..count].iter().all(|known| *known)
-            && self.story.world.files[file].archived.iter().any(|span| span.start == 0)
+            && of.archived.iter().filter(is_owned).any(|span| span.start == 0)
+    }
+
+    /// Whether the archive knows any transaction of a file.
+    pub fn is_written(&self, file: usize) -> bool {
+        self.known[file].iter().any(|known| *known)
+    }
+
+    /// Whether a GTID means several transactions.
+    pub fn has_collision(&self) -> bool {
+        let all = || self.story.world.files.iter().flat_map(|file| &file.txs);
+        all().any(|tx| all().any(|other| other.gtid == tx.gtid && other.id != tx.id))
+    }
+
+    /// Whether a state is that of some server at an instant, in the order of its log.
+    pub fn is_some_servers(&self, us: i64, state: &BTreeSet<u32>) -> bool {
+        (0..self.known.len()).any(|file| {
+            let history = self.history(file, self.story.world.files[file].txs.len());
+            let stop = history.iter().position(|tx| tx.us > us).unwrap_or(history.len());
+            ids(&history[..stop]) == *state
+        })
     }
 
     /// Whether the archive holds a transaction and knows what stood before it.
@@ -45,12 +68,22 @@ impl<'a> Truth<'a> {
         files.into_iter().any(|(known, file)| known.iter().zip(&file.txs).any(|(known, tx)| *known && tx.id == id))
     }
 
-    /// Whether a GTID means several transactions and not all of them are archived: no set and no log can tell that, only
-    /// clocks, which decide nothing.
+    /// Whether a GTID means several transactions and the archive lacks what tells which is where: a transaction, or the head
+    /// of a binlog. Then only clocks could tell, which decide nothing.
     pub fn has_hidden_collision(&self) -> bool {
-        let all = || self.story.world.files.iter().flat_map(|file| &file.txs);
-        let mut unknown = all().filter(|tx| !self.is_known(tx.id));
-        unknown.any(|tx| all().any(|other| other.gtid == tx.gtid && other.id != tx.id))
+        let files = &self.story.world.files;
+        let all = || files.iter().flat_map(|file| &file.txs);
+        let collides = |tx: &&Tx| all().any(|other| other.gtid == tx.gtid && other.id != tx.id);
+        let headless = || files.iter().any(|file| !file.archived.iter().any(|span| span.start == 0));
+        all().filter(collides).any(|tx| !self.is_known_at_home(tx) || headless())
+    }
+
+    /// Whether the log of the server that committed it holds a transaction: only that shows that a number has returned.
+    fn is_known_at_home(&self, tx: &Tx) -> bool {
+        let home = tx.gtid.map(|gtid| gtid.to_string()).unwrap_or_default();
+        self.known.iter().zip(&self.story.world.files).any(|(known, file)| {
+            home.starts_with(&file.id.source) && known.iter().zip(&file.txs).any(|(known, own)| *known && own.id == tx.id)
+        })
     }
 
     /// What a server logged after a point: all of it, or what the archive knows to follow without a hole.
@@ -140,18 +173,27 @@ impl<'a> Truth<'a> {
         Ok(state)
     }
 
+    /// A transaction must be applied onto what it stood on at some server, or onto more that this server has later.
     fn check_continuation(&self, file: usize, number: usize, state: &BTreeSet<u32>) -> Result<(), String> {
         let of = &self.story.world.files[file];
-        let gtid = of.txs[number].gtid.unwrap();
-        let before = ids(&self.history(file, number));
-        if !before.is_subset(state) {
+        let tx = &of.txs[number];
+        let gtid = tx.gtid.unwrap();
+        if !ids(&self.history(file, number)).is_subset(state) {
             return Err(format!("{gtid} of {} is applied over a hole", of.id));
         }
-        let later = self.later((file, number), false);
-        if state.iter().any(|id| !before.contains(id) && !later.contains(id)) {
-            return Err(format!("{gtid} of {} is applied across a fork", of.id));
+        let continues = |file: usize| {
+            let count = self.story.world.files[file].txs.len();
+            let history = self.history(file, count);
+            let Some(at) = history.iter().position(|other| other.id == tx.id) else { return false };
+            let before = ids(&history[..at]);
+            let mut later = ids(&history[at..]);
+            later.extend(self.later((file, count), false));
+            before.is_subset(state) && state.iter().all(|id| before.contains(id) || later.contains(id))
+        };
+        if (0..self.known.len()).any(continues) {
+            return Ok(());
         }
-        Ok(())
+        Err(format!("{gtid} of {} is applied across a fork", of.id))
     }
 }
 
@@ -185,15 +227,17 @@ fn is_orderly(story: &Story) -> bool {
 fn known(story: &Story, file: usize) -> Vec<bool> {
     let of = &story.world.files[file];
     let kept = story.kept[file];
-    let covered = |from: u64, to: u64| {
-        (from..to).step_by(SIZE as usize / 2).all(|at| of.archived.iter().any(|s| s.start <= at && at < s.end))
-    };
     let end = boundary(kept);
-    let closed = of.closed != pitr_recovery::Closed::Open;
-    let next_tells = closed
+    // What reaches over the end of a closed file is not the server's: nothing says where it begins to differ.
+    let covered = |from: u64, to: u64| {
+        let owned = |s: &&Span| s.end <= end || of.closed == Closed::Open;
+        let mut bytes = (from..to).step_by(SIZE as usize / 2);
+        bytes.all(|at| of.archived.iter().filter(owned).any(|s| s.start <= at && at < s.end))
+    };
+    let next_tells = of.closed != Closed::Open
         && covered(0, SIZE)
         && story.next[file].is_some_and(|next| {
-            let head = |f: &crate::world::File| f.archived.iter().any(|s| s.start == 0);
+            let head = |f: &File| f.archived.iter().any(|s| s.start == 0);
             let rivals = story.world.files.iter().filter(|f| {
                 f.id.source == of.id.source && f.id.number == of.id.number + 1 && head(f)
             });
@@ -201,6 +245,9 @@ fn known(story: &Story, file: usize) -> Vec<bool> {
         });
     let hole_end = (0..=end).rev().step_by(SIZE as usize / 2).take_while(|at| *at == end || covered(*at, *at + 1)).last();
     let behind_hole = hole_end.filter(|at| at.is_multiple_of(SIZE) && next_tells).unwrap_or(end);
-    let holds = |i: usize| covered(0, boundary(i + 1)) || (i < kept && boundary(i) >= behind_hole);
+    let holds = |i: usize| {
+        let lost = i >= kept && of.archived.iter().any(|s| s.start <= boundary(kept) && s.end >= boundary(i + 1));
+        covered(0, boundary(i.min(kept.saturating_sub(1)) + 1)) && (i < kept || lost || covered(0, boundary(i + 1))) || (i < kept && boundary(i) >= behind_hole)
+    };
     (0..of.txs.len()).map(holds).collect()
 }

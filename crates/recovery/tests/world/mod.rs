@@ -197,6 +197,13 @@ impl World {
         wanted.iter().map(read).collect()
     }
 
+    /// All indices of the archive.
+    pub fn all_indices(&self) -> Indices {
+        let inventory = self.inventory();
+        let of = |binlog: &ArchivedBinlog| binlog.ranges.iter().map(|r| binlog.range_ref(r)).collect::<Vec<_>>();
+        self.indices(&inventory.binlogs.iter().flat_map(of).collect::<Vec<_>>())
+    }
+
     /// The timeline with all the indices that make windows exact.
     pub fn timeline(&self) -> Timeline {
         let mut timeline = Timeline::new(self.inventory());
