@@ -56,7 +56,7 @@ install -m 600 /dev/null "$home/backup.cnf"
 printf '[client]\nhost=127.0.0.1\nport=%s\nuser=pitr\npassword=demo-pitr-password\n' "$port" >"$home/backup.cnf"
 tell "\$ pitr-sidecar run --config pitr.yaml &"
 start archiver pitr-sidecar run --config "$home/pitr.yaml"
-run pitr-sidecar backup --archive "$archive" --method clone --mysql "$home/backup.cnf" \
+run pitr-sidecar --log-format text backup -o text --archive "$archive" --workload demo/local --method clone --mysql "$home/backup.cnf" \
   --mysqld "$PITR_CACHE/mysql/bin/mysqld" --scratch "$home/scratch"
 sleep 3
 
@@ -72,7 +72,7 @@ run pitr-sidecar status --archive "$archive"
 chapter "4. Restore to just before it"
 wait_for 20 "the archive to reach the target" pitr-sidecar plan --archive "$archive" --to "$target"
 run pitr-sidecar plan --archive "$archive" --to "$target"
-run pitr-sidecar restore --archive "$archive" --to "$target" --datadir "$home/restored" --mysqld "$PITR_CACHE/mysql/bin/mysqld"
+run pitr-sidecar --log-format text restore -o text --archive "$archive" --to "$target" --datadir "$home/restored" --mysqld "$PITR_CACHE/mysql/bin/mysqld"
 
 chapter "5. Proof"
 server restored --server-id=99 --port=0 --skip-networking --super-read-only --skip-replica-start
