@@ -1,6 +1,8 @@
 //! An archiver's life over a memory store, with each single store call going wrong in each way, a restart after it, and a
 //! reader that reads while the archiver writes. Nothing acknowledged is lost, and nothing false stands in the inventory.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // clippy.toml means functions marked #[test]; here all are theirs
+
 mod archiver;
 
 use std::collections::VecDeque;
@@ -30,7 +32,7 @@ async fn life_with(at: u64, fault: Fault) -> u64 {
     verify(&memory, &acknowledged).await;
     match fault {
         // The same process begins again, with what it remembers.
-        Fault::Fails | Fault::LosesReply => drop(live(&archive, &acknowledged).await.unwrap()),
+        Fault::Fails | Fault::LosesReply => live(&archive, &acknowledged).await.unwrap(),
         Fault::Dies | Fault::DiesAfter => {
             assert!(first.is_err() || at + 1 >= calls, "call {at} of {calls} was the process's last");
             live(&Archive::open(Arc::clone(&memory) as Arc<dyn Store>, clock()), &acknowledged).await.unwrap();
@@ -62,7 +64,7 @@ async fn successors_may_die_too() {
         let acknowledged = Acknowledged::default();
         for generation in 0..4 {
             place = place.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let fault = if (place >> 40) % 2 == 0 { Fault::Dies } else { Fault::DiesAfter };
+            let fault = if (place >> 40).is_multiple_of(2) { Fault::Dies } else { Fault::DiesAfter };
             // Successors mostly die early, where they adopt and sweep.
             let at = (place >> 33) % if generation == 0 { calls } else { 25 };
             let faulty: Arc<dyn Store> = Arc::new(Faulty::new(Arc::clone(&memory), at, fault));

@@ -89,7 +89,6 @@ impl Archive {
     }
 
     /// Fetches the pieces of a cover. Inner error: the piece that cannot be used, and why if it is there at all.
-    #[expect(clippy::type_complexity, reason = "the inner error is an answer, the outer one ends everything")]
     async fn read_pieces(
         &self,
         range: &RangeRef,

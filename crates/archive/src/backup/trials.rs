@@ -103,7 +103,7 @@ async fn what_is_taken_comes_back_and_a_second_attempt_fetches_only_what_is_miss
     ]);
     let (backup, _) = take(&archive, "bb-1", &files).await.unwrap();
     assert_eq!(backup.raw_bytes, files.iter().map(|(_, content)| content.len() as u64).sum::<u64>());
-    assert_eq!(archive.list_backup_manifests().await.unwrap().0, [backup.clone()]);
+    assert_eq!(archive.list_backup_manifests().await.unwrap().0, std::slice::from_ref(&backup));
     assert_eq!(keys(&memory, "backups/").await.len(), 2, "manifest and list; the claim has gone");
     let stored: u64 = memory.list("chunks/").await.unwrap().iter().map(|object| object.length).sum();
     assert_eq!(backup.stored_bytes, stored);

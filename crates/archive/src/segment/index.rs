@@ -287,7 +287,10 @@ mod tests {
         ]
     }
 
-    fn entry() -> impl Strategy<Value = (Option<(GtidSource, u64)>, i64, Option<i64>, (u64, u64), u16, Option<u64>)> {
+    /// GTID, commit time, immediate time's difference, gap and length, flags, XID.
+    type EntryParts = (Option<(GtidSource, u64)>, i64, Option<i64>, (u64, u64), u16, Option<u64>);
+
+    fn entry() -> impl Strategy<Value = EntryParts> {
         (
             prop::option::of((source(), 1..u64::MAX)),
             any::<i64>(),

@@ -131,7 +131,7 @@ impl S3Store {
         let begins = output.content_range().map_or(Some(0), range_start);
         let bytes = read_body(call, output.body, announced).await?;
         match range {
-            Some(range) => cut(bytes, begins, &range).ok_or_else(|| call.transient("another range was asked for")),
+            Some(range) => cut(&bytes, begins, &range).ok_or_else(|| call.transient("another range was asked for")),
             None => Ok(bytes),
         }
     }
@@ -188,10 +188,11 @@ fn range_start(content_range: &str) -> Option<u64> {
 }
 
 /// The wanted range out of bytes that begin at `begins`. `None`: its beginning is not there.
-fn cut(bytes: Bytes, begins: Option<u64>, wanted: &Range<u64>) -> Option<Bytes> {
-    let skipped = wanted.start.checked_sub(begins?)?;
+fn cut(bytes: &Bytes, begins: Option<u64>, wanted: &Range<u64>) -> Option<Bytes> {
+    let begins = begins?;
+    let skipped = wanted.start.checked_sub(begins)?;
     let length = bytes.len() as u64;
-    let (from, to) = (skipped.min(length), (wanted.end - begins?).min(length));
+    let (from, to) = (skipped.min(length), (wanted.end - begins).min(length));
     Some(bytes.slice(usize::try_from(from).ok()?..usize::try_from(to).ok()?))
 }
 

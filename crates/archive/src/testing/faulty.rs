@@ -50,12 +50,14 @@ impl<S: Store> Faulty<S> {
 
     fn course(&self) -> Course {
         let number = self.calls.fetch_add(1, Ordering::SeqCst);
-        match (self.fault, number.cmp(&self.at)) {
-            (_, std::cmp::Ordering::Less) => Course::Works,
-            (Fault::Fails, std::cmp::Ordering::Equal) => Course::Fails,
-            (Fault::LosesReply | Fault::DiesAfter, std::cmp::Ordering::Equal) => Course::LosesReply,
-            (Fault::Dies, _) | (Fault::DiesAfter, std::cmp::Ordering::Greater) => Course::Fails,
-            (Fault::Fails | Fault::LosesReply, std::cmp::Ordering::Greater) => Course::Works,
+        let is_dead = matches!(self.fault, Fault::Dies | Fault::DiesAfter);
+        let has_effect = matches!(self.fault, Fault::LosesReply | Fault::DiesAfter);
+        if number == self.at && has_effect {
+            Course::LosesReply
+        } else if number == self.at || number > self.at && is_dead {
+            Course::Fails
+        } else {
+            Course::Works
         }
     }
 
