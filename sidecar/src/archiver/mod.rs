@@ -32,6 +32,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::backlog::Backlog;
+pub(crate) use self::memory::PROGRAM_BYTES;
 use self::pause::Pause;
 use self::pipeline::WorkError;
 pub(crate) use self::pipeline::{Pipeline, blocking};

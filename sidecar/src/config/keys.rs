@@ -111,7 +111,7 @@ pub(super) const KEYS: &[Key] = &[
     key("schedule.tail", Kind::Flag, "true", "ship the active binlog too"),
     later("schedule.archive_timeout", "how long one binlog may take"),
     only("schedule.flush_when_older_than", Kind::Text, &["never"], "close a binlog of that age"),
-    key("pipeline.segment_bytes", Kind::Size, "16MiB", "raw bytes of one stored object"),
+    key("pipeline.segment_bytes", Kind::Size, "8MiB", "raw bytes of one stored object"),
     key(
         "pipeline.memory_limit",
         Kind::Size,

@@ -15,14 +15,13 @@ use self::values::{parse_duration, parse_size};
 use pitr_recovery::code;
 
 use crate::archive_args::{ArchiveArgs, PathStyle};
+use crate::archiver::PROGRAM_BYTES;
 use crate::error::Failure;
 
 /// Smallest and largest segment that the memory limit and the format's limits allow.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
 /// Shortest interval: below it requests cost more than they give.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
-/// Below this no segment of any size fits beside the program.
-const MEMORY_MIN: u64 = 48 << 20;
 
 /// Something wrong with the configuration, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,9 +226,9 @@ impl Reader<'_> {
             self.problems.push(Problem::new("\"pipeline.segment_bytes\" is out of range", "64KiB to 64MiB"));
         }
         let memory_limit = self.size("pipeline.memory_limit");
-        if memory_limit < MEMORY_MIN.max(3 * segment_bytes) {
+        if memory_limit < PROGRAM_BYTES + 2 * segment_bytes {
             self.problems
-                .push(Problem::new("\"pipeline.memory_limit\" is too small", "at least 48MiB, and three segments"));
+                .push(Problem::new("\"pipeline.memory_limit\" is too small", "at least 64MiB and two segments"));
         }
         let codec = self.text("pipeline.codec").unwrap_or_default();
         let level =
