@@ -1,6 +1,7 @@
 //! The archive of one workload: the rules of archive-format.md, on top of any store.
 
 mod adopt;
+mod describe;
 mod discard;
 mod inventory;
 mod pages;
@@ -21,6 +22,7 @@ use pitr_recovery::RangeRef;
 use serde::{Deserialize, Serialize};
 
 pub use adopt::Adoption;
+pub use describe::StopDescription;
 pub use inventory::{InventoryReport, add_record, remove_objects};
 pub use records::Discovered;
 pub use tail::{TailCoverage, TailReport};

@@ -24,8 +24,8 @@ pub mod testing;
 mod url;
 
 pub use archive::{
-    Adoption, Archive, ArchiveError, Clock, Discovered, InventoryReport, Published, TailCoverage, TailReport,
-    add_record, remove_objects,
+    Adoption, Archive, ArchiveError, Clock, Discovered, InventoryReport, Published, StopDescription, TailCoverage,
+    TailReport, add_record, remove_objects,
 };
 pub use catalog::{MergeEffort, PageError};
 pub use digest::{Digest, ShortHash, sha256};

@@ -153,8 +153,9 @@ async fn plan(session: &Session, args: &RestoreArgs, wanted: &Wanted) -> Result<
     if let (Some(location), Some(request)) = (&wanted.archive, &wanted.request) {
         let view = ArchiveView::open(location, session.clock()).await?;
         let (view, document) = view.plan(request, session.now()).await?;
-        let (last, first) = view.describe_stop(document.plan()).await;
-        return Ok(Planned { document, named: Named { last, first }, workload: None });
+        let stop = view.describe_stop(document.plan()).await;
+        let named = Named { last: stop.last_applied, first: stop.first_excluded };
+        return Ok(Planned { document, named, workload: None });
     }
     let workload = match (&wanted.archive, &wanted.workload) {
         (None, Some(name)) => {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Response, StatusCode, header};
+use pitr_archive::StopDescription;
 use serde::Serialize;
 
 use crate::error::Rendered;
@@ -18,21 +19,23 @@ pub(crate) struct Answer {
     content_type: &'static str,
     /// The bytes.
     pub(crate) body: Vec<u8>,
+    /// What the transactions next to a plan's stop did: no part of the plan's bytes, which are hashed.
+    pub(super) stop: StopDescription,
 }
 
 impl Answer {
+    fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
+        Self { status, content_type, body, stop: StopDescription::default() }
+    }
+
     /// A line of text.
     pub(crate) fn text(status: u16, text: &str) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", body: format!("{text}\n").into_bytes() }
+        Self::new(status, "text/plain; charset=utf-8", format!("{text}\n").into_bytes())
     }
 
     /// Metrics.
     pub(crate) fn metrics(text: String) -> Self {
-        Self {
-            status: 200,
-            content_type: "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            body: text.into_bytes(),
-        }
+        Self::new(200, "application/openmetrics-text; version=1.0.0; charset=utf-8", text.into_bytes())
     }
 
     /// A document.
@@ -45,7 +48,7 @@ impl Answer {
 
     /// Exact bytes of JSON.
     pub(crate) fn json(status: u16, body: Vec<u8>) -> Self {
-        Self { status, content_type: "application/json", body }
+        Self::new(status, "application/json", body)
     }
 
     /// `kind: Error`: 4xx for what the asker can change, 500 for the rest.
@@ -62,7 +65,24 @@ impl Answer {
     pub(super) fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Full::new(Bytes::from(self.body)));
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(self.content_type));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(self.content_type));
+        let stop = [("pitr-last-applied", &self.stop.last_applied), ("pitr-first-excluded", &self.stop.first_excluded)];
+        for (name, words) in stop {
+            let value = words.as_ref().and_then(|words| header::HeaderValue::from_str(&percent_encoded(words)).ok());
+            headers.extend(value.map(|value| (header::HeaderName::from_static(name), value)));
+        }
         response
     }
+}
+
+/// A header holds ASCII only, and a name of a table anything.
+fn percent_encoded(words: &str) -> String {
+    words.bytes().fold(String::new(), |mut text, byte| {
+        match byte {
+            b'%' | 0..b' ' | 0x7f.. => text.push_str(&format!("%{byte:02X}")),
+            _ => text.push(char::from(byte)),
+        }
+        text
+    })
 }

@@ -74,7 +74,10 @@ impl Api {
             Self::Archive(archive) => archive,
         };
         let plan = planning::plan_from(archive, Timeline::clone(&timeline), &request).await?;
-        Ok(Answer::json(200, PlanDocument::encode(&plan)?))
+        let stop = archive.describe_stop(timeline.inventory(), &plan).await;
+        let mut answer = Answer::json(200, PlanDocument::encode(&plan)?);
+        answer.stop = stop;
+        Ok(answer)
     }
 
     async fn timeline(&self) -> anyhow::Result<Arc<Timeline>> {

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use pitr_archive::StopDescription;
 use pitr_archive::document::{PlanDocument, plan_hash};
-use pitr_recovery::{BoundaryTransaction, PlanParts, PlanWarning, format_time};
+use pitr_recovery::{BoundaryTransaction, PlanParts, PlanWarning, Timeline, format_time};
 
 use super::Context;
 use crate::amounts::{binary_size, count_of};
@@ -14,21 +15,29 @@ use crate::{output, planning};
 pub(super) async fn run(args: &PlanArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let request = planning::request(&args.target)?;
     let archive = super::open(&args.archive, context).await?;
-    let plan = planning::plan(&archive, &request, None).await?;
+    let inventory = planning::inventory(&archive).await?;
+    let plan = planning::plan_from(&archive, Timeline::new(inventory.clone()), &request).await?;
     let bytes = PlanDocument::encode(&plan)?;
     match args.output {
         OutputFormat::Json => output::write_bytes(&bytes)?,
-        OutputFormat::Text => output::print_line(&lines(plan.parts(), &plan_hash(&bytes)).join("\n"))?,
+        OutputFormat::Text => {
+            let stop = archive.describe_stop(&inventory, &plan).await;
+            output::print_line(&lines(plan.parts(), &stop, &plan_hash(&bytes)).join("\n"))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn lines(plan: &PlanParts, hash: &str) -> Vec<String> {
+fn lines(plan: &PlanParts, words: &StopDescription, hash: &str) -> Vec<String> {
     let stream = plan.stream.as_ref().map_or_else(String::new, |stream| format!(", stream {stream}"));
     let mut lines = vec![format!("Target      {}   branch {}{stream}", plan.target, plan.branch)];
-    lines.extend(plan.last_applied.as_ref().map(|last| format!("Includes    {}   last applied", boundary(last))));
+    lines.extend(
+        plan.last_applied
+            .as_ref()
+            .map(|last| format!("Includes    {}   last applied", boundary(last, words.last_applied.as_deref()))),
+    );
     lines.push(match &plan.first_excluded {
-        Some(first) => format!("Excludes    {}   first not applied", boundary(first)),
+        Some(first) => format!("Excludes    {}   first not applied", boundary(first, words.first_excluded.as_deref())),
         None => "Excludes    nothing that is archived".to_owned(),
     });
     lines.push(format!(
@@ -62,12 +71,13 @@ fn lines(plan: &PlanParts, hash: &str) -> Vec<String> {
     lines
 }
 
-fn boundary(transaction: &BoundaryTransaction) -> String {
+fn boundary(transaction: &BoundaryTransaction, words: Option<&str>) -> String {
     let name = match transaction.gtid() {
         Some(gtid) => gtid.to_string(),
         None => format!("{}:{}", transaction.name, transaction.at.start),
     };
-    format!("{name}   {}   {}:{}", format_time(transaction.commit_us()), transaction.name, transaction.at.start)
+    let place = format!("{}:{}", transaction.name, transaction.at.start);
+    format!("{name}   {}   {}", format_time(transaction.commit_us()), words.map_or(place, str::to_owned))
 }
 
 fn text(warning: &PlanWarning) -> String {
