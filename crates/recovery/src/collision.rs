@@ -56,6 +56,11 @@ impl Collisions {
         disputed.fold(GtidSet::new(), |all, gtids| all.union(gtids))
     }
 
+    /// All GTIDs that mean several transactions.
+    pub(crate) fn all(&self) -> GtidSet {
+        self.pairs.values().fold(GtidSet::new(), |all, gtids| all.union(gtids))
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, usize, &GtidSet)> {
         self.pairs.iter().map(|((a, b), gtids)| (*a, *b, gtids))
     }

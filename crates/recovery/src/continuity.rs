@@ -1,7 +1,7 @@
 //! Which binlogs continue each other: consecutive numbers of one source, and each file's previous set equals what came before.
 //! Nothing else: no closing event, no upload time, no listing order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pitr_binlog::GtidSet;
 
@@ -32,6 +32,7 @@ pub(crate) fn find_streams(reader: &IndexReader<'_>, ids: &mut ShortIds) -> Cont
     for (place, coverage) in &mut coverages {
         coverage.refine(&inventory.binlogs[*place], reader);
     }
+    note_anonymous(inventory, &order, &mut coverages);
     let problems = problems_of(inventory, &coverages, &order);
     let next = links(inventory, &order, &mut coverages);
 
@@ -102,6 +103,25 @@ impl Chain {
     }
 }
 
+/// Marks binlogs that follow one whose last transactions have no GTID: the sets in their heads don't tell of them.
+fn note_anonymous(inventory: &Inventory, order: &[usize], coverages: &mut BTreeMap<usize, Coverage>) {
+    let mut anonymous: BTreeSet<(&str, u64)> = BTreeSet::new();
+    for place in order {
+        let id = &inventory.binlogs[*place].id;
+        let Some(coverage) = coverages.get_mut(place) else { continue };
+        if anonymous.contains(&(id.source.as_str(), id.number.saturating_sub(1))) {
+            let first = coverage.fragments.first_mut().filter(|f| f.pieces.first().is_some_and(|piece| piece.start == 0));
+            if let Some(first) = first {
+                first.after_anonymous = true;
+            }
+            coverage.ends_anonymous |= coverage.fragments.iter().all(|fragment| fragment.gtids().is_empty());
+        }
+        if coverage.ends_anonymous {
+            anonymous.insert((&id.source, id.number));
+        }
+    }
+}
+
 /// For each binlog the one that continues it. Places the parts behind a hole on the way, where the next head tells.
 fn links(inventory: &Inventory, order: &[usize], coverages: &mut BTreeMap<usize, Coverage>) -> BTreeMap<usize, usize> {
     let mut heads: BTreeMap<(&str, u64), Vec<usize>> = BTreeMap::new();
@@ -124,44 +144,55 @@ fn links(inventory: &Inventory, order: &[usize], coverages: &mut BTreeMap<usize,
         let continues = |head: &&usize| inventory.binlogs[**head].previous == after;
         matches.extend(heads.iter().filter(continues).map(|head| (*place, *head)));
     }
-    settle(&matches, coverages)
+    settle(&matches, coverages, inventory)
 }
 
 /// One successor for each, one predecessor for each. After RESET BINARY LOGS numbers and sets can return: then commit times
 /// decide, and what they don't decide is not linked.
-fn settle(matches: &[(usize, usize)], coverages: &BTreeMap<usize, Coverage>) -> BTreeMap<usize, usize> {
+fn settle(
+    matches: &[(usize, usize)],
+    coverages: &BTreeMap<usize, Coverage>,
+    inventory: &Inventory,
+) -> BTreeMap<usize, usize> {
     let pieces =
         |place: usize| coverages[&place].fragments.iter().flat_map(|f| &f.pieces).filter(|p| p.transactions > 0);
+    // What a server replicated has the times of others.
+    let is_own = |place: usize| pieces(place).all(|piece| piece.is_of(&inventory.binlogs[place].id.source));
     let reversed: Vec<(usize, usize)> = matches.iter().map(|(from, to)| (*to, *from)).collect();
-    let begins = |place: usize| nearest(place, matches, &|place| pieces(place).map(|p| p.min_us).min());
-    let ends = |place: usize| nearest(place, &reversed, &|place| pieces(place).map(|p| p.max_us).max());
+    let least = |place: usize| pieces(place).map(|p| p.min_us).min().map(|us| is_own(place).then_some(us));
+    let greatest = |place: usize| pieces(place).map(|p| p.max_us).max().map(|us| is_own(place).then_some(us));
+    let begins = |place: usize| nearest(place, matches, &least);
+    let ends = |place: usize| nearest(place, &reversed, &greatest);
     let mut successors: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     let mut predecessors: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (from, to) in matches {
         successors.entry(*from).or_default().push(*to);
         predecessors.entry(*to).or_default().push(*from);
     }
-    let in_time = |from: usize, to: usize| ends(from).is_none_or(|end| begins(to).is_some_and(|begin| end <= begin));
+    let times = |from: usize, to: usize| ends(from).zip(begins(to));
+    let in_time = |from: usize, to: usize| times(from, to).is_some_and(|(end, begin)| end <= begin);
+    // A rival whose times are not known can't be excluded.
+    let may_be = |from: usize, to: usize| times(from, to).is_none_or(|(end, begin)| end <= begin);
     let unrivalled = |from: usize, to: usize| {
-        let mut other_heads = successors[&from].iter().filter(|head| **head != to && in_time(from, **head));
-        let mut other_tails = predecessors[&to].iter().filter(|tail| **tail != from && in_time(**tail, to));
+        let mut other_heads = successors[&from].iter().filter(|head| **head != to && may_be(from, **head));
+        let mut other_tails = predecessors[&to].iter().filter(|tail| **tail != from && may_be(**tail, to));
         in_time(from, to)
-            && !other_heads.any(|head| begins(*head) <= begins(to))
-            && !other_tails.any(|tail| ends(*tail) >= ends(from))
+            && !other_heads.any(|head| begins(*head).is_none_or(|begin| Some(begin) <= begins(to)))
+            && !other_tails.any(|tail| ends(*tail).is_none_or(|end| Some(end) >= ends(from)))
     };
     let alone = |from: usize, to: usize| successors[&from].len() == 1 && predecessors[&to].len() == 1;
     matches.iter().copied().filter(|(from, to)| alone(*from, *to) || unrivalled(*from, *to)).collect()
 }
 
-/// A time of a binlog or, while it is empty, of the only one next to it.
-fn nearest(place: usize, matches: &[(usize, usize)], own: &dyn Fn(usize) -> Option<i64>) -> Option<i64> {
+/// A time of a binlog or, while it is empty, of the only one next to it; none where its times are not its server's.
+fn nearest(place: usize, matches: &[(usize, usize)], own: &dyn Fn(usize) -> Option<Option<i64>>) -> Option<i64> {
     let mut place = place;
     loop {
         let found = own(place);
         let mut next = matches.iter().filter(|(from, _)| *from == place).map(|(_, to)| *to);
         match (found, next.next(), next.next()) {
             (None, Some(only), None) => place = only,
-            _ => return found,
+            _ => return found.flatten(),
         }
     }
 }

@@ -8,6 +8,7 @@ use pitr_binlog::{GtidSet, TransactionFlags};
 use crate::gtids::{advance, after};
 use crate::inventory::{ArchivedBinlog, ArchivedRange, Closed, IndexEntry, RangeKind};
 use crate::log::IndexReader;
+use crate::path::is_of;
 
 /// A part of one archived range that is taken: all of it, or what an earlier one has not covered yet.
 #[derive(Clone, Debug)]
@@ -57,9 +58,16 @@ pub(crate) struct Coverage {
     pub ahead: Option<Fragment>,
     /// Ranges that contradict the chosen ones, each with the GTIDs it disagrees about.
     pub conflicting: Vec<(Fragment, GtidSet)>,
+    /// Its last transactions are without GTID, so a state does not tell whether it contains them.
+    pub ends_anonymous: bool,
 }
 
 impl Piece {
+    /// Whether all its transactions came into being on a server.
+    pub(crate) fn is_of(&self, server: &str) -> bool {
+        self.gtids.sources().all(|source| is_of(source, server))
+    }
+
     /// Makes exact what is only known of the whole range, where this piece is a part of one.
     ///
     /// Without the index its times reach too far, into transactions that other pieces hold: windows are shorter then.
@@ -125,7 +133,8 @@ pub(crate) fn cover(place: usize, archived: &ArchivedBinlog) -> Coverage {
     let ahead = chooser.ahead(&fragments);
     let conflicting = chooser.conflicting(&fragments);
     let usable = |fragment: &Fragment| !fragment.pieces.is_empty();
-    Coverage { fragments: fragments.into_iter().filter(usable).collect(), ahead, conflicting }
+    let ends_anonymous = fragments.last().is_some_and(|last| last.after_anonymous && last.gtids().is_empty());
+    Coverage { fragments: fragments.into_iter().filter(usable).collect(), ahead, conflicting, ends_anonymous }
 }
 
 struct Chooser<'a> {

@@ -100,7 +100,13 @@ fn from_us(of: &BaseBackup, section: &Section, place: Place, logs: &Logs<'_>) ->
 
 /// The entries of all base backups into a way, in the order of their sections and places.
 pub(crate) fn entries(way: &Way, backups: &[(usize, &BaseBackup)], logs: &Logs<'_>) -> Vec<Entry> {
+    // Where this way does not say which of several transactions a GTID means, a base backup that has it may have another.
+    let untold = way.untold(logs);
+    let is_sure = |of: &BaseBackup, section: usize| {
+        untold.is_empty() || way.sections[section].start.intersect(&untold).is_disjoint(&of.executed)
+    };
     let enter = |(place, of): &(usize, &BaseBackup)| match standing(&of.executed, &way.sections) {
+        Some(Standing::In(section)) if !is_sure(of, section) => None,
         Some(Standing::In(section)) => entry(*place, of, (section, &way.sections[section]), logs),
         Some(Standing::Beside(_)) | None => None,
     };

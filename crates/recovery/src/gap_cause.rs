@@ -12,7 +12,7 @@ use crate::path::is_of;
 pub(crate) fn cause(lower: &Log, upper: &Log, missing: &GtidSet, logs: (&[Log], &Inventory)) -> GapCause {
     let (all, inventory) = logs;
     if upper.after_anonymous || missing.is_empty() {
-        let binlog = binlog_of(if upper.after_anonymous { upper } else { lower }, upper.after_anonymous, inventory);
+        let binlog = anonymous_below(upper, inventory).unwrap_or_else(|| binlog_of(lower, false, inventory));
         return GapCause::WithoutGtids { binlog: binlog.id.clone(), name: binlog.name.clone() };
     }
     if !upper.stream.source.eq(&lower.stream.source) && missing.sources().all(|s| is_of(s, &upper.stream.source)) {
@@ -54,6 +54,13 @@ fn hole(lower: &Log, upper: &Log, inventory: &Inventory) -> Option<GapCause> {
         }
     };
     Some(cause)
+}
+
+/// The last binlog with transactions without GTID up to the beginning of a stream.
+fn anonymous_below<'a>(upper: &Log, inventory: &'a Inventory) -> Option<&'a ArchivedBinlog> {
+    let first = &binlog_of(upper, true, inventory).id;
+    let below = inventory.binlogs.iter().filter(|b| b.id.source == first.source && b.id.number <= first.number);
+    below.filter(|b| b.ranges.iter().any(|range| range.flags.anonymous)).max_by_key(|b| b.id.number)
 }
 
 fn binlog_of<'a>(log: &Log, first: bool, inventory: &'a Inventory) -> &'a ArchivedBinlog {

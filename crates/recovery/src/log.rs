@@ -115,6 +115,14 @@ impl Log {
         state
     }
 
+    /// The commit time of the transaction behind a point; the least of its piece where the index has not been read.
+    pub(crate) fn next_us(&self, cut: Cut, reader: &IndexReader<'_>) -> Option<i64> {
+        let piece = self.pieces[cut.piece.min(self.pieces.len())..].iter().find(|piece| piece.transactions > 0)?;
+        let entries = if cut.count > 0 { reader.entries(piece) } else { None };
+        let next = entries.and_then(|entries| entries.get(cut.count)).map(|entry| entry.commit_us);
+        Some(next.or(piece.first_us.filter(|_| cut.count == 0)).unwrap_or(piece.min_us))
+    }
+
     /// The end of the longest beginning of this stream that has no transaction outside a set.
     pub(crate) fn prefix_within(&self, set: &GtidSet, reader: &IndexReader<'_>) -> Cut {
         let outside = self.pieces.iter().position(|piece| !piece.gtids.is_subset_of(set));

@@ -70,31 +70,40 @@ impl Walk<'_> {
 
     fn note_time(&mut self) {
         let log = self.log(self.upper);
-        let times = log.pieces.iter().filter(|piece| piece.transactions > 0).map(|piece| piece.min_us);
-        self.begins_us = times.min().or(self.begins_us);
+        if log.stream.transactions > 0 {
+            self.begins_us = own_us(log, log.pieces.len()).map(|(least, _)| least);
+        }
     }
 
-    /// How well a stream of the same server fits as the past of what follows. Several do only when numbers have returned: then
-    /// the newest one that is not later counts, by its times and then by its number. Clocks step back too: they decide nothing
-    /// else.
-    fn recency(&self, step: &Step) -> (bool, Option<i64>, Option<u64>) {
-        let count = step.to.piece + usize::from(step.to.count > 0);
-        let pieces = self.log(step.log).pieces[..count].iter().filter(|piece| piece.transactions > 0);
-        let latest = pieces.map(|piece| piece.min_us).max();
-        let in_time = latest.is_none_or(|latest| self.begins_us.is_none_or(|begin| latest <= begin));
-        let number = self.log(step.log).stream.binlogs.last().map(|(id, _)| id.number);
-        (in_time, latest, number)
+    /// How well a stream of the same server fits as the past of what follows, when its numbers have returned and several would:
+    /// the newest one that is not later counts.
+    fn recency(&self, step: &Step) -> (bool, Option<i64>) {
+        let latest = own_us(self.log(step.log), step.to.piece + usize::from(step.to.count > 0)).map(|(_, last)| last);
+        let in_time = latest.is_some_and(|latest| self.begins_us.is_some_and(|begin| latest <= begin));
+        (in_time, latest)
     }
 
-    /// Leaves out streams of the same server that contradict each other if they are later than what follows: whose past it is
-    /// can't be known then.
-    fn decided(&self, steps: Vec<Step>) -> Vec<Step> {
-        let is_home = |step: &Step| self.source(step.log) == self.source(self.upper);
-        let rivals = |step: &Step| {
-            let others = steps.iter().filter(|other| other.log != step.log && is_home(other));
-            others.into_iter().any(|other| self.logs.collisions.between(step.log, other.log).is_some())
+    /// Leaves out streams whose numbers mean something else elsewhere, unless it is known that they are the past of what follows:
+    /// those of the same server if they are newer than what they contradict, and not later than what follows; others if
+    /// neither that server nor others contradict them.
+    fn decided(&self, steps: &[Step]) -> Vec<Step> {
+        let is_home = |log: usize| self.source(log) == self.source(self.upper);
+        let homes: Vec<usize> = self.candidates().filter(|log| is_home(*log)).collect();
+        let keeps = |step: &Step| {
+            let supplied = self.log(step.log).state_at(step.to, self.logs.reader);
+            let contradicts = |other: &usize| {
+                let disputed = self.logs.collisions.between(step.log, *other);
+                disputed.is_some_and(|gtids| !gtids.intersect(&supplied).is_disjoint(self.need()))
+            };
+            if !is_home(step.log) {
+                let others = steps.iter().map(|other| other.log);
+                return !homes.iter().copied().chain(others).any(|other| contradicts(&other));
+            }
+            let rivals = homes.iter().filter(|other| contradicts(other));
+            let mut rivals = rivals.map(|log| self.recency(&Step { log: *log, to: self.log(*log).end() })).peekable();
+            let recency = self.recency(step);
+            rivals.peek().is_none() || (recency.0 && rivals.all(|(_, rival)| rival.is_some() && rival < recency.1))
         };
-        let keeps = |step: &Step| !is_home(step) || self.recency(step).0 || !rivals(step);
         steps.iter().copied().filter(keeps).collect()
     }
 
@@ -137,11 +146,12 @@ impl Walk<'_> {
             return None;
         }
         let reachable = self.candidates().filter_map(|log| self.point_of_need(log).map(|to| Step { log, to }));
-        let best = self.decided(reachable.collect()).into_iter().min_by_key(|step| {
+        let best = self.decided(&reachable.collect::<Vec<_>>()).into_iter().min_by_key(|step| {
             let log = self.log(step.log);
             let is_home = self.source(step.log) == self.source(self.upper);
-            let recency = is_home.then(|| std::cmp::Reverse(self.recency(step)));
-            (!is_home, !writes(log), recency, log.before().count(), step.log)
+            // A server goes on from its last binlog.
+            let last = if is_home { self.last_number(step.log) } else { None };
+            (!is_home, !writes(log), std::cmp::Reverse(last), log.before().count(), step.log)
         })?;
         let home = if self.source(best.log) == self.source(self.upper) { None } else { self.home(best) };
         Some(std::iter::once(best).chain(home).collect())
@@ -188,15 +198,29 @@ impl Walk<'_> {
         let is_home = |step: &Step| self.source(step.log) == self.source(self.upper);
         let states: BTreeMap<usize, (GtidSet, Step)> =
             self.candidates().filter_map(|candidate| Some((candidate, nearest(candidate)?))).collect();
-        let decided = self.decided(states.values().map(|(_, step)| *step).collect());
+        let decided = self.decided(&states.values().map(|(_, step)| *step).collect::<Vec<_>>());
         let (home, others): (Vec<_>, Vec<_>) =
             decided.into_iter().map(|step| states[&step.log].clone()).partition(|(_, step)| is_home(step));
-        let home = home.into_iter().max_by_key(|(_, step)| self.recency(step));
+        let home = home.into_iter().max_by_key(|(state, step)| (self.last_number(step.log), state.count()));
         let rank = |(state, step): &(GtidSet, Step)| {
             (state.count(), is_home(step), writes(self.log(step.log)), usize::MAX - step.log)
         };
         others.into_iter().chain(home).max_by_key(rank).map(|(_, step)| step)
     }
+
+    /// The number of the last binlog of a stream.
+    fn last_number(&self, log: usize) -> Option<u64> {
+        self.log(log).stream.binlogs.last().map(|(id, _)| id.number)
+    }
+}
+
+/// The least and the greatest commit time of a stream's first pieces, if they are its own server's by that server's clock: what
+/// it replicated has the times of others.
+fn own_us(log: &Log, pieces: usize) -> Option<(i64, i64)> {
+    let pieces = || log.pieces[..pieces].iter().filter(|piece| piece.transactions > 0);
+    let is_own = pieces().all(|piece| piece.is_of(&log.stream.source));
+    let (least, last) = (pieces().map(|piece| piece.min_us).min()?, pieces().map(|piece| piece.min_us).max()?);
+    is_own.then_some((least, last))
 }
 
 /// Whether transactions of a stream came into being on its own server.

@@ -58,6 +58,8 @@ pub(crate) struct Section {
     pub max_before_us: i64,
     /// The least commit time of the branch after this section.
     pub min_after_us: i64,
+    /// The commit time of the transaction that follows in the log, where that is of another history.
+    pub next_us: Option<i64>,
 }
 
 /// A point in a section: all items before `item`, and the transactions of its piece before `count`.
@@ -92,6 +94,7 @@ impl Section {
             let items = items_of(section.legs.len(), &leg, log, logs.reader);
             section.items.extend(items);
             section.end.union_with(&log.state_at(step.to, logs.reader));
+            section.next_us = log.next_us(step.to, logs.reader);
             section.legs.push(leg);
         }
         section
@@ -112,6 +115,7 @@ impl Section {
             after_anonymous: false,
             max_before_us: i64::MIN,
             min_after_us: i64::MAX,
+            next_us: None,
         }
     }
 

@@ -56,6 +56,14 @@ fn put_alone(ways: &mut Vec<Way>, place: usize, backup: &BaseBackup) {
 pub(crate) fn settle_disputes(entries: &mut [Vec<Entry>], ways: &[&Way], logs: &Logs<'_>) {
     let backups = &logs.reader.inventory().backups;
     let mut refuted: Vec<(usize, usize)> = Vec::new();
+    for (way, list) in entries.iter().enumerate() {
+        let contested = ways[way].contested(logs);
+        let is_too_old = |entry: &&Entry| {
+            let sought = backups[entry.backup].executed.intersect(&contested);
+            !sought.is_empty() && ways[way].last_us_of(&sought, logs) > Some(backups[entry.backup].snapshot_us)
+        };
+        refuted.extend(list.iter().filter(is_too_old).map(|entry| (way, entry.backup)));
+    }
     for a in 0..ways.len() {
         for b in a + 1..ways.len() {
             let disputed = ways[a].disputed_with(ways[b], logs);
@@ -70,17 +78,12 @@ pub(crate) fn settle_disputes(entries: &mut [Vec<Entry>], ways: &[&Way], logs: &
                 }
                 // The log of the server that it was taken from is the best witness, then its time.
                 let claim = |way: usize| {
-                    let last_us = ways[way].last_us_of(&sought, logs);
-                    let possible = last_us.is_none_or(|us| us <= backup.snapshot_us);
-                    (possible, ways[way].is_witnessed_by(&backup.source, &sought, logs), last_us)
+                    let possible = !refuted.contains(&(way, in_a.backup));
+                    let witnessed = ways[way].is_witnessed_by(&backup.source, &sought, logs);
+                    (possible, witnessed, ways[way].last_us_of(&sought, logs))
                 };
-                let (claim_a, claim_b) = (claim(a), claim(b));
-                if !claim_a.0 || claim_a < claim_b {
-                    refuted.push((a, in_a.backup));
-                }
-                if !claim_b.0 || claim_b <= claim_a {
-                    refuted.push((b, in_a.backup));
-                }
+                let loser = if claim(a) < claim(b) { a } else { b };
+                refuted.push((loser, in_a.backup));
             }
         }
     }

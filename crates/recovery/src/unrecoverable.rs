@@ -42,7 +42,7 @@ pub enum Unrecoverable {
         matches: usize,
     },
     /// The target lies where transactions are missing.
-    #[error("{target} cannot be reached: it lies in {} ({}, {} transactions)", .gap.id, .gap.cause, .gap.transactions)]
+    #[error("{target} cannot be reached: it lies in {} ({}, {})", .gap.id, .gap.cause, transactions(.gap.transactions))]
     InGap {
         /// What was asked for.
         target: RecoveryTarget,
@@ -66,7 +66,7 @@ pub enum Unrecoverable {
         newest: Option<u64>,
     },
     /// Every base backup that leads there contains this transaction already.
-    #[error("{gtid} is already in every base backup")]
+    #[error("{gtid} is already in every base backup that leads there")]
     GtidInsideEveryBase {
         /// What was asked for.
         gtid: Gtid,
@@ -96,7 +96,7 @@ pub enum Unrecoverable {
         gtid: Gtid,
     },
     /// Several branches cover the target, they differ, and none is known to be the live one.
-    #[error("{} both cover {target}; {differing} transactions differ", .branches.join(" and "))]
+    #[error("{} {} cover {target}; {}", .branches.join(" and "), both(.branches), how_many_differ(*.differing))]
     SeveralBranches {
         /// What was asked for.
         target: RecoveryTarget,
@@ -155,8 +155,8 @@ pub enum Unrecoverable {
     },
     /// Too many transactions at or before the target follow the one that ends it.
     #[error(
-        "{} cannot be reached exactly: {} transactions at or before it follow {}, which is later",
-        Rfc3339(*.target_us), .count, name_of(.culprit)
+        "{} cannot be reached exactly: {} at or before it {} {}, which is later",
+        Rfc3339(*.target_us), transactions(*.count), if *.count == 1 { "follows" } else { "follow" }, name_of(.culprit)
     )]
     TimesStepBack {
         /// What was asked for.
@@ -176,8 +176,20 @@ pub enum Unrecoverable {
     },
 }
 
+fn transactions(count: u64) -> String {
+    if count == 1 { "1 transaction".to_owned() } else { format!("{count} transactions") }
+}
+
 fn at(us: Option<i64>) -> String {
     us.map_or_else(String::new, |us| format!(" ({})", Rfc3339(us)))
+}
+
+const fn both(branches: &[String]) -> &'static str {
+    if branches.len() == 2 { "both" } else { "all" }
+}
+
+fn how_many_differ(count: u64) -> String {
+    format!("{} {}", transactions(count), if count == 1 { "differs" } else { "differ" })
 }
 
 fn name_of(transaction: &BoundaryTransaction) -> String {

@@ -47,7 +47,7 @@ impl Way {
     }
 
     /// What it takes from each stream.
-    fn supplies(&self, logs: &Logs<'_>) -> BTreeMap<usize, GtidSet> {
+    pub(crate) fn supplies(&self, logs: &Logs<'_>) -> BTreeMap<usize, GtidSet> {
         let mut supplies: BTreeMap<usize, GtidSet> = BTreeMap::new();
         for section in &self.sections {
             for item in &section.items {
@@ -99,6 +99,23 @@ impl Way {
         disputed
     }
 
+    /// GTIDs that it takes from a stream and that mean another transaction in some other stream.
+    pub(crate) fn contested(&self, logs: &Logs<'_>) -> GtidSet {
+        let mut contested = GtidSet::new();
+        for (stream, own) in self.supplies(logs) {
+            for (_, _, gtids) in logs.collisions.iter().filter(|(a, b, _)| *a == stream || *b == stream) {
+                contested.union_with(&gtids.intersect(&own));
+            }
+        }
+        contested
+    }
+
+    /// GTIDs that mean several transactions, and this way does not say which: its log begins behind them.
+    pub(crate) fn untold(&self, logs: &Logs<'_>) -> GtidSet {
+        let told = self.supplies(logs).into_values().fold(GtidSet::new(), |all, gtids| all.union(&gtids));
+        logs.collisions.all().subtract(&told)
+    }
+
     /// Whether a stream has another transaction than this way under some GTID.
     fn is_disputed_by(&self, stream: usize, logs: &Logs<'_>) -> bool {
         self.supplies(logs).iter().any(|(other, supplied)| {
@@ -140,7 +157,7 @@ impl Way {
     /// Whether the end of a stream lies on this way: it is a state that this way passes through.
     fn passes_through_end_of(&self, stream: usize, logs: &Logs<'_>) -> bool {
         let log = &logs.logs[stream];
-        if log.disowned || log.disputed.is_some() || self.is_disputed_by(stream, logs) {
+        if log.disputed.is_some() || self.is_disputed_by(stream, logs) {
             return false;
         }
         // The same server went on in a later file without all that this way has: it lost the rest.
@@ -155,7 +172,10 @@ impl Way {
             _ if restarted => false,
             // Nothing but the state before the way's own beginning.
             None => log.stream.transactions == 0 && self.sections.first().is_some_and(|s| state.is_subset_of(&s.start)),
-            Some(section) => state.is_subset_of(&section.end) && is_state_of(section, state, logs),
+            Some(section) => {
+                let sure = section.start.intersect(&self.untold(logs)).is_disjoint(state);
+                sure && state.is_subset_of(&section.end) && is_state_of(section, state, logs)
+            }
         }
     }
 }
@@ -199,6 +219,10 @@ pub(crate) fn find_ways(logs: &Logs<'_>) -> (Vec<Way>, bool) {
 /// a server is out of the running when all it has is older than what a later one has alone. If two remain, none is chosen.
 fn find_live(ways: &[Way], logs: &Logs<'_>) -> Option<usize> {
     let log_of = |way: &Way| way.leaf.map(|leaf| &logs.logs[leaf]);
+    // A volume was copied and both go on under one name: which one is the server, only a human knows.
+    if logs.logs.iter().any(|log| log.disputed.is_some()) {
+        return None;
+    }
     let in_the_running = |place: &usize| log_of(&ways[*place]).is_some_and(|log| !log.disowned);
     let running: Vec<usize> = (0..ways.len()).filter(in_the_running).collect();
     if let [only] = running[..] {

@@ -66,13 +66,15 @@ pub(crate) struct Interval {
 }
 
 /// The last instant of a section: that of its last transaction. When an earlier one is later than that, whatever comes next may
-/// belong before it, so that instant itself is not known. Nor is it when what is archived behind the gap is not later.
+/// belong before it, so that instant itself is not known. Nor is it when what is archived behind the
+/// gap, or in a log that goes another way from there, is not later.
 pub(crate) fn end_us(section: &Section, entries: &[Entry]) -> Option<i64> {
     if section.items.is_empty() {
         return entries.iter().map(|entry| entry.from_us.min(section.min_after_us.saturating_sub(1))).max();
     }
     let max = section.max_us();
-    let known = section.last_us() == Some(max) && max < section.min_after_us;
+    let follows = section.next_us.map_or(section.min_after_us, |next| next.min(section.min_after_us));
+    let known = section.last_us() == Some(max) && max < follows;
     Some(if known { max } else { max.saturating_sub(1) })
 }
 

@@ -257,7 +257,7 @@ impl Case<'_> {
 
     /// Whether an instant of a history can be restored, and this can be known from the archive.
     fn could_restore(&self, us: i64, history: &History) -> bool {
-        if !self.truth.orderly || !history.logged {
+        if !self.truth.decidable || !history.logged {
             return false;
         }
         let stop = history.iter().position(|tx| tx.us > us).unwrap_or(history.len());
@@ -297,7 +297,7 @@ impl Case<'_> {
                     Some(state) if state.contains(&tx.id) != through => {
                         return Err(format!("{gtid} through={through} leads to {state:?}"));
                     }
-                    None if self.truth.orderly
+                    None if self.truth.decidable
                         && history.logged
                         && self.is_reachable(history, count)
                         && self.truth.can_apply(tx, &ids(&history[..place])) =>
@@ -314,7 +314,7 @@ impl Case<'_> {
     fn check_latest(&self, branch: &Branch, history: &History) -> Result<(), String> {
         match self.plan(branch, RecoveryTarget::Latest)? {
             Some(state) if state != ids(history) => Err(format!("latest of {} leads to {state:?}", branch.id)),
-            None if history.logged && self.truth.orderly && self.is_reachable(history, history.len()) => {
+            None if history.logged && self.truth.decidable && self.is_reachable(history, history.len()) => {
                 Err(format!("latest of {} could be restored", branch.id))
             }
             Some(_) | None => Ok(()),
@@ -357,7 +357,7 @@ impl Case<'_> {
                     Some(state) if state != ids(&history) => {
                         return Err(format!("{shown} leads to {state:?}, not to {:?}", ids(&history)));
                     }
-                    None if self.truth.orderly
+                    None if self.truth.decidable
                         && self.truth.is_known_to(place, count)
                         && self.is_reachable(&history, history.len()) =>
                     {

@@ -73,7 +73,17 @@ impl Planner<'_> {
             }
         }
         let mut flags = RangeFlags::default();
-        let files: Vec<PlannedBinlog> = spans.iter().filter_map(|span| self.file(span, &mut flags)).collect();
+        let mut files: Vec<PlannedBinlog> = Vec::new();
+        for file in spans.iter().filter_map(|span| self.file(span, &mut flags)) {
+            // Two streams can share a binlog: its bytes are sent as one file.
+            match files.last_mut().filter(|last| last.id == file.id && last.to == file.from) {
+                Some(last) => {
+                    last.to = file.to;
+                    last.ranges.extend(file.ranges.into_iter().filter(|range| !last.ranges.contains(range)).collect::<Vec<_>>());
+                }
+                None => files.push(file),
+            }
+        }
         let last = files.last().map(|f| Stop { binlog: f.id.clone(), name: f.name.clone(), offset: f.to });
         let bytes = files.iter().map(|file| file.to - file.from).sum();
         Ok(Replay { files, transactions, bytes, stop: last, flags })

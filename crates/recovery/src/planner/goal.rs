@@ -4,7 +4,8 @@ use pitr_binlog::{BinlogName, Gtid};
 
 use super::{Course, Goal, Planner};
 use crate::entry::{Entry, Standing, entries, place_of, standing};
-use crate::inventory::{BaseBackup, IndexEntry};
+use crate::gap::{Gap, GapCause};
+use crate::inventory::{ArchivedBinlog, BaseBackup, IndexEntry};
 use crate::log::{Cut, Log};
 use crate::plan::RestorePlan;
 use crate::section::{Item, Place, Section, note_times};
@@ -58,7 +59,8 @@ impl<'a> Planner<'a> {
     /// Whether all that was committed up to an instant behind the last transaction of a section is known.
     fn is_known_at_end(&self, course: &Course<'_>, number: usize, us: i64, request: &PlanRequest) -> bool {
         let own: Vec<_> = course.entries.iter().filter(|entry| entry.section == number).cloned().collect();
-        let newest = number + 1 == course.sections.len() && course.way == Some(0);
+        let live = self.timeline.live_known && course.way == Some(0);
+        let newest = live && number + 1 == course.sections.len();
         end_us(&course.sections[number], &own).is_some_and(|end| us <= end)
             || (newest && request.proven_to_us.is_some_and(|proven| us <= proven))
     }
@@ -92,7 +94,8 @@ impl<'a> Planner<'a> {
         if course.leading_to(goal).next().is_some() {
             return Ok(goal);
         }
-        if course.entries.iter().any(|entry| entry.section == number) {
+        let entered = |section: &dyn Fn(usize) -> bool| course.entries.iter().any(|entry| section(entry.section));
+        if entered(&|section| section == number) && !entered(&|section| section < number) {
             return Err(Unrecoverable::GtidInsideEveryBase { gtid: *gtid });
         }
         Err(self.why_not_in(course, number, target(gtid, through)))
@@ -106,7 +109,7 @@ impl<'a> Planner<'a> {
         (source, name, pos): (Option<&str>, &BinlogName, u64),
     ) -> Result<RestorePlan, Unrecoverable> {
         let binlog = self.binlog_at(request, source, name)?;
-        let (stream, cut) = self.cut_at(binlog, pos)?;
+        let (stream, cut) = self.cut_at(binlog, pos, &request.target)?;
         let mut way = Way::to(stream, &self.logs);
         note_times(&mut way.sections);
         let backups: Vec<(usize, &BaseBackup)> = self.timeline.inventory.backups.iter().enumerate().collect();
@@ -124,6 +127,9 @@ impl<'a> Planner<'a> {
         // Another server's log may lead past the position before it has all that stands before it.
         let is_exact = course.sections[section].state_at(place, &self.logs) == state;
         if !is_exact || course.leading_to(goal).next().is_none() {
+            if let Some(refusal) = self.gap_below(stream, &request.target) {
+                return Err(refusal);
+            }
             let entered = course.entries.iter().filter(|entry| entry.section == section);
             let first_us = entered.map(|entry| entry.from_us).min();
             return Err(Unrecoverable::BeforeFirstBackup { target: request.target.clone(), first_us });
@@ -170,7 +176,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The stream that holds a position, and the transaction boundary at or before it.
-    fn cut_at(&self, binlog: usize, pos: u64) -> Result<(usize, Cut), Unrecoverable> {
+    fn cut_at(&self, binlog: usize, pos: u64, target: &RecoveryTarget) -> Result<(usize, Cut), Unrecoverable> {
         let is_sound = |log: &&Log| log.disputed.is_none() && !log.disowned;
         let mut end = 0;
         for (stream, log) in self.logs.logs.iter().enumerate().filter(|(_, log)| is_sound(log)) {
@@ -192,8 +198,16 @@ impl<'a> Planner<'a> {
                 return Ok((stream, if all { Cut::before(place + 1) } else { Cut { piece: place, count } }));
             }
         }
-        let name = self.timeline.inventory.binlogs[binlog].name.clone();
-        Err(Unrecoverable::PositionBeyond { name, pos, end })
+        let ArchivedBinlog { id, name, .. } = &self.timeline.inventory.binlogs[binlog];
+        let holds = |gap: &&Gap| match &gap.cause {
+            GapCause::MissingRange { binlog, start, end, .. } => binlog == id && *start <= pos && end.is_none_or(|e| pos < e),
+            GapCause::Damaged { binlog, offset, .. } => binlog == id && *offset <= pos,
+            _ => false,
+        };
+        Err(match self.timeline.gaps().iter().find(holds) {
+            Some(gap) => Unrecoverable::in_gap(target.clone(), gap.clone()),
+            None => Unrecoverable::PositionBeyond { name: name.clone(), pos, end },
+        })
     }
 }
 

@@ -107,23 +107,29 @@ impl<'a> Planner<'a> {
         ways: &[usize],
         answers: Vec<Result<RestorePlan, Unrecoverable>>,
     ) -> Result<RestorePlan, Unrecoverable> {
-        let covers = |answer: &Result<RestorePlan, Unrecoverable>| answer.is_ok();
-        let covering: Vec<usize> = ways.iter().zip(&answers).filter(|(_, a)| covers(a)).map(|(way, _)| *way).collect();
-        let mut answers = answers.into_iter();
-        let mut first = answers.next().unwrap_or(Err(Unrecoverable::NoBaseBackup));
-        for answer in answers {
-            match (&first, answer) {
-                (Ok(first), Ok(other)) if first.expected() != other.expected() => {
-                    let differing = first.expected().subtract(other.expected()).count()
-                        + other.expected().subtract(first.expected()).count();
-                    let branches = covering.iter().map(|way| self.timeline.branches()[*way].id.clone()).collect();
-                    return Err(Unrecoverable::SeveralBranches { target: request.target.clone(), branches, differing });
-                }
-                (Err(_), Ok(other)) => first = Ok(other),
-                (Ok(_) | Err(_), _) => {}
+        let mut covering: Vec<(usize, RestorePlan)> = Vec::new();
+        let mut refusal = None;
+        for (way, answer) in ways.iter().zip(answers) {
+            match answer {
+                Ok(plan) => covering.push((*way, plan)),
+                Err(why) => refusal = refusal.or(Some(why)),
             }
         }
-        first
+        let Some(((first_way, first), others)) = covering.split_first() else {
+            return Err(refusal.unwrap_or(Unrecoverable::NoBaseBackup));
+        };
+        for (way, plan) in others {
+            let (a, b) = (first.expected(), plan.expected());
+            let all_ways = &self.timeline.ways;
+            // The same number can mean another transaction on the other branch.
+            let disputed = all_ways[*first_way].disputed_with(&all_ways[*way], &self.logs).intersect(a).intersect(b);
+            let differing = a.subtract(b).count() + b.subtract(a).count() + disputed.count();
+            if differing > 0 {
+                let branches = covering.iter().map(|(way, _)| self.timeline.branches()[*way].id.clone()).collect();
+                return Err(Unrecoverable::SeveralBranches { target: request.target.clone(), branches, differing });
+            }
+        }
+        Ok(first.clone())
     }
 
     fn plan_on(&self, way: usize, request: &PlanRequest, named: Option<usize>) -> Result<RestorePlan, Unrecoverable> {
@@ -199,13 +205,13 @@ impl<'a> Planner<'a> {
 
     fn time_warnings(&self, course: &Course<'_>, goal: Goal, request: &PlanRequest) -> Option<PlanWarning> {
         let section = &course.sections[goal.section];
+        if section.alone.is_some() {
+            return Some(PlanWarning::BaseAlone);
+        }
         let target_us = goal.time_us.filter(|_| goal.place >= section.end_place())?;
         let own: Vec<Entry> = course.entries.iter().filter(|entry| entry.section == goal.section).cloned().collect();
         let end = crate::window::end_us(section, &own).unwrap_or(i64::MIN);
-        if target_us > end {
-            return request.proven_to_us.map(|to_us| PlanWarning::ProvenByServer { to_us });
-        }
-        section.alone.map(|_| PlanWarning::BaseAlone)
+        request.proven_to_us.filter(|_| target_us > end).map(|to_us| PlanWarning::ProvenByServer { to_us })
     }
 
     /// The cheapest base backup that leads to the goal, or the one that was named.

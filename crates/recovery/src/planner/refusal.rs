@@ -32,13 +32,12 @@ impl Planner<'_> {
             (None, Some((window, _))) => Unrecoverable::BeforeFirstBackup { target, first_us: Some(window.from_us) },
             (Some((window, section)), _) => match self.gap_above(course, *section) {
                 Some(refusal) => refusal(target),
-                None => match after {
-                    Some((next, _)) => Unrecoverable::BeforeFirstBackup { target, first_us: Some(next.from_us) },
-                    None => {
-                        let end_us = request.proven_to_us.map_or(window.to_us, |proven| proven.max(window.to_us));
-                        Unrecoverable::AfterLastArchived { target_us: us, end_us }
-                    }
-                },
+                // A base backup without log may stand further on: what was committed before it is not archived.
+                None => {
+                    let proven_us = request.proven_to_us.filter(|_| after.is_none() && self.timeline.live_known && course.way == Some(0));
+                    let end_us = proven_us.map_or(window.to_us, |proven| proven.max(window.to_us));
+                    Unrecoverable::AfterLastArchived { target_us: us, end_us }
+                }
             },
         }
     }
@@ -50,6 +49,17 @@ impl Planner<'_> {
         let gap = (section + 1..course.sections.len()).find_map(|above| survey.gap_below.get(&(way, above)))?;
         let gap = survey.gaps[*gap].clone();
         Some(move |target| Unrecoverable::in_gap(target, gap))
+    }
+
+    /// The refusal for a position in a stream that begins behind a gap which no base backup closes.
+    pub(super) fn gap_below(&self, stream: usize, target: &RecoveryTarget) -> Option<Unrecoverable> {
+        let survey = &self.timeline.survey;
+        let holds = |(way, section): &(usize, usize)| {
+            self.timeline.ways[*way].sections[*section].legs.iter().any(|leg| leg.log == stream)
+        };
+        let (_, gap) = survey.gap_below.iter().find(|(place, _)| holds(place))?;
+        let gap = &survey.gaps[*gap];
+        gap.reachable_to_us.is_some().then(|| Unrecoverable::in_gap(target.clone(), gap.clone()))
     }
 
     /// Why no base backup leads into a section.

@@ -19,12 +19,19 @@ pub struct Truth<'a> {
     known: Vec<Vec<bool>>,
     /// Whether what any two servers share is a beginning of both their histories.
     pub orderly: bool,
+    /// Whether what can be restored must be found, too: in order, and no server began anew. In these small histories sets of
+    /// several epochs are often equal by chance, and then a timeline may refuse what can't be decided.
+    pub decidable: bool,
 }
 
 impl<'a> Truth<'a> {
     pub fn of(story: &'a Story) -> Self {
         let known = (0..story.world.files.len()).map(|file| known(story, file)).collect();
-        Self { story, known, orderly: is_orderly(story) }
+        let orderly = is_orderly(story);
+        let files = &story.world.files;
+        let name = |file: &File| (file.id.source.clone(), file.id.number);
+        let returns = files.iter().any(|file| files.iter().any(|f| name(f) == name(file) && f.id != file.id));
+        Self { story, known, orderly, decidable: orderly && !returns }
     }
 
     /// Everything executed before a point of a file, in its server's order.
@@ -53,12 +60,15 @@ impl<'a> Truth<'a> {
         all().any(|tx| all().any(|other| other.gtid == tx.gtid && other.id != tx.id))
     }
 
-    /// Whether a state is that of some server at an instant, in the order of its log.
+    /// Whether a state is that of some server at an instant, in the order of its log and as far as the archive can know.
     pub fn is_some_servers(&self, us: i64, state: &BTreeSet<u32>) -> bool {
+        let later = |tx: &Tx| tx.us > us && self.is_known(tx.id);
         (0..self.known.len()).any(|file| {
             let history = self.history(file, self.story.world.files[file].txs.len());
-            let stop = history.iter().position(|tx| tx.us > us).unwrap_or(history.len());
-            ids(&history[..stop]) == *state
+            (0..=history.len()).any(|count| {
+                let ends = history.get(count).is_none_or(|next| next.us > us || !self.is_known(next.id));
+                ends && !history[..count].iter().any(later) && ids(&history[..count]) == *state
+            })
         })
     }
 
