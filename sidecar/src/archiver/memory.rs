@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What the program itself, its connections and the compressor's tables take, and what an allocator gives back only later.
-pub(crate) const PROGRAM_BYTES: u64 = 64 << 20;
+pub(crate) const PROGRAM_BYTES: u64 = 80 << 20;
 /// One permit.
 const UNIT_BYTES: u64 = 64 << 10;
 
@@ -44,7 +44,7 @@ mod tests {
 
     #[tokio::test]
     async fn pieces_wait_for_room_and_a_huge_one_for_all_of_it() {
-        let memory = Memory::new(96 << 20);
+        let memory = Memory::new(112 << 20);
         assert_eq!((memory.pieces(8 << 20), memory.pieces(64 << 20)), (2, 1));
         let first = memory.take(8 << 20).await.unwrap();
         let second = memory.take(8 << 20).await.unwrap();

@@ -228,7 +228,7 @@ impl Reader<'_> {
         let memory_limit = self.size("pipeline.memory_limit");
         if memory_limit < PROGRAM_BYTES + 2 * segment_bytes {
             self.problems
-                .push(Problem::new("\"pipeline.memory_limit\" is too small", "at least 64MiB and two segments"));
+                .push(Problem::new("\"pipeline.memory_limit\" is too small", "at least 80MiB and two segments"));
         }
         let codec = self.text("pipeline.codec").unwrap_or_default();
         let level =
