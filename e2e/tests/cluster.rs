@@ -194,7 +194,7 @@ async fn a_viewer_sees_and_cannot_restore(cluster: &Kubernetes) -> Result<()> {
     let identity = ["--as", "system:serviceaccount:shop:viewer"];
     let status = cluster.run(&[&["pitr", "status", "mysql", "-n", "shop"][..], &identity].concat()).await?;
     ensure!(status.contains("Recoverable"), "{status}");
-    let outcome = refused(cluster, &[&["--to", "latest"][..], &identity].concat(), 6, "PITR07").await?;
+    let outcome = refused(cluster, &[&["--to", "latest"][..], &identity].concat(), 7, "PITR0701").await?;
     for verb in ["jobs", "configmaps", "persistentvolumeclaims"] {
         ensure!(outcome.stderr.contains(verb), "{verb} is not named:\n{}", outcome.stderr);
     }
@@ -204,7 +204,7 @@ async fn a_viewer_sees_and_cannot_restore(cluster: &Kubernetes) -> Result<()> {
 async fn the_runbook_works(cluster: &Kubernetes, accident: &Accident) -> Result<()> {
     let log = cluster.run(&restore(accident, &["--plan", "-o", "json"])).await?;
     let plan: Value = serde_json::from_str(&log)?;
-    let target = plan["lastApplied"]["commitTime"].as_str().context("the plan's last transaction")?;
+    let target = plan["lastApplied"]["committedAt"].as_str().context("the plan's last transaction")?;
     for line in commands("restore-runbook.md", "sh")? {
         let mut shell = cluster.command(&[]);
         let path = shell.as_std().get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, v)| v).context("PATH")?.to_owned();

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # up.sh [IMAGE.tar...]: brings a cluster up and loads images into it (default: all in $PITR_CACHE/images). Programs on
-# the host reach it with $PITR_NODE_STATE/kubeconfig. Does nothing if that cluster is up.
+# the host reach it with $PITR_NODE_STATE/kubeconfig. In a cluster that is up only images that changed are loaded.
 #   PITR_NODE_NAME    which cluster (default demo); several can be up side by side
 #   PITR_NODE_STATE   its folder (default $PITR_CACHE/state/NAME): etcd, volumes, logs
 #   PITR_NODE_PORT    the API server's port on 127.0.0.1 (default 0: any free one)
@@ -14,11 +14,13 @@ for built in bin/kubeall bin/kubedns bin/netfwd node/bin/bash images/pause.tar; 
   [ -e "$PITR_CACHE/$built" ] || die "$PITR_CACHE/$built is missing: run e2e/parts/node/build.sh and e2e/parts/images/build.sh"
 done
 
+[ $# -gt 0 ] || set -- "$PITR_CACHE"/images/*.tar
 hold "node-$node_id"
 # Nothing that stays behind may hold the lock, so all children are started without it.
 kubectl() { "$PITR_CACHE/bin/kubectl" --kubeconfig "$PITR_NODE_STATE/kubeconfig" "$@" {held_lock}>&-; }
 if node_pid >/dev/null && kubectl get --raw /readyz >/dev/null 2>&1; then
   say "cluster \"${PITR_NODE_STATE##*/}\" is up already"
+  "$NODE/load.sh" "$@" {held_lock}>&-
   exit 0
 fi
 PITR_NODE_LOCKED=1 "$NODE/down.sh" --keep # what a run that was cut off may have left
@@ -62,7 +64,6 @@ address=$(cat "$state/api.address")
 write_kubeconfig "$state/kubeconfig" admin "https://$address"
 say "API server answers at $address after $((SECONDS - begun)) s"
 
-[ $# -gt 0 ] || set -- "$PITR_CACHE"/images/*.tar
 "$NODE/load.sh" "$@" {held_lock}>&-
 kubectl wait --for=condition=Ready node/node1 --timeout=90s >/dev/null
 until kubectl get serviceaccount default >/dev/null 2>&1; do sleep 0.2; done
