@@ -35,7 +35,12 @@ pub(crate) async fn run(mib: u64) -> Result<()> {
     println!("| --- | --- | --- | --- | --- |");
     row("pitr-sidecar archive --once (scan, CRC, SHA-256, index, fsync)", &ours, stored);
     row("zstd -1 --long=24 -T1 (no fsync)", &theirs, compressed);
-    println!("| ratio | {:.2} | {:.2} | | {:.2} |", ours.wall_s / theirs.wall_s, ours.cpu_s / theirs.cpu_s, ratio(stored, compressed));
+    println!(
+        "| ratio | {:.2} | {:.2} | | {:.2} |",
+        ours.wall_s / theirs.wall_s,
+        ours.cpu_s / theirs.cpu_s,
+        ratio(stored, compressed)
+    );
     Ok(())
 }
 

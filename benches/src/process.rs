@@ -38,7 +38,10 @@ pub(crate) async fn measure(command: &mut Command) -> Result<Cost> {
 
 fn observe(pid: u32, cost: &mut Cost) {
     if let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) {
-        let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).and_then(|l| l.split_whitespace().next()?.parse().ok());
+        let peak = status
+            .lines()
+            .find_map(|l| l.strip_prefix("VmHWM:"))
+            .and_then(|l| l.split_whitespace().next()?.parse().ok());
         cost.peak_kib = cost.peak_kib.max(peak.unwrap_or(0));
     }
     if let Some(cpu_s) = cpu_seconds(pid) {

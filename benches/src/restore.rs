@@ -25,7 +25,8 @@ pub(crate) async fn run(transactions: u64) -> Result<()> {
     let first = binlogs(&source).await?.pop().context("a binlog")?;
     source.sql("INSERT INTO shop.stock (item, quantity) VALUES (100000, 0)").await?;
     let begin = source.gtid_executed().await?;
-    shop::run(&source, Load { sessions: 4, transactions: transactions / 4, seed: 7, ddl_every: 0, flush_every: 0 }).await?;
+    shop::run(&source, Load { sessions: 4, transactions: transactions / 4, seed: 7, ddl_every: 0, flush_every: 0 })
+        .await?;
     sidecar.archive_once().await?.expect(0)?;
 
     let (uuid, numbers) = begin.split_once(':').context("one server's set")?;
@@ -47,7 +48,10 @@ pub(crate) async fn run(transactions: u64) -> Result<()> {
 
     println!("| replay of {transactions} small transactions | s |");
     println!("| --- | --- |");
-    println!("| pitr-sidecar restore, replay only (whole {:.1} s, of which fixed {:.1} s) | {replay_s:.1} |", whole.wall_s, fixed.wall_s);
+    println!(
+        "| pitr-sidecar restore, replay only (whole {:.1} s, of which fixed {:.1} s) | {replay_s:.1} |",
+        whole.wall_s, fixed.wall_s
+    );
     println!("| mysqlbinlog \\| mysql | {pipe_s:.1} |");
     println!("| ratio | {:.2} |", replay_s / pipe_s);
     Ok(())

@@ -121,8 +121,7 @@ impl Replica {
         let reached = format!("SELECT GTID_SUBSET('{gtid}', @@GLOBAL.gtid_executed)");
         while self.server.value::<i64>(&reached).await? == 0 || self.running().await? {
             if begun.elapsed() > Duration::from_secs(120) {
-                let rows: Vec<String> =
-                    self.server.rows(state).await?.into_iter().filter_map(|r| r.get(0)).collect();
+                let rows: Vec<String> = self.server.rows(state).await?.into_iter().filter_map(|r| r.get(0)).collect();
                 bail!("the replica did not reach {gtid}: {rows:?}");
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

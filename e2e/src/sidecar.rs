@@ -95,7 +95,21 @@ impl Sidecar {
     pub async fn backup(&self, method: &str, mysqld: &Path) -> Result<Outcome> {
         let (client, mysqld) = (self.client().display().to_string(), mysqld.display().to_string());
         let scratch = self.home.path().join(format!("scratch-{method}")).display().to_string();
-        let arguments = ["backup", "--archive", &self.archive, "--workload", "test/mysql", "--method", method, "--mysql", &client, "--mysqld", &mysqld, "--scratch", &scratch];
+        let arguments = [
+            "backup",
+            "--archive",
+            &self.archive,
+            "--workload",
+            "test/mysql",
+            "--method",
+            method,
+            "--mysql",
+            &client,
+            "--mysqld",
+            &mysqld,
+            "--scratch",
+            &scratch,
+        ];
         let outcome = finish(&mut self.command(&arguments)).await;
         let _ = std::fs::remove_dir_all(&scratch);
         outcome
@@ -105,6 +119,16 @@ impl Sidecar {
     #[must_use]
     pub fn restore(&self, target: [&str; 2], datadir: &Path, mysqld: &Path) -> Command {
         let (datadir, mysqld) = (datadir.display().to_string(), mysqld.display().to_string());
-        self.command(&["restore", "--archive", &self.archive, target[0], target[1], "--datadir", &datadir, "--mysqld", &mysqld])
+        self.command(&[
+            "restore",
+            "--archive",
+            &self.archive,
+            target[0],
+            target[1],
+            "--datadir",
+            &datadir,
+            "--mysqld",
+            &mysqld,
+        ])
     }
 }

@@ -10,10 +10,26 @@ use pitr_e2e::product::{Outcome, finish};
 use serde_json::Value;
 
 const MINUTE: Duration = Duration::from_secs(60);
-const COUNTS: &str = "SELECT COUNT(*) FROM shop.orders; SELECT COUNT(*) FROM shop.invoices; CHECKSUM TABLE shop.orders, shop.invoices;";
+const COUNTS: &str =
+    "SELECT COUNT(*) FROM shop.orders; SELECT COUNT(*) FROM shop.invoices; CHECKSUM TABLE shop.orders, shop.invoices;";
 const INJECT: &[&str] = &[
-    "pitr", "inject", "mysql", "-n", "shop", "--archive", "s3://backups/shop/mysql", "--endpoint", "http://s3.store:9000", "--region",
-    "us-east-1", "--set", "s3.path_style=true", "--secret", "pitr-s3", "--mysql-secret", "pitr-mysql",
+    "pitr",
+    "inject",
+    "mysql",
+    "-n",
+    "shop",
+    "--archive",
+    "s3://backups/shop/mysql",
+    "--endpoint",
+    "http://s3.store:9000",
+    "--region",
+    "us-east-1",
+    "--set",
+    "s3.path_style=true",
+    "--secret",
+    "pitr-s3",
+    "--mysql-secret",
+    "pitr-mysql",
 ];
 
 fn demo(file: &str) -> PathBuf {
@@ -109,10 +125,12 @@ async fn refused_without_a_base_backup(cluster: &Kubernetes) -> Result<()> {
 }
 
 async fn backups_are_listed(cluster: &Kubernetes) -> Result<()> {
-    let listed: Value = serde_json::from_str(&cluster.run(&["pitr", "backups", "mysql", "-n", "shop", "-o", "json"]).await?)?;
+    let listed: Value =
+        serde_json::from_str(&cluster.run(&["pitr", "backups", "mysql", "-n", "shop", "-o", "json"]).await?)?;
     let backups = listed["items"].as_array().context("items")?;
     ensure!(backups.len() == 1 && backups[0]["method"] == "clone", "{listed:#}");
-    let status: Value = serde_json::from_str(&cluster.run(&["pitr", "status", "mysql", "-n", "shop", "-o", "json"]).await?)?;
+    let status: Value =
+        serde_json::from_str(&cluster.run(&["pitr", "status", "mysql", "-n", "shop", "-o", "json"]).await?)?;
     ensure!(status["items"][0].to_string().contains("window"), "{status:#}");
     Ok(())
 }
@@ -207,7 +225,13 @@ async fn the_runbook_works(cluster: &Kubernetes, accident: &Accident) -> Result<
     let target = plan["lastApplied"]["committedAt"].as_str().context("the plan's last transaction")?;
     for line in commands("restore-runbook.md", "sh")? {
         let mut shell = cluster.command(&[]);
-        let path = shell.as_std().get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, v)| v).context("PATH")?.to_owned();
+        let path = shell
+            .as_std()
+            .get_envs()
+            .find(|(name, _)| *name == "PATH")
+            .and_then(|(_, v)| v)
+            .context("PATH")?
+            .to_owned();
         shell = tokio::process::Command::new("sh");
         shell.args(["-ec", &line]).env("PATH", path).env("KUBECONFIG", cluster.kubeconfig());
         shell.envs([("WORKLOAD", "mysql"), ("NAMESPACE", "shop"), ("TARGET", target)]);
@@ -221,7 +245,9 @@ async fn the_bucket_alone_is_enough(cluster: &Kubernetes, accident: &Accident) -
     cluster.run(&["delete", "namespace", "shop", "--wait"]).await?;
     cluster.run(&["create", "namespace", "shop"]).await?;
     cluster.apply(&demo("manifests/archive-access.yaml")).await?;
-    cluster.run(&["-n", "shop", "create", "secret", "generic", "mysql", "--from-literal=root-password=demo-root-password"]).await?;
+    cluster
+        .run(&["-n", "shop", "create", "secret", "generic", "mysql", "--from-literal=root-password=demo-root-password"])
+        .await?;
     let address = cluster.run(&["-n", "store", "get", "service", "s3", "-o", "jsonpath={.spec.clusterIP}"]).await?;
     let endpoint = format!("http://{address}:9000");
     let store = ["--archive", "s3://backups/shop/mysql", "--endpoint", &endpoint, "--region", "us-east-1"];
@@ -239,7 +265,12 @@ async fn inside(cluster: &Kubernetes, words: &[&str]) -> Result<Outcome> {
     let enter = Path::new(env!("CARGO_MANIFEST_DIR")).join("parts/node/enter.sh");
     let plugin = pitr_e2e::product::Product::find()?.plugin_path();
     let mut command = tokio::process::Command::new(enter);
-    command.arg("--net").arg(plugin).args(words).args(["--server", "https://10.96.0.1"]).env("KUBECONFIG", cluster.kubeconfig());
+    command
+        .arg("--net")
+        .arg(plugin)
+        .args(words)
+        .args(["--server", "https://10.96.0.1"])
+        .env("KUBECONFIG", cluster.kubeconfig());
     command.env("PITR_NODE_STATE", cluster.kubeconfig().parent().context("the node's folder")?);
     command.envs([("AWS_ACCESS_KEY_ID", "demo"), ("AWS_SECRET_ACCESS_KEY", "demo-secret-key")]);
     finish(&mut command).await

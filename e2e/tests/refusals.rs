@@ -97,9 +97,10 @@ async fn targets_that_cannot_be_reached() -> Result<()> {
     scene.refused(["--through-gtid", &unknown], 4, "PITR0304").await?;
     scene.refused(["--before-gtid", "0-1-7"], 2, "PITR0104").await?;
     scene.refused(["--before-gtid", "nonsense"], 2, "PITR0104").await?;
-    scene.refused(["--to-position", "binlog.000099:4"], 4, "PITR0304").await.or(
-        scene.refused(["--to-position", "binlog.000099:4"], 2, "PITR0105").await,
-    )?;
+    scene
+        .refused(["--to-position", "binlog.000099:4"], 4, "PITR0304")
+        .await
+        .or(scene.refused(["--to-position", "binlog.000099:4"], 2, "PITR0105").await)?;
     Ok(())
 }
 

@@ -33,7 +33,12 @@ async fn by_hand_on_any_linux_host() -> Result<()> {
     for line in commands {
         let path = format!("{}:{}", Product::find()?.folder().display(), std::env::var("PATH")?);
         let mut shell = Command::new("sh");
-        shell.args(["-ec", &line]).env("PATH", path).env("ARCHIVE", &archive).env("MYSQLD", &mysqld).env("DATADIR", &datadir);
+        shell
+            .args(["-ec", &line])
+            .env("PATH", path)
+            .env("ARCHIVE", &archive)
+            .env("MYSQLD", &mysqld)
+            .env("DATADIR", &datadir);
         shell.env("TARGET", jiff::Timestamp::from_microsecond(dropped - 1)?.to_string());
         let outcome = finish(&mut shell).await?.expect(0).with_context(|| line.clone())?;
         println!("$ {line}\n{}", outcome.stdout);
