@@ -55,6 +55,9 @@ enum NoteState {
     Unread { pause: Pause },
 }
 
+/// The state of a file that was looked into, and which binlog it is.
+type Looked = (Stat, Result<Identified, HeadError>);
+
 /// Archives closed binlogs.
 #[derive(Debug)]
 pub(crate) struct Backlog {
@@ -73,20 +76,22 @@ impl Backlog {
     pub(crate) async fn cycle(&mut self, found: &Found) -> CycleReport {
         let closed = &found.entries[..found.entries.len().saturating_sub(1)];
         self.forget_missing(closed);
+        let mut report = CycleReport::default();
         for entry in closed {
-            self.look(entry, &found.source).await;
+            report.failure = self.look(entry, &found.source).await.or(report.failure);
         }
         self.show(closed);
-        let mut report = CycleReport::default();
         for entry in self.due(closed) {
             if self.stop.is_cancelled() {
                 break;
             }
             match self.archive(&entry).await {
                 Ok(()) => report.archived += 1,
+                // The tail is at it, or the end has come.
+                Err(error @ WorkError::Stopped) => drop(self.postpone(&entry, &error)),
                 Err(error) => {
-                    let is_store = matches!(error, WorkError::Archive(_));
-                    report.failure = Some(self.postpone(&entry, error));
+                    let is_store = matches!(error, WorkError::Archive(ArchiveError::Store(_)));
+                    report.failure = Some(self.postpone(&entry, &error));
                     // The next binlog would fail alike.
                     if is_store {
                         break;
@@ -144,46 +149,48 @@ impl Backlog {
     }
 
     /// Finds out what is to be done with a file, unless that is known and the file has not changed.
-    async fn look(&mut self, entry: &IndexEntry, source: &str) {
+    async fn look(&mut self, entry: &IndexEntry, source: &str) -> Option<Failure> {
         let (path, name, source) = (entry.path.clone(), entry.name.clone(), source.to_owned());
-        let known = self.notes.get(&entry.path).map(|note| note.stat);
-        let looked = blocking(move || -> Result<Option<Result<Identified, (Stat, HeadError)>>, WorkError> {
+        let known = self.notes.get(&entry.path).filter(|note| !matches!(note.state, NoteState::Unread { .. }));
+        let known = known.map(|note| note.stat);
+        let looked = blocking(move || -> Result<Option<Looked>, WorkError> {
             let stat = discovery::stat(&path).map_err(WorkError::Open)?;
             if known == Some(stat) {
                 return Ok(None);
             }
             let file = BinlogFile::open(&path).map_err(WorkError::Open)?;
-            Ok(Some(identify(&file, &name, &source).map_err(|error| (stat, error))))
+            Ok(Some((stat, identify(&file, &name, &source))))
         });
         let note = match looked.await.and_then(|looked| looked) {
-            Ok(None) => return,
-            Ok(Some(Ok(binlog))) => Note { stat: binlog.stat, state: self.state_of(binlog) },
-            Ok(Some(Err((stat, error)))) => Note { stat, state: self.refuse(entry, &error) },
-            Err(error) => {
-                self.postpone(entry, error);
-                return;
-            }
+            Ok(None) => return None,
+            Ok(Some((_, Ok(binlog)))) => Note { stat: binlog.stat, state: self.state_of(binlog) },
+            Ok(Some((_, Err(HeadError::Read(reason))))) => return Some(self.postpone(entry, &WorkError::Open(reason))),
+            Ok(Some((stat, Err(error)))) => Note { stat, state: self.refuse(entry, &error) },
+            Err(error) => return Some(self.postpone(entry, &error)),
         };
         self.notes.insert(entry.path.clone(), note);
+        None
     }
 
     fn state_of(&self, binlog: Identified) -> NoteState {
-        if self.pipeline.is_expired(&binlog.id) || self.pipeline.ledger().progress(&binlog.id).closed {
+        let progress = self.pipeline.ledger().progress(&binlog.id);
+        if self.pipeline.is_expired(&binlog.id) || progress.is_done(binlog.stat.size) {
             self.note_closed(closed_facts(&binlog, None));
             return NoteState::Done;
         }
         NoteState::Due { binlog: Box::new(binlog), pause: Pause::none() }
     }
 
-    /// A file that will never be read, or not now.
+    /// A file that will never be read.
     fn refuse(&self, entry: &IndexEntry, error: &HeadError) -> NoteState {
         let failure = match error {
-            HeadError::Read(_) => return NoteState::Unread { pause: Pause::none() },
             HeadError::Scan(reason) => failure::of_scan(entry.name.as_str(), reason),
             // The server has left it: nothing will be added.
-            HeadError::Short => Failure::new(&code::DAMAGED_BELOW_TARGET, format!("{}: {error}", entry.name))
-                .hint("nothing of it can be archived")
-                .fix("a base backup makes what follows restorable"),
+            HeadError::Short | HeadError::Read(_) => {
+                Failure::new(&code::DAMAGED_BELOW_TARGET, format!("{}: {error}", entry.name))
+                    .hint("nothing of it can be archived")
+                    .fix("a base backup makes what follows restorable")
+            }
         };
         tracing::error!(event = "refused", code = %failure.code(), binlog = entry.name.as_str(), "{failure}");
         let refused = Refused { failure };
@@ -277,8 +284,8 @@ impl Backlog {
     }
 
     /// Puts a binlog off and says why.
-    fn postpone(&mut self, entry: &IndexEntry, error: WorkError) -> Failure {
-        let failure = self.failure(&error, entry.name.as_str());
+    fn postpone(&mut self, entry: &IndexEntry, error: &WorkError) -> Failure {
+        let failure = self.failure(error, entry.name.as_str());
         if !matches!(error, WorkError::Stopped) {
             tracing::warn!(event = "postponed", binlog = entry.name.as_str(), code = %failure.code(), "{failure}");
         }

@@ -26,6 +26,14 @@ pub(crate) struct Progress {
     pub(crate) last_commit_us: Option<i64>,
 }
 
+impl Progress {
+    /// Whether nothing is left to do of a file of this length. A twin of the volume may have closed the same binlog where it was
+    /// copied: that says nothing about a file that has grown since.
+    pub(crate) fn is_done(&self, size: u64) -> bool {
+        self.closed && self.catalogued_to >= size
+    }
+}
+
 /// What is archived of the whole workload.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {

@@ -123,14 +123,14 @@ impl Tail {
     async fn ship(&self, active: &mut Active) -> Result<(), WorkError> {
         let id = active.binlog.id.clone();
         let Some(_claim) = self.pipeline.claim(&id) else { return Err(WorkError::Stopped) };
-        if self.pipeline.is_expired(&id) || self.pipeline.ledger().progress(&id).closed {
+        let size = active.file.stat().map_err(WorkError::Open)?.size;
+        if self.pipeline.is_expired(&id) || self.pipeline.ledger().progress(&id).is_done(size) {
             return Err(WorkError::Stopped);
         }
-        let size = active.file.stat().map_err(WorkError::Open)?.size;
         active.grow(size)?;
         loop {
             let room = self.pipeline.memory.take(self.pipeline.segment_bytes).await;
-            let Some(piece) = active.cut(|cutter| cutter.next_full()).await? else { break };
+            let Some(piece) = active.cut(Cutter::next_full).await? else { break };
             self.store_full(active, piece).await?;
             drop(room);
         }
