@@ -31,7 +31,7 @@ impl<S: Store> WatchedStore<S> {
             Err(StoreError::Cancelled { .. }) => {}
             // An archiver may lack the right to delete: redundant objects then stay, which costs space and nothing else.
             Err(StoreError::Denied { operation: Operation::Delete, .. }) => {
-                self.board.note(|facts| facts.store.keeps_all = true)
+                self.board.note(|facts| facts.store.keeps_all = true);
             }
             Err(error) => {
                 tracing::warn!(event = "store-error", outcome = error.outcome(), "{error}");

@@ -39,7 +39,7 @@ pub(super) fn read(text: &str, environment: &BTreeMap<String, String>) -> Result
         Ok(Value::Null) => {}
         Ok(Value::Object(members)) => flatten("", &members, &mut settings, &mut problems),
         Ok(_) => {
-            problems.push(Problem::new("the file is not a mapping of keys", "begin with: workload: NAMESPACE/NAME"))
+            problems.push(Problem::new("the file is not a mapping of keys", "begin with: workload: NAMESPACE/NAME"));
         }
         Err(reason) => problems.push(Problem::new(
             format!("not valid YAML: {}", first_line(&reason)),
@@ -83,7 +83,8 @@ fn flatten(
                 }
                 Ok(None) => {}
                 Err(()) => {
-                    problems.push(Problem::new(format!("\"{path}\" has a value of the wrong kind"), expected(key.kind)))
+                    problems
+                        .push(Problem::new(format!("\"{path}\" has a value of the wrong kind"), expected(key.kind)));
                 }
             },
             (None, Value::Object(members)) if keys::is_section(&path) => flatten(&path, members, settings, problems),

@@ -16,6 +16,7 @@ use super::board::{Facts, Stage};
 use super::outlook::{Outlook, proven_to};
 use crate::archiver::Archiver;
 use crate::config::Config;
+use crate::error::Failure;
 
 /// Between two heartbeats when nothing happens.
 const EVERY: Duration = Duration::from_secs(15);
@@ -148,8 +149,8 @@ fn state(facts: &Facts, codes: &[&'static Code]) -> &'static str {
 
 /// Findings, without doubles.
 fn codes(facts: &Facts, timeline: Option<&Timeline>, is_late: bool) -> Vec<&'static Code> {
-    let mut codes: Vec<&'static Code> = facts.problems.values().map(|failure| failure.code()).collect();
-    codes.extend(facts.store.failing.as_ref().map(|failure| failure.code()));
+    let mut codes: Vec<&'static Code> = facts.problems.values().map(Failure::code).collect();
+    codes.extend(facts.store.failing.as_ref().map(Failure::code));
     codes.extend(facts.store.keeps_all.then_some(&code::STORE_DENIES));
     codes.extend(facts.refused.values().map(|refused| refused.failure.code()));
     codes.extend(is_late.then_some(&code::END_TOO_OLD));

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pitr_binlog::{Head, Transaction, scan};
 
@@ -21,7 +21,7 @@ fn whole(bytes: &[u8]) -> (Head, Vec<Transaction>, u64) {
     (scanned.head.unwrap(), transactions, scanned.boundary)
 }
 
-fn cutter(path: &PathBuf, head: &Head, extent: Extent, segment_bytes: u64) -> Cutter {
+fn cutter(path: &Path, head: &Head, extent: Extent, segment_bytes: u64) -> Cutter {
     let mut cutter = Cutter::open(BinlogFile::open(path).unwrap(), head, extent, segment_bytes).unwrap();
     // Small reads: every place where a scan may pause.
     cutter.buffer.truncate(101);
