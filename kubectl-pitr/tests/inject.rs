@@ -174,6 +174,22 @@ fn what_cannot_be_known_is_refused() {
 }
 
 #[test]
+fn every_changed_setting_restarts_the_pods() {
+    let found = found(&manifest("mysql.yaml"));
+    let hash = |settings: &Settings| {
+        found.injection(Some("shop"), Owner { uid: 999, gid: Some(999) }, settings).unwrap().config_hash
+    };
+    let plain = Settings { set: Vec::new(), ..settings() };
+    let before = hash(&plain);
+    assert_eq!(hash(&plain), before);
+    for (key, value) in [("s3.endpoint", "http://s3:9000"), ("schedule.tail_interval", "5s"), ("pipeline.uploads", "2")]
+    {
+        assert_ne!(hash(&Settings { set: vec![(key.into(), value.into())], ..plain.clone() }), before, "{key}");
+    }
+    assert_ne!(hash(&Settings { retention: "99d".into(), ..plain.clone() }), before);
+}
+
+#[test]
 fn secrets_do_not_go_into_configuration() {
     let found = found(&manifest("mysql.yaml"));
     for key in ["source.mysql.password", "s3.secret_key", "a..b", "UPPER-CASE", ""] {

@@ -71,29 +71,24 @@ pub fn injection(
     owner: Owner,
     settings: &Settings,
 ) -> Result<Injection> {
-    let config = settings.config(name, namespace, survey)?;
+    let config = super::tree::emit(&settings.config(name, namespace, survey)?)?;
     Ok(Injection {
         workload: name.to_owned(),
         container: serde_json::to_value(container(survey, owner, settings)).context("write the container")?,
         native: settings.native,
         volumes: volumes(name, settings).context("write the volumes")?,
-        config_hash: restart_hash(&config),
-        config_map: config_map(name, namespace, &config, settings)?,
+        config_hash: hash(&config),
+        config_map: config_map(name, namespace, config, settings)?,
     })
 }
 
-/// The SHA-256 of what the sidecar reads only at start. Everything else it reads again by itself.
-fn restart_hash(config: &Value) -> String {
-    let mut hash = Sha256::new();
-    for key in ["workload", "archive", "source", "listen", "control_listen"] {
-        if let Some(value) = config.get(key) {
-            hash.update(format!("{key}={value}\n"));
-        }
-    }
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+/// The SHA-256 of the configuration as it is mounted. The sidecar reads it at start only: in the pod template, the hash restarts the
+/// pods whenever anything in it changes.
+fn hash(config: &str) -> String {
+    Sha256::digest(config).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn config_map(name: &str, namespace: Option<&str>, config: &Value, settings: &Settings) -> Result<Value> {
+fn config_map(name: &str, namespace: Option<&str>, config: String, settings: &Settings) -> Result<Value> {
     let labels =
         BTreeMap::from([(LABEL_MANAGED.to_owned(), MANAGER.to_owned()), (LABEL_WORKLOAD.to_owned(), name.to_owned())]);
     let annotations =
@@ -106,7 +101,7 @@ fn config_map(name: &str, namespace: Option<&str>, config: &Value, settings: &Se
             annotations,
             ..ObjectMeta::default()
         },
-        data: Some(BTreeMap::from([("config.yaml".to_owned(), super::tree::emit(config)?)])),
+        data: Some(BTreeMap::from([("config.yaml".to_owned(), config)])),
         ..ConfigMap::default()
     };
     serde_json::to_value(object).context("write the ConfigMap")
