@@ -1,8 +1,8 @@
 //! Base backups: files cut in chunks, stored under the hash of their content; the manifest is written last.
 //!
 //! ```text
-//! files ─ 16 MiB chunks ─▶ chunks/<sha256>-<id>.zst ─ then ─▶ files-<hash>.jsonl.zst ─ then ─▶ manifest.json
-//!              └ a chunk that a manifest names already is not stored again (T)
+//! files ─ 16 MiB chunks ─▶ chunks/<sha256>-<id>.zst ─▶ files-<hash>.jsonl.zst ─▶ all read back ─▶ manifest.json
+//!              └ a chunk that a manifest names already, and that can be read, is not stored again (T)
 //! ```
 
 mod chunk;

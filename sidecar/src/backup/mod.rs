@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! survey ─▶ method ─┬─ clone: recipient on scratch ─▶ started once, proven ─▶ files ─┐
-//!                   └─ dump:  snapshot under a short lock ─▶ stream ─────────────────┴▶ chunks ─▶ manifest ─▶ read back
+//!                   └─ dump:  snapshot under a short lock ─▶ stream ─────────────────┴▶ chunks ─▶ read back ─▶ manifest
 //! ```
 
 mod clone;
@@ -157,10 +157,11 @@ async fn take(args: &BackupArgs, context: &Context) -> anyhow::Result<BaseBackup
         facts = work => facts?,
         () = context.shutdown.cancelled() => return Err(interrupted()),
     };
-    let BackupRun { writer, mut progress, .. } = run;
-    let backup = writer.finish(facts).await.context("store the manifest")?;
-    read_back::read_back(&archive, &backup.id, &mut progress).await?;
-    Ok(backup)
+    let BackupRun { writer, mut progress } = run;
+    tokio::select! {
+        backup = read_back::commit(writer, facts, &mut progress) => backup,
+        () = context.shutdown.cancelled() => Err(interrupted()),
+    }
 }
 
 /// The first signal came.

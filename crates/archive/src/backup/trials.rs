@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -66,7 +66,7 @@ async fn take(archive: &Arc<Archive>, id: &str, files: &Files) -> Result<(BaseBa
         writer.add_file(path, 0o640, &content[..]).await?;
     }
     let new = writer.new_stored_bytes();
-    Ok((writer.finish(facts()).await?, new))
+    Ok((writer.finish(facts(), &AtomicU64::new(0)).await?, new))
 }
 
 async fn restored(archive: &Arc<Archive>, id: &str) -> Result<BTreeMap<String, Vec<u8>>, ArchiveError> {
@@ -214,6 +214,34 @@ fn assert_damaged(error: ArchiveError, key: &str) {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_back_is_never_listed() {
+    let memory = Arc::new(MemoryStore::new());
+    let archive = open(Arc::clone(&memory) as Arc<dyn Store>);
+    let mut writer = BackupWriter::begin(Arc::clone(&archive), "bb-1").await.unwrap();
+    for (path, content) in &small_files() {
+        writer.add_file(path, 0o640, &content[..]).await.unwrap();
+    }
+    assert_eq!(writer.unproven_bytes(), 120_000);
+    let key = keys(&memory, "chunks/").await.remove(0);
+    memory.delete(std::slice::from_ref(&key)).await.unwrap();
+    assert_damaged(writer.finish(facts(), &AtomicU64::new(0)).await.unwrap_err(), &key);
+    assert_eq!(archive.list_backup_manifests().await.unwrap(), (Vec::new(), Vec::new()));
+}
+
+#[tokio::test]
+async fn a_damaged_chunk_of_an_earlier_backup_is_stored_anew() {
+    let memory = Arc::new(MemoryStore::new());
+    let archive = open(Arc::clone(&memory) as Arc<dyn Store>);
+    take(&archive, "bb-1", &small_files()).await.unwrap();
+    let chunks = keys(&memory, "chunks/").await;
+    memory.put(&chunks[0], Bytes::from_static(b"rot"), ObjectClass::Content).await.unwrap();
+    memory.delete(&chunks[1..]).await.unwrap();
+    let (second, new) = take(&archive, "bb-2", &small_files()).await.unwrap();
+    assert_eq!(second.stored_bytes, new, "nothing of it was used again");
+    assert_same(&restored(&archive, "bb-2").await.unwrap(), &small_files());
+}
+
+#[tokio::test]
 async fn a_store_that_refuses_is_no_damage() {
     let memory = Arc::new(MemoryStore::new());
     take(&open(Arc::clone(&memory) as Arc<dyn Store>), "bb-1", &small_files()).await.unwrap();
@@ -280,7 +308,7 @@ async fn a_backup_that_slept_through_its_claim_gives_up() {
     pause(61 * 60);
     let late = writer.add_file("c", 0o640, &b"content"[..]).await.unwrap_err();
     assert!(matches!(late, ArchiveError::BackupNotRenewed { .. }), "{late:?}");
-    assert!(matches!(writer.finish(facts()).await, Err(ArchiveError::BackupNotRenewed { .. })));
+    assert!(matches!(writer.finish(facts(), &AtomicU64::new(0)).await, Err(ArchiveError::BackupNotRenewed { .. })));
     assert!(archive.list_backup_manifests().await.unwrap().0.is_empty());
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use pitr_recovery::BaseBackup;
 use serde::Serialize;
@@ -23,6 +25,9 @@ use crate::store::{ObjectClass, StoreError};
 /// Chunks in work at once; each takes twice its length.
 const CHUNKS_AT_ONCE: usize = 2;
 
+/// Chunks that are read back at once; each takes twice its length.
+const CHUNKS_READ_AT_ONCE: usize = 3;
+
 /// Base backups whose chunks are reused: the newest have the most in common with this one.
 const REUSED_BACKUPS: usize = 5;
 
@@ -40,6 +45,8 @@ pub struct BackupWriter {
     /// Chunks that exist, by content: this run's own and those of unmarked manifests.
     known: HashMap<Digest, BackupChunk>,
     used: BTreeSet<String>,
+    /// Chunks of earlier backups that this run has fetched, and found to be right.
+    proven: BTreeSet<String>,
     entries: Vec<BackupEntry>,
     raw_bytes: u64,
     new_stored_bytes: u64,
@@ -86,6 +93,7 @@ impl BackupWriter {
             started_at,
             known,
             used: BTreeSet::new(),
+            proven: BTreeSet::new(),
             entries: Vec::new(),
             raw_bytes: 0,
             new_stored_bytes: 0,
@@ -123,7 +131,8 @@ impl BackupWriter {
         Ok(())
     }
 
-    /// Takes a file to its end, whatever its length turns out to be.
+    /// Takes a file to its end, whatever its length turns out to be. A chunk of an earlier backup is fetched before it is
+    /// used again: one that is gone or damaged is stored anew, while its content is at hand.
     ///
     /// # Errors
     /// [`ArchiveError::Io`] when reading fails, [`ArchiveError::BackupNotRenewed`], or what the store answers.
@@ -153,14 +162,21 @@ impl BackupWriter {
             let place = chunks.len();
             let known = self.known.get(&digest).cloned();
             self.used.extend(known.iter().map(|chunk| chunk.key.to_string()));
-            let is_new = known.is_none();
-            chunks.push(known);
-            if is_new {
+            if known.as_ref().is_some_and(|chunk| self.is_proven(chunk)) {
+                chunks.push(known);
+            } else {
+                chunks.push(None);
                 if working.len() == CHUNKS_AT_ONCE {
                     self.finish_one(&mut working, &mut chunks).await?;
                 }
                 let (archive, id) = (Arc::clone(&self.archive), self.id.clone());
-                working.spawn(async move { Ok((place, chunk::store(&archive, &id, raw, digest).await?)) });
+                working.spawn(async move {
+                    let chunk = match known {
+                        Some(chunk) if is_right(&archive, &chunk, raw.len()).await? => chunk,
+                        _ => chunk::store(&archive, &id, raw, digest).await?,
+                    };
+                    Ok((place, chunk))
+                });
             }
             self.renew().await?;
         }
@@ -174,13 +190,21 @@ impl BackupWriter {
         Ok(())
     }
 
-    /// Commits the backup: the list of files, then the manifest.
+    /// Bytes that [`Self::finish`] will read back: chunks stored by this run, each once. Chunks of earlier backups were
+    /// fetched when they were taken.
+    #[must_use]
+    pub fn unproven_bytes(&self) -> u64 {
+        self.unproven().iter().map(|(_, chunk)| chunk.length).sum()
+    }
+
+    /// Stores the list of files, reads every chunk back that was not fetched yet, and only then commits the backup with its
+    /// manifest: a backup that cannot be read is never listed. `read` counts the bytes read back.
     ///
     /// # Errors
-    /// [`ArchiveError::BackupNotRenewed`], or what the store answers.
-    pub async fn finish(mut self, facts: BackupFacts) -> Result<BaseBackup, ArchiveError> {
+    /// [`ArchiveError::BackupDamaged`], [`ArchiveError::BackupNotRenewed`], or what the store answers.
+    pub async fn finish(mut self, facts: BackupFacts, read: &AtomicU64) -> Result<BaseBackup, ArchiveError> {
         self.renew().await?;
-        let (id, entries) = (self.id.clone(), std::mem::take(&mut self.entries));
+        let (id, entries) = (self.id.clone(), self.entries.clone());
         let stored_bytes = stored_bytes(&entries);
         let listed = compute(move || files::encode(&id, &entries)).await?;
         let listed: Bytes = listed.map_err(|error| unreadable(&self.id, &error))?.into();
@@ -188,6 +212,8 @@ impl BackupWriter {
         let hash = ShortHash::of_digest(&files_sha256);
         let key = ObjectKey::Files { backup: self.id.clone(), hash }.to_string();
         self.archive.store().put(&key, listed, ObjectClass::Control).await?;
+        self.archive.fetch_matching(&key, |bytes| sha256(bytes) == files_sha256).await?;
+        self.read_back(read).await?;
         let backup = BaseBackup {
             id: self.id.clone(),
             method: facts.method,
@@ -210,6 +236,52 @@ impl BackupWriter {
         Ok(manifest.backup)
     }
 
+    /// Fetches what was not fetched yet. That may take hours: the claim on the chunks is renewed meanwhile.
+    async fn read_back(&mut self, read: &AtomicU64) -> Result<(), ArchiveError> {
+        let (archive, id) = (Arc::clone(&self.archive), self.id.clone());
+        let fetch = |(path, chunk): (String, BackupChunk)| {
+            let (archive, id) = (&archive, &id);
+            async move {
+                let damaged = |reason| ArchiveError::BackupDamaged { id: id.clone(), path, reason };
+                match chunk::fetch(archive, &chunk).await {
+                    Ok(raw) if raw.len() as u64 == chunk.length => Ok(chunk.length),
+                    Ok(_) => Err(damaged(format!("{} does not have its length", chunk.key))),
+                    Err(ArchiveError::Store(error @ (StoreError::NotFound { .. } | StoreError::Corrupt { .. }))) => {
+                        Err(damaged(error.to_string()))
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        let mut fetched = Box::pin(stream::iter(self.unproven()).map(fetch).buffer_unordered(CHUNKS_READ_AT_ONCE));
+        while let Some(length) = fetched.try_next().await? {
+            read.fetch_add(length, Ordering::Relaxed);
+            self.renew().await?;
+        }
+        self.renew().await
+    }
+
+    /// The chunks of this run, each once, with a file that it belongs to.
+    fn unproven(&self) -> Vec<(String, BackupChunk)> {
+        let mut seen = BTreeSet::new();
+        let mut unproven = Vec::new();
+        for entry in &self.entries {
+            let EntryContent::File { chunks, .. } = &entry.content else { continue };
+            for chunk in chunks {
+                let key = chunk.key.to_string();
+                if !self.proven.contains(&key) && seen.insert(key) {
+                    unproven.push((entry.path.clone(), chunk.clone()));
+                }
+            }
+        }
+        unproven
+    }
+
+    /// Whether a chunk may be used as it is: this run has fetched it, or will when it reads back what it stored.
+    fn is_proven(&self, chunk: &BackupChunk) -> bool {
+        chunk.key.backup == self.id || self.proven.contains(&chunk.key.to_string())
+    }
+
     fn check_path(&self, path: &str) -> Result<(), ArchiveError> {
         match relative(path) {
             Some(_) => Ok(()),
@@ -224,7 +296,11 @@ impl BackupWriter {
     ) -> Result<(), ArchiveError> {
         let Some(done) = working.join_next().await else { return Ok(()) };
         let (place, chunk) = done.map_err(|_| ArchiveError::Stopped)??;
-        self.new_stored_bytes += chunk.stored;
+        if chunk.key.backup == self.id {
+            self.new_stored_bytes += chunk.stored;
+        } else {
+            self.proven.insert(chunk.key.to_string());
+        }
         self.known.insert(chunk.key.sha256, chunk.clone());
         self.used.insert(chunk.key.to_string());
         chunks[place] = Some(chunk);
@@ -284,6 +360,18 @@ impl BackupWriter {
             }
         }
         if old.is_empty() { Ok(()) } else { self.archive.store().delete(&old).await }
+    }
+}
+
+/// Fetches a chunk of an earlier backup. `false`: it is gone, or is not what it was.
+async fn is_right(archive: &Archive, chunk: &BackupChunk, length: usize) -> Result<bool, ArchiveError> {
+    match chunk::fetch(archive, chunk).await {
+        Ok(raw) => Ok(raw.len() == length && chunk.length == length as u64),
+        Err(ArchiveError::Store(error @ (StoreError::NotFound { .. } | StoreError::Corrupt { .. }))) => {
+            tracing::warn!(%error, "a chunk of an earlier backup is damaged and stored anew; that backup is damaged, too");
+            Ok(false)
+        }
+        Err(error) => Err(error),
     }
 }
 
