@@ -68,6 +68,9 @@ pub(crate) struct Journal {
     pub(crate) account: String,
     /// States of events before replay.
     pub(crate) events_of_base: Option<EventStates>,
+    /// Replay began on a server that has not been shut down in order since: while it runs, and after it was killed.
+    #[serde(default)]
+    pub(crate) replica_ran: bool,
     /// Seconds that replay took, over all runs.
     pub(crate) replay_seconds: u64,
     /// Events as they were handed over.
@@ -98,6 +101,7 @@ impl Journal {
             server_id: random_server_id(),
             account: LocalAccount::random().name,
             events_of_base: None,
+            replica_ran: false,
             replay_seconds: 0,
             events: Vec::new(),
             server_version: String::new(),

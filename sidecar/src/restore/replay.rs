@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use pitr_binlog::{GtidSet, Uuid};
+use pitr_recovery::{PlanWarning, code};
 use pitr_replay::{ReplicationSource, Secret, SourceIdentity, SourceOptions};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,7 @@ use super::archived_log::ArchivedLog;
 use super::journal::Phase;
 use super::phases::Restore;
 use super::start;
+use crate::error::Failure;
 use crate::mysql::{Connection, Password, SqlError};
 use crate::progress::Unit;
 use crate::server::Mysqld;
@@ -32,6 +34,7 @@ pub(super) async fn run(restore: &mut Restore<'_>) -> anyhow::Result<Mysqld> {
     let mut deaths = 0;
     let mut best = 0;
     loop {
+        not_twice(restore)?;
         restore.enter(if restore.journal.has_done(Phase::StartServer) { Phase::Replay } else { Phase::StartServer });
         let mut server = start::start(restore).await?;
         let begun = Instant::now();
@@ -55,6 +58,8 @@ pub(super) async fn run(restore: &mut Restore<'_>) -> anyhow::Result<Mysqld> {
             Halt::SharedServerId => {
                 restore.journal.server_id = super::journal::random_server_id();
                 server.stop().await?;
+                restore.journal.replica_ran = false;
+                restore.write_journal()?;
                 continue;
             }
             Halt::Error(error) => error,
@@ -68,10 +73,26 @@ pub(super) async fn run(restore: &mut Restore<'_>) -> anyhow::Result<Mysqld> {
             None => {
                 // In order, so that what is applied need not be recovered.
                 server.stop().await.context("shut down the server after a failure")?;
+                restore.journal.replica_ran = false;
+                restore.write_journal()?;
                 return Err(error);
             }
         }
     }
+}
+
+/// A killed server may keep rows of an engine without transactions whose GTID it has lost. They would be sent again and be there
+/// twice, and the GTID set would equal the plan's all the same: such a volume is never gone on with.
+fn not_twice(restore: &Restore<'_>) -> anyhow::Result<()> {
+    if !restore.journal.replica_ran || !restore.plan.parts().warnings.contains(&PlanWarning::NonTransactional) {
+        return Ok(());
+    }
+    let message = "restore is incomplete: the server was killed while it replayed, and the plan has transactions of engines \
+                   without rollback, whose rows may be on it once, twice or in part";
+    Err(Failure::new(&code::RESTORE_INCOMPLETE, message)
+        .hint("no GTID set can tell; nothing more is replayed on this volume")
+        .fix("restore onto an empty volume")
+        .into())
 }
 
 /// Whether the connection to the server broke.
@@ -95,6 +116,8 @@ async fn drive(restore: &mut Restore<'_>, server: &Mysqld) -> Result<(), Halt> {
     let _ends_the_source = cancel.clone().drop_guard();
     let mut running = JoinSet::new();
     running.spawn(source.run(cancel));
+    restore.journal.replica_ran = true;
+    restore.write_journal()?;
     connection.follow(port).await?;
     connection.start_replica(USER, &password).await?;
     let (done, total) = (restore.facts.transactions, restore.plan.parts().transactions);

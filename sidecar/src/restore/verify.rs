@@ -18,6 +18,8 @@ pub(super) async fn run(restore: &mut Restore<'_>, server: Mysqld) -> anyhow::Re
         }
         Err(error) => {
             server.stop().await?;
+            restore.journal.replica_ran = false;
+            restore.write_journal()?;
             Err(error)
         }
     }
