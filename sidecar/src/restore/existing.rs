@@ -34,23 +34,32 @@ pub(super) async fn begin(ground: Ground<'_>) -> anyhow::Result<(Journal, Planne
 /// Reads what the base holds and plans from there.
 pub(super) async fn plan(ground: Ground<'_>, mut journal: Journal) -> anyhow::Result<(Journal, PlannedRestore)> {
     let volume = ground.volume;
-    set_aside(volume).context("set the base's identity and logs aside")?;
-    let read = async { read(ground, &journal).await.context("read what the base holds") };
-    let base = unless_interrupted(&ground.context.shutdown, read).await?;
-    let planned = planned::make_from(ground.args, ground.archive, Some(base)).await;
-    let planned = planned.and_then(|planned| preflight::room(volume, &planned.plan).map(|()| planned));
-    let planned = match planned {
+    let planned = match make(ground, &journal).await {
         Ok(planned) => planned,
+        // Our account may be in the base: the journal has its name, and the same command goes on.
+        Err(error) if ground.context.shutdown.is_cancelled() => return Err(error),
         Err(error) => {
-            give_back(volume).context("give the base back as it was")?;
+            // What went wrong first is what the user must know.
+            give_back(volume).with_context(|| format!("give the base back as it was, after: {error:#}"))?;
             return Err(error);
         }
     };
-    planned.keep(volume)?;
     journal.plan_hash = Some(planned.hash.clone());
     journal.done = Some(Phase::Prepare);
     journal.write(&volume.journal()).context("write the journal")?;
     Ok((journal, planned))
+}
+
+/// Everything up to a plan that is kept on the volume.
+async fn make(ground: Ground<'_>, journal: &Journal) -> anyhow::Result<PlannedRestore> {
+    let volume = ground.volume;
+    set_aside(volume).context("set the base's identity and logs aside")?;
+    let read = async { read(ground, journal).await.context("read what the base holds") };
+    let base = unless_interrupted(&ground.context.shutdown, read).await?;
+    let planned = planned::make_from(ground.args, ground.archive, Some(base)).await?;
+    preflight::room(volume, &planned.plan)?;
+    planned.keep(volume)?;
+    Ok(planned)
 }
 
 /// A new server gets an identity of its own, settings persisted on the source must not start anything here, and its binary logs
@@ -96,9 +105,11 @@ fn logs_in(datadir: &Path) -> io::Result<Vec<String>> {
 
 /// A base that no restore can be made of is the user's again: its files return, and our directory goes.
 fn give_back(volume: &Volume) -> io::Result<()> {
-    for entry in fs::read_dir(volume.aside())? {
-        let entry = entry?;
-        fs::rename(entry.path(), volume.datadir().join(entry.file_name()))?;
+    if volume.aside().is_dir() {
+        for entry in fs::read_dir(volume.aside())? {
+            let entry = entry?;
+            fs::rename(entry.path(), volume.datadir().join(entry.file_name()))?;
+        }
     }
     fs::remove_dir_all(volume.ours())
 }
@@ -124,14 +135,26 @@ async fn read(ground: Ground<'_>, journal: &Journal) -> anyhow::Result<BaseBacku
     };
     let account = LocalAccount::named(journal.account.clone());
     let server = Mysqld::start(&options, &ServerPurpose::Replay { relay }, &machine.staging, account).await?;
+    let held = held(&server).await;
+    // Whatever it says, and although a plan may be refused: nothing of ours must stay.
+    let left = leave(&server).await;
+    let stopped = server.stop().await;
+    let (executed, server_version) = held?;
+    left?;
+    stopped?;
+    Ok(base(executed, server_version, used, context.clock.now_us()))
+}
+
+async fn held(server: &Mysqld) -> anyhow::Result<(GtidSet, String)> {
     let mut connection = server.connect().await?;
-    let (executed, server_version) = (connection.executed().await?, connection.server_version().await?);
-    // The plan may be refused, and then nothing of ours must stay.
+    Ok((connection.executed().await?, connection.server_version().await?))
+}
+
+async fn leave(server: &Mysqld) -> anyhow::Result<()> {
+    let mut connection = server.connect().await?;
     connection.set_read_only(false).await?;
     server.account().drop_from(&mut connection).await?;
-    drop(connection);
-    server.stop().await?;
-    Ok(base(executed, server_version, used, context.clock.now_us()))
+    Ok(())
 }
 
 fn base(executed: GtidSet, server_version: String, bytes: u64, now_us: i64) -> BaseBackup {
