@@ -74,6 +74,14 @@ async fn a_clone_goes_back_to_just_before_the_accident_and_is_the_user_s_own() {
     let journal = std::fs::read(datadir.join(".pitr/journal.json")).unwrap();
     let again = rig.restore(&["--to", &target], &datadir).await.expect_result("verified");
     assert_eq!(again["gtidSet"], expected.executed.as_str());
+    let said = again["message"].as_str().unwrap();
+    assert_eq!(
+        said,
+        format!(
+            "verified and handed over at {}; the data is not checked again",
+            report["restoredAt"].as_str().unwrap()
+        )
+    );
     assert_eq!(std::fs::read(datadir.join(".pitr/journal.json")).unwrap(), journal);
     rig.restore(&["--to", "latest"], &datadir).await.expect(5, "refused", "PITR0412", "holds a restore of \"--to ");
 

@@ -4,7 +4,10 @@ use std::fs;
 use std::io;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
+use pitr_binlog::GtidSet;
 use pitr_recovery::code;
+use serde::Deserialize;
 
 use super::journal::{Phase, write_durably};
 use super::phases::Restore;
@@ -17,6 +20,21 @@ use crate::server::Mysqld;
 /// Gives events their states, forgets our replication channel and our account, and shuts the server down in order.
 pub(super) async fn settle(restore: &mut Restore<'_>, server: Mysqld) -> anyhow::Result<()> {
     restore.enter(Phase::StopServer);
+    let cleared = clear(restore, &server).await;
+    // In order, whatever happened: what is replayed need not be recovered, and the same command can go on.
+    let stopped = server.stop().await.context("shut down the restored server");
+    if stopped.is_ok() {
+        restore.journal.replica_ran = false;
+        restore.write_journal()?;
+    }
+    cleared?;
+    stopped?;
+    restore.progress.set(1);
+    restore.progress.end();
+    Ok(())
+}
+
+async fn clear(restore: &mut Restore<'_>, server: &Mysqld) -> anyhow::Result<()> {
     restore.not_interrupted()?;
     restore.progress.begin(Phase::StopServer.name(), Unit::Files, 0, 1);
     let mut connection = server.connect().await?;
@@ -33,10 +51,6 @@ pub(super) async fn settle(restore: &mut Restore<'_>, server: Mysqld) -> anyhow:
         let message = format!("the restored server's GTID set is \"{executed}\" at hand-over, which is not the plan's");
         return Err(Failure::new(&code::RESTORE_INCOMPLETE, message).hint("the volume is not handed over").into());
     }
-    drop(connection);
-    server.stop().await.context("shut down the restored server")?;
-    restore.progress.set(1);
-    restore.progress.end();
     Ok(())
 }
 
@@ -45,10 +59,10 @@ pub(super) fn finish(restore: &mut Restore<'_>) -> anyhow::Result<()> {
     let events = &restore.journal.events;
     restore.facts.events_to_look_at = events.iter().filter(|event| !event.exact).count();
     restore.facts.transactions = restore.plan.expected().subtract(&restore.plan.base().executed).count();
-    restore.facts.executed = Some(restore.plan.expected().clone());
     if restore.journal.has_done(Phase::HandOver) {
-        return Ok(());
+        return recall(restore);
     }
+    restore.facts.executed = Some(restore.plan.expected().clone());
     let mut notes = existing::give_back_persisted(&restore.volume)?;
     notes.extend(existing::note_of_logs(&restore.volume)?);
     let report = report(restore, notes);
@@ -62,6 +76,31 @@ pub(super) fn finish(restore: &mut Restore<'_>) -> anyhow::Result<()> {
         }
     }
     restore.done(Phase::HandOver)
+}
+
+/// The volume is the user's, who may have changed it since: what is known of it is what the report says.
+fn recall(restore: &mut Restore<'_>) -> anyhow::Result<()> {
+    let path = restore.volume.restored();
+    let read = || -> anyhow::Result<EarlierReport> { Ok(serde_json::from_slice(&fs::read(&path)?)?) };
+    let earlier = read().with_context(|| format!("read what was handed over in \"{}\"", path.display()))?;
+    let executed: GtidSet = earlier.verdict.gtid_set.parse().context("read the GTID set that was handed over")?;
+    restore.facts.handed_over_at = Some(earlier.restored_at);
+    restore.facts.executed = Some(executed);
+    Ok(())
+}
+
+/// What `RESTORED.json` says to a later run.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EarlierReport {
+    restored_at: Timestamp,
+    verdict: EarlierVerdict,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EarlierVerdict {
+    gtid_set: String,
 }
 
 fn report(restore: &Restore<'_>, mut notes: Vec<String>) -> RestoredReport {

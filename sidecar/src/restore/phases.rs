@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use pitr_archive::Archive;
 use pitr_archive::backup::BackupReader;
 use pitr_binlog::GtidSet;
@@ -40,6 +41,8 @@ pub(super) struct Facts {
     pub(super) events_to_look_at: usize,
     /// Seconds of replay, over all runs.
     pub(super) replay_seconds: u64,
+    /// When an earlier run verified and handed the volume over, in which case this one did nothing.
+    pub(super) handed_over_at: Option<Timestamp>,
 }
 
 impl Facts {
@@ -54,6 +57,8 @@ impl Facts {
         verdict.unexpected = self.unexpected.to_string();
         verdict.events_to_look_at = self.events_to_look_at;
         verdict.replay_seconds = self.replay_seconds;
+        verdict.message =
+            self.handed_over_at.map(|at| format!("verified and handed over at {at}; the data is not checked again"));
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Verdict {
     pub(crate) result: Outcome,
     /// The code of what went wrong.
     pub(crate) code: Option<String>,
-    /// What went wrong.
+    /// What went wrong; or that it was verified by an earlier run.
     pub(crate) message: Option<String>,
     /// In which phase.
     pub(crate) phase: Option<&'static str>,
@@ -108,6 +108,9 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.result {
             Outcome::Verified => {
+                if let Some(earlier) = &self.message {
+                    return write!(f, "Nothing to do: {earlier}. Data: {}", self.volume);
+                }
                 let (replay, all) = (duration(self.replay_seconds), duration(self.duration_seconds));
                 let (count, volume) = (self.transactions, &self.volume);
                 write!(
@@ -184,6 +187,10 @@ mod tests {
         (verdict.transactions, verdict.replay_seconds, verdict.duration_seconds) = (12, 148, 537);
         let expected =
             "Verified: the GTID set equals the plan. 12 transactions replayed in 2m28s, 8m57s in all. Data: /data";
+        assert_eq!(verdict.to_string(), expected);
+        verdict.message =
+            Some("verified and handed over at 2026-11-21T07:33:14Z; the data is not checked again".into());
+        let expected = "Nothing to do: verified and handed over at 2026-11-21T07:33:14Z; the data is not checked again. Data: /data";
         assert_eq!(verdict.to_string(), expected);
         assert_eq!((duration(0).as_str(), duration(29_100).as_str()), ("0s", "8h05m"));
     }
