@@ -224,7 +224,7 @@ async fn destination(session: &Session, args: &RestoreArgs, planned: &Planned) -
             destination::from_archive(args, &namespace, owner, plan)?
         }
     };
-    copied::refuse_older_server(&destination.server.image, &plan.base().server_version)?;
+    copied::refuse_unfit_server(&destination.server.image, &plan.base().server_version)?;
     Ok(destination)
 }
 

@@ -10,6 +10,9 @@ use crate::inject::survey::Owner;
 use crate::render::quantity;
 use pitr_recovery::code;
 
+/// No server counts its major versions higher than this.
+const HIGHEST_MAJOR: u64 = 99;
+
 /// The sidecar's configuration, as its ConfigMap holds it.
 pub fn configuration(text: &str) -> Result<Value, Failure> {
     serde_saphyr::from_str(text).map_err(|_| {
@@ -86,8 +89,9 @@ pub fn claim_template(object: &StatefulSet, volume: &str) -> (Option<u64>, Optio
     (size.and_then(|q| quantity(&q.0)), spec.storage_class_name.clone())
 }
 
-/// Whether an image's tag says a version older than the base's: such a server cannot open the files.
-pub fn refuse_older_server(image: &str, base_version: &str) -> Result<(), Failure> {
+/// Refuses an image whose tag says a version that cannot open the base's files: another series, or an earlier release of the same.
+/// What a tag leaves open, the Job asks the server program itself.
+pub fn refuse_unfit_server(image: &str, base_version: &str) -> Result<(), Failure> {
     let numbers = |text: &str| -> Vec<u64> {
         let digits = text.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect::<String>();
         digits.split('.').map_while(|n| n.parse().ok()).collect()
@@ -95,13 +99,19 @@ pub fn refuse_older_server(image: &str, base_version: &str) -> Result<(), Failur
     let name = image.rsplit('/').next().unwrap_or(image);
     let Some((_, tag)) = name.split('@').next().unwrap_or(name).split_once(':') else { return Ok(()) };
     let (has, needs) = (numbers(tag), numbers(base_version));
+    // A date or a build number is no version of a server.
+    if has.first().is_none_or(|major| *major > HIGHEST_MAJOR) {
+        return Ok(());
+    }
     // A tag says as much as it says: "8.4" runs any 8.4.
-    if has.is_empty() || has.as_slice() >= &needs[..has.len().min(needs.len())] {
+    let series = has.iter().zip(&needs).take(2).all(|(has, needs)| has == needs);
+    let earlier = has.get(2).zip(needs.get(2)).is_some_and(|(has, needs)| has < needs);
+    if series && !earlier {
         return Ok(());
     }
     Err(Failure::new(code::SERVER_TOO_OLD, format!("base is version {base_version}, image is \"{image}\""))
-        .hint("a data directory never goes back a version")
-        .fix("--server-image with the base's version or a later one"))
+        .hint("a data directory is opened by its own series only, and never by an earlier release")
+        .fix("--server-image with the base's version, or a later one of its series"))
 }
 
 #[cfg(test)]
@@ -111,14 +121,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_older_than_the_base_is_refused() {
-        assert!(refuse_older_server("mysql:8.4.6", "8.4.6").is_ok());
-        assert!(refuse_older_server("mysql:8.4", "8.4.6").is_ok());
-        assert!(refuse_older_server("registry:5000/my/mysql:9.7", "8.4.6").is_ok());
-        assert!(refuse_older_server("mysql:latest", "8.4.6").is_ok());
-        assert!(refuse_older_server("mysql@sha256:00", "8.4.6").is_ok());
-        assert_eq!(refuse_older_server("mysql:8.0.36", "8.4.6").unwrap_err().number(), Some(309));
-        assert_eq!(refuse_older_server("mysql:8", "9.7.4").unwrap_err().number(), Some(309));
+    fn a_server_that_cannot_open_the_base_is_refused() {
+        assert!(refuse_unfit_server("mysql:8.4.6", "8.4.6").is_ok());
+        assert!(refuse_unfit_server("mysql:8.4", "8.4.6").is_ok());
+        assert!(refuse_unfit_server("mysql:8", "8.4.6").is_ok());
+        assert!(refuse_unfit_server("registry:5000/my/mysql:8.4.7-debian", "8.4.6-log").is_ok());
+        assert!(refuse_unfit_server("my/mysql:20261121.2", "8.4.6").is_ok());
+        assert!(refuse_unfit_server("mysql:9.7", "").is_ok());
+        assert!(refuse_unfit_server("mysql:latest", "8.4.6").is_ok());
+        assert!(refuse_unfit_server("mysql@sha256:00", "8.4.6").is_ok());
+        for unfit in ["mysql:8.0.36", "mysql:8.4.5", "mysql:9", "mysql:9.7.4", "registry:5000/my/mysql:9.7"] {
+            assert_eq!(refuse_unfit_server(unfit, "8.4.6").unwrap_err().number(), Some(309), "{unfit}");
+        }
     }
 
     #[test]
@@ -131,7 +145,9 @@ mod tests {
             "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {"storageClassName": "gp3",
                 "resources": {"requests": {"storage": "80Gi"}}}}]}}))
             .unwrap();
-        let config = configuration("archive: s3://b/p\ns3: {endpoint: 'http://s3:9000', path_style: true}\n").unwrap();
+        let text = "archive: s3://b/p\n\
+            s3: {endpoint: 'http://s3:9000', path_style: true, ca_file: /etc/pitr-s3/ca.crt}\n";
+        let config = configuration(text).unwrap();
         let store = store(&config, &object);
         assert_eq!((store.url.as_str(), store.secret.as_deref()), ("s3://b/p", Some("keys")));
         assert_eq!((store.path_style.as_deref(), store.region), (Some("always"), None));
