@@ -117,9 +117,8 @@ fn manifest(object: &impl serde::Serialize) -> String {
     tree::emit(&serde_json::to_value(object).unwrap()).unwrap()
 }
 
-#[test]
-fn a_restore_is_a_claim_a_job_and_a_plan() {
-    let job = RestoreJob {
+fn restore() -> RestoreJob {
+    RestoreJob {
         name: "mysql-pitr-20261121-071403".into(),
         restore: "mysql-pitr-20261121-071403".into(),
         namespace: "shop".into(),
@@ -133,7 +132,12 @@ fn a_restore_is_a_claim_a_job_and_a_plan() {
         datadir: "/var/lib/mysql".into(),
         mount_path: "/var/lib/mysql".into(),
         sub_path: None,
-    };
+    }
+}
+
+#[test]
+fn a_restore_is_a_claim_a_job_and_a_plan() {
+    let job = restore();
     let volume = Claim { name: job.name.clone(), size: "80Gi".into(), storage_class: Some("gp3".into()) };
     let map = plan_config_map(&job, b"{}\n");
     let text =
@@ -159,8 +163,26 @@ fn a_restore_is_a_claim_a_job_and_a_plan() {
 }
 
 #[test]
-fn a_backup_is_one_job() {
-    let job = BackupJob {
+fn a_job_trusts_the_authority_that_its_secret_holds() {
+    let at = |file: &str| Store { ca_file: Some(file.into()), ..store() };
+    let trusting = at("/etc/pitr-s3/ca.crt");
+    trusting.refuse_unseen_authority().unwrap();
+    store().refuse_unseen_authority().unwrap();
+    Store { url: "file:///archive".into(), secret: None, ..at("/home/me/ca.pem") }.refuse_unseen_authority().unwrap();
+    let unseen = ["/etc/ssl/own.pem", "/etc/pitr-s3", "/etc/pitr-s3/../ssl/own.pem", "ca.crt"].map(at);
+    for store in unseen.into_iter().chain([Store { secret: None, ..trusting.clone() }]) {
+        assert_eq!(store.refuse_unseen_authority().unwrap_err().number(), Some(404), "{store:?}");
+    }
+    let restore =
+        serde_json::to_string(&restore_job(&RestoreJob { store: trusting.clone(), ..restore() }, "v")).unwrap();
+    let backup = serde_json::to_string(&backup_job(&BackupJob { store: trusting, ..backup() })).unwrap();
+    for job in [restore, backup] {
+        assert!(job.contains(r#"{"name":"PITR_S3_CA_FILE","value":"/etc/pitr-s3/ca.crt"}"#), "{job}");
+    }
+}
+
+fn backup() -> BackupJob {
+    BackupJob {
         name: "pitr-backup-mysql-20261121-073102".into(),
         namespace: "shop".into(),
         workload: "mysql".into(),
@@ -172,8 +194,12 @@ fn a_backup_is_one_job() {
         image: "pitr-sidecar:VERSION".into(),
         server: server(),
         store: store(),
-    };
-    golden("plan/backup.yaml", &manifest(&backup_job(&job)));
+    }
+}
+
+#[test]
+fn a_backup_is_one_job() {
+    golden("plan/backup.yaml", &manifest(&backup_job(&backup())));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::restore::named_after;
 use crate::args::{PathStyle, RestoreArgs};
 use crate::failure::Failure;
 use crate::inject::settings::default_image;
+use crate::inject::sidecar::CREDENTIALS_DIRECTORY;
 use crate::inject::survey::Owner;
 use crate::objects::{self, Claim, PLAN_BYTES_PLAIN_MAX, RestoreJob, Server, Store, sizing, stem};
 use crate::state::micros;
@@ -110,6 +111,25 @@ pub(super) fn from_archive(
     }
     let style = |style: &str| Some(style.to_owned());
     let image = args.job.server_image.clone().unwrap_or_else(|| server_image(plan));
+    let store = Store {
+        url,
+        region: args.archive.region.clone(),
+        endpoint: args.archive.endpoint.clone(),
+        path_style: match args.archive.path_style {
+            PathStyle::Auto => None,
+            PathStyle::Always => style("always"),
+            PathStyle::Never => style("never"),
+        },
+        ca_file: args.archive.ca_bundle.as_ref().map(|file| file.display().to_string()),
+        secret: args.job.secret.clone(),
+        claim,
+    };
+    // With a plan in a file, nothing is read from here: --ca-bundle then names the file that the Job has.
+    store.refuse_unseen_authority().map_err(|failure| {
+        failure.fix("put them into the Secret as key ca.crt, and name it with --secret NAME").fix(format!(
+            "write the plan with --plan -o json, then --plan-file FILE --ca-bundle {CREDENTIALS_DIRECTORY}/ca.crt"
+        ))
+    })?;
     Ok(Destination {
         name: name(args, &workload, plan),
         namespace: namespace.to_owned(),
@@ -122,18 +142,7 @@ pub(super) fn from_archive(
             owner: owner.or(Some(IMAGE_OWNER)),
             ..Server::default()
         },
-        store: Store {
-            url,
-            region: args.archive.region.clone(),
-            endpoint: args.archive.endpoint.clone(),
-            path_style: match args.archive.path_style {
-                PathStyle::Auto => None,
-                PathStyle::Always => style("always"),
-                PathStyle::Never => style("never"),
-            },
-            secret: args.job.secret.clone(),
-            claim,
-        },
+        store,
         datadir: DATADIR.to_owned(),
         mount_path: DATADIR.to_owned(),
         sub_path: None,

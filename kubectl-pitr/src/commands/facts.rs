@@ -9,7 +9,7 @@ use crate::args::JobArgs;
 use crate::cluster::{Cluster, Workload};
 use crate::failure::Failure;
 use crate::inject::settings::default_image;
-use crate::inject::sidecar::ANNOTATION_MYSQL_SECRET;
+use crate::inject::sidecar::{ANNOTATION_MYSQL_SECRET, CREDENTIALS_DIRECTORY};
 use crate::inject::survey::{Hints, Owner, Survey, survey};
 use crate::objects::{Server, Store, copied};
 use crate::render::quantity;
@@ -46,6 +46,14 @@ pub(super) async fn gather(
             .fix(format!("kubectl pitr inject {} -n {} --archive URL", workload.name, workload.namespace)));
     }
     store.secret = job.secret.clone().or(store.secret);
+    store.refuse_unseen_authority().map_err(|failure| {
+        let secret = store.secret.as_deref().unwrap_or("NAME");
+        failure.fix(format!(
+            "put them into the Secret as key ca.crt, then: kubectl pitr inject {} -n {} --archive {} --secret {secret} \
+             --set s3.ca_file={CREDENTIALS_DIRECTORY}/ca.crt, with the other flags as they were",
+            workload.name, workload.namespace, store.url
+        ))
+    })?;
     let owner = match run_as_user.or(copied::sidecar_owner(&workload.object)).or(survey.owner) {
         Some(owner) => Some(owner),
         None => examined_owner(cluster, (&survey.container, &survey.datadir), &workload.pods).await,

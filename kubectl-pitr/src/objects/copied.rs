@@ -55,6 +55,7 @@ pub fn store(config: &Value, object: &StatefulSet) -> Store {
         region: text(&s3["region"]),
         endpoint: text(&s3["endpoint"]),
         path_style,
+        ca_file: text(&s3["ca_file"]).filter(|file| !file.is_empty()),
         secret: credentials_secret(object),
         claim: None,
     }
@@ -151,6 +152,7 @@ mod tests {
         let store = store(&config, &object);
         assert_eq!((store.url.as_str(), store.secret.as_deref()), ("s3://b/p", Some("keys")));
         assert_eq!((store.path_style.as_deref(), store.region), (Some("always"), None));
+        assert_eq!(store.ca_file.as_deref(), Some("/etc/pitr-s3/ca.crt"));
         assert_eq!(sidecar_image(&object).as_deref(), Some("pitr-sidecar:1"));
         assert_eq!(sidecar_owner(&object), Some(Owner { uid: 999, gid: Some(999) }));
         assert_eq!(claim_template(&object, "data"), (Some(80 << 30), Some("gp3".into())));

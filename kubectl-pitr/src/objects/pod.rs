@@ -1,5 +1,7 @@
 //! What the pods of all our Jobs have in common. Each passes Pod Security "restricted".
 
+use std::path::{Component, Path};
+
 use k8s_openapi::api::batch::v1::{
     PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern,
     PodFailurePolicyRule,
@@ -8,7 +10,9 @@ use k8s_openapi::api::core::v1::{
     Capabilities, Container, EmptyDirVolumeSource, EnvVar, LocalObjectReference, PersistentVolumeClaimVolumeSource,
     PodSecurityContext, PodSpec, SeccompProfile, SecretVolumeSource, SecurityContext, Toleration, Volume, VolumeMount,
 };
+use pitr_recovery::code;
 
+use crate::failure::Failure;
 use crate::inject::sidecar::CREDENTIALS_DIRECTORY;
 use crate::inject::survey::Owner;
 
@@ -20,10 +24,30 @@ pub struct Store {
     pub endpoint: Option<String>,
     /// `always` or `never`, where it is not left to the sidecar.
     pub path_style: Option<String>,
+    /// Certificates to trust for the endpoint: a file of the Secret, where it is mounted.
+    pub ca_file: Option<String>,
     /// Secret with one file a key; without it the pod's ServiceAccount is the identity.
     pub secret: Option<String>,
     /// The claim that holds a `file://` archive, and the directory it is mounted at.
     pub claim: Option<(String, String)>,
+}
+
+impl Store {
+    /// Refuses certificates that a Job's pod would not find: of all that a workload mounts, it has the Secret only.
+    pub fn refuse_unseen_authority(&self) -> Result<(), Failure> {
+        let Some(file) = self.ca_file.as_deref().filter(|_| !self.url.starts_with("file://")) else { return Ok(()) };
+        let name = Path::new(file).strip_prefix(CREDENTIALS_DIRECTORY).ok();
+        let mounted = name.is_some_and(|n| {
+            let mut parts = n.components();
+            matches!(parts.next(), Some(Component::Normal(_))) && parts.next().is_none()
+        });
+        if mounted && self.secret.is_some() {
+            return Ok(());
+        }
+        let message = format!("the Job cannot read {}: its pod does not have the certificates \"{file}\"", self.url);
+        Err(Failure::new(code::NO_STORE_IDENTITY, message)
+            .hint(format!("a Job has the files of the Secret alone, in {CREDENTIALS_DIRECTORY}; nothing was created")))
+    }
 }
 
 /// What a Job copies from the workload, so that it runs where and as the workload does.
@@ -104,6 +128,7 @@ pub(super) fn environment(store: &Store) -> Vec<EnvVar> {
         ("PITR_S3_REGION", &store.region),
         ("PITR_S3_ENDPOINT", &store.endpoint),
         ("PITR_S3_PATH_STYLE", &store.path_style),
+        ("PITR_S3_CA_FILE", &store.ca_file),
     ] {
         vars.extend(value.as_deref().map(|v| var(name, v)));
     }
