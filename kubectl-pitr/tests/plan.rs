@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use kubectl_pitr::inject::survey::Owner;
 use kubectl_pitr::inject::tree;
+use kubectl_pitr::objects::sizing::restore_bytes;
 use kubectl_pitr::objects::{
     BackupJob, Claim, RestoreJob, Scratch, Server, Store, backup_job, claim, plan_config_map, restore_job,
 };
@@ -179,6 +180,22 @@ fn a_job_trusts_the_authority_that_its_secret_holds() {
     for job in [restore, backup] {
         assert!(job.contains(r#"{"name":"PITR_S3_CA_FILE","value":"/etc/pitr-s3/ca.crt"}"#), "{job}");
     }
+}
+
+#[test]
+fn a_claim_holds_what_the_base_becomes() {
+    let parts = |method: &str, raw: u64, recorded: Option<&str>| {
+        let mut parts = plan().parts().clone();
+        parts.base.method = method.into();
+        parts.base.raw_bytes = raw;
+        parts.base.settings.extend(recorded.map(|bytes| ("data_bytes".to_owned(), bytes.to_owned())));
+        restore_bytes(&parts)
+    };
+    let (gib, hundred) = (1u64 << 30, (100u64 << 30).to_string());
+    assert!(parts("dump", 10 * gib, Some(&hundred)) > 110 * gib);
+    assert_eq!(parts("dump", 10 * gib, None), parts("clone", 20 * gib, None));
+    assert_eq!(parts("clone", 20 * gib, Some("7")), parts("clone", 20 * gib, None));
+    assert_eq!(parts("clone", 20 * gib, Some("unknown")), parts("clone", 20 * gib, None));
 }
 
 fn backup() -> BackupJob {

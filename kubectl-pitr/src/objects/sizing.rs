@@ -1,21 +1,30 @@
 //! How much room a restore or a backup needs.
 
-use pitr_recovery::PlanParts;
+use pitr_recovery::{BaseBackup, PlanParts};
 
 use crate::failure::Failure;
 use crate::render::{binary_size, quantity};
 use pitr_recovery::code;
 
 const GIB: u64 = 1 << 30;
-/// Redo logs, temporary tables, and what a file system keeps for itself.
+/// Temporary tables, and what a file system keeps for itself.
 const OVERHEAD_BYTES: u64 = 512 << 20;
+/// Smallest and largest redo log of the server that restores.
+const REDO: (u64, u64) = (64 << 20, 1 << 30);
 
-/// Bytes that a restore needs: the data, what the replay adds, and its relay logs.
+/// Bytes that a restore needs: the data, what the replay adds, its relay logs, and redo.
 pub fn restore_bytes(plan: &PlanParts) -> u64 {
+    let data = data_bytes(&plan.base);
+    let kept = data.saturating_add(data / 10).saturating_add(plan.bytes.saturating_mul(2));
+    kept.saturating_add((kept / 16).clamp(REDO.0, REDO.1)).saturating_add(OVERHEAD_BYTES)
+}
+
+/// Bytes of the base's data when it lies on the volume: what the server had then, and never less than the copy itself.
+fn data_bytes(base: &BaseBackup) -> u64 {
+    let recorded = base.settings.get("data_bytes").and_then(|text| text.parse::<u64>().ok()).unwrap_or_default();
     // A dump grows when it is loaded: indices are not in it.
-    let factor = if plan.base.method == "dump" { 2 } else { 1 };
-    let data = plan.base.raw_bytes.saturating_mul(factor);
-    data.saturating_add(data / 10).saturating_add(plan.bytes.saturating_mul(2)).saturating_add(OVERHEAD_BYTES)
+    let factor = if base.method == "dump" { 2 } else { 1 };
+    recorded.max(base.raw_bytes.saturating_mul(factor))
 }
 
 /// The new volume's size: what was asked for, else the workload's own or more.
