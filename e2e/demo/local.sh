@@ -42,7 +42,7 @@ port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0));
 mysqld --no-defaults --initialize-insecure --datadir="$home/shop" 2>"$home/initialize.log"
 server shop --server-id=1 --port="$port"
 sql shop <"$here/schema.sql"
-start sales bash -c "sh '$here/sales.sh' | mysql --no-defaults -uroot -S '$sockets/shop' --force # $home"
+start sales bash -c "while sleep 0.2; do sh '$here/sales.sh' | mysql --no-defaults -uroot -S '$sockets/shop' --force; done # $home"
 
 chapter "2. Archive its binlogs, and take a base backup"
 cat >"$home/pitr.yaml" <<YAML
