@@ -110,7 +110,8 @@ fn note_anonymous(inventory: &Inventory, order: &[usize], coverages: &mut BTreeM
         let id = &inventory.binlogs[*place].id;
         let Some(coverage) = coverages.get_mut(place) else { continue };
         if anonymous.contains(&(id.source.as_str(), id.number.saturating_sub(1))) {
-            let first = coverage.fragments.first_mut().filter(|f| f.pieces.first().is_some_and(|piece| piece.start == 0));
+            let first =
+                coverage.fragments.first_mut().filter(|f| f.pieces.first().is_some_and(|piece| piece.start == 0));
             if let Some(first) = first {
                 first.after_anonymous = true;
             }

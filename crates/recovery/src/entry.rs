@@ -63,7 +63,8 @@ pub(crate) fn place_of(state: &GtidSet, section: &Section, logs: &Logs<'_>) -> P
 fn entry(backup: usize, of: &BaseBackup, section: (usize, &Section), logs: &Logs<'_>) -> Option<Entry> {
     let (number, section) = section;
     let place = place_of(&of.executed, section, logs);
-    let entry = || Entry { backup, section: number, place, from_us: from_us(of, section, place, logs) };
+    let from_us = || from_us(of, section, place, logs).max(elsewhere_us(of, section, logs));
+    let entry = || Entry { backup, section: number, place, from_us: from_us() };
     continues(&of.executed, section, place, logs).then(entry)
 }
 
@@ -77,7 +78,8 @@ fn continues(state: &GtidSet, section: &Section, place: Place, logs: &Logs<'_>) 
         items.any(|item| !section.gtids_of(item, logs.logs).is_disjoint(&missing))
     };
     missing.is_empty()
-        || (0..section.legs.len()).all(|leg| !lacks(leg) || state.is_subset_of(logs.logs[section.legs[leg].log].after()))
+        || (0..section.legs.len())
+            .all(|leg| !lacks(leg) || state.is_subset_of(logs.logs[section.legs[leg].log].after()))
 }
 
 /// The first instant that a base backup serves: none of its transactions is later, nor any that stands before them in the log.
@@ -96,6 +98,24 @@ fn from_us(of: &BaseBackup, section: &Section, place: Place, logs: &Logs<'_>) ->
     let entries = section.entries_of(item, logs).unwrap_or_default();
     let times = entries.iter().filter(|(number, _)| *number < place.count).map(|(_, entry)| entry.commit_us);
     times.fold(item.max_before_us, i64::max)
+}
+
+/// The greatest commit time of what a base backup has and only logs beside this section tell of. Where clocks step back it can
+/// be later than the backup.
+fn elsewhere_us(of: &BaseBackup, section: &Section, logs: &Logs<'_>) -> i64 {
+    let beside = |log: &usize| section.legs.iter().all(|leg| leg.log != *log);
+    let pieces =
+        (0..logs.logs.len()).filter(beside).flat_map(|log| logs.logs[log].pieces.iter().map(move |p| (log, p)));
+    let mut latest = i64::MIN;
+    for (log, piece) in pieces.filter(|(_, piece)| piece.transactions > 0) {
+        let own = piece.max_us > latest && piece.gtids.is_subset_of(&of.executed);
+        let contested =
+            || logs.collisions.iter().any(|(a, b, gtids)| (a == log || b == log) && !gtids.is_disjoint(&piece.gtids));
+        if own && !contested() {
+            latest = piece.max_us;
+        }
+    }
+    latest
 }
 
 /// The entries of all base backups into a way, in the order of their sections and places.

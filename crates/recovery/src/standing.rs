@@ -1,7 +1,5 @@
 //! Puts every base backup onto the branches that it belongs to.
 
-use pitr_binlog::GtidSet;
-
 use crate::entry::{Entry, Standing, entries, standing};
 use crate::inventory::BaseBackup;
 use crate::path::Logs;
@@ -79,7 +77,7 @@ pub(crate) fn settle_disputes(entries: &mut [Vec<Entry>], ways: &[&Way], logs: &
                 // The log of the server that it was taken from is the best witness, then its time.
                 let claim = |way: usize| {
                     let possible = !refuted.contains(&(way, in_a.backup));
-                    let witnessed = ways[way].is_witnessed_by(&backup.source, &sought, logs);
+                    let witnessed = ways[way].is_witnessed_by(backup, &sought, logs);
                     (possible, witnessed, ways[way].last_us_of(&sought, logs))
                 };
                 let loser = if claim(a) < claim(b) { a } else { b };

@@ -76,7 +76,7 @@ impl Survey {
         let backups = &logs.reader.inventory().backups;
         for (place, own, intervals) in intervals_of(way, entries, logs) {
             let section = &way.sections[place];
-            let Some(first) = own.first() else { continue };
+            let Some(first) = own.iter().min_by_key(|entry| (entry.from_us, entry.place)) else { continue };
             let gap = (place + 1..way.sections.len()).find_map(|above| self.gap_below.get(&(number, above)));
             let ends = gap.map_or(WindowEnd::LastArchived, |gap| WindowEnd::Gap(self.gaps[*gap].id.clone()));
             for interval in intervals {

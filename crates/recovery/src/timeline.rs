@@ -41,8 +41,8 @@ pub struct Timeline {
 impl Timeline {
     /// Computes streams, branches, gaps and windows from what ranges say about themselves.
     ///
-    /// What it says is on the safe side: no window is too long. But forks and base backups inside a range are only found with
-    /// that range's index, and until then there may be a gap too many. [`Self::ranges_for_windows`] names what is wanted.
+    /// It is a first glance: where base backups stand, where branches part and which numbers have returned is known only with the
+    /// indices that [`Self::ranges_for_windows`] names. Until those are read nothing should be promised.
     #[must_use]
     pub fn new(inventory: Inventory) -> Self {
         Self::compute(inventory, Indices::new())

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pitr_binlog::{Gtid, GtidSet};
 
+use crate::inventory::{BaseBackup, IndexEntry};
 use crate::log::Log;
 use crate::path::{Logs, is_of, trace, writes};
 use crate::section::{Item, Section};
@@ -58,15 +59,22 @@ impl Way {
         supplies
     }
 
-    /// Whether a server's own log has any of these transactions, and the same as this way.
-    pub(crate) fn is_witnessed_by(&self, source: &str, gtids: &GtidSet, logs: &Logs<'_>) -> bool {
+    /// Whether a server's own log has any of these transactions, the same as this way and before a base backup was taken there.
+    pub(crate) fn is_witnessed_by(&self, backup: &BaseBackup, gtids: &GtidSet, logs: &Logs<'_>) -> bool {
         let supplies = self.supplies(logs);
-        logs.logs.iter().enumerate().filter(|(_, log)| log.stream.source == source).any(|(stream, log)| {
+        logs.logs.iter().enumerate().filter(|(_, log)| log.stream.source == backup.source).any(|(stream, log)| {
             let seen = log.after().subtract(log.before()).intersect(gtids);
             let differs = |(other, own): (&usize, &GtidSet)| {
                 logs.collisions.between(stream, *other).is_some_and(|g| !g.intersect(own).is_disjoint(&seen))
             };
-            !seen.is_empty() && !supplies.iter().any(differs)
+            let is_later = |entry: &IndexEntry| {
+                let logged_us = entry.immediate_us.unwrap_or(entry.commit_us);
+                logged_us > backup.snapshot_us && entry.gtid.is_some_and(|gtid| seen.contains(&gtid))
+            };
+            let mut pieces = log.pieces.iter().filter(|piece| !piece.gtids.is_disjoint(&seen));
+            !seen.is_empty()
+                && !supplies.iter().any(differs)
+                && !pieces.any(|piece| logs.reader.entries(piece).unwrap_or_default().iter().any(is_later))
         })
     }
 
@@ -76,9 +84,9 @@ impl Way {
         for section in &self.sections {
             for item in section.items.iter().filter(|item| !section.gtids_of(item, logs.logs).is_disjoint(gtids)) {
                 let sought = |gtid: Option<Gtid>| gtid.is_some_and(|gtid| gtids.contains(&gtid));
-                let times = section.entries_of(item, logs).map(|entries| {
-                    entries.iter().filter(|(_, e)| sought(e.gtid)).map(|(_, e)| e.commit_us).max()
-                });
+                let times = section
+                    .entries_of(item, logs)
+                    .map(|entries| entries.iter().filter(|(_, e)| sought(e.gtid)).map(|(_, e)| e.commit_us).max());
                 last = last.max(times.unwrap_or(Some(item.max_us)));
             }
         }

@@ -80,7 +80,7 @@ pub(crate) fn end_us(section: &Section, entries: &[Entry]) -> Option<i64> {
 
 /// The instants of a section that its entries serve, as intervals.
 pub(crate) fn intervals(section: &Section, entries: &[Entry], logs: &Logs<'_>) -> Vec<Interval> {
-    let first = entries.iter().min_by_key(|entry| (entry.place, entry.from_us));
+    let first = entries.iter().min_by_key(|entry| (entry.from_us, entry.place));
     let (Some(first), Some(to_us)) = (first, end_us(section, entries)) else { return Vec::new() };
     let mut intervals = Vec::new();
     let mut from_us = first.from_us;

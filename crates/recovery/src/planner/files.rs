@@ -79,7 +79,9 @@ impl Planner<'_> {
             match files.last_mut().filter(|last| last.id == file.id && last.to == file.from) {
                 Some(last) => {
                     last.to = file.to;
-                    last.ranges.extend(file.ranges.into_iter().filter(|range| !last.ranges.contains(range)).collect::<Vec<_>>());
+                    last.ranges.extend(
+                        file.ranges.into_iter().filter(|range| !last.ranges.contains(range)).collect::<Vec<_>>(),
+                    );
                 }
                 None => files.push(file),
             }

@@ -118,7 +118,7 @@ impl<'a> Planner<'a> {
         let branch = self.timeline.branches()[on_branch].id.clone();
         let course = Course { way: None, branch, sections: &way.sections, entries: &entries };
 
-        let state = self.logs.logs[stream].state_at(cut, &self.logs.reader);
+        let state = self.logs.logs[stream].state_at(cut, self.logs.reader);
         let Some(Standing::In(section)) = standing(&state, course.sections) else {
             return Err(Unrecoverable::PositionBeyond { name: name.clone(), pos, end: 0 });
         };
@@ -200,7 +200,9 @@ impl<'a> Planner<'a> {
         }
         let ArchivedBinlog { id, name, .. } = &self.timeline.inventory.binlogs[binlog];
         let holds = |gap: &&Gap| match &gap.cause {
-            GapCause::MissingRange { binlog, start, end, .. } => binlog == id && *start <= pos && end.is_none_or(|e| pos < e),
+            GapCause::MissingRange { binlog, start, end, .. } => {
+                binlog == id && *start <= pos && end.is_none_or(|e| pos < e)
+            }
             GapCause::Damaged { binlog, offset, .. } => binlog == id && *offset <= pos,
             _ => false,
         };

@@ -152,15 +152,16 @@ impl<'a> Planner<'a> {
     ) -> Result<RestorePlan, Unrecoverable> {
         let later = self.later_before_target(course, goal)?;
         let boundary = self.boundary(course, goal)?;
-        if let (RecoveryTarget::Time(target_us), Some(culprit)) = (&request.target, &boundary.first_excluded) {
-            if later.by_us > request.max_regression_us && !request.accept_early_stop {
-                return Err(Unrecoverable::TimesStepBack {
-                    target_us: *target_us,
-                    culprit: Box::new(culprit.clone()),
-                    count: later.what.count,
-                    by_us: later.by_us,
-                });
-            }
+        if let (RecoveryTarget::Time(target_us), Some(culprit)) = (&request.target, &boundary.first_excluded)
+            && later.by_us > request.max_regression_us
+            && !request.accept_early_stop
+        {
+            return Err(Unrecoverable::TimesStepBack {
+                target_us: *target_us,
+                culprit: Box::new(culprit.clone()),
+                count: later.what.count,
+                by_us: later.by_us,
+            });
         }
         let entry = self.choose_base(course, goal, request, named)?;
         let base = self.backup(entry).clone();

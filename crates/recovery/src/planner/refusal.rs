@@ -34,7 +34,9 @@ impl Planner<'_> {
                 Some(refusal) => refusal(target),
                 // A base backup without log may stand further on: what was committed before it is not archived.
                 None => {
-                    let proven_us = request.proven_to_us.filter(|_| after.is_none() && self.timeline.live_known && course.way == Some(0));
+                    let proven_us = request
+                        .proven_to_us
+                        .filter(|_| after.is_none() && self.timeline.live_known && course.way == Some(0));
                     let end_us = proven_us.map_or(window.to_us, |proven| proven.max(window.to_us));
                     Unrecoverable::AfterLastArchived { target_us: us, end_us }
                 }

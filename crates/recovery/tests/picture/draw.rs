@@ -6,7 +6,7 @@ use pitr_binlog::{GtidSet, GtidSource};
 use pitr_recovery::{BinlogId, Problem, SECOND_US, Timeline, WindowEnd};
 
 /// Everything that users see of a timeline.
-pub fn draw(timeline: &Timeline) -> String {
+pub(crate) fn draw(timeline: &Timeline) -> String {
     let mut text = String::new();
     for branch in timeline.branches() {
         let live = if branch.live { " live" } else { "" };
@@ -53,7 +53,9 @@ pub fn draw(timeline: &Timeline) -> String {
         let line = match problem {
             Problem::Collision { gtids, .. } => format!("collision of {}", set(gtids)),
             Problem::Divergence { binlog: id, offset } => format!("divergence in {} at {offset}", binlog(id)),
-            Problem::Ahead { binlog: id, offset, gtids } => format!("{} of {} at {offset} lost", set(gtids), binlog(id)),
+            Problem::Ahead { binlog: id, offset, gtids } => {
+                format!("{} of {} at {offset} lost", set(gtids), binlog(id))
+            }
             Problem::Damaged { binlog: id, offset, reason } => format!("{} damaged at {offset}: {reason}", binlog(id)),
         };
         writeln!(text, "problem: {line}").unwrap();
@@ -62,7 +64,7 @@ pub fn draw(timeline: &Timeline) -> String {
 }
 
 /// Puts readable names for ids and letters for servers.
-pub fn readable(timeline: &Timeline, text: &str) -> String {
+pub(crate) fn readable(timeline: &Timeline, text: &str) -> String {
     let mut text = text.to_owned();
     let mut branches: Vec<_> = timeline.branches().iter().enumerate().collect();
     branches.sort_by_key(|(_, branch)| std::cmp::Reverse(branch.id.len()));
@@ -74,12 +76,13 @@ pub fn readable(timeline: &Timeline, text: &str) -> String {
     }
     for name in "abcdefm".chars() {
         let source = super::read::source_of(&name.to_string());
-        text = text.replace(&format!("{source}:"), &name.to_string()).replace(&source, &name.to_uppercase().to_string());
+        text =
+            text.replace(&format!("{source}:"), &name.to_string()).replace(&source, &name.to_uppercase().to_string());
     }
     text.replace("binlog.00000", "binlog.")
 }
 
-pub fn binlog(id: &BinlogId) -> String {
+pub(crate) fn binlog(id: &BinlogId) -> String {
     format!("{}.{}", letter(&id.source), id.number)
 }
 
@@ -88,7 +91,7 @@ fn letter(source: &str) -> String {
 }
 
 /// Seconds with as many digits as there are.
-pub fn seconds(us: i64) -> String {
+pub(crate) fn seconds(us: i64) -> String {
     let (sign, us) = if us < 0 { ("-", -us) } else { ("", us) };
     let fraction = format!("{:06}", us % SECOND_US);
     let fraction = fraction.trim_end_matches('0');
@@ -96,7 +99,7 @@ pub fn seconds(us: i64) -> String {
     format!("{sign}{}{point}{fraction}", us / SECOND_US)
 }
 
-pub fn set(of: &GtidSet) -> String {
+pub(crate) fn set(of: &GtidSet) -> String {
     let range = |(source, numbers): (GtidSource, std::ops::RangeInclusive<u64>)| {
         let (first, last) = (*numbers.start(), *numbers.end());
         let (name, many) = match source {

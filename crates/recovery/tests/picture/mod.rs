@@ -17,6 +17,6 @@ mod draw;
 mod questions;
 mod read;
 
-pub use draw::draw;
-pub use questions::answer;
-pub use read::{Picture, read};
+pub(crate) use draw::draw;
+pub(crate) use questions::answer;
+pub(crate) use read::read;

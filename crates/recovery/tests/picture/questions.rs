@@ -13,7 +13,7 @@ use super::read::{Picture, gtid_of, seconds as micros, source_of};
 use crate::world::name;
 
 /// The answers to all questions of a picture, each below its question.
-pub fn answer(picture: &Picture, timeline: &Timeline) -> String {
+pub(crate) fn answer(picture: &Picture, timeline: &Timeline) -> String {
     let one = |question: &String| {
         let request = request(question, timeline);
         let answer = match picture.world.plan(timeline, &request) {

@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use pitr_binlog::{Flavour, Gtid, GtidSet, GtidSource, Tag, TransactionFlags};
 use pitr_recovery::{Closed, Damage, RangeKind, SECOND_US};
 
-use crate::world::{File, Span, Tx, World, backup, boundary, execute, file_id, name};
+use crate::world::{File, Span, Tx, World, backup, boundary, file_id, name};
 
 /// A picture that has been read.
-pub struct Picture {
-    pub world: World,
+pub(crate) struct Picture {
+    pub(crate) world: World,
     /// What is asked about it, one a line.
-    pub questions: Vec<String>,
+    pub(crate) questions: Vec<String>,
 }
 
 /// Reads a picture and the questions below it.
-pub fn read(text: &str) -> Picture {
+pub(crate) fn read(text: &str) -> Picture {
     let world = World { flavour: Flavour::MySql, files: Vec::new(), backups: Vec::new() };
     let mut reader = Reader { world, states: BTreeMap::new(), next_id: 0, questions: Vec::new() };
     for line in text.lines() {
@@ -165,7 +165,7 @@ fn tx(token: &str, id: u32) -> Tx {
         });
     }
     let gtid = (gtid != "-").then(|| gtid_of(gtid));
-    Tx { id, gtid, us: seconds(time), flags, whole_second }
+    Tx { id, gtid, us: seconds(time), here_us: seconds(time), flags, whole_second }
 }
 
 /// `A.2 1..3`: the file and its transactions from and to, both included.
@@ -182,18 +182,18 @@ fn binlog_id(named: &str) -> pitr_recovery::BinlogId {
 }
 
 /// The identity of a server that a letter stands for.
-pub fn source_of(letter: &str) -> String {
+pub(crate) fn source_of(letter: &str) -> String {
     let digits = |count: usize| letter.to_lowercase().repeat(count);
     format!("{}-{}-{}-{}-{}", digits(8), digits(4), digits(4), digits(4), digits(12))
 }
 
-pub fn seconds(text: &str) -> i64 {
+pub(crate) fn seconds(text: &str) -> i64 {
     let seconds: f64 = text.parse().unwrap_or_else(|_| panic!("{text:?} is no number of seconds"));
     (seconds * SECOND_US as f64).round() as i64
 }
 
 /// `a7`, `a/red7` or `0-1-7`.
-pub fn gtid_of(text: &str) -> Gtid {
+pub(crate) fn gtid_of(text: &str) -> Gtid {
     if text.starts_with(|first: char| first.is_ascii_digit()) {
         return text.parse().unwrap();
     }
@@ -206,7 +206,7 @@ pub fn gtid_of(text: &str) -> Gtid {
 }
 
 /// `a1-5 b7 0-1-9`: GTIDs and, for MySQL, ranges of them. MariaDB's stand for all up to that number.
-pub fn set_of(text: &str) -> GtidSet {
+pub(crate) fn set_of(text: &str) -> GtidSet {
     let mut set = GtidSet::new();
     for item in text.split_whitespace() {
         if item.starts_with(|first: char| first.is_ascii_digit()) {
@@ -219,4 +219,12 @@ pub fn set_of(text: &str) -> GtidSet {
         set.insert_range(&first.source, first.number..=last);
     }
     set
+}
+
+/// Adds executed transactions to a state as a server of that flavour tells it: MariaDB only knows the last number.
+fn execute(state: &mut GtidSet, gtid: Gtid) {
+    match gtid.source {
+        GtidSource::MySql { .. } => state.insert(&gtid),
+        GtidSource::MariaDb { .. } => state.insert_range(&gtid.source, 1..=gtid.number),
+    }
 }

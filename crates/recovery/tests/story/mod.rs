@@ -10,26 +10,48 @@ use crate::world::{File, SIZE, Span, Tx, World, backup, boundary, file_id, name}
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug)]
-pub enum Event {
+pub(crate) enum Event {
     /// A server commits a transaction of its own, some time later.
-    Write { server: usize, tenths: u8 },
+    Write {
+        server: usize,
+        tenths: u8,
+    },
     /// A server applies what it lacks of another's log: the first such transaction, or the second.
-    Replicate { to: usize, from: usize, second: bool },
-    Rotate { server: usize },
+    Replicate {
+        to: usize,
+        from: usize,
+        second: bool,
+    },
+    Rotate {
+        server: usize,
+    },
     /// A server loses its last transactions and begins a new binlog.
-    Crash { server: usize, lost: usize },
+    Crash {
+        server: usize,
+        lost: usize,
+    },
     /// RESET BINARY LOGS AND GTIDS.
-    Reset { server: usize },
-    Backup { server: usize },
+    Reset {
+        server: usize,
+    },
+    Backup {
+        server: usize,
+    },
     /// The clock of all servers is set back.
-    StepBack { tenths: u8 },
+    StepBack {
+        tenths: u8,
+    },
     /// A server is restored to a beginning of another's history, under a new identity.
-    Rebuild { server: usize, from: usize, behind: usize },
+    Rebuild {
+        server: usize,
+        from: usize,
+        behind: usize,
+    },
 }
 
 /// What may happen in a history besides writing, replicating, rotating and backups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Temper {
+pub(crate) enum Temper {
     Calm,
     Crashing,
     Resetting,
@@ -39,26 +61,26 @@ pub enum Temper {
 
 /// A random history before it is told.
 #[derive(Clone, Debug)]
-pub struct Script {
-    pub servers: usize,
-    pub reorders: bool,
-    pub events: Vec<Event>,
+pub(crate) struct Script {
+    pub(crate) servers: usize,
+    pub(crate) reorders: bool,
+    pub(crate) events: Vec<Event>,
     /// How each file is cut and what of it is archived; used round and round.
-    pub cuts: Vec<u8>,
+    pub(crate) cuts: Vec<u8>,
 }
 
 /// A history as it happened, with the truth that no archive tells.
 #[derive(Clone, Debug)]
-pub struct Story {
-    pub world: World,
+pub(crate) struct Story {
+    pub(crate) world: World,
     /// For each file of the world: everything its server had executed before it, in that server's order.
-    pub before: Vec<Vec<Tx>>,
+    pub(crate) before: Vec<Vec<Tx>>,
     /// For each file: how many of its transactions its server kept.
-    pub kept: Vec<usize>,
+    pub(crate) kept: Vec<usize>,
     /// For each file: the one in which its server went on.
-    pub next: Vec<Option<usize>>,
+    pub(crate) next: Vec<Option<usize>>,
     /// For each base backup: everything in it.
-    pub bases: Vec<Vec<Tx>>,
+    pub(crate) bases: Vec<Vec<Tx>>,
 }
 
 struct Server {
@@ -70,7 +92,7 @@ struct Server {
     epoch: u64,
 }
 
-pub fn scripts() -> impl Strategy<Value = Script> {
+pub(crate) fn scripts() -> impl Strategy<Value = Script> {
     let temper = prop_oneof![
         Just(Temper::Calm),
         Just(Temper::Crashing),
@@ -88,15 +110,13 @@ pub fn scripts() -> impl Strategy<Value = Script> {
 fn event(servers: usize, temper: Temper) -> impl Strategy<Value = Event> {
     let server = move || (0..servers, 0..4_usize).prop_map(|(server, luck)| if luck < 2 { 0 } else { server });
     let write = (server(), 0..25_u8).prop_map(|(server, tenths)| Event::Write { server, tenths });
-    let replicate = (0..servers, 0..servers, any::<bool>())
-        .prop_map(|(to, from, second)| Event::Replicate { to, from, second });
+    let replicate =
+        (0..servers, 0..servers, any::<bool>()).prop_map(|(to, from, second)| Event::Replicate { to, from, second });
     let rotate = (0..servers).prop_map(|server| Event::Rotate { server });
     let base = (0..servers).prop_map(|server| Event::Backup { server });
     let special = match temper {
         Temper::Calm => (0..servers).prop_map(|server| Event::Rotate { server }).boxed(),
-        Temper::Crashing => {
-            (0..servers, 0..3_usize).prop_map(|(server, lost)| Event::Crash { server, lost }).boxed()
-        }
+        Temper::Crashing => (0..servers, 0..3_usize).prop_map(|(server, lost)| Event::Crash { server, lost }).boxed(),
         Temper::Resetting => (0..servers).prop_map(|server| Event::Reset { server }).boxed(),
         Temper::Stepping => (1..40_u8).prop_map(|tenths| Event::StepBack { tenths }).boxed(),
         Temper::Rebuilding => (0..servers, 0..servers, 0..4_usize)
@@ -106,11 +126,11 @@ fn event(servers: usize, temper: Temper) -> impl Strategy<Value = Event> {
     prop_oneof![8 => write, 8 => replicate, 3 => rotate, 2 => base, 1 => special]
 }
 
-pub fn gtids(of: &[Tx]) -> GtidSet {
+pub(crate) fn gtids(of: &[Tx]) -> GtidSet {
     of.iter().filter_map(|tx| tx.gtid).collect()
 }
 
-pub fn ids(of: &[Tx]) -> BTreeSet<u32> {
+pub(crate) fn ids(of: &[Tx]) -> BTreeSet<u32> {
     of.iter().map(|tx| tx.id).collect()
 }
 
@@ -129,7 +149,7 @@ struct Teller {
 }
 
 /// Lets a script happen.
-pub fn tell(script: &Script) -> Story {
+pub(crate) fn tell(script: &Script) -> Story {
     let world = World { flavour: Flavour::MySql, files: Vec::new(), backups: Vec::new() };
     let story = Story { world, before: Vec::new(), kept: Vec::new(), next: Vec::new(), bases: Vec::new() };
     let mut teller = Teller {
@@ -180,6 +200,7 @@ impl Teller {
     }
 
     fn log(&mut self, server: usize, tx: Tx) {
+        let tx = Tx { here_us: self.clock_us, ..tx };
         let server = &mut self.servers[server];
         self.story.world.files[server.file].txs.push(tx.clone());
         self.story.kept[server.file] += 1;
@@ -251,8 +272,14 @@ impl Teller {
         let source = GtidSource::MySql { uuid: of.uuid, tag: None };
         let number = gtids(&of.executed).last(&source).unwrap_or(0) + 1;
         let gtid = Some(Gtid { source, number });
-        let tx =
-            Tx { id: self.next_id, gtid, us: self.clock_us, flags: TransactionFlags::NONE, whole_second: false };
+        let tx = Tx {
+            id: self.next_id,
+            gtid,
+            us: self.clock_us,
+            here_us: self.clock_us,
+            flags: TransactionFlags::NONE,
+            whole_second: false,
+        };
         self.next_id += 1;
         self.log(server, tx);
     }
@@ -263,7 +290,10 @@ impl Teller {
             return;
         }
         let has = ids(target);
-        let mut lacking = origin.iter().filter(|tx| !has.contains(&tx.id));
+        // A server does not take its own transactions back from others.
+        let own = GtidSource::MySql { uuid: self.servers[to].uuid, tag: None };
+        let is_foreign = |tx: &&Tx| tx.gtid.is_some_and(|gtid| gtid.source != own);
+        let mut lacking = origin.iter().filter(|tx| !has.contains(&tx.id)).filter(is_foreign);
         let (first, other) = (lacking.next().cloned(), lacking.next().cloned());
         if let Some(tx) = if second { other.or(first) } else { first } {
             self.log(to, tx);
@@ -311,7 +341,7 @@ fn archive_file(file: &mut File, kept: usize, cuts: &mut impl Iterator<Item = u8
     let luck = cuts.next().unwrap_or_default();
     let all = boundary(file.txs.len());
     // The tail saw some bytes that were stored again since, or that the server lost.
-    if luck % 4 == 0 && !file.txs.is_empty() {
+    if luck.is_multiple_of(4) && !file.txs.is_empty() {
         let first = usize::from(luck / 4) % file.txs.len();
         let start = if first == 0 { 0 } else { boundary(first) };
         let tail = Span { start, end: all, kind: RangeKind::Tail };

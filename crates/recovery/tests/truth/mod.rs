@@ -13,19 +13,19 @@ use crate::world::{File, SIZE, Span, Tx, boundary};
 type At = (usize, usize);
 
 /// A story with what follows from it.
-pub struct Truth<'a> {
-    pub story: &'a Story,
+pub(crate) struct Truth<'a> {
+    pub(crate) story: &'a Story,
     /// For each file, for each transaction: whether the archive holds it together with the knowledge of what stood before it.
     known: Vec<Vec<bool>>,
     /// Whether what any two servers share is a beginning of both their histories.
-    pub orderly: bool,
+    pub(crate) orderly: bool,
     /// Whether what can be restored must be found, too: in order, and no server began anew. In these small histories sets of
     /// several epochs are often equal by chance, and then a timeline may refuse what can't be decided.
-    pub decidable: bool,
+    pub(crate) decidable: bool,
 }
 
 impl<'a> Truth<'a> {
-    pub fn of(story: &'a Story) -> Self {
+    pub(crate) fn of(story: &'a Story) -> Self {
         let known = (0..story.world.files.len()).map(|file| known(story, file)).collect();
         let orderly = is_orderly(story);
         let files = &story.world.files;
@@ -35,13 +35,13 @@ impl<'a> Truth<'a> {
     }
 
     /// Everything executed before a point of a file, in its server's order.
-    pub fn history(&self, file: usize, count: usize) -> Vec<Tx> {
+    pub(crate) fn history(&self, file: usize, count: usize) -> Vec<Tx> {
         let own = &self.story.world.files[file].txs[..count];
         self.story.before[file].iter().chain(own).cloned().collect()
     }
 
     /// Whether the archive knows a file up to its first transactions.
-    pub fn is_known_to(&self, file: usize, count: usize) -> bool {
+    pub(crate) fn is_known_to(&self, file: usize, count: usize) -> bool {
         let of = &self.story.world.files[file];
         let end = boundary(self.story.kept[file]);
         let is_owned = |span: &&Span| span.end <= end || of.closed == Closed::Open;
@@ -50,18 +50,25 @@ impl<'a> Truth<'a> {
     }
 
     /// Whether the archive knows any transaction of a file.
-    pub fn is_written(&self, file: usize) -> bool {
+    pub(crate) fn is_written(&self, file: usize) -> bool {
         self.known[file].iter().any(|known| *known)
     }
 
+    /// The same, and its server did not lose it.
+    pub(crate) fn is_kept(&self, id: u32) -> bool {
+        let kept =
+            |file: usize| self.story.world.files[file].txs[..self.story.kept[file]].iter().zip(&self.known[file]);
+        (0..self.known.len()).any(|file| kept(file).any(|(tx, known)| *known && tx.id == id))
+    }
+
     /// Whether a GTID means several transactions.
-    pub fn has_collision(&self) -> bool {
+    pub(crate) fn has_collision(&self) -> bool {
         let all = || self.story.world.files.iter().flat_map(|file| &file.txs);
         all().any(|tx| all().any(|other| other.gtid == tx.gtid && other.id != tx.id))
     }
 
     /// Whether a state is that of some server at an instant, in the order of its log and as far as the archive can know.
-    pub fn is_some_servers(&self, us: i64, state: &BTreeSet<u32>) -> bool {
+    pub(crate) fn is_some_servers(&self, us: i64, state: &BTreeSet<u32>) -> bool {
         let later = |tx: &Tx| tx.us > us && self.is_known(tx.id);
         (0..self.known.len()).any(|file| {
             let history = self.history(file, self.story.world.files[file].txs.len());
@@ -73,14 +80,14 @@ impl<'a> Truth<'a> {
     }
 
     /// Whether the archive holds a transaction and knows what stood before it.
-    pub fn is_known(&self, id: u32) -> bool {
+    pub(crate) fn is_known(&self, id: u32) -> bool {
         let files = self.known.iter().zip(&self.story.world.files);
         files.into_iter().any(|(known, file)| known.iter().zip(&file.txs).any(|(known, tx)| *known && tx.id == id))
     }
 
     /// Whether a GTID means several transactions and the archive lacks what tells which is where: a transaction, or the head
     /// of a binlog. Then only clocks could tell, which decide nothing.
-    pub fn has_hidden_collision(&self) -> bool {
+    pub(crate) fn has_hidden_collision(&self) -> bool {
         let files = &self.story.world.files;
         let all = || files.iter().flat_map(|file| &file.txs);
         let collides = |tx: &&Tx| all().any(|other| other.gtid == tx.gtid && other.id != tx.id);
@@ -92,7 +99,8 @@ impl<'a> Truth<'a> {
     fn is_known_at_home(&self, tx: &Tx) -> bool {
         let home = tx.gtid.map(|gtid| gtid.to_string()).unwrap_or_default();
         self.known.iter().zip(&self.story.world.files).any(|(known, file)| {
-            home.starts_with(&file.id.source) && known.iter().zip(&file.txs).any(|(known, own)| *known && own.id == tx.id)
+            home.starts_with(&file.id.source)
+                && known.iter().zip(&file.txs).any(|(known, own)| *known && own.id == tx.id)
         })
     }
 
@@ -104,11 +112,12 @@ impl<'a> Truth<'a> {
             let txs = &self.story.world.files[file].txs;
             let kept = self.story.kept[file];
             let end = if from > kept { txs.len() } else { kept };
-            for i in from..end {
-                if only_known && !self.known[file][i] {
+            let known = &self.known[file];
+            for (tx, known) in txs.iter().zip(known).take(end).skip(from) {
+                if only_known && !known {
                     return later;
                 }
-                later.insert(txs[i].id);
+                later.insert(tx.id);
             }
             let Some(next) = self.story.next[file].filter(|_| from <= kept) else { return later };
             (file, from) = (next, 0);
@@ -117,7 +126,7 @@ impl<'a> Truth<'a> {
 
     /// Whether the state of a history's first `count` transactions can be reached from a base backup by applying archived
     /// transactions in the order of that history, each onto what it stood on.
-    pub fn is_reachable(&self, history: &[Tx], count: usize, base: &[Tx]) -> bool {
+    pub(crate) fn is_reachable(&self, history: &[Tx], count: usize, base: &[Tx]) -> bool {
         let goal = ids(&history[..count]);
         let mut state = ids(base);
         if !state.is_subset(&goal) {
@@ -133,7 +142,7 @@ impl<'a> Truth<'a> {
     }
 
     /// Whether an archived log continues a state with a transaction.
-    pub fn can_apply(&self, tx: &Tx, state: &BTreeSet<u32>) -> bool {
+    pub(crate) fn can_apply(&self, tx: &Tx, state: &BTreeSet<u32>) -> bool {
         (0..self.known.len()).any(|file| {
             let own = &self.story.world.files[file].txs;
             let places = (0..own.len()).filter(|i| own[*i].id == tx.id && self.known[file][*i]);
@@ -147,7 +156,7 @@ impl<'a> Truth<'a> {
     }
 
     /// Applies a plan as a server would: GTIDs that it has are passed over. Says what is executed in the end.
-    pub fn replay(&self, plan: &RestorePlan) -> Result<BTreeSet<u32>, String> {
+    pub(crate) fn replay(&self, plan: &RestorePlan) -> Result<BTreeSet<u32>, String> {
         let base = &self.story.bases[plan.base().id["bb-".len()..].parse::<usize>().unwrap()];
         let mut state = ids(base);
         let mut executed: GtidSet = gtids(base);
@@ -248,16 +257,20 @@ fn known(story: &Story, file: usize) -> Vec<bool> {
         && covered(0, SIZE)
         && story.next[file].is_some_and(|next| {
             let head = |f: &File| f.archived.iter().any(|s| s.start == 0);
-            let rivals = story.world.files.iter().filter(|f| {
-                f.id.source == of.id.source && f.id.number == of.id.number + 1 && head(f)
-            });
+            let rivals = story
+                .world
+                .files
+                .iter()
+                .filter(|f| f.id.source == of.id.source && f.id.number == of.id.number + 1 && head(f));
             head(&story.world.files[next]) && rivals.count() == 1
         });
-    let hole_end = (0..=end).rev().step_by(SIZE as usize / 2).take_while(|at| *at == end || covered(*at, *at + 1)).last();
+    let hole_end =
+        (0..=end).rev().step_by(SIZE as usize / 2).take_while(|at| *at == end || covered(*at, *at + 1)).last();
     let behind_hole = hole_end.filter(|at| at.is_multiple_of(SIZE) && next_tells).unwrap_or(end);
     let holds = |i: usize| {
         let lost = i >= kept && of.archived.iter().any(|s| s.start <= boundary(kept) && s.end >= boundary(i + 1));
-        covered(0, boundary(i.min(kept.saturating_sub(1)) + 1)) && (i < kept || lost || covered(0, boundary(i + 1))) || (i < kept && boundary(i) >= behind_hole)
+        covered(0, boundary(i.min(kept.saturating_sub(1)) + 1)) && (i < kept || lost || covered(0, boundary(i + 1)))
+            || (i < kept && boundary(i) >= behind_hole)
     };
     (0..of.txs.len()).map(holds).collect()
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, hash_map::DefaultHasher};
 use std::hash::{Hash, Hasher};
 
-use pitr_binlog::{BinlogName, Flavour, Gtid, GtidSet, GtidSource, TransactionFlags};
+use pitr_binlog::{BinlogName, Flavour, Gtid, GtidSet, TransactionFlags};
 use pitr_recovery::{
     ArchivedBinlog, ArchivedRange, BaseBackup, BinlogId, Closed, Damage, IndexEntry, Indices, Inventory, PlanRequest,
     RangeFlags, RangeKind, RangeRef, RestorePlan, StoredObject, Timeline, TransactionIndex, TransactionPoint,
@@ -14,63 +14,58 @@ use pitr_recovery::{
 };
 
 /// Bytes of one transaction, and of a file's head.
-pub const SIZE: u64 = 100;
+pub(crate) const SIZE: u64 = 100;
 
 /// A transaction that really happened. Two with one GTID and different `id` are two different ones.
 #[derive(Clone, Debug)]
-pub struct Tx {
-    pub id: u32,
-    pub gtid: Option<Gtid>,
-    pub us: i64,
-    pub flags: TransactionFlags,
-    pub whole_second: bool,
+pub(crate) struct Tx {
+    pub(crate) id: u32,
+    pub(crate) gtid: Option<Gtid>,
+    /// When its server committed it.
+    pub(crate) us: i64,
+    /// When the server that wrote this log committed it.
+    pub(crate) here_us: i64,
+    pub(crate) flags: TransactionFlags,
+    pub(crate) whole_second: bool,
 }
 
 /// Bytes of a file that are archived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span {
-    pub start: u64,
-    pub end: u64,
-    pub kind: RangeKind,
+pub(crate) struct Span {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) kind: RangeKind,
 }
 
 /// A binlog.
 #[derive(Clone, Debug)]
-pub struct File {
-    pub id: BinlogId,
-    pub previous: GtidSet,
-    pub txs: Vec<Tx>,
-    pub closed: Closed,
-    pub damage: Option<Damage>,
-    pub archived: Vec<Span>,
+pub(crate) struct File {
+    pub(crate) id: BinlogId,
+    pub(crate) previous: GtidSet,
+    pub(crate) txs: Vec<Tx>,
+    pub(crate) closed: Closed,
+    pub(crate) damage: Option<Damage>,
+    pub(crate) archived: Vec<Span>,
 }
 
 /// What the archive is made from.
 #[derive(Clone, Debug)]
-pub struct World {
-    pub flavour: Flavour,
-    pub files: Vec<File>,
-    pub backups: Vec<BaseBackup>,
+pub(crate) struct World {
+    pub(crate) flavour: Flavour,
+    pub(crate) files: Vec<File>,
+    pub(crate) backups: Vec<BaseBackup>,
 }
 
 /// The end of the `count`-th transaction of a file.
-pub const fn boundary(count: usize) -> u64 {
+pub(crate) const fn boundary(count: usize) -> u64 {
     SIZE * (count as u64 + 1)
 }
 
-/// Adds executed transactions to a state as a server of that flavour tells it: MariaDB only knows the last number.
-pub fn execute(state: &mut GtidSet, gtid: Gtid) {
-    match gtid.source {
-        GtidSource::MySql { .. } => state.insert(&gtid),
-        GtidSource::MariaDb { .. } => state.insert_range(&gtid.source, 1..=gtid.number),
-    }
-}
-
-pub fn name(number: u64) -> BinlogName {
+pub(crate) fn name(number: u64) -> BinlogName {
     BinlogName::parse(&format!("binlog.{number:06}")).unwrap()
 }
 
-pub fn file_id(source: &str, number: u64, salt: u64) -> BinlogId {
+pub(crate) fn file_id(source: &str, number: u64, salt: u64) -> BinlogId {
     BinlogId { source: source.to_owned(), number, head: hash(&(source, number, salt)).to_be_bytes() }
 }
 
@@ -82,7 +77,7 @@ fn hash(of: &impl Hash) -> u64 {
 
 impl File {
     /// The transactions that end in some bytes, with their numbers.
-    pub fn ending_in(&self, start: u64, end: u64) -> impl DoubleEndedIterator<Item = (usize, &Tx)> + Clone {
+    pub(crate) fn ending_in(&self, start: u64, end: u64) -> impl DoubleEndedIterator<Item = (usize, &Tx)> + Clone {
         self.txs.iter().enumerate().filter(move |(i, _)| (start + 1..=end).contains(&boundary(i + 1)))
     }
 
@@ -92,7 +87,7 @@ impl File {
     }
 
     /// What the raw bytes hash to: equal for equal bytes of one file, whoever stored them.
-    pub fn raw_sha256(&self, span: Span) -> [u8; 32] {
+    pub(crate) fn raw_sha256(&self, span: Span) -> [u8; 32] {
         let touches = |i: usize| boundary(i) < span.end && span.start < boundary(i + 1);
         let ids: Vec<u32> = (0..self.txs.len()).filter(|i| touches(*i)).map(|i| self.txs[i].id).collect();
         let digest = hash(&(&self.id.head, span.start, span.end, ids));
@@ -142,7 +137,7 @@ impl File {
         let entry = |(i, tx): (usize, &Tx)| IndexEntry {
             gtid: tx.gtid,
             commit_us: tx.us,
-            immediate_us: None,
+            immediate_us: Some(tx.here_us),
             start: boundary(i),
             end: boundary(i + 1),
             flags: tx.flags,
@@ -153,7 +148,7 @@ impl File {
 
 impl World {
     /// What the archive says. Files with one identity are one binlog with two contents.
-    pub fn inventory(&self) -> Inventory {
+    pub(crate) fn inventory(&self) -> Inventory {
         let mut binlogs: Vec<ArchivedBinlog> = Vec::new();
         for file in self.files.iter().filter(|file| !file.archived.is_empty()) {
             let ranges: Vec<ArchivedRange> = file.archived.iter().map(|span| file.range(*span)).collect();
@@ -179,7 +174,7 @@ impl World {
     }
 
     /// The file that holds a range of an inventory.
-    pub fn file_of(&self, id: &BinlogId, (start, end, sha): (u64, u64, [u8; 32])) -> &File {
+    pub(crate) fn file_of(&self, id: &BinlogId, (start, end, sha): (u64, u64, [u8; 32])) -> &File {
         let holds = |file: &&File| {
             file.id == *id
                 && file.archived.iter().any(|s| s.start == start && s.end == end && file.raw_sha256(*s) == sha)
@@ -188,7 +183,7 @@ impl World {
     }
 
     /// Reads the indices of ranges.
-    pub fn indices(&self, wanted: &[RangeRef]) -> Indices {
+    pub(crate) fn indices(&self, wanted: &[RangeRef]) -> Indices {
         let read = |range: &RangeRef| {
             let file = self.file_of(&range.binlog, (range.start, range.end, range.raw_sha256));
             let span = Span { start: range.start, end: range.end, kind: RangeKind::Catalogued };
@@ -197,15 +192,8 @@ impl World {
         wanted.iter().map(read).collect()
     }
 
-    /// All indices of the archive.
-    pub fn all_indices(&self) -> Indices {
-        let inventory = self.inventory();
-        let of = |binlog: &ArchivedBinlog| binlog.ranges.iter().map(|r| binlog.range_ref(r)).collect::<Vec<_>>();
-        self.indices(&inventory.binlogs.iter().flat_map(of).collect::<Vec<_>>())
-    }
-
     /// The timeline with all the indices that make windows exact.
-    pub fn timeline(&self) -> Timeline {
+    pub(crate) fn timeline(&self) -> Timeline {
         let mut timeline = Timeline::new(self.inventory());
         for _ in 0..20 {
             let wanted = timeline.ranges_for_windows();
@@ -218,7 +206,7 @@ impl World {
     }
 
     /// A plan, reading indices until it is answered.
-    pub fn plan(&self, timeline: &Timeline, request: &PlanRequest) -> Result<RestorePlan, Unrecoverable> {
+    pub(crate) fn plan(&self, timeline: &Timeline, request: &PlanRequest) -> Result<RestorePlan, Unrecoverable> {
         let mut timeline = timeline.clone();
         for _ in 0..20 {
             let wanted = timeline.ranges_to_read(request)?;
@@ -232,7 +220,7 @@ impl World {
 }
 
 /// A base backup of some state.
-pub fn backup(id: &str, source: &str, executed: GtidSet, snapshot_us: i64) -> BaseBackup {
+pub(crate) fn backup(id: &str, source: &str, executed: GtidSet, snapshot_us: i64) -> BaseBackup {
     BaseBackup {
         id: id.to_owned(),
         method: "clone".to_owned(),
