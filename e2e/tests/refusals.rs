@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use pitr_e2e::mysqld::{Installation, Mysqld};
 use pitr_e2e::product::{Outcome, finish};
 use pitr_e2e::reference::{Logged, log_of};
+use pitr_e2e::s3::{BUCKET, KEY, S3, SECRET};
 use pitr_e2e::shop::{self, Load};
 use pitr_e2e::sidecar::Sidecar;
 use tempfile::TempDir;
@@ -164,6 +165,30 @@ fn count_files(folder: &Path) -> Result<usize> {
         count += if entry.file_type()?.is_dir() { count_files(&entry.path())? } else { 1 };
     }
     Ok(count)
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_used_is_named() -> Result<()> {
+    let Some(scene) = Scene::new().await? else { return Ok(()) };
+    let s3 = S3::start(&[]).await?;
+    let good = s3.yaml();
+    let elsewhere = "s3: {endpoint: \"http://127.0.0.1:9\", region: us-east-1, path_style: true}".to_owned();
+    let no_ca = good.replace("path_style", "ca_file: /no/such.pem, path_style");
+    for (bucket, yaml, secret, code) in [
+        ("no-such-bucket", &good, SECRET, "PITR0601"),
+        (BUCKET, &good, "wrong", "PITR0602"),
+        (BUCKET, &elsewhere, SECRET, "PITR0601"),
+        (BUCKET, &no_ca, SECRET, "PITR0601"),
+    ] {
+        let sidecar = Sidecar::configure(&scene.source, &format!("s3://{bucket}/shop"), yaml)?;
+        let sidecar = sidecar.environment("AWS_ACCESS_KEY_ID", KEY).environment("AWS_SECRET_ACCESS_KEY", secret);
+        let outcome = sidecar.archive_once().await?;
+        ensure!(outcome.code != Some(0), "archiving to nowhere succeeded: {outcome:?}");
+        named(&outcome, code)?;
+        ensure!(!outcome.stderr.contains(secret) || secret == "wrong", "a secret was shown:\n{}", outcome.stderr);
+    }
+    ensure!(count_files(s3.folder())? == 0, "something was stored");
+    Ok(())
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! What a compiler does not see: the layering, files that no module names, names that say nothing, and rules that keep
 //! one kind of thing in one place. Everything here reads the tree as text or as `cargo metadata`.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,6 +77,7 @@ fn is_crate_root(path: &Path) -> bool {
     ["tests", "examples", "benches", "src/bin"].iter().any(|f| folder.ends_with(f))
         || stem == "build"
         || (folder.ends_with("src") && (stem == "lib" || stem == "main"))
+        || (folder.parent().is_some_and(|above| above.ends_with("tests")) && stem == "main")
 }
 
 #[test]
