@@ -199,8 +199,8 @@ impl Teller {
         self.story.next.push(None);
     }
 
-    fn log(&mut self, server: usize, tx: Tx) {
-        let tx = Tx { here_us: self.clock_us, ..tx };
+    fn log(&mut self, server: usize, mut tx: Tx) {
+        tx.here_us = self.clock_us;
         let server = &mut self.servers[server];
         self.story.world.files[server.file].txs.push(tx.clone());
         self.story.kept[server.file] += 1;
