@@ -170,9 +170,12 @@ async fn asked_to_end_it_ends_in_order_and_two_never_run_at_once() {
     let datadir = rig.path("restored");
     for phase in ["prepare", "start-server", "replay"] {
         let mut child = until_phase(&rig, &target, &datadir, phase).await;
+        // It stands still meanwhile: else it could come to its end first.
+        signal(&child, rustix::process::Signal::STOP);
         let second = rig.restore(&["--to", &target], &datadir).await;
         second.expect(5, "refused", "PITR0412", "another restore is running on");
         signal(&child, rustix::process::Signal::TERM);
+        signal(&child, rustix::process::Signal::CONT);
         assert_eq!(child.wait().await.unwrap().code(), Some(130), "{phase}");
         assert_eq!(processes_with(&datadir.display().to_string()), Vec::<i32>::new(), "{phase}");
     }

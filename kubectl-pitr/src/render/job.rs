@@ -70,6 +70,9 @@ fn in_unit(bytes: u64, unit: &str) -> String {
 /// The last line of a restore that is verified, or the error of one that is not. `name` and `namespace` are for what to do next.
 pub fn restore_verdict(verdict: &Verdict, volume: &str, (name, namespace): (&str, &str)) -> Result<String, Failure> {
     let resume = format!("kubectl pitr restores resume {name} -n {namespace}");
+    if let ("verified", Some(message)) = (verdict.result.as_str(), &verdict.message) {
+        return Ok(format!("{message}. Data: pvc/{volume}\n"));
+    }
     if verdict.result == "verified" {
         let seconds = |s: Option<f64>| duration(s.unwrap_or(0.0).max(0.0) as u64);
         return Ok(format!(
