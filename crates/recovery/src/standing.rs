@@ -1,6 +1,6 @@
 //! Puts every base backup onto the branches that it belongs to.
 
-use crate::entry::{Entry, Standing, entries, is_unsure, standing};
+use crate::entry::{Entry, Standing, entries, standing};
 use crate::inventory::BaseBackup;
 use crate::path::Logs;
 use crate::section::{Section, note_times};
@@ -56,15 +56,11 @@ pub(crate) fn settle_disputes(entries: &mut [Vec<Entry>], ways: &[&Way], logs: &
     let mut refuted: Vec<(usize, usize)> = Vec::new();
     for (way, list) in entries.iter().enumerate() {
         let contested = ways[way].contested(logs);
-        let is_refuted = |entry: &&Entry| {
-            let backup = &backups[entry.backup];
-            let sought = backup.executed.intersect(&contested);
-            let is_too_old = || ways[way].last_us_of(&sought, logs) > Some(backup.snapshot_us);
-            // Another history may be its own, and nothing tells.
-            let is_unsure = || ways.iter().any(|other| is_unsure(other, backup, logs));
-            !sought.is_empty() && (is_too_old() || is_unsure())
+        let is_too_old = |entry: &&Entry| {
+            let sought = backups[entry.backup].executed.intersect(&contested);
+            !sought.is_empty() && ways[way].last_us_of(&sought, logs) > Some(backups[entry.backup].snapshot_us)
         };
-        refuted.extend(list.iter().filter(is_refuted).map(|entry| (way, entry.backup)));
+        refuted.extend(list.iter().filter(is_too_old).map(|entry| (way, entry.backup)));
     }
     for a in 0..ways.len() {
         for b in a + 1..ways.len() {

@@ -72,40 +72,6 @@ impl<'a> Truth<'a> {
         let later = |tx: &Tx| tx.us > us && self.is_known(tx.id);
         (0..self.known.len()).any(|file| {
             let history = self.history(file, self.story.world.files[file].txs.len());
-            let inherited = self.story.before[file].len();
-            let is_known_here = |at: usize| {
-                if at < inherited { self.is_known(history[at].id) } else { self.known[file][at - inherited] }
-            };
-            (0..=history.len()).any(|count| {
-                let ends = history.get(count).is_none_or(|next| next.us > us || !is_known_here(count));
-                ends && !history[..count].iter().any(later) && ids(&history[..count]) == *state
-            })
-        })
-    }
-
-    /// Whether the archive knows any transaction of a file.
-    pub(crate) fn is_written(&self, file: usize) -> bool {
-        self.known[file].iter().any(|known| *known)
-    }
-
-    /// The same, and its server did not lose it.
-    pub(crate) fn is_kept(&self, id: u32) -> bool {
-        let kept =
-            |file: usize| self.story.world.files[file].txs[..self.story.kept[file]].iter().zip(&self.known[file]);
-        (0..self.known.len()).any(|file| kept(file).any(|(tx, known)| *known && tx.id == id))
-    }
-
-    /// Whether a GTID means several transactions.
-    pub(crate) fn has_collision(&self) -> bool {
-        let all = || self.story.world.files.iter().flat_map(|file| &file.txs);
-        all().any(|tx| all().any(|other| other.gtid == tx.gtid && other.id != tx.id))
-    }
-
-    /// Whether a state is that of some server at an instant, in the order of its log and as far as the archive can know.
-    pub(crate) fn is_some_servers(&self, us: i64, state: &BTreeSet<u32>) -> bool {
-        let later = |tx: &Tx| tx.us > us && self.is_known(tx.id);
-        (0..self.known.len()).any(|file| {
-            let history = self.history(file, self.story.world.files[file].txs.len());
             (0..=history.len()).any(|count| {
                 let ends = history.get(count).is_none_or(|next| next.us > us || !self.is_known(next.id));
                 ends && !history[..count].iter().any(later) && ids(&history[..count]) == *state
