@@ -56,6 +56,11 @@ impl Collisions {
         disputed.fold(GtidSet::new(), |all, gtids| all.union(gtids))
     }
 
+    /// Whether any of these GTIDs of a stream mean something else in another one.
+    pub(crate) fn is_contested(&self, log: usize, gtids: &GtidSet) -> bool {
+        self.iter().any(|(a, b, disputed)| (a == log || b == log) && !disputed.is_disjoint(gtids))
+    }
+
     /// All GTIDs that mean several transactions.
     pub(crate) fn all(&self) -> GtidSet {
         self.pairs.values().fold(GtidSet::new(), |all, gtids| all.union(gtids))

@@ -2,7 +2,7 @@
 
 use pitr_binlog::GtidSet;
 
-use crate::inventory::BaseBackup;
+use crate::inventory::{BaseBackup, IndexEntry};
 use crate::path::Logs;
 use crate::section::{Place, Section};
 use crate::ways::Way;
@@ -63,7 +63,7 @@ pub(crate) fn place_of(state: &GtidSet, section: &Section, logs: &Logs<'_>) -> P
 fn entry(backup: usize, of: &BaseBackup, section: (usize, &Section), logs: &Logs<'_>) -> Option<Entry> {
     let (number, section) = section;
     let place = place_of(&of.executed, section, logs);
-    let from_us = || from_us(of, section, place, logs).max(elsewhere_us(of, section, logs));
+    let from_us = || elsewhere_us(of, section, from_us(of, section, place, logs), logs);
     let entry = || Entry { backup, section: number, place, from_us: from_us() };
     continues(&of.executed, section, place, logs).then(entry)
 }
@@ -100,33 +100,42 @@ fn from_us(of: &BaseBackup, section: &Section, place: Place, logs: &Logs<'_>) ->
     times.fold(item.max_before_us, i64::max)
 }
 
-/// The greatest commit time of what a base backup has and only logs beside this section tell of. Where clocks step back it can
-/// be later than the backup.
-fn elsewhere_us(of: &BaseBackup, section: &Section, logs: &Logs<'_>) -> i64 {
-    let beside = |log: &usize| section.legs.iter().all(|leg| leg.log != *log);
-    let pieces =
-        (0..logs.logs.len()).filter(beside).flat_map(|log| logs.logs[log].pieces.iter().map(move |p| (log, p)));
-    let mut latest = i64::MIN;
-    for (log, piece) in pieces.filter(|(_, piece)| piece.transactions > 0) {
-        let own = piece.max_us > latest && piece.gtids.is_subset_of(&of.executed);
-        let contested =
-            || logs.collisions.iter().any(|(a, b, gtids)| (a == log || b == log) && !gtids.is_disjoint(&piece.gtids));
-        if own && !contested() {
-            latest = piece.max_us;
+/// The first instant that a base backup serves, by what it has and logs beside this section tell of, too. Only where clocks step
+/// back it is later than what this section says.
+fn elsewhere_us(of: &BaseBackup, section: &Section, from_us: i64, logs: &Logs<'_>) -> i64 {
+    let mut latest = from_us;
+    for (number, log) in logs.logs.iter().enumerate() {
+        if section.legs.iter().any(|leg| leg.log == number) {
+            continue;
+        }
+        for piece in log.pieces.iter().filter(|piece| piece.transactions > 0 && !piece.gtids.is_disjoint(&of.executed))
+        {
+            if piece.max_us <= latest || logs.collisions.is_contested(number, &piece.gtids) {
+                continue;
+            }
+            let is_in = |entry: &&IndexEntry| entry.gtid.is_some_and(|gtid| of.executed.contains(&gtid));
+            if piece.gtids.is_subset_of(&of.executed) {
+                latest = piece.max_us;
+            } else if piece.min_us > from_us || piece.step_back_us > 0 {
+                let entries = logs.reader.entries(piece).unwrap_or_default();
+                latest = entries.iter().filter(is_in).map(|entry| entry.commit_us).fold(latest, i64::max);
+            }
         }
     }
     latest
 }
 
+/// Whether a way would lead on from a base backup, but does not say which of several transactions its numbers mean.
+pub(crate) fn is_unsure(way: &Way, of: &BaseBackup, logs: &Logs<'_>) -> bool {
+    let Some(Standing::In(section)) = standing(&of.executed, &way.sections) else { return false };
+    let untold = way.untold(logs);
+    !untold.is_empty() && !way.sections[section].start.intersect(&untold).is_disjoint(&of.executed)
+}
+
 /// The entries of all base backups into a way, in the order of their sections and places.
 pub(crate) fn entries(way: &Way, backups: &[(usize, &BaseBackup)], logs: &Logs<'_>) -> Vec<Entry> {
-    // Where this way does not say which of several transactions a GTID means, a base backup that has it may have another.
-    let untold = way.untold(logs);
-    let is_sure = |of: &BaseBackup, section: usize| {
-        untold.is_empty() || way.sections[section].start.intersect(&untold).is_disjoint(&of.executed)
-    };
     let enter = |(place, of): &(usize, &BaseBackup)| match standing(&of.executed, &way.sections) {
-        Some(Standing::In(section)) if !is_sure(of, section) => None,
+        Some(Standing::In(_)) if is_unsure(way, of, logs) => None,
         Some(Standing::In(section)) => entry(*place, of, (section, &way.sections[section]), logs),
         Some(Standing::Beside(_)) | None => None,
     };

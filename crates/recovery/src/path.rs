@@ -27,8 +27,14 @@ pub(crate) struct Logs<'a> {
 
 /// Finds the way to the end of a stream: sections without a gap, oldest first, each with its steps, oldest first.
 pub(crate) fn trace(leaf: usize, logs: &Logs<'_>) -> Vec<Vec<Step>> {
-    let mut walk =
-        Walk { logs, history: logs.logs[leaf].after(), used: BTreeSet::from([leaf]), upper: leaf, begins_us: None };
+    let mut walk = Walk {
+        logs,
+        history: logs.logs[leaf].after(),
+        used: BTreeSet::from([leaf]),
+        upper: leaf,
+        begins_us: None,
+        above: vec![leaf],
+    };
     walk.note_time();
     let mut sections = vec![vec![Step { log: leaf, to: logs.logs[leaf].end() }]];
     loop {
@@ -39,11 +45,13 @@ pub(crate) fn trace(leaf: usize, logs: &Logs<'_>) -> Vec<Vec<Step>> {
             steps
         } else if let Some(step) = walk.below_gap() {
             sections.push(vec![step]);
+            walk.above.clear();
             vec![step]
         } else {
             break;
         };
         walk.used.extend(supply.iter().map(|step| step.log));
+        walk.above.extend(supply.iter().map(|step| step.log));
         walk.upper = supply.last().map_or(walk.upper, |step| step.log);
         walk.note_time();
     }
@@ -61,6 +69,8 @@ struct Walk<'a> {
     upper: usize,
     /// The least commit time of the lowest stream with transactions.
     begins_us: Option<i64>,
+    /// The streams of this section so far.
+    above: Vec<usize>,
 }
 
 impl Walk<'_> {
@@ -163,6 +173,11 @@ impl Walk<'_> {
             return None;
         }
         let to = log.first_containing(self.need(), self.logs.reader)?;
+        // What it brings beyond the need must follow in each log that goes on from it: else it is a fork.
+        let extra = log.state_at(to, self.logs.reader).subtract(self.need());
+        if !self.above.iter().all(|above| extra.is_subset_of(self.log(*above).after())) {
+            return None;
+        }
         let allowed = self.without_disputed(candidate, self.history);
         // What was there before the stream's own transactions is needed, so it belongs to this history too.
         let ours = allowed.union(log.before());

@@ -1,6 +1,6 @@
 //! Puts every base backup onto the branches that it belongs to.
 
-use crate::entry::{Entry, Standing, entries, standing};
+use crate::entry::{Entry, Standing, entries, is_unsure, standing};
 use crate::inventory::BaseBackup;
 use crate::path::Logs;
 use crate::section::{Section, note_times};
@@ -49,19 +49,24 @@ fn put_alone(ways: &mut Vec<Way>, place: usize, backup: &BaseBackup) {
 }
 
 /// Where numbers have returned (RESET), the same set can be a state of two histories. A base backup belongs to the one that its
-/// server's log is part of, else to the one whose transactions are the newest that it can have, by its own time; to none if
-/// it can have neither's.
+/// server's log is part of; if that log is part of both, to the one whose transactions are the newest that it can have, by its
+/// own time; to none if it can have neither's or nothing tells.
 pub(crate) fn settle_disputes(entries: &mut [Vec<Entry>], ways: &[&Way], logs: &Logs<'_>) {
     let backups = &logs.reader.inventory().backups;
     let mut refuted: Vec<(usize, usize)> = Vec::new();
     for (way, list) in entries.iter().enumerate() {
         let contested = ways[way].contested(logs);
-        let is_too_old = |entry: &&Entry| {
-            let sought = backups[entry.backup].executed.intersect(&contested);
-            !sought.is_empty() && ways[way].last_us_of(&sought, logs) > Some(backups[entry.backup].snapshot_us)
+        let is_refuted = |entry: &&Entry| {
+            let backup = &backups[entry.backup];
+            let sought = backup.executed.intersect(&contested);
+            let is_too_old = || ways[way].last_us_of(&sought, logs) > Some(backup.snapshot_us);
+            // Another history may be its own, and nothing tells.
+            let is_unsure = || ways.iter().any(|other| is_unsure(other, backup, logs));
+            !sought.is_empty() && (is_too_old() || is_unsure())
         };
-        refuted.extend(list.iter().filter(is_too_old).map(|entry| (way, entry.backup)));
+        refuted.extend(list.iter().filter(is_refuted).map(|entry| (way, entry.backup)));
     }
+    let impossible = refuted.clone();
     for a in 0..ways.len() {
         for b in a + 1..ways.len() {
             let disputed = ways[a].disputed_with(ways[b], logs);
@@ -76,12 +81,16 @@ pub(crate) fn settle_disputes(entries: &mut [Vec<Entry>], ways: &[&Way], logs: &
                 }
                 // The log of the server that it was taken from is the best witness, then its time.
                 let claim = |way: usize| {
-                    let possible = !refuted.contains(&(way, in_a.backup));
+                    let possible = !impossible.contains(&(way, in_a.backup));
                     let witnessed = ways[way].is_witnessed_by(backup, &sought, logs);
                     (possible, witnessed, ways[way].last_us_of(&sought, logs))
                 };
-                let loser = if claim(a) < claim(b) { a } else { b };
+                let (claim_a, claim_b) = (claim(a), claim(b));
+                let loser = if claim_a < claim_b { a } else { b };
                 refuted.push((loser, in_a.backup));
+                if claim_a.0 && claim_b.0 && !claim_a.1 && !claim_b.1 {
+                    refuted.extend([(a, in_a.backup), (b, in_a.backup)]);
+                }
             }
         }
     }

@@ -279,7 +279,7 @@ impl Case<'_> {
         if self.truth.is_some_servers(us, state) {
             return Ok(());
         }
-        if stepped {
+        if stepped || self.truth.stepped {
             return Ok(());
         }
         if let Some(late) = state.iter().map(|id| self.tx(*id)).find(|tx| tx.us > us && known(tx)) {

@@ -22,6 +22,8 @@ pub(crate) struct Truth<'a> {
     /// Whether what can be restored must be found, too: in order, and no server began anew. In these small histories sets of
     /// several epochs are often equal by chance, and then a timeline may refuse what can't be decided.
     pub(crate) decidable: bool,
+    /// Whether the clock was ever set back.
+    pub(crate) stepped: bool,
 }
 
 impl<'a> Truth<'a> {
@@ -31,7 +33,10 @@ impl<'a> Truth<'a> {
         let files = &story.world.files;
         let name = |file: &File| (file.id.source.clone(), file.id.number);
         let returns = files.iter().any(|file| files.iter().any(|f| name(f) == name(file) && f.id != file.id));
-        Self { story, known, orderly, decidable: orderly && !returns }
+        let mut by_id: Vec<&Tx> = files.iter().flat_map(|file| &file.txs).collect();
+        by_id.sort_by_key(|tx| tx.id);
+        let steady = by_id.is_sorted_by_key(|tx| tx.us);
+        Self { story, known, orderly, decidable: orderly && !returns, stepped: !steady }
     }
 
     /// Everything executed before a point of a file, in its server's order.
@@ -72,8 +77,12 @@ impl<'a> Truth<'a> {
         let later = |tx: &Tx| tx.us > us && self.is_known(tx.id);
         (0..self.known.len()).any(|file| {
             let history = self.history(file, self.story.world.files[file].txs.len());
+            let inherited = self.story.before[file].len();
+            let is_known_here = |at: usize| {
+                if at < inherited { self.is_known(history[at].id) } else { self.known[file][at - inherited] }
+            };
             (0..=history.len()).any(|count| {
-                let ends = history.get(count).is_none_or(|next| next.us > us || !self.is_known(next.id));
+                let ends = history.get(count).is_none_or(|next| next.us > us || !is_known_here(count));
                 ends && !history[..count].iter().any(later) && ids(&history[..count]) == *state
             })
         })
