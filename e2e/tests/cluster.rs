@@ -1,4 +1,5 @@
 //! On a real Kubernetes: from a plain StatefulSet to a dropped table that is back, and the accidents on the way. The shop is the demo's.
+#![cfg(feature = "cluster")]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
