@@ -246,3 +246,45 @@ async fn the_control_api_answers() {
     assert_eq!(serde_json::from_slice::<Value>(&alone.stdout).unwrap()["kind"], "WindowList");
     assert_eq!(terminate(&mut run).await, Some(0));
 }
+
+#[tokio::test]
+async fn a_server_that_is_asked_says_its_role_and_how_long_it_keeps_binlogs() {
+    let Some(scene) = Archiving::new(QUICK).await else { return };
+    scene
+        .server
+        .sql(
+            "CREATE USER pitr@localhost IDENTIFIED BY 'sesame'; GRANT REPLICATION CLIENT ON *.* TO pitr@localhost; \
+             SET GLOBAL binlog_expire_logs_seconds = 90000; SET GLOBAL binlog_format = 'MIXED'",
+        )
+        .await
+        .unwrap();
+    std::fs::write(scene.path("password"), "sesame\n").unwrap();
+    let config = std::fs::read_to_string(scene.path("config.yaml")).unwrap();
+    let mysql = format!(
+        "source: {{mysql: {{user: pitr, socket: {}, password_file: {}}}, ",
+        scene.server.socket().display(),
+        scene.path("password").display()
+    );
+    std::fs::write(scene.path("config.yaml"), config.replace("source: {", &mysql)).unwrap();
+    let mut run = scene.run();
+    scene.until_archived().await;
+    let status = scene.until_status(|status| !status["server"]["role"].is_null()).await;
+    assert_eq!(
+        (&status["server"]["role"], &status["server"]["gtidMode"], &status["server"]["binlogExpireSeconds"]),
+        (&"primary".into(), &"on".into(), &90000.into()),
+        "{status}"
+    );
+    let until = status["secondsUntilPurge"].as_f64().unwrap();
+    assert!((89_000.0..=90_000.0).contains(&until), "{until}");
+    assert!(status["codes"].as_array().unwrap().contains(&"PITR0506".into()), "{status}");
+    // No account: unknown, and archiving goes on.
+    scene.server.sql("DROP USER pitr@localhost").await.unwrap();
+    assert_eq!(terminate(&mut run).await, Some(0), "{}", scene.log());
+    let mut run = scene.run();
+    scene.insert(1, 64).await;
+    scene.until_archived().await;
+    let status = scene.until_status(|status| status["codes"].as_array().unwrap().contains(&"PITR0704".into())).await;
+    assert!(status["server"]["gtidMode"].is_null() && status["secondsUntilPurge"].is_null(), "{status}");
+    assert_eq!(terminate(&mut run).await, Some(0), "{}", scene.log());
+    assert!(!scene.log().contains("sesame"));
+}

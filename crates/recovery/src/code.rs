@@ -263,11 +263,21 @@ codes! {
         "gtid_mode is OFF",
         "no continuity over failover; time and position targets only",
         "enable GTIDs";
+    TWO_CONTENTS = 507 exit 3:
+        "one binlog, or one GTID, archived with two contents",
+        "binlog.000042 was archived with two contents, from byte 88213 on",
+        "two servers write as one: a copied volume, or a stale twin; both contents are kept",
+        "stop one of them; status names both";
     SERVER_ON_ANOTHER_BRANCH = 508 exit 3:
         "a running server is on another branch",
         "mysql-1 holds 12 transactions that mysql-0 never had",
         "both branches are archived",
         "timeline W";
+    NUMBERS_RETURNED = 509 exit 0:
+        "GTIDs were given again after RESET BINARY LOGS AND GTIDS",
+        "…:1-335 mean other transactions before and after the reset",
+        "both histories stay restorable; a restore by GTID asks which one is meant",
+        "backup W";
     PURGE_IS_NEAR = 510 exit 3:
         "purge before archive is near",
         "the oldest unarchived binlog is purged in 1h12m",
@@ -283,6 +293,11 @@ codes! {
         "the sidecar was injected live and is not in Git",
         "recreating the object from Git drops it",
         "inject W -o kustomize";
+    SERVER_LOST_TRANSACTIONS = 513 exit 3:
+        "the server lost transactions in a crash that the archive holds",
+        "the server lost …:84925810-84925816 in a crash; they are kept as a branch",
+        "sync_binlog is not 1, or the disk lost what it had confirmed",
+        "timeline W; restore the branch to a new volume";
     LIFECYCLE_TOO_SHORT = 522 exit 3:
         "lifecycle shorter than retention",
         "a lifecycle rule expires the prefix after 7d, retention is 14d",

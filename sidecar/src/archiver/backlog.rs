@@ -319,6 +319,8 @@ impl Backlog {
                     (note.stat.size.saturating_sub(progress.shipped_to), progress.last_commit_us.or(binlog.began_us()))
                 }
             };
+            let closed_us = i64::try_from(note.stat.modified_ns / 1000).ok();
+            backlog.closed_us = backlog.closed_us.into_iter().chain(closed_us).min();
             backlog.binlogs += 1;
             backlog.bytes += bytes;
             backlog.since_us = backlog.since_us.or(since_us.filter(|_| bytes > 0));

@@ -18,6 +18,7 @@ mod memory;
 mod once;
 mod pause;
 mod pipeline;
+mod server;
 mod start;
 mod tail;
 mod upkeep;
@@ -42,12 +43,12 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::discovery::{self, Found, Lookout};
 use crate::error::Failure;
-use crate::status::{Area, Board, Stage};
+use crate::status::{self, Area, Board, Stage, Task};
 
 /// After the signal to stop, whatever is still being stored is given up: Kubernetes kills after 30 s.
 const GRACE: Duration = Duration::from_secs(20);
-/// How often the main task says that it lives.
-const PULSE: Duration = Duration::from_secs(5);
+/// A task that waits says so often.
+const PULSE: Duration = Duration::from_secs(30);
 /// How often the server's files are searched for relay logs.
 const REPLICATES_EVERY: Duration = Duration::from_secs(15);
 
@@ -108,7 +109,6 @@ impl Archiver {
     pub(crate) async fn run(&self) -> Result<(), Failure> {
         tokio::select! {
             () = self.work() => {}
-            () = self.pulse() => {}
             () = self.give_up() => {}
         }
         self.board.stage(Stage::Stopping);
@@ -123,17 +123,17 @@ impl Archiver {
     }
 
     async fn work(&self) {
-        let Some(started) = self.start_until_done().await else { return };
+        let watchdog = &self.board.watchdog;
+        let Some(started) = watchdog.watch(Task::Start, self.start_until_done()).await else { return };
         self.board.stage(Stage::Archiving);
         let Started { pipeline, source } = started;
-        tokio::join!(self.tail_loop(&pipeline), self.backlog_loop(&pipeline), self.upkeep_loop(&pipeline, &source));
-    }
-
-    async fn pulse(&self) {
-        loop {
-            self.board.beat();
-            tokio::time::sleep(PULSE).await;
-        }
+        let shared = self.shutdown.clone();
+        tokio::join!(
+            watchdog.watch(Task::Tail, self.tail_loop(&pipeline)),
+            watchdog.watch(Task::Backlog, self.backlog_loop(&pipeline)),
+            watchdog.watch(Task::Upkeep, self.upkeep_loop(&pipeline, &source)),
+            shared.run_until_cancelled(self.server_loop(&source)),
+        );
     }
 
     /// Ends waiting for a store that does not answer, some time after the signal to stop.
@@ -147,10 +147,15 @@ impl Archiver {
 
     /// Sleeps, or wakes because the archiver is to stop.
     async fn rest(&self, pause: Duration) {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = self.shutdown.cancelled() => {}
+        let until = Instant::now() + pause;
+        while Instant::now() < until && !self.shutdown.is_cancelled() {
+            status::tick();
+            tokio::select! {
+                () = tokio::time::sleep_until(until.min(Instant::now() + PULSE)) => {}
+                () = self.shutdown.cancelled() => {}
+            }
         }
+        status::tick();
     }
 
     fn look(&self, lookout: &mut Lookout) -> Option<Arc<Found>> {

@@ -14,7 +14,7 @@ use super::head::{HeadError, Identified};
 use super::ledger::Ledger;
 use super::memory::Memory;
 use crate::clock::Clock;
-use crate::status::{Board, ServerFacts};
+use crate::status::{self, Board, ServerFacts};
 
 /// Why a binlog could not be archived now.
 #[derive(Debug, thiserror::Error)]
@@ -197,5 +197,7 @@ impl Drop for InWork {
 
 /// Runs what reads files or computes where it does not hold up anything else.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, WorkError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| WorkError::Stopped)
+    let result = tokio::task::spawn_blocking(work).await.map_err(|_| WorkError::Stopped);
+    status::tick();
+    result
 }

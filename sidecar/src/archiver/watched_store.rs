@@ -8,7 +8,7 @@ use pitr_archive::{ArchiveUrl, ListedObject, ObjectClass, ObjectInfo, Operation,
 
 use crate::archive_failure::of_store;
 use crate::clock::Clock;
-use crate::status::Board;
+use crate::status::{self, Board};
 
 /// A store whose calls are noted on the board.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ impl<S: Store> WatchedStore<S> {
     }
 
     fn note<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        status::tick();
         match &result {
             // That an object is not there is an answer.
             Ok(_) | Err(StoreError::NotFound { .. }) => self.board.store_answered(),

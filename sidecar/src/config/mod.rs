@@ -17,6 +17,7 @@ use pitr_recovery::code;
 use crate::archive_args::{ArchiveArgs, PathStyle};
 use crate::archiver::PROGRAM_BYTES;
 use crate::error::Failure;
+use crate::mysql::{Dsn, TlsMode};
 
 /// Smallest and largest segment that the memory limit and the format's limits allow.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
@@ -66,6 +67,17 @@ pub(crate) struct SourceConfig {
     pub(crate) binlog_basename: Option<PathBuf>,
     /// The archive's name for the server; none: its server UUID.
     pub(crate) identity: Option<String>,
+    /// How the server is asked about itself; none: it is not.
+    pub(crate) mysql: Option<MysqlConfig>,
+}
+
+/// How the server is asked.
+#[derive(Debug, Clone)]
+pub(crate) struct MysqlConfig {
+    /// Where it is and who asks, without the password.
+    pub(crate) dsn: Dsn,
+    /// The file that holds the password.
+    pub(crate) password_file: Option<PathBuf>,
 }
 
 /// When things happen.
@@ -133,6 +145,7 @@ fn interpret(settings: &Settings) -> Result<Config, Vec<Problem>> {
             datadir: reader.text("source.datadir").unwrap_or_default().into(),
             binlog_basename: reader.unless_auto("source.binlog_basename").map(PathBuf::from),
             identity: reader.identity(),
+            mysql: reader.mysql(),
         },
         schedule: reader.schedule(),
         pipeline: reader.pipeline(),
@@ -197,6 +210,32 @@ impl Reader<'_> {
                 .push(Problem::new(message, "letters, digits, \".\", \"_\" and \"-\"; it becomes part of object keys"));
         }
         Some(identity)
+    }
+
+    fn mysql(&mut self) -> Option<MysqlConfig> {
+        let password_file = self.text("source.mysql.password_file").map(PathBuf::from);
+        let socket = self.text("source.mysql.socket").map(PathBuf::from);
+        let Some(user) = self.text("source.mysql.user") else {
+            if password_file.is_some() || socket.is_some() {
+                self.problems.push(Problem::new("\"source.mysql.user\" is missing", "source: {mysql: {user: NAME}}"));
+            }
+            return None;
+        };
+        let port = self.text("source.mysql.port").and_then(|port| port.parse().ok());
+        if port.is_none() {
+            self.problems.push(Problem::new("\"source.mysql.port\" is no port", "1 to 65535"));
+        }
+        let tls = match self.text("source.mysql.tls").as_deref() {
+            Some("disabled") => TlsMode::Disabled,
+            Some("required") => TlsMode::Required,
+            Some("verify-ca") => TlsMode::VerifyCa,
+            Some("verify-identity") => TlsMode::VerifyIdentity,
+            Some(_) | None => TlsMode::Preferred,
+        };
+        let host = if socket.is_some() { None } else { self.text("source.mysql.host") };
+        let ca = self.text("source.mysql.ca_file").map(PathBuf::from);
+        let dsn = Dsn { host, port, socket, user, tls, ca, ..Dsn::default() };
+        Some(MysqlConfig { dsn, password_file })
     }
 
     fn duration(&self, path: &str) -> Duration {

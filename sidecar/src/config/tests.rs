@@ -101,3 +101,18 @@ fn an_identity_becomes_part_of_keys_and_is_checked() {
     let config = accepted(&format!("{LEAST}source: {{identity: db-0}}\n"));
     assert_eq!(config.source.identity.as_deref(), Some("db-0"));
 }
+
+#[test]
+fn the_server_is_asked_only_by_somebody() {
+    assert!(accepted(LEAST).source.mysql.is_none());
+    let asked = accepted(&format!(
+        "{LEAST}source: {{mysql: {{user: pitr, password_file: /run/secrets/pitr, tls: required}}}}\n"
+    ));
+    let mysql = asked.source.mysql.unwrap();
+    assert_eq!((mysql.dsn.to_string().as_str(), mysql.dsn.user.as_str()), ("127.0.0.1:3306", "pitr"));
+    let by_socket = accepted(&format!("{LEAST}source: {{mysql: {{user: pitr, socket: /run/mysqld.sock}}}}\n"));
+    assert_eq!(by_socket.source.mysql.unwrap().dsn.to_string(), "/run/mysqld.sock");
+    let nobody = refused(&format!("{LEAST}source: {{mysql: {{password_file: /run/secrets/pitr}}}}\n"));
+    assert!(nobody.contains("\"source.mysql.user\" is missing"), "{nobody}");
+    assert!(refused(&format!("{LEAST}source: {{mysql: {{user: a, port: 70000}}}}\n")).contains("is no port"));
+}

@@ -1,7 +1,6 @@
 //! Which path answers what. The same routes serve a running sidecar and `get --archive`, which has no sidecar.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pitr_archive::Archive;
 use pitr_archive::document::{BackupsDocument, PlanDocument, WindowsDocument};
@@ -11,9 +10,6 @@ use super::answer::Answer;
 use crate::error::Failure;
 use crate::planning;
 use crate::status::{Heart, StatusDocument, metrics, proven_to};
-
-/// The main task is dead when it was silent for so long.
-const SILENT_MAX: Duration = Duration::from_secs(300);
 
 /// Who may ask on an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,11 +92,15 @@ impl Api {
     }
 
     fn alive(&self) -> Answer {
-        match self {
-            Self::Sidecar(heart) if heart.archiver.board.silent_for().is_some_and(|silent| silent > SILENT_MAX) => {
-                Answer::text(500, "the main task does not answer")
+        let stuck = match self {
+            Self::Sidecar(heart) => heart.archiver.board.watchdog.stuck(tokio::time::Instant::now()),
+            Self::Archive(_) => None,
+        };
+        match stuck {
+            Some((task, silent)) => {
+                Answer::text(500, &format!("the {} task has not moved for {} s", task.as_str(), silent.as_secs()))
             }
-            Self::Sidecar(_) | Self::Archive(_) => Answer::text(200, "ok"),
+            None => Answer::text(200, "ok"),
         }
     }
 
@@ -121,7 +121,7 @@ impl Api {
     async fn metrics(&self) -> Answer {
         let Self::Sidecar(heart) = self else { return Answer::text(404, "only a running sidecar has metrics") };
         let counts = heart.archiver.pipeline().map(|pipeline| pipeline.counts.clone()).unwrap_or_default();
-        match metrics(&heart.document().await, &heart.archiver.board.read(), &counts) {
+        match metrics(heart.archiver.config(), &heart.look().await, &counts) {
             Ok(text) => Answer::metrics(text),
             Err(_) => Answer::text(500, "metrics cannot be written"),
         }

@@ -12,11 +12,13 @@ mod quoting;
 mod recipient;
 mod replica;
 mod scheduled_events;
+mod source_state;
 
 pub(crate) use connection::{Connection, SqlError};
 pub(crate) use donor::{ClonedPoint, Donor, ForeignRows, ForeignTable};
-pub(crate) use dsn::{Dsn, Password};
+pub(crate) use dsn::{Dsn, Password, TlsMode};
 pub(crate) use local_account::LocalAccount;
 pub(crate) use option_file::OptionFile;
 pub(crate) use replica::ApplierError;
 pub(crate) use scheduled_events::{EventStatus, ScheduledEvent};
+pub(crate) use source_state::SourceState;

@@ -10,7 +10,9 @@ use pitr_binlog::Flavour;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::watchdog::Watchdog;
 use crate::error::Failure;
+use crate::mysql::SourceState;
 
 /// Errors of the store are counted over this time.
 const ERRORS_OVER: Duration = Duration::from_secs(3600);
@@ -62,6 +64,8 @@ pub(crate) enum Area {
     Tail,
     /// Listing what is stored.
     Listing,
+    /// What the server says about itself.
+    Server,
 }
 
 /// The store's health.
@@ -142,6 +146,8 @@ pub(crate) struct BacklogFacts {
     pub(crate) bytes: u64,
     /// No transaction among them is older.
     pub(crate) since_us: Option<i64>,
+    /// When the first of them was closed: from then on the server counts until it purges.
+    pub(crate) closed_us: Option<i64>,
 }
 
 /// A binlog that cannot be archived, or not as a whole.
@@ -194,6 +200,8 @@ pub(crate) struct Facts {
     pub(crate) proof: Option<Proof>,
     /// Whether the server has relay logs; none while nobody has looked.
     pub(crate) replicates: Option<bool>,
+    /// What the server says about itself; none where it is not asked or does not answer.
+    pub(crate) said: Option<SourceState>,
     /// Closed binlogs that are not archived; none before the first look.
     pub(crate) backlog: Option<BacklogFacts>,
     /// Binlogs that cannot be archived, or not as a whole, by name.
@@ -211,22 +219,13 @@ pub(crate) struct Facts {
 pub(crate) struct Board {
     facts: Arc<Mutex<Facts>>,
     changed: watch::Sender<u64>,
-    pulse: Arc<Mutex<Option<Instant>>>,
+    /// Whether the tasks that write here move.
+    pub(crate) watchdog: Watchdog,
 }
 
 impl Board {
     pub(crate) fn new() -> Self {
-        Self { facts: Arc::default(), changed: watch::Sender::new(0), pulse: Arc::default() }
-    }
-
-    /// The main task lives.
-    pub(crate) fn beat(&self) {
-        *self.pulse.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    /// How long ago the main task lived; none before it began.
-    pub(crate) fn silent_for(&self) -> Option<Duration> {
-        self.pulse.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
+        Self { facts: Arc::default(), changed: watch::Sender::new(0), watchdog: Watchdog::default() }
     }
 
     /// A copy of everything.

@@ -1,6 +1,7 @@
 //! The heartbeat: the state of this sidecar as one document, for the log every few seconds and for `GET /v1/status`.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,15 +9,15 @@ use pitr_archive::document::{
     ActiveBinlog, ArchiveState, BackupSummary, ClosedBinlog, GapSummary, Heartbeat, Instant, SCHEMA_VERSION,
     ServerState, StoreState, VerifyState, WindowSummary,
 };
-use pitr_recovery::code::{self, Code};
 use pitr_recovery::{Timeline, Window};
 use tokio_util::sync::CancellationToken;
 
-use super::board::{Facts, Stage};
+use super::board::Facts;
+use super::findings::{self, Look, live_branch};
 use super::outlook::{Outlook, proven_to};
+use super::purge;
 use crate::archiver::Archiver;
 use crate::config::Config;
-use crate::error::Failure;
 
 /// Between two heartbeats when nothing happens.
 const EVERY: Duration = Duration::from_secs(15);
@@ -40,6 +41,19 @@ pub(crate) struct Heart {
     pub(crate) json_log: bool,
 }
 
+/// What a heartbeat is made from.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// What the tasks say.
+    pub(crate) facts: Facts,
+    /// What is archived; none before it was listed.
+    pub(crate) timeline: Option<Arc<Timeline>>,
+    /// Now.
+    pub(crate) now: Timestamp,
+    /// Whether one of the tasks does not move.
+    pub(crate) is_stuck: bool,
+}
+
 impl Heart {
     /// Beats until told to stop, and once more then.
     pub(crate) async fn run(&self, stop: &CancellationToken) {
@@ -59,14 +73,23 @@ impl Heart {
         self.beat().await;
     }
 
-    /// The state now.
-    pub(crate) async fn document(&self) -> Heartbeat {
+    /// Everything that is known now.
+    pub(crate) async fn look(&self) -> Snapshot {
         let timeline = match self.archiver.pipeline() {
             Some(pipeline) if self.archiver.board.read().listed_us.is_some() => self.outlook.timeline(pipeline).await,
             Some(_) | None => None,
         };
-        let facts = self.archiver.board.read();
-        document(self.archiver.config(), &facts, timeline.as_deref(), self.archiver.clock().now())
+        let board = &self.archiver.board;
+        let stuck = board.watchdog.stuck(tokio::time::Instant::now());
+        if let Some((task, silent)) = stuck {
+            tracing::error!(event = "stuck", task = task.as_str(), silentSeconds = silent.as_secs());
+        }
+        Snapshot { facts: board.read(), timeline, now: self.archiver.clock().now(), is_stuck: stuck.is_some() }
+    }
+
+    /// The state now.
+    pub(crate) async fn document(&self) -> Heartbeat {
+        document(self.archiver.config(), &self.look().await)
     }
 
     async fn beat(&self) {
@@ -90,11 +113,19 @@ impl Heart {
 }
 
 /// The document of these facts.
-pub(crate) fn document(config: &Config, facts: &Facts, timeline: Option<&Timeline>, now: Timestamp) -> Heartbeat {
-    let now_us = now.as_microsecond();
+pub(crate) fn document(config: &Config, snapshot: &Snapshot) -> Heartbeat {
+    let Snapshot { facts, now, is_stuck, .. } = snapshot;
+    let (timeline, now, now_us) = (snapshot.timeline.as_deref(), *now, now.as_microsecond());
     let expected_lag_seconds = expected_lag_seconds(config);
     let lag_seconds = lag_seconds(facts, now_us);
-    let codes = codes(facts, timeline, lag_seconds.is_some_and(|lag| lag > LATE * expected_lag_seconds));
+    let seconds_until_purge = purge::seconds_until_purge(facts, now_us);
+    let codes = findings::codes(Look {
+        facts,
+        timeline,
+        is_late: lag_seconds.is_some_and(|lag| lag > LATE * expected_lag_seconds),
+        purge_is_near: purge::is_near(facts, seconds_until_purge, lag_seconds),
+        is_stuck: *is_stuck,
+    });
     let gaps = timeline.map(Timeline::gaps).unwrap_or_default();
     Heartbeat {
         ts: now.into(),
@@ -104,7 +135,7 @@ pub(crate) fn document(config: &Config, facts: &Facts, timeline: Option<&Timelin
         version: env!("CARGO_PKG_VERSION").to_owned(),
         workload: config.workload.clone(),
         pod: std::env::var("HOSTNAME").ok(),
-        state: state(facts, &codes).to_owned(),
+        state: findings::state(facts, &codes).to_owned(),
         codes: codes.iter().map(ToString::to_string).collect(),
         server: server(facts),
         archive: archive(config, facts, timeline),
@@ -126,7 +157,7 @@ pub(crate) fn document(config: &Config, facts: &Facts, timeline: Option<&Timelin
         lag_seconds,
         unarchived_binlogs: facts.backlog.as_ref().map(|backlog| backlog.binlogs),
         unarchived_bytes: unarchived_bytes(facts),
-        seconds_until_purge: None,
+        seconds_until_purge,
         volume_free_bytes: free_bytes(&config.source.datadir),
         base_backups: backups(timeline),
         store: StoreState {
@@ -139,52 +170,22 @@ pub(crate) fn document(config: &Config, facts: &Facts, timeline: Option<&Timelin
     }
 }
 
-fn state(facts: &Facts, codes: &[&'static Code]) -> &'static str {
-    match facts.stage {
-        _ if codes.iter().any(|code| code.exit != 0) => "degraded",
-        Stage::Starting | Stage::Connecting | Stage::Looking | Stage::Listing => "starting",
-        Stage::Archiving | Stage::Stopping => "ok",
-    }
-}
-
-/// Findings, without doubles.
-fn codes(facts: &Facts, timeline: Option<&Timeline>, is_late: bool) -> Vec<&'static Code> {
-    let mut codes: Vec<&'static Code> = facts.problems.values().map(Failure::code).collect();
-    codes.extend(facts.store.failing.as_ref().map(Failure::code));
-    codes.extend(facts.store.keeps_all.then_some(&code::STORE_DENIES));
-    codes.extend(facts.refused.values().map(|refused| refused.failure.code()));
-    codes.extend(is_late.then_some(&code::END_TOO_OLD));
-    if let Some(timeline) = timeline {
-        let inventory = timeline.inventory();
-        if inventory.binlogs.is_empty() && inventory.backups.is_empty() {
-            codes.push(&code::NEVER_ARCHIVED);
-        } else if timeline.windows().is_empty() {
-            codes.push(&code::BASE_BACKUP_MISSING);
-        }
-        if timeline.gaps().iter().any(|gap| gap.is_open() && !inventory.backups.is_empty()) {
-            codes.push(&code::OPEN_GAP);
-        }
-    }
-    codes.sort_unstable_by_key(|code| code.number);
-    codes.dedup_by_key(|code| code.number);
-    codes
-}
-
 fn server(facts: &Facts) -> ServerState {
-    let server = facts.server.as_ref();
+    let (server, said) = (facts.server.as_ref(), facts.said.as_ref());
+    let by_its_files = || facts.replicates.filter(|replicates| *replicates).map(|_| "replica".to_owned());
     ServerState {
         flavour: server.map(|server| server.flavour.to_string()),
         version: server.map(|server| server.version.clone()),
         id: server.map(|server| server.source.clone()),
-        // Without an account nobody but its files is asked: relay logs say that it replicates, their absence says little.
-        role: facts.replicates.filter(|replicates| *replicates).map(|_| "replica".to_owned()),
-        gtid_mode: None,
-        binlog_expire_seconds: None,
+        // Unasked, a server's relay logs say that it replicates, and their absence says little.
+        role: said.and_then(|said| said.role).map(|role| role.as_str().to_owned()).or_else(by_its_files),
+        gtid_mode: said.and_then(|said| said.gtid_mode.clone()),
+        binlog_expire_seconds: said.and_then(|said| said.expire_seconds),
     }
 }
 
 fn archive(config: &Config, facts: &Facts, timeline: Option<&Timeline>) -> ArchiveState {
-    let branch = timeline.and_then(|timeline| timeline.branches().first());
+    let branch = timeline.and_then(live_branch);
     ArchiveState {
         url: config.archive.archive.clone().unwrap_or_default(),
         format: 1,
@@ -195,8 +196,8 @@ fn archive(config: &Config, facts: &Facts, timeline: Option<&Timeline>) -> Archi
 }
 
 /// The newest window of the branch that the server is on.
-pub(super) fn newest_window(timeline: &Timeline) -> Option<&Window> {
-    let branch = timeline.branches().first()?;
+fn newest_window(timeline: &Timeline) -> Option<&Window> {
+    let branch = live_branch(timeline)?;
     timeline.windows().iter().rfind(|window| window.branch == branch.id)
 }
 
@@ -213,7 +214,7 @@ fn summary(window: &Window, facts: &Facts, timeline: &Timeline) -> WindowSummary
 
 /// The last archived transaction of the branch that the server is on.
 fn last_of_live(timeline: &Timeline) -> Option<pitr_binlog::Gtid> {
-    let branch = timeline.branches().first()?;
+    let branch = live_branch(timeline)?;
     let stream = timeline.streams().iter().find(|stream| branch.streams.last() == Some(&stream.id))?;
     let ids = stream.binlogs.iter().rev().map(|(id, _)| id);
     let mut last = ids.filter_map(|id| {

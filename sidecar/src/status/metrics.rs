@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU64;
 
 use pitr_archive::StoreCounts;
 use pitr_archive::document::Heartbeat;
+use pitr_recovery::Timeline;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -11,15 +12,23 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::board::Facts;
+use super::findings::damaged_binlogs;
+use super::heartbeat::{Snapshot, document};
+use crate::config::Config;
 
 type Labels = Vec<(&'static str, String)>;
 type Number = Gauge<f64, AtomicU64>;
 
 /// The text of `/metrics`.
-pub(crate) fn metrics(heartbeat: &Heartbeat, facts: &Facts, counts: &StoreCounts) -> Result<String, std::fmt::Error> {
+pub(crate) fn metrics(config: &Config, snapshot: &Snapshot, counts: &StoreCounts) -> Result<String, std::fmt::Error> {
+    let heartbeat = &document(config, snapshot);
+    let facts = &snapshot.facts;
     let mut registry = Registry::default();
     let mut page = Page(registry.sub_registry_with_label(("workload".into(), heartbeat.workload.clone().into())));
     window(&mut page, heartbeat);
+    if let Some(timeline) = &snapshot.timeline {
+        archive(&mut page, facts, timeline);
+    }
     progress(&mut page, heartbeat, facts);
     totals(&mut page, facts, counts);
     let mut text = String::new();
@@ -86,17 +95,27 @@ fn window(page: &mut Page<'_>, heartbeat: &Heartbeat) {
     );
     let end = window.map(|window| window.proven_to.map_or(window.to.0, |proven| proven.0.max(window.to.0)));
     page.instant("pitr_window_end_timestamp_seconds", "Last instant of the newest window", end);
-    #[expect(clippy::cast_precision_loss, reason = "metrics are floating point")]
-    let gaps = |state: &str| Some(heartbeat.gaps.iter().filter(|gap| gap.state == state).count() as f64);
-    page.family(
-        "pitr_gaps",
-        "Gaps in what is archived",
-        ["open", "closed"].map(|state| (vec![("state", state.to_owned())], gaps(state))),
-    );
     page.instant(
         "pitr_base_backup_last_success_timestamp_seconds",
         "When the newest usable base backup was consistent",
         heartbeat.base_backups.newest_at.map(|at| at.0),
+    );
+}
+
+/// What only a listed archive tells: before that these are unknown, and absent.
+fn archive(page: &mut Page<'_>, facts: &Facts, timeline: &Timeline) {
+    #[expect(clippy::cast_precision_loss, reason = "metrics are floating point")]
+    let gaps = |open: bool| Some(timeline.gaps().iter().filter(|gap| gap.is_open() == open).count() as f64);
+    page.family(
+        "pitr_gaps",
+        "Gaps in what is archived",
+        [("open", true), ("closed", false)].map(|(state, open)| (vec![("state", state.to_owned())], gaps(open))),
+    );
+    page.count("pitr_branches", "Histories that disagree", Some(timeline.branches().len() as u64));
+    page.count(
+        "pitr_damaged_binlogs",
+        "Binlogs that cannot be read to their end",
+        Some(damaged_binlogs(facts, timeline)),
     );
 }
 
@@ -113,7 +132,11 @@ fn progress(page: &mut Page<'_>, heartbeat: &Heartbeat, facts: &Facts) {
     );
     page.count("pitr_unarchived_binlogs", "Closed binlogs that are not archived", heartbeat.unarchived_binlogs);
     page.count("pitr_unarchived_bytes", "Bytes that are not archived", heartbeat.unarchived_bytes);
-    page.count("pitr_damaged_binlogs", "Binlogs that cannot be read to their end", Some(facts.refused.len() as u64));
+    page.number(
+        "pitr_seconds_until_purge",
+        "Until the server may purge what is not archived",
+        heartbeat.seconds_until_purge,
+    );
     let resident = vec![("what", "resident".to_owned())];
     #[expect(clippy::cast_precision_loss, reason = "metrics are floating point")]
     page.family(

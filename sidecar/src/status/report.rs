@@ -6,6 +6,7 @@ use pitr_archive::document::{BackupsDocument, Heartbeat, WindowsDocument};
 use pitr_recovery::{Inventory, Problem, Timeline};
 use serde::{Deserialize, Serialize};
 
+use super::findings;
 use crate::amounts::{binary_size, count_of, duration};
 
 /// `kind: Status`: windows, gaps and base backups of one archive.
@@ -27,6 +28,10 @@ pub(crate) struct StatusDocument {
     backups: BackupsDocument,
     /// What needs a human.
     problems: Vec<String>,
+    /// The same and everything else that is wrong, as codes.
+    codes: Vec<String>,
+    /// `ok` or `degraded`.
+    state: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,6 +47,8 @@ impl StatusDocument {
     /// The status of an archive.
     pub(crate) fn new(timeline: &Timeline, archive: String) -> Self {
         let inventory = timeline.inventory();
+        let codes = findings::of_archive(timeline);
+        let is_degraded = codes.iter().any(|code| code.exit != 0);
         Self {
             api_version: pitr_archive::document::API_VERSION.to_owned(),
             kind: "Status".to_owned(),
@@ -58,6 +65,8 @@ impl StatusDocument {
             windows: timeline.into(),
             backups: timeline.into(),
             problems: timeline.problems().iter().map(problem).collect(),
+            codes: codes.iter().map(ToString::to_string).collect(),
+            state: if is_degraded { "degraded" } else { "ok" }.to_owned(),
         }
     }
 }
@@ -109,7 +118,7 @@ impl fmt::Display for Report<'_> {
         let state = match self.heartbeat {
             Some(heartbeat) => heartbeat.state.to_uppercase(),
             None if status.windows.items.is_empty() => "NOTHING RECOVERABLE".to_owned(),
-            None => "OK".to_owned(),
+            None => status.state.to_uppercase(),
         };
         let server = status.server.as_deref().unwrap_or("no server yet");
         writeln!(f, "{}   {server}   {}   {state}", status.workload, status.archive)?;
@@ -132,6 +141,9 @@ impl fmt::Display for Report<'_> {
         self.backups(f)?;
         for problem in &status.problems {
             writeln!(f, "Problem      {problem}")?;
+        }
+        if !status.codes.is_empty() {
+            writeln!(f, "Findings     {}", status.codes.join(", "))?;
         }
         if let Some(window) = status.windows.items.iter().rfind(|window| window.live) {
             write!(

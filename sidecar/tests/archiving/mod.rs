@@ -144,6 +144,20 @@ impl Archiving {
         }
     }
 
+    /// Waits for a status of the running sidecar.
+    pub(crate) async fn until_status(&self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        let begun = Instant::now();
+        loop {
+            let output = self.ask(&["get", "/v1/status", "--address", &self.control]).await;
+            let status = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            if output.status.success() && wanted(&status) {
+                return status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no such status within {PATIENCE:?}: {status}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     pub(crate) fn objects(&self) -> usize {
         count_files(&self.path("archive"))
     }

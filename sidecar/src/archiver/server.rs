@@ -1,0 +1,131 @@
+//! Asks the server about itself: its role, how long it keeps binlogs, and whether they are such that an archive of them is worth most.
+//! Only where an account is configured, and nothing depends on the answer: without it the same facts are unknown.
+
+use std::time::Duration;
+
+use pitr_recovery::code;
+
+use super::Archiver;
+use crate::config::MysqlConfig;
+use crate::error::Failure;
+use crate::mysql::{Connection, Password, SourceState};
+use crate::status::Area;
+
+/// Between two questions.
+const EVERY: Duration = Duration::from_secs(15);
+
+impl Archiver {
+    /// Asks until told to stop.
+    pub(super) async fn server_loop(&self, source: &str) {
+        let Some(account) = &self.config.source.mysql else { return };
+        let mut connection = None;
+        loop {
+            match ask(&mut connection, account).await {
+                Ok(said) => {
+                    match self.unsuited(&said, source) {
+                        Some(failure) => self.board.fail(Area::Server, failure),
+                        None => self.board.heal(Area::Server),
+                    }
+                    self.board.note(|facts| facts.said = Some(said));
+                }
+                Err(failure) => {
+                    connection = None;
+                    // What it said before may not hold any more.
+                    self.board.note(|facts| facts.said = None);
+                    self.board.fail(Area::Server, failure);
+                }
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// What is wrong with a server that says this.
+    fn unsuited(&self, said: &SourceState, source: &str) -> Option<Failure> {
+        let is_another =
+            self.config.source.identity.is_none() && said.server_uuid.as_deref().is_some_and(|u| u != source);
+        if is_another {
+            let uuid = said.server_uuid.as_deref().unwrap_or_default();
+            let message =
+                format!("the account of source.mysql asks server {uuid}, and the binlogs are those of {source}");
+            return Some(
+                Failure::new(&code::LOG_UNSUITED, message)
+                    .hint("what it says about itself does not concern this archive")
+                    .fix("source: {mysql: {socket: PATH}} of the server beside the archiver"),
+            );
+        }
+        unsuited(said)
+    }
+}
+
+async fn ask(connection: &mut Option<Connection>, account: &MysqlConfig) -> Result<SourceState, Failure> {
+    let refused = |reason: &dyn std::error::Error| {
+        let cause = reason.source().map_or_else(String::new, |cause| format!(": {cause}"));
+        Failure::new(&code::SOURCE_SILENT, format!("the server does not say how it is: {reason}{cause}"))
+            .hint("archiving goes on; role, expiry and settings are unknown")
+            .fix("look at source.mysql")
+    };
+    if connection.is_none() {
+        let password = match &account.password_file {
+            Some(file) => tokio::fs::read_to_string(file).await.map_err(|reason| refused(&reason))?,
+            None => String::new(),
+        };
+        let password = Password::new(password.trim_end_matches(['\r', '\n']));
+        let dsn = crate::mysql::Dsn { password, ..account.dsn.clone() };
+        *connection = Some(Connection::open(&dsn).await.map_err(|reason| refused(&reason))?);
+    }
+    match connection {
+        Some(connection) => connection.source_state().await.map_err(|reason| refused(&reason)),
+        None => Ok(SourceState::default()),
+    }
+}
+
+/// What makes an archive of this server's binlogs worth less.
+fn unsuited(said: &SourceState) -> Option<Failure> {
+    if said.encrypted == Some(true) {
+        return Some(
+            Failure::new(&code::BINLOG_UNREADABLE, "the server encrypts its binlogs (binlog_encryption is ON)")
+                .hint("a copy is useless without the server's keyring")
+                .fix("SET PERSIST binlog_encryption = OFF; FLUSH BINARY LOGS; then take a base backup"),
+        );
+    }
+    let mut found = Vec::new();
+    if let Some(mode) = said.gtid_mode.as_deref().filter(|mode| *mode != "on") {
+        found.push((format!("gtid_mode is {}", mode.to_uppercase()), "no continuity over failover", "enable GTIDs"));
+    }
+    if let Some(format) = said.format.as_deref().filter(|format| !format.eq_ignore_ascii_case("ROW")) {
+        let hint = "statements may not do again what they did";
+        found.push((format!("binlog_format is {format}"), hint, "SET PERSIST binlog_format = ROW"));
+    }
+    if said.checksum.as_deref().is_some_and(|checksum| checksum.eq_ignore_ascii_case("NONE")) {
+        let hint = "damage inside an event cannot be seen";
+        found.push(("binlog_checksum is NONE".to_owned(), hint, "SET PERSIST binlog_checksum = CRC32"));
+    }
+    let message = found.iter().map(|(what, ..)| what.as_str()).collect::<Vec<_>>().join(", ");
+    let (_, hint, fix) = found.into_iter().next()?;
+    Some(Failure::new(&code::LOG_UNSUITED, message).hint(hint).fix(fix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unsuited;
+    use crate::mysql::SourceState;
+
+    fn said(settings: [&str; 3], encrypted: bool) -> SourceState {
+        let [gtid_mode, format, checksum] = settings.map(|text| Some(text.to_owned()));
+        SourceState { gtid_mode, format, checksum, encrypted: Some(encrypted), ..SourceState::default() }
+    }
+
+    #[test]
+    fn a_server_that_is_as_it_should_be_or_says_nothing_is_no_finding() {
+        assert!(unsuited(&said(["on", "ROW", "CRC32"], false)).is_none());
+        assert!(unsuited(&SourceState::default()).is_none());
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once_and_encryption_first() {
+        let failure = unsuited(&said(["off_permissive", "MIXED", "NONE"], false)).unwrap();
+        assert_eq!(failure.code().number, 506);
+        assert_eq!(failure.to_string(), "gtid_mode is OFF_PERMISSIVE, binlog_format is MIXED, binlog_checksum is NONE");
+        assert_eq!(unsuited(&said(["off", "ROW", "CRC32"], true)).unwrap().code().number, 505);
+    }
+}

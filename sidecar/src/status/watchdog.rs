@@ -1,0 +1,108 @@
+//! Which of the archiver's tasks still moves. A task is alive while it waits on purpose, while attempts at the store end (however they
+//! end) and while pieces of files are read; it is stuck when none of this happens.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A task that was silent for so long is stuck: every attempt and every wait ends long before.
+pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(300);
+
+/// A task that must never stand still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Task {
+    /// Finds the server's files and what is archived of them.
+    Start,
+    /// Ships the active binlog.
+    Tail,
+    /// Archives closed binlogs.
+    Backlog,
+    /// Merges pages and lists again.
+    Upkeep,
+}
+
+impl Task {
+    /// As in messages.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Tail => "tail",
+            Self::Backlog => "backlog",
+            Self::Upkeep => "upkeep",
+        }
+    }
+}
+
+tokio::task_local! {
+    static CURRENT: (Watchdog, Task);
+}
+
+/// When each task last moved. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Watchdog {
+    moved: Arc<Mutex<BTreeMap<Task, Instant>>>,
+}
+
+impl Watchdog {
+    /// Runs a task under watch until it ends.
+    pub(crate) async fn watch<T>(&self, task: Task, work: impl Future<Output = T>) -> T {
+        self.note(task);
+        let result = CURRENT.scope((self.clone(), task), work).await;
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
+        result
+    }
+
+    /// The task that has been silent longest, if that is too long by now.
+    pub(crate) fn stuck(&self, now: Instant) -> Option<(Task, Duration)> {
+        let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = moved.iter().map(|(task, at)| (*task, now.saturating_duration_since(*at)));
+        silent.max_by_key(|(_, silent)| *silent).filter(|(_, silent)| *silent > STUCK_AFTER)
+    }
+
+    fn note(&self, task: Task) {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner).insert(task, Instant::now());
+    }
+}
+
+/// The task that calls this has moved. Outside of a watched task this does nothing.
+pub(crate) fn tick() {
+    // An error says that this is no watched task.
+    let _unwatched = CURRENT.try_with(|(watchdog, task)| watchdog.note(*task));
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use tokio::time::Instant;
+
+    use super::{STUCK_AFTER, Task, Watchdog, tick};
+
+    #[tokio::test]
+    async fn one_stuck_task_is_named_although_the_others_move() {
+        let watchdog = Watchdog::default();
+        let mut tail = Box::pin(watchdog.watch(Task::Tail, std::future::pending::<()>()));
+        let mut upkeep = Box::pin(watchdog.watch(Task::Upkeep, async {
+            loop {
+                tick();
+                tokio::task::yield_now().await;
+            }
+        }));
+        assert!((&mut tail).now_or_never().is_none());
+        assert_eq!(watchdog.stuck(Instant::now()), None);
+        assert!((&mut upkeep).now_or_never().is_none());
+        let later = Instant::now() + STUCK_AFTER + STUCK_AFTER;
+        assert!(matches!(watchdog.stuck(later), Some((Task::Tail, silent)) if silent > STUCK_AFTER));
+        // Nobody is watched here: nothing happens.
+        tick();
+        drop((tail, upkeep));
+    }
+
+    #[tokio::test]
+    async fn a_task_that_has_ended_is_not_stuck() {
+        let watchdog = Watchdog::default();
+        watchdog.watch(Task::Start, async {}).await;
+        assert_eq!(watchdog.stuck(Instant::now() + STUCK_AFTER + STUCK_AFTER), None);
+    }
+}
