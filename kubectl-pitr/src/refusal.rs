@@ -65,18 +65,23 @@ fn fix(answer: &Unrecoverable, request: &PlanRequest) -> Option<String> {
         Unrecoverable::BackupDoesNotReach { .. } | Unrecoverable::NoSuchBackup { .. } => {
             "leave --from-backup out, or take an id of kubectl pitr backups".to_owned()
         }
-        Unrecoverable::AfterLastArchived { .. } => "--to latest, or wait".to_owned(),
+        Unrecoverable::AfterLastArchived { .. } => "--nearest, --to latest, or wait".to_owned(),
         Unrecoverable::SeveralBranches { branches, .. } => format!("--branch {}", branches.first()?),
         Unrecoverable::GtidOnOtherBranch { others, .. } => format!("--branch {}", others.first()?),
         Unrecoverable::AmbiguousPosition { sources, .. } => format!("--source {}", sources.first()?),
         Unrecoverable::TimesStepBack { culprit, .. } => match culprit.gtid() {
-            Some(gtid) => format!("--before-gtid {gtid}, or --accept-early-stop"),
-            None => "--accept-early-stop".to_owned(),
+            Some(gtid) => format!("--before-gtid {gtid}, --nearest, or --accept-early-stop"),
+            None => "--nearest, or --accept-early-stop".to_owned(),
         },
-        Unrecoverable::InGap { .. } | Unrecoverable::Damaged { .. }
-            if matches!(request.target, RecoveryTarget::Time(_)) =>
-        {
-            format!("--to {}", Rfc3339(answer.nearest_before_us()?))
+        Unrecoverable::InGap { gap, .. } | Unrecoverable::Damaged { gap, .. } => {
+            let across = format!("--allow-gap {} to replay across it without those transactions", gap.id);
+            match request.target {
+                RecoveryTarget::Time(_) | RecoveryTarget::Latest if gap.reachable_to_us.is_some() => {
+                    format!("--nearest, or {across}")
+                }
+                RecoveryTarget::Position { .. } => return None,
+                _ => across,
+            }
         }
         _ => return None,
     })

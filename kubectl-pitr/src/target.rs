@@ -25,6 +25,8 @@ pub fn request(args: &TargetArgs, reader: &Reader) -> Result<PlanRequest, Failur
     request.from_backup.clone_from(&args.from_backup);
     request.branch.clone_from(&args.branch);
     request.accept_early_stop = args.accept_early_stop;
+    request.nearest = args.nearest;
+    request.allow_gap.clone_from(&args.allow_gap);
     request.skip = args.skip_gtid.iter().map(|text| gtid(text)).collect::<Result<_, _>>()?;
     Ok(request)
 }
@@ -129,6 +131,8 @@ pub fn body(request: &PlanRequest) -> Value {
         "branch": request.branch,
         "skipGtids": request.skip.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "acceptEarlyStop": request.accept_early_stop,
+        "nearest": request.nearest,
+        "allowGap": request.allow_gap,
     })
 }
 

@@ -31,6 +31,12 @@ pub(crate) struct TargetArgs {
     /// Follow this branch of the history
     #[arg(long, value_name = "ID")]
     pub(crate) branch: Option<String>,
+    /// Where TIME cannot be reached, take the latest instant before it that can, never a later one
+    #[arg(long, requires = "to")]
+    pub(crate) nearest: bool,
+    /// Replay across this gap, without the transactions that are missing in it, if nothing else leads to the target
+    #[arg(long, value_name = "GAP-ID", conflicts_with = "to_position")]
+    pub(crate) allow_gap: Option<String>,
     /// Accept that transactions committed before the target stand after the stop
     #[arg(long)]
     pub(crate) accept_early_stop: bool,

@@ -5,7 +5,8 @@ use pitr_binlog::{BinlogName, Gtid, GtidSet, TransactionFlags};
 use crate::inventory::{BaseBackup, BinlogId, StoredObject, TransactionPoint};
 use crate::target::RecoveryTarget;
 
-/// A plan. [`crate::Timeline::plan`] makes it: holding one proves that nothing is missing between the base and the stop.
+/// A plan. [`crate::Timeline::plan`] makes it: holding one proves that nothing is missing between the base and the stop, but for
+/// a gap that was allowed by name and that [`PlanWarning::AcrossGap`] tells of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RestorePlan(PlanParts);
 
@@ -137,6 +138,18 @@ pub enum PlanWarning {
     },
     /// The base backup itself has no log in the archive: its own time is all there is.
     BaseAlone,
+    /// What was asked for cannot be reached: the plan's target is the latest instant before it that can.
+    Nearest {
+        /// What was asked for.
+        asked: RecoveryTarget,
+    },
+    /// The replay leads across a gap, without the transactions that are missing in it. A row that does not fit then stops it.
+    AcrossGap {
+        /// The gap's id.
+        gap: String,
+        /// The transactions that will be missing.
+        missing: GtidSet,
+    },
 }
 
 impl RestorePlan {
@@ -148,6 +161,12 @@ impl RestorePlan {
     #[must_use]
     pub const fn from_parts(parts: PlanParts) -> Self {
         Self(parts)
+    }
+
+    /// The same plan with something more that the user should know.
+    pub(crate) fn warned(mut self, warning: PlanWarning) -> Self {
+        self.0.warnings.push(warning);
+        self
     }
 
     /// All facts of the plan.

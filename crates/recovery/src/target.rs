@@ -61,6 +61,11 @@ pub struct PlanRequest {
     pub max_regression_us: i64,
     /// Stop early all the same where they reach further.
     pub accept_early_stop: bool,
+    /// Take the latest instant that can be reached instead, where a time cannot: never a later one.
+    pub nearest: bool,
+    /// Replay across this gap, without the transactions that are missing in it, where nothing else leads to the target; a
+    /// unique prefix is enough.
+    pub allow_gap: Option<String>,
 }
 
 impl PlanRequest {
@@ -75,6 +80,8 @@ impl PlanRequest {
             proven_to_us: None,
             max_regression_us: MAX_TIME_REGRESSION_US,
             accept_early_stop: false,
+            nearest: false,
+            allow_gap: None,
         }
     }
 }

@@ -49,6 +49,16 @@ pub enum Unrecoverable {
         /// The gap.
         gap: Box<Gap>,
     },
+    /// The branch has no gap of this id, or several begin with it.
+    #[error("\"{id}\" names {matches} gaps of branch {branch}")]
+    NoSuchGap {
+        /// What was written.
+        id: String,
+        /// The branch.
+        branch: String,
+        /// How many ids begin with it.
+        matches: usize,
+    },
     /// The target lies after the end of what is archived, and nobody knows what was committed between.
     #[error("{} is after the recoverable end ({})", Rfc3339(*.target_us), Rfc3339(*.end_us))]
     AfterLastArchived {
@@ -208,7 +218,7 @@ impl Unrecoverable {
             | Self::BeforeFirstBackup { .. }
             | Self::BackupDoesNotReach { .. }
             | Self::NoSuchBackup { .. } => &code::NO_USABLE_BACKUP,
-            Self::InGap { .. } => &code::TARGET_IN_GAP,
+            Self::InGap { .. } | Self::NoSuchGap { .. } => &code::TARGET_IN_GAP,
             Self::AfterLastArchived { .. } => &code::AFTER_THE_END,
             Self::GtidNotArchived { .. }
             | Self::GtidInsideEveryBase { .. }

@@ -88,6 +88,10 @@ fn refusals_of_base_backups_and_gaps() {
             "PITR0301 before 3e11fa47-71ca-11e1-9e33-c80aa9429562:7 cannot be reached: it lies in gap-7f2a (binlog.000301 is not archived, 1 transaction)",
         ),
         (
+            Unrecoverable::NoSuchGap { id: "gap-1".to_owned(), branch: "br-3fa0".to_owned(), matches: 0 },
+            "PITR0301 \"gap-1\" names 0 gaps of branch br-3fa0",
+        ),
+        (
             Unrecoverable::AfterLastArchived { target_us: AT, end_us: AT - 41_000_000 },
             "PITR0303 2026-11-21T07:14:03Z is after the recoverable end (2026-11-21T07:13:22Z)",
         ),

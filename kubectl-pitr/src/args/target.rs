@@ -31,6 +31,12 @@ pub struct TargetArgs {
     /// Leave this transaction out: its GTID is recorded, empty; repeatable
     #[arg(long, value_name = "GTID")]
     pub skip_gtid: Vec<String>,
+    /// Where the time cannot be reached, take the latest instant before it that can, never a later one
+    #[arg(long, requires = "to")]
+    pub nearest: bool,
+    /// Replay across this gap, without the transactions missing in it, if nothing else leads to the target
+    #[arg(long, value_name = "GAP-ID", conflicts_with = "to_position")]
+    pub allow_gap: Option<String>,
     /// Stop although transactions at or before the target follow in the log (a future-dated one hides them)
     #[arg(long)]
     pub accept_early_stop: bool,

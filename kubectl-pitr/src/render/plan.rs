@@ -212,6 +212,13 @@ fn warning(warning: &PlanWarning) -> Option<String> {
                 Rfc3339(*to_us)
             )
         }
+        PlanWarning::Nearest { asked } => {
+            format!("{asked} cannot be reached: this is the latest instant before it that can")
+        }
+        PlanWarning::AcrossGap { gap, missing } => format!(
+            "{gap} is crossed: {} will be missing, and a row that does not fit stops the replay",
+            gtid_set(missing)
+        ),
         PlanWarning::BaseAlone => "no log continues the base backup: its own time is all there is".to_owned(),
     })
 }

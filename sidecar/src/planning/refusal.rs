@@ -1,6 +1,6 @@
 //! Why a target cannot be reached, with what can be reached instead.
 
-use pitr_recovery::{Timeline, Unrecoverable, format_time};
+use pitr_recovery::{RecoveryTarget, Timeline, Unrecoverable, format_time};
 
 use crate::error::Failure;
 
@@ -31,6 +31,10 @@ fn meaning(answer: &Unrecoverable, timeline: &Timeline) -> String {
             Some(backup) => format!("what follows the gap is reached from {backup}"),
             None => "only a new base backup makes what follows reachable".to_owned(),
         },
+        Unrecoverable::NoSuchGap { .. } => {
+            let ids: Vec<&str> = timeline.gaps().iter().map(|gap| gap.id.as_str()).collect();
+            format!("gaps: {}", if ids.is_empty() { "none".to_owned() } else { ids.join(", ") })
+        }
         Unrecoverable::Damaged { .. } => "the bytes are kept, and what comes before them is whole".to_owned(),
         Unrecoverable::AfterLastArchived { .. } => "nothing proves what was committed after it".to_owned(),
         Unrecoverable::GtidNotArchived { newest: Some(newest), .. } => {
@@ -63,9 +67,8 @@ fn meaning(answer: &Unrecoverable, timeline: &Timeline) -> String {
 fn way_out(answer: &Unrecoverable) -> String {
     match answer {
         Unrecoverable::NoBaseBackup => "take a base backup: pitr-sidecar backup, or kubectl pitr backup".to_owned(),
-        Unrecoverable::GtidNotArchived { .. } | Unrecoverable::AfterLastArchived { .. } => {
-            "--to latest, or wait until it is archived".to_owned()
-        }
+        Unrecoverable::AfterLastArchived { .. } => "--nearest, --to latest, or wait until it is archived".to_owned(),
+        Unrecoverable::GtidNotArchived { .. } => "--to latest, or wait until it is archived".to_owned(),
         Unrecoverable::BackupDoesNotReach { .. } | Unrecoverable::NoSuchBackup { .. } => {
             "leave out --from-backup".to_owned()
         }
@@ -87,12 +90,21 @@ fn way_out(answer: &Unrecoverable) -> String {
             format!("--source {}", sources.first().map_or("ID", String::as_str))
         }
         Unrecoverable::TimesStepBack { culprit, .. } => match culprit.gtid() {
-            Some(gtid) => format!("--before-gtid {gtid}, or --accept-early-stop"),
-            None => "--accept-early-stop".to_owned(),
+            Some(gtid) => format!("--before-gtid {gtid}, --nearest, or --accept-early-stop"),
+            None => "--nearest, or --accept-early-stop".to_owned(),
         },
+        Unrecoverable::InGap { target, gap } | Unrecoverable::Damaged { target, gap } => {
+            let across = format!("--allow-gap {} to replay across it without those transactions", gap.id);
+            match target {
+                RecoveryTarget::Time(_) | RecoveryTarget::Latest if gap.reachable_to_us.is_some() => {
+                    format!("--nearest, or {across}")
+                }
+                RecoveryTarget::Position { .. } => "a point inside a window: pitr-sidecar status".to_owned(),
+                _ => across,
+            }
+        }
+        Unrecoverable::NoSuchGap { .. } => "--allow-gap with one of these, or leave it out".to_owned(),
         Unrecoverable::BeforeFirstBackup { .. }
-        | Unrecoverable::InGap { .. }
-        | Unrecoverable::Damaged { .. }
         | Unrecoverable::GtidInsideEveryBase { .. }
         | Unrecoverable::NoSuchBinlog { .. }
         | Unrecoverable::PositionBeyond { .. } => "a point inside a window: pitr-sidecar status".to_owned(),

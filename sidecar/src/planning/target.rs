@@ -23,11 +23,21 @@ pub(crate) fn request(args: &TargetArgs) -> anyhow::Result<PlanRequest> {
                 .into());
         }
     };
+    let by_time = matches!(target, RecoveryTarget::Time(_) | RecoveryTarget::Latest);
+    let by_position = matches!(target, RecoveryTarget::Position { .. });
+    if (args.nearest && !by_time) || (args.allow_gap.is_some() && by_position) {
+        return Err(Failure::new(&code::TIME_UNREADABLE, "this target has no such option")
+            .hint("only a time has a nearest one, and a position lies on one side of every gap")
+            .fix("leave out nearest, or allow-gap")
+            .into());
+    }
     Ok(PlanRequest {
         from_backup: args.from_backup.clone(),
         branch: args.branch.clone(),
         skip: args.skip_gtid.iter().map(|text| gtid(text)).collect::<Result<_, _>>()?,
         accept_early_stop: args.accept_early_stop,
+        nearest: args.nearest,
+        allow_gap: args.allow_gap.clone(),
         ..PlanRequest::new(target)
     })
 }
@@ -102,6 +112,10 @@ struct PostedRequest {
     skip_gtids: Vec<String>,
     #[serde(default)]
     accept_early_stop: bool,
+    #[serde(default)]
+    nearest: bool,
+    #[serde(default)]
+    allow_gap: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -159,6 +173,8 @@ pub(crate) fn posted(body: &[u8]) -> anyhow::Result<PlanRequest> {
         from_backup: posted.from_backup,
         branch: posted.branch,
         accept_early_stop: posted.accept_early_stop,
+        nearest: posted.nearest,
+        allow_gap: posted.allow_gap,
     })
 }
 
@@ -195,12 +211,16 @@ mod tests {
         let body = br#"{"target":{"position":{"binlog":"binlog.000042","position":1234,"source":"3e11"}},"acceptEarlyStop":true}"#;
         let asked = posted(body).unwrap();
         assert_eq!(asked.target.to_string(), "binlog.000042:1234 of 3e11");
-        assert!(asked.accept_early_stop);
+        assert!(asked.accept_early_stop && !asked.nearest);
+        let asked = posted(br#"{"target":{"latest":true},"nearest":true,"allowGap":"gap-7f2a"}"#).unwrap();
+        assert_eq!((asked.nearest, asked.allow_gap.as_deref()), (true, Some("gap-7f2a")));
         assert_eq!(posted(br#"{"target":{"latest":true}}"#).unwrap().target, RecoveryTarget::Latest);
         for wrong in [
             r#"{"target":{}}"#,
             r#"{"target":{"latest":true,"time":"latest"}}"#,
             r#"{"target":{"tiem":"latest"}}"#,
+            r#"{"target":{"throughGtid":"3e11fa47-71ca-11e1-9e33-c80aa9429562:7"},"nearest":true}"#,
+            r#"{"target":{"position":{"binlog":"binlog.000042","position":4}},"allowGap":"gap-1"}"#,
             "x",
         ] {
             assert!(posted(wrong.as_bytes()).is_err(), "{wrong}");

@@ -110,13 +110,14 @@ pub(super) fn asked_for(args: &RestoreArgs) -> String {
         ("--source", &target.source),
         ("--from-backup", &target.from_backup),
         ("--branch", &target.branch),
+        ("--allow-gap", &target.allow_gap),
     ];
     for (name, value) in options {
         words.extend(value.iter().map(|value| format!("{name} {value}")));
     }
     words.extend(target.skip_gtid.iter().map(|gtid| format!("--skip-gtid {gtid}")));
-    if target.accept_early_stop {
-        words.push("--accept-early-stop".to_owned());
+    for (name, given) in [("--accept-early-stop", target.accept_early_stop), ("--nearest", target.nearest)] {
+        words.extend(given.then(|| name.to_owned()));
     }
     if args.base == BaseOrigin::Existing {
         words.push("--base existing".to_owned());

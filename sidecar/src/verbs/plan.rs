@@ -96,6 +96,12 @@ fn text(warning: &PlanWarning) -> String {
                 format_time(*to_us)
             )
         }
+        PlanWarning::Nearest { asked } => {
+            format!("{asked} cannot be reached: this is the latest instant before it that can")
+        }
+        PlanWarning::AcrossGap { gap, missing } => {
+            format!("{gap} is crossed: {missing} will be missing, and a row that does not fit stops the replay")
+        }
         PlanWarning::BaseAlone => "the base backup's own time is all there is to compare with".to_owned(),
     }
 }

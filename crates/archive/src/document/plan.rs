@@ -170,6 +170,8 @@ enum WarningWire {
     Skipped { gtid_set: String },
     ProvenByServer { to: Instant },
     BaseAlone,
+    Nearest { asked: TargetWire },
+    AcrossGap { gap: String, missing_gtid_set: String },
 }
 
 impl From<&PlanParts> for PlanWire {
@@ -251,6 +253,10 @@ impl From<&PlanWarning> for WarningWire {
             PlanWarning::Skipped(set) => Self::Skipped { gtid_set: set.to_string() },
             PlanWarning::ProvenByServer { to_us } => Self::ProvenByServer { to: Instant(*to_us) },
             PlanWarning::BaseAlone => Self::BaseAlone,
+            PlanWarning::Nearest { asked } => Self::Nearest { asked: asked.into() },
+            PlanWarning::AcrossGap { gap, missing } => {
+                Self::AcrossGap { gap: gap.clone(), missing_gtid_set: missing.to_string() }
+            }
         }
     }
 }
@@ -266,6 +272,10 @@ impl WarningWire {
             Self::Skipped { gtid_set } => PlanWarning::Skipped(set(&gtid_set, "warnings.gtidSet")?),
             Self::ProvenByServer { to } => PlanWarning::ProvenByServer { to_us: to.0 },
             Self::BaseAlone => PlanWarning::BaseAlone,
+            Self::Nearest { asked } => PlanWarning::Nearest { asked: asked.target()? },
+            Self::AcrossGap { gap, missing_gtid_set } => {
+                PlanWarning::AcrossGap { gap, missing: set(&missing_gtid_set, "warnings.missingGtidSet")? }
+            }
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Makes plans: finds the branch, the stop on it, the base backup, and the bytes between.
 
 mod boundary;
+mod detour;
 mod files;
 mod goal;
 mod refusal;
@@ -79,7 +80,7 @@ impl<'a> Planner<'a> {
             Some(id) => vec![self.branch_named(id)?],
             None => self.default_ways(),
         };
-        let mut answers = ways.iter().map(|way| self.plan_on(*way, request, named));
+        let mut answers = ways.iter().map(|way| self.plan_or_detour(*way, request, named));
         if ways.len() == 1 {
             return answers.next().unwrap_or(Err(Unrecoverable::NoBaseBackup));
         }

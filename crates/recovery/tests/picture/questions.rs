@@ -1,7 +1,7 @@
 //! Questions about a picture: targets, and the plans or refusals that answer them.
 //!
 //! `? time 3.2`, `? before a4`, `? through a4`, `? latest`, `? pos 2:300` or `? pos A.2:300`; then, in any order, `skip a3`,
-//! `branch 2` (the second one), `from b1`, `proven 9`, `accept`.
+//! `branch 2` (the second one), `from b1`, `proven 9`, `accept`, `nearest`, `across 1` (the first gap).
 
 use pitr_binlog::GtidSet;
 use pitr_recovery::{
@@ -52,6 +52,8 @@ fn request(question: &str, timeline: &Timeline) -> PlanRequest {
             "from" => request.from_backup = Some(next().to_owned()),
             "proven" => request.proven_to_us = Some(micros(next())),
             "accept" => request.accept_early_stop = true,
+            "nearest" => request.nearest = true,
+            "across" => request.allow_gap = Some(timeline.gaps()[next().parse::<usize>().unwrap() - 1].id.clone()),
             other => panic!("{other:?} is no option"),
         }
     }
@@ -91,6 +93,8 @@ fn warned(warning: &PlanWarning) -> String {
         PlanWarning::NonTransactional => "no rollback".to_owned(),
         PlanWarning::Skipped(gtids) => format!("{} committed empty", set(gtids)),
         PlanWarning::ProvenByServer { to_us } => format!("proven by the server to {}", seconds(*to_us)),
+        PlanWarning::Nearest { asked } => format!("the nearest before {asked}"),
+        PlanWarning::AcrossGap { gap, missing } => format!("across {gap} without {}", set(missing)),
         PlanWarning::BaseAlone => "the base backup alone".to_owned(),
     }
 }

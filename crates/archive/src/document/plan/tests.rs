@@ -88,6 +88,8 @@ fn plan(target: RecoveryTarget) -> RestorePlan {
             PlanWarning::Skipped(format!("{UUID}:12").parse().unwrap()),
             PlanWarning::ProvenByServer { to_us: 5 },
             PlanWarning::BaseAlone,
+            PlanWarning::Nearest { asked: RecoveryTarget::Latest },
+            PlanWarning::AcrossGap { gap: "gap-7f2a".to_owned(), missing: format!("{UUID}:13").parse().unwrap() },
         ],
         resolution_us: 1,
     })
@@ -220,6 +222,8 @@ fn warning_strategy(is_mysql: bool) -> impl Strategy<Value = PlanWarning> {
         set_strategy(is_mysql).prop_map(PlanWarning::Skipped),
         any::<i64>().prop_map(|to_us| PlanWarning::ProvenByServer { to_us }),
         Just(PlanWarning::BaseAlone),
+        any::<i64>().prop_map(|us| PlanWarning::Nearest { asked: RecoveryTarget::Time(us) }),
+        set_strategy(is_mysql).prop_map(|missing| PlanWarning::AcrossGap { gap: "gap-1".to_owned(), missing }),
     ]
 }
 
