@@ -10,7 +10,9 @@ use anyhow::{Context as _, Result};
 /// # Errors
 /// The page cannot be read.
 pub fn commands(page: &str, language: &str) -> Result<Vec<String>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
+    // Asked of cargo at run time: a path that was compiled in may be that of another checkout of the same cache.
+    let package = std::env::var("CARGO_MANIFEST_DIR").context("tests are run by cargo")?;
+    let path = Path::new(&package).join("../docs").join(page);
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     Ok(parse(&text, language))
 }

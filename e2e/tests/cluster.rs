@@ -1,7 +1,7 @@
 //! On a real Kubernetes: from a plain StatefulSet to a dropped table that is back, and the accidents on the way. The shop is the demo's.
 #![cfg(feature = "cluster")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -34,7 +34,7 @@ const INJECT: &[&str] = &[
 ];
 
 fn demo(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("demo").join(file)
+    PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("demo").join(file)
 }
 
 /// The accident: what was there, and the GTID of the DROP.
@@ -164,15 +164,8 @@ fn restore<'a>(accident: &'a Accident, more: &[&'a str]) -> Vec<&'a str> {
     [&["pitr", "restore", "mysql", "-n", "shop", "--before-gtid", accident.dropped.as_str()], more].concat()
 }
 
-async fn restore_with_a_killed_pod(cluster: &Kubernetes, accident: &Accident) -> Result<()> {
-    cluster.until(&restore(accident, &["--plan"]), MINUTE).await?;
-    let objects_before = objects(cluster).await?;
-    let plan = cluster.run(&restore(accident, &["--plan"])).await?;
-    ensure!(plan.contains("DROP TABLE"), "the plan does not name what it leaves out:\n{plan}");
-    ensure!(objects(cluster).await? == objects_before, "a plan created something");
-
-    let mut running = cluster.command(&restore(accident, &["--new-name", "before-the-drop"]));
-    let running = tokio::spawn(async move { finish(&mut running).await });
+/// Deletes the pod of the restore `before-the-drop` by force as soon as it says how far it is.
+async fn kill_the_pod_at_work(cluster: &Kubernetes) -> Result<()> {
     let pods = ["-n", "shop", "get", "pods", "-l", "batch.kubernetes.io/job-name=before-the-drop", "-o", "name"];
     let pod = loop {
         let name = cluster.run(&pods).await?.trim().to_owned();
@@ -183,7 +176,20 @@ async fn restore_with_a_killed_pod(cluster: &Kubernetes, accident: &Accident) ->
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     cluster.run(&["-n", "shop", "delete", &pod, "--grace-period=0", "--force"]).await?;
-    let outcome = running.await??;
+    Ok(())
+}
+
+async fn restore_with_a_killed_pod(cluster: &Kubernetes, accident: &Accident) -> Result<()> {
+    cluster.until(&restore(accident, &["--plan"]), MINUTE).await?;
+    let objects_before = objects(cluster).await?;
+    let plan = cluster.run(&restore(accident, &["--plan"])).await?;
+    ensure!(plan.contains("DROP TABLE"), "the plan does not name what it leaves out:\n{plan}");
+    ensure!(objects(cluster).await? == objects_before, "a plan created something");
+
+    let mut running = cluster.command(&restore(accident, &["--new-name", "before-the-drop"]));
+    let (outcome, killed) = tokio::join!(finish(&mut running), kill_the_pod_at_work(cluster));
+    killed?;
+    let outcome = outcome?;
     if outcome.code != Some(0) {
         ensure!(outcome.stderr.contains("resume"), "no way to go on is named:\n{}", outcome.stderr);
         cluster.run(&["pitr", "restores", "resume", "before-the-drop", "-n", "shop"]).await?;
@@ -263,7 +269,7 @@ async fn the_bucket_alone_is_enough(cluster: &Kubernetes, accident: &Accident) -
 
 /// The plugin, run in the node's network with the user's own credentials of the store: the API server has its service's address there.
 async fn inside(cluster: &Kubernetes, words: &[&str]) -> Result<Outcome> {
-    let enter = Path::new(env!("CARGO_MANIFEST_DIR")).join("parts/node/enter.sh");
+    let enter = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("parts/node/enter.sh");
     let plugin = pitr_e2e::product::Product::find()?.plugin_path();
     let mut command = tokio::process::Command::new(enter);
     command

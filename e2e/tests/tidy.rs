@@ -27,7 +27,7 @@ const BANNED_NAMES: &[&str] = &["utils", "util", "common", "helpers", "misc", "m
 const FILE_LINES_MAX: usize = 500;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+    PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).parent().unwrap().to_path_buf()
 }
 
 /// All Rust files below `folder`, as paths relative to the root.
@@ -160,6 +160,15 @@ fn each_kind_of_thing_has_one_home() {
         }
     }
     fail_with("things out of their home", &findings);
+}
+
+#[test]
+fn no_checkout_is_compiled_in() {
+    // Checkouts share one target folder (CI clones afresh): cargo does not rebuild when only the folder's path has changed.
+    let words = ["env!(\"", "CARGO_MANIFEST_DIR"].concat();
+    let found = |path: &&PathBuf| read(path).contains(&words);
+    let findings: Vec<String> = all_sources().iter().filter(found).map(|path| path.display().to_string()).collect();
+    fail_with("the path of a checkout is compiled in: ask at run time", &findings);
 }
 
 #[test]

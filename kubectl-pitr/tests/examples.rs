@@ -14,7 +14,7 @@ use kubectl_pitr::inject::{output, tree};
 use support::compare;
 
 fn manifests() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../manifests")
+    PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../manifests")
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn flags_of_mariadb() {
 
 #[test]
 fn an_encrypted_binlog_is_called_so() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let folder = std::path::PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/fixtures");
     let mut found = 0;
     for version in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         if let Ok(bytes) = std::fs::read(version.join("encrypted.bin")) {

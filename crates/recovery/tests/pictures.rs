@@ -7,12 +7,12 @@ mod picture;
 mod world;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const LINE: &str = "----\n";
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures")
+    PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/pictures")
 }
 
 fn check(name: &str) {

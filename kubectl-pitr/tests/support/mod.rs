@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 #[allow(dead_code, reason = "not every test reads manifests")]
 pub(crate) fn manifest(name: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/manifests").join(name);
+    let path = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/manifests").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 #[allow(dead_code, reason = "not every test has golden files of its own")]
 pub(crate) fn golden(name: &str, actual: &str) {
-    compare(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name), actual);
+    compare(&PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("tests/golden").join(name), actual);
 }
 
 pub(crate) fn compare(path: &std::path::Path, actual: &str) {

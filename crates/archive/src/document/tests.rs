@@ -1,7 +1,7 @@
 //! The documents, byte for byte: other programs, and other versions of ours, read them. A change here is a change of the
 //! interface; `PITR_BLESS=1 cargo test` writes the new texts down.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use crate::{Archive, Codec, MemoryStore, Place, Store};
 
 fn assert_golden<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &str, document: &T) {
     let text = serde_json::to_string_pretty(document).unwrap() + "\n";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/document/golden").join(name);
+    let path = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("src/document/golden").join(name);
     if std::env::var_os("PITR_BLESS").is_some() {
         std::fs::write(&path, &text).unwrap();
     }

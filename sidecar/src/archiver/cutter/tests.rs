@@ -7,7 +7,8 @@ use crate::discovery::BinlogFile;
 
 /// Real binlogs of a real server, read elsewhere too.
 fn fixtures() -> Vec<PathBuf> {
-    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/binlog/tests/fixtures/mysql-9.7.4"));
+    let folder =
+        PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../crates/binlog/tests/fixtures/mysql-9.7.4");
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let files: Vec<PathBuf> =
         files.filter(|path| path.extension().is_some_and(|extension| extension == "binlog")).collect();
