@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use pitr_archive::document::{BackupsDocument, PlanDocument, WindowsDocument};
+use pitr_archive::document::{BackupsDocument, BinlogFilter, BinlogsDocument, PlanDocument, WindowsDocument};
 use pitr_archive::{Archive, ArchiveUrl, Credentials, RetryPolicy, Retrying, S3Options, StopDescription, connect};
 use pitr_recovery::{Indices, PlanRequest, RangeRef, RestorePlan, StoredObject, Timeline, TransactionIndex};
+use serde_json::Value;
 
 use crate::args::{ArchiveArgs, PathStyle};
 use crate::failure::Failure;
+use crate::question::Question;
 use crate::refusal;
 use crate::state::{Backups, Windows};
 
@@ -132,6 +134,20 @@ impl ArchiveView {
 
     pub fn backups(&self) -> Backups {
         documents(&BackupsDocument::from(&self.timeline))
+    }
+
+    /// The timeline as a document, with the transactions that are sought.
+    pub async fn timeline(&self, question: &Question) -> Result<Value, Failure> {
+        let branch = question.branch.as_deref();
+        let told = self.archive.tell_timeline(&self.timeline, branch, question.sought.clone()).await;
+        let document = told.map_err(|e| refusal::search(&e, &self.timeline, &self.url))?;
+        serde_json::to_value(document).map_err(|e| Failure::without_code(1, e.to_string()))
+    }
+
+    /// The archived binlogs as a document.
+    pub fn binlogs(&self, filter: &BinlogFilter) -> Result<Value, Failure> {
+        serde_json::to_value(BinlogsDocument::new(&self.timeline, filter))
+            .map_err(|e| Failure::without_code(1, e.to_string()))
     }
 
     /// What the transactions next to a plan's stop did.

@@ -12,6 +12,7 @@ pub mod inject;
 pub mod job_line;
 pub mod objects;
 pub mod program;
+pub mod question;
 pub mod refusal;
 pub mod render;
 pub mod session;

@@ -56,6 +56,8 @@ async fn dispatch(command: Command, session: &Session) -> anyhow::Result<u8> {
     match command {
         Command::Status(args) => commands::status::run(session, &args).await,
         Command::Backups(args) => commands::backups::run(session, &args).await,
+        Command::Binlogs(args) => commands::binlogs::run(session, &args).await,
+        Command::Timeline(args) => commands::timeline::run(session, &args).await,
         Command::Backup(args) => commands::backup::run(session, &args).await,
         Command::Restore(args) => commands::restore::run(session, &args).await,
         Command::Restores(args) => commands::restores::run(session, &args).await,

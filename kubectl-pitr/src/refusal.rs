@@ -1,8 +1,8 @@
 //! What the domain and the archive answer, as errors that users see.
 
 use jiff::Timestamp;
-use pitr_archive::{ArchiveError, StoreError, UrlError};
-use pitr_recovery::{PlanRequest, RecoveryTarget, Rfc3339, Unrecoverable, code};
+use pitr_archive::{ArchiveError, SearchError, StoreError, UrlError};
+use pitr_recovery::{PlanRequest, RecoveryTarget, Rfc3339, Timeline, Unrecoverable, code};
 
 use crate::failure::Failure;
 use crate::render::duration;
@@ -129,5 +129,21 @@ pub fn store(error: &StoreError, url: &str) -> Failure {
         StoreError::Cancelled { .. } | StoreError::Transient { .. } | StoreError::Fatal { .. } => {
             Failure::new(code::STORE_UNREACHABLE, message).fix("--endpoint URL, --region NAME, --ca-bundle FILE")
         }
+    }
+}
+
+/// Why a timeline cannot be told.
+pub fn search(error: &SearchError, timeline: &Timeline, url: &str) -> Failure {
+    let branches: Vec<_> = timeline.branches().iter().map(|branch| branch.id.as_str()).collect();
+    let hint = format!("branches: {}", branches.join(", "));
+    match error {
+        SearchError::NoBranch(_) => Failure::new(code::SEVERAL_BRANCHES, error.to_string())
+            .hint(hint)
+            .fix("the id of one of them, or as much of it as is unique"),
+        SearchError::NotOnBranch(branch) => {
+            let message = format!("this transaction is not on branch {branch}");
+            Failure::new(code::GTID_NOT_REACHABLE, message).hint(hint).fix("another --branch, or a time")
+        }
+        SearchError::Archive(error) => archive(error, url),
     }
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::args::{Cli, ClientArgs, OutputFormat};
@@ -13,6 +14,7 @@ use crate::failure::Failure;
 use crate::inject::tree;
 use crate::program::Process;
 use crate::render::Zone;
+use crate::target::Reader;
 use crate::terminal::Terminal;
 use pitr_recovery::code;
 
@@ -49,6 +51,16 @@ impl Session {
 
     pub fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    /// Who reads a time that lacks its zone: the zone of `--timezone`, else this machine's.
+    pub fn reader(&self) -> Reader {
+        let zone = self.zone.named_zone().or_else(|| {
+            let zone = TimeZone::system();
+            let name = zone.iana_name().unwrap_or("your zone").to_owned();
+            Some((name, zone))
+        });
+        Reader { now: self.now(), zone }
     }
 
     /// The namespace that was named on the command line.

@@ -51,6 +51,15 @@ fn target(args: &TargetArgs, reader: &Reader) -> Result<RecoveryTarget, Failure>
     }
 }
 
+/// An instant that is no target: where to look, how far back.
+pub fn instant(text: &str, reader: &Reader) -> Result<i64, Failure> {
+    match parse_time(text) {
+        Ok(TimeTarget::Latest) => Ok(i64::MAX),
+        Ok(TimeTarget::At(us)) => Ok(us),
+        Err(error) => Err(bad_time(&error, reader)),
+    }
+}
+
 fn gtid(text: &str) -> Result<Gtid, Failure> {
     text.parse().map_err(|_| {
         Failure::new(code::GTID_UNREADABLE, format!("\"{text}\" is not a GTID"))

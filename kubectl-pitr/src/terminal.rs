@@ -86,6 +86,8 @@ impl Terminal {
                 '√' => ascii.push_str("ok"),
                 '‼' => ascii.push_str("!!"),
                 '×' => ascii.push_str("xx"),
+                '╰' => ascii.push('+'),
+                '┤' => ascii.push('|'),
                 other => ascii.push(other),
             }
         }

@@ -10,6 +10,7 @@ mod records;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod transactions;
 mod write;
 
 use std::collections::HashMap;
@@ -22,10 +23,11 @@ use pitr_recovery::RangeRef;
 use serde::{Deserialize, Serialize};
 
 pub use adopt::Adoption;
-pub use describe::StopDescription;
+pub use describe::{Description, StopDescription};
 pub use inventory::{InventoryReport, add_record, remove_objects};
 pub use records::Discovered;
 pub use tail::{TailCoverage, TailReport};
+pub use transactions::{Found, FoundTransaction, Matching, NoResume, Point, Resume, Search, SearchError, Sought};
 pub use write::Published;
 
 use crate::catalog::PageError;

@@ -2,6 +2,7 @@
 //! every old reader). Names are camelCase, times UTC with microseconds; unknown fields are ignored.
 
 mod backups;
+mod binlogs;
 mod failure;
 mod heartbeat;
 mod instant;
@@ -9,9 +10,11 @@ mod plan;
 mod plan_wire;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod windows;
 
 pub use backups::{BackupItem, BackupsDocument};
+pub use binlogs::{BinlogFilter, BinlogItem, BinlogsDocument, SegmentItem};
 pub use failure::ErrorDocument;
 pub use heartbeat::{
     ActiveBinlog, ArchiveState, BackupSummary, ClosedBinlog, GAPS_MAX, GapSummary, Heartbeat, ServerState, StoreState,
@@ -19,6 +22,7 @@ pub use heartbeat::{
 };
 pub use instant::Instant;
 pub use plan::{DocumentError, PlanDocument, plan_hash};
+pub use timeline::{BranchItem, ChangeItem, StreamItem, TimelineDocument, TransactionItem};
 pub use windows::{GapItem, WindowItem, WindowsDocument};
 
 /// The version of every document; readers take this one and the two before.

@@ -289,7 +289,8 @@ fn parse_segment(place: Place, source: &str, binlog: &str, file: &str) -> Option
     (start < end).then_some(ObjectKey::Segment(key))
 }
 
-fn parse_binlog(source: &str, text: &str) -> Option<BinlogId> {
+/// A binlog as its folder is named: `3e11fa47-...` and `0000000413-1f2e3d4c5b6a7988`.
+pub(crate) fn parse_binlog(source: &str, text: &str) -> Option<BinlogId> {
     let (number, head) = text.split_once('-')?;
     let (number, head) = (parse_padded(number, 10)?, ShortHash::parse(head)?);
     is_source(source).then(|| BinlogId { source: source.to_owned(), number, head: head.0 })

@@ -24,7 +24,8 @@ pub mod testing;
 mod url;
 
 pub use archive::{
-    Adoption, Archive, ArchiveError, Clock, Discovered, InventoryReport, Published, StopDescription, TailCoverage,
+    Adoption, Archive, ArchiveError, Clock, Description, Discovered, Found, FoundTransaction, InventoryReport,
+    Matching, NoResume, Point, Published, Resume, Search, SearchError, Sought, StopDescription, TailCoverage,
     TailReport, add_record, remove_objects,
 };
 pub use catalog::{MergeEffort, PageError};

@@ -59,6 +59,19 @@ pub fn describe(
     Ok(description.changes)
 }
 
+/// The changes at the beginning of a transaction, given its first bytes: for one that is too large to be read whole. What follows
+/// the last whole event is passed over, so the counts of rows are least counts.
+#[must_use]
+pub fn describe_beginning(
+    transaction: &[u8],
+    checksum: ChecksumAlgorithm,
+    decompress: Option<Decompress<'_>>,
+) -> Vec<Change> {
+    let mut description = Description { changes: Vec::new(), decompress, in_payload: false };
+    let _cut = description.add_events(transaction, checksum);
+    description.changes
+}
+
 struct Description<'a> {
     changes: Vec<Change>,
     decompress: Option<Decompress<'a>>,

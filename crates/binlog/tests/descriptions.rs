@@ -7,7 +7,7 @@ mod fixture;
 use std::collections::BTreeMap;
 
 use fixture::{Fixture, fixtures, mysql};
-use pitr_binlog::describe::{Change, describe};
+use pitr_binlog::describe::{Change, describe, describe_beginning};
 use pitr_binlog::event::{ChecksumAlgorithm, Compression, MalformedEvent, RowsKind};
 use pitr_binlog::{Transaction, scan};
 
@@ -147,6 +147,30 @@ fn no_damage_makes_it_panic() {
                 // Without checksums, so that the damage is not seen before it is read.
                 let _ = describe(&damaged, ChecksumAlgorithm::None, Some(&|_, _, _| None));
                 assert!(checksum == ChecksumAlgorithm::None || describe(&damaged, checksum, None).is_err());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_beginning_of_a_transaction_says_what_it_can() {
+    for Fixture { bytes, .. } in fixtures("mysql") {
+        let (checksum, transactions) = transactions(&bytes);
+        for transaction in &transactions {
+            let whole = bytes_of(&bytes, transaction);
+            let all = describe(whole, checksum, Some(&decompress)).unwrap();
+            assert_eq!(describe_beginning(whole, checksum, Some(&decompress)), all);
+            for cut in (0..whole.len()).step_by(whole.len() / 50 + 1) {
+                let beginning = describe_beginning(&whole[..cut], checksum, Some(&decompress));
+                assert!(beginning.len() <= all.len());
+                for (some, all) in beginning.iter().zip(&all) {
+                    match (some, all) {
+                        (Change::Rows { kind, table, rows, .. }, Change::Rows { kind: k, table: t, rows: r, .. }) => {
+                            assert!((kind, table) == (k, t) && rows <= r, "{some} of {all}");
+                        }
+                        (some, all) => assert_eq!(some, all),
+                    }
+                }
             }
         }
     }

@@ -88,6 +88,11 @@ codes! {
         "the archive URL holds credentials",
         "they would end in history and logs",
         "AWS_PROFILE or AWS_ACCESS_KEY_ID";
+    QUERY_UNREADABLE = 108 exit 2:
+        "a question to a sidecar that it does not understand",
+        "\"grepp\" is unknown or stands twice; known: branch, around, transactions, grep, ddl, since, until, cursor",
+        "an answer to another question would be believed",
+        "a newer sidecar, or the words that it knows";
     BINLOG_VOLUME_NOT_FOUND = 201 exit 4:
         "binlog volume not found, or log_bin outside every volume",
         "no volumeMount of container \"mysql\" covers \"/var/log/mysql\"",

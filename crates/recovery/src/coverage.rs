@@ -63,6 +63,13 @@ pub(crate) struct Coverage {
 }
 
 impl Piece {
+    /// The transactions that end in it, of those that its range has.
+    pub(crate) fn entries_in<'a>(&self, entries: &'a [IndexEntry]) -> &'a [IndexEntry] {
+        let first = entries.partition_point(|entry| entry.end <= self.start);
+        let end = entries.partition_point(|entry| entry.end <= self.end);
+        entries.get(first..end).unwrap_or_default()
+    }
+
     /// Whether all its transactions came into being on a server.
     pub(crate) fn is_of(&self, server: &str) -> bool {
         self.gtids.sources().all(|source| is_of(source, server))

@@ -27,6 +27,7 @@ mod section;
 mod short_id;
 mod standing;
 mod stream;
+mod stretch;
 mod survey;
 mod target;
 mod time;
@@ -46,6 +47,7 @@ pub use plan::{
     BoundaryTransaction, LaterBeforeTarget, PlanParts, PlanWarning, PlannedBinlog, PlannedRange, RestorePlan, Stop,
 };
 pub use stream::Stream;
+pub use stretch::Stretch;
 pub use target::{MAX_TIME_REGRESSION_US, PlanRequest, RecoveryTarget};
 pub use time::{Rfc3339, SECOND_US, TimeError, TimeTarget, format_time, parse_time};
 pub use timeline::Timeline;

@@ -65,10 +65,7 @@ impl<'a> IndexReader<'a> {
 
     /// The same without wanting it.
     pub(crate) fn entries_if_read(&self, piece: &Piece) -> Option<&'a [IndexEntry]> {
-        let entries = &self.indices.get(&self.range_ref(piece))?.entries[..];
-        let first = entries.partition_point(|entry| entry.end <= piece.start);
-        let end = entries.partition_point(|entry| entry.end <= piece.end);
-        entries.get(first..end)
+        Some(piece.entries_in(&self.indices.get(&self.range_ref(piece))?.entries))
     }
 
     /// The name of the range that a piece is taken from.

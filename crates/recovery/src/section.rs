@@ -198,7 +198,8 @@ impl Section {
     }
 }
 
-fn entries_within<'a>(
+/// The transactions of a piece from one on up to another, without those that are executed already.
+pub(crate) fn entries_within<'a>(
     entries: &'a [IndexEntry],
     from: usize,
     to: Option<usize>,

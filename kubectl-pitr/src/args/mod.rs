@@ -9,6 +9,7 @@ mod output;
 mod restore;
 mod status;
 mod target;
+mod timeline;
 
 pub use archive::{ArchiveArgs, PathStyle};
 pub use backup::{BackupArgs, BackupMethod};
@@ -19,6 +20,7 @@ pub use output::{ColourChoice, CommonArgs, OutputFormat, StateArgs, Via};
 pub use restore::{RestoreArgs, RestoresArgs, RestoresVerb};
 pub use status::{BackupsArgs, ListArgs, StatusArgs};
 pub use target::TargetArgs;
+pub use timeline::{BinlogsArgs, TimelineArgs, TimelineFormat, is_duration};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -31,6 +33,8 @@ Usage: {usage}
 Everyday:
   status      can I restore, and to when?
   backups     the base backups, and how far each one reaches
+  binlogs     the archived binlogs
+  timeline    what happened, and when: find the moment before an accident
   backup      take a base backup now
   restore     restore to an instant or a transaction, onto a new volume
   restores    list, describe, attach, resume, abort or prune restores
@@ -65,6 +69,8 @@ pub struct Cli {
 pub enum Command {
     Status(Box<StatusArgs>),
     Backups(Box<BackupsArgs>),
+    Binlogs(Box<BinlogsArgs>),
+    Timeline(Box<TimelineArgs>),
     Backup(Box<BackupArgs>),
     Restore(Box<RestoreArgs>),
     Restores(RestoresArgs),

@@ -19,7 +19,8 @@ const NO_FILES: &str = ":4";
 /// A look-up in the cluster may take this long while someone waits for a tab.
 const LOOK_UP: Duration = Duration::from_millis(400);
 /// Commands whose first word is a workload.
-const TAKE_WORKLOAD: [&str; 6] = ["status", "backups", "backup", "restore", "inject", "uninject"];
+const TAKE_WORKLOAD: [&str; 8] =
+    ["status", "backups", "binlogs", "timeline", "backup", "restore", "inject", "uninject"];
 
 pub fn run(session: &Session, args: &CompletionArgs) -> Result<u8> {
     if args.install {
@@ -103,7 +104,9 @@ fn without_flags(words: &[String]) -> Vec<&String> {
 }
 
 /// Flags without a value of their own; all others take the next word, unless it is joined by "=".
-const ALONE: [&str; 12] = [
+const ALONE: [&str; 14] = [
+    "--ddl",
+    "--segments",
     "-A",
     "--all-namespaces",
     "--no-headers",

@@ -2,18 +2,21 @@
 
 pub mod backup;
 pub mod backups;
+pub mod binlogs;
 pub mod completion;
 mod destination;
 pub mod explain;
 mod facts;
 pub mod inject;
 mod making;
+mod origin;
 pub mod restore;
 pub mod restores;
 mod restores_state;
 mod rollout;
 mod source;
 pub mod status;
+pub mod timeline;
 pub mod uninject;
 pub mod version;
 mod watch;

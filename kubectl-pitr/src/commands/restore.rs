@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use jiff::tz::TimeZone;
 use pitr_archive::document::PlanDocument;
 use pitr_archive::{ArchiveUrl, S3Options};
 use pitr_recovery::{PlanRequest, RecoveryTarget, code};
@@ -20,7 +19,7 @@ use crate::inject::survey::parse_owner;
 use crate::objects::{RESTORE_CONTAINER, copied};
 use crate::render::{Named, PlanFacts, plan_text, restore_verdict, restores_document};
 use crate::session::Session;
-use crate::target::{self, Reader};
+use crate::target;
 
 /// What making and following a restore takes.
 const NEEDS: [Need; 7] = [
@@ -129,18 +128,9 @@ fn understand(session: &Session, args: &RestoreArgs) -> Result<Wanted, Failure> 
     let file = args.plan_file.as_deref().map(read_plan).transpose()?;
     let request = match file {
         Some(_) => None,
-        None => Some(target::request(&args.target, &reader(session))?),
+        None => Some(target::request(&args.target, &session.reader())?),
     };
     Ok(Wanted { format, archive, workload, request, file })
-}
-
-fn reader(session: &Session) -> Reader {
-    let zone = session.zone.named_zone().or_else(|| {
-        let zone = TimeZone::system();
-        let name = zone.iana_name().unwrap_or("your zone").to_owned();
-        Some((name, zone))
-    });
-    Reader { now: session.now(), zone }
 }
 
 fn read_plan(path: &std::path::Path) -> Result<PlanDocument, Failure> {

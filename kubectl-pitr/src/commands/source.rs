@@ -184,6 +184,32 @@ pub(super) async fn ask(
     })
 }
 
+/// Pods that run the sidecar, in the order in which they are worth asking.
+pub(super) async fn pods_to_ask(
+    cluster: &Cluster,
+    workload: &Workload,
+    args: &StateArgs,
+    now: Timestamp,
+) -> Vec<String> {
+    order(&heard(cluster, workload, args, now).await)
+}
+
+/// A document that the command is about, as it came.
+pub(super) async fn document(
+    cluster: &Cluster,
+    pods: &[String],
+    path: &str,
+    args: &StateArgs,
+) -> Result<Value, Failure> {
+    let via = if args.via == Via::Log { Via::Auto } else { args.via };
+    let reply = ask(cluster, pods, (path, None), (via, args.via_timeout)).await?;
+    if !reply.ok {
+        return Err(told(&reply));
+    }
+    serde_json::from_slice(&reply.body)
+        .map_err(|_| Failure::without_code(1, format!("the sidecar's answer to {path} is not understood")))
+}
+
 /// A list that the command is about.
 pub(super) async fn required<T: DeserializeOwned>(
     cluster: &Cluster,

@@ -42,30 +42,54 @@ const DAY: i64 = 86_400;
 /// A cell is recoverable (`█`) only if all of it that lies before the end is; `▒` marks what is not; `B` is put where a base backup
 /// lies and `▶` after the end of the newest window.
 pub fn window_bar(spans: &[BarSpan], backups: &[Timestamp]) -> Option<[String; 2]> {
-    let first = spans.iter().map(|s| s.from).min()?.as_microsecond();
-    let end = spans.iter().map(|s| s.to).max()?.as_microsecond();
-    let step = step_for(end - first);
-    let cell = step * 1_000_000 / CELLS_A_DAY;
-    let origin = first.div_euclid(step * 1_000_000) * step * 1_000_000;
-    let cells = (end - origin) / cell + 1;
-    let label = |index: i64| label_at(origin + index * cell, step);
+    let first = spans.iter().map(|s| s.from).min()?;
+    let end = spans.iter().map(|s| s.to).max()?;
+    let axis = Axis::over(first, end);
+    Some([axis.labels(), axis.row(spans, backups, (first, end)) + "▶"])
+}
 
-    let mut labels = String::new();
-    let mut bar = String::new();
-    for index in 0..cells {
-        let (from, to) = (origin + index * cell, origin + (index + 1) * cell);
-        if index % CELLS_A_DAY == 0 {
-            pad_to(&mut labels, usize::try_from(index).unwrap_or(0));
-            labels.push_str(&label(index));
-        }
-        if to <= first {
-            bar.push(' ');
-            continue;
-        }
-        bar.push(sign(spans, backups, (from.max(first), to.min(end + 1))));
+/// A stretch of time as cells of equal length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Axis {
+    /// The beginning of the first cell.
+    origin: i64,
+    /// The length of a cell.
+    cell: i64,
+    cells: i64,
+    /// The seconds that a label stands for.
+    step: i64,
+}
+
+impl Axis {
+    /// The axis from one instant to another.
+    pub(super) fn over(first: Timestamp, end: Timestamp) -> Self {
+        let (first, end) = (first.as_microsecond(), end.as_microsecond());
+        let step = step_for(end - first);
+        let cell = step * 1_000_000 / CELLS_A_DAY;
+        let origin = first.div_euclid(step * 1_000_000) * step * 1_000_000;
+        Self { origin, cell, cells: (end - origin) / cell + 1, step }
     }
-    bar.push('▶');
-    Some([labels.trim_end().to_owned(), bar])
+
+    /// The line with the labels.
+    pub(super) fn labels(&self) -> String {
+        let mut labels = String::new();
+        for index in (0..self.cells).filter(|index| index % CELLS_A_DAY == 0) {
+            pad_to(&mut labels, usize::try_from(index).unwrap_or(0));
+            labels.push_str(&label_at(self.origin + index * self.cell, self.step));
+        }
+        labels.trim_end().to_owned()
+    }
+
+    /// The cells up to the one of the second instant, those before the first one blank.
+    pub(super) fn row(&self, spans: &[BarSpan], backups: &[Timestamp], (first, end): (Timestamp, Timestamp)) -> String {
+        let (first, end) = (first.as_microsecond(), end.as_microsecond());
+        let last = (end - self.origin).div_euclid(self.cell);
+        let cell = |index: i64| {
+            let (from, to) = (self.origin + index * self.cell, self.origin + (index + 1) * self.cell);
+            if to <= first { ' ' } else { sign(spans, backups, (from.max(first), to.min(end + 1))) }
+        };
+        (0..=last).map(cell).collect()
+    }
 }
 
 /// The sign of the instants from `from` up to, not including, `to`, in microseconds.

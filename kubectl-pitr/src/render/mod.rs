@@ -3,6 +3,7 @@
 mod amounts;
 mod backups;
 mod bar;
+mod binlogs;
 mod gap;
 mod instants;
 mod job;
@@ -12,10 +13,12 @@ mod status;
 mod status_document;
 mod status_table;
 mod table;
+mod timeline;
 
 pub use amounts::{binary_size, count_of, duration, quantity};
 pub use backups::{backups_document, backups_table};
 pub use bar::{BarSpan, window_bar};
+pub use binlogs::{binlogs_table, segments_table};
 pub use gap::gap_story;
 pub use instants::{Zone, end_shown, seconds_down, seconds_up, to_micros};
 pub use job::{Pace, backup_verdict, progress_line, restore_verdict};
@@ -25,3 +28,4 @@ pub use status::status_text;
 pub use status_document::status_document;
 pub use status_table::status_table;
 pub use table::Table;
+pub use timeline::{TimelineShown, timeline_text};

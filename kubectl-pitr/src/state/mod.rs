@@ -10,6 +10,7 @@ mod backups;
 mod findings;
 mod heartbeat;
 mod merge;
+mod timeline;
 mod times;
 mod windows;
 
@@ -17,6 +18,7 @@ pub use backups::{Backup, Backups};
 pub use findings::{Finding, Health, Judged, Limits, judge};
 pub use heartbeat::{Active, Archive, BaseBackups, Closed, Heartbeat, Server, Store, Verify, Window};
 pub use merge::{Beat, Pod, WorkloadState, from_archive, merge};
+pub use timeline::{BinlogRow, Binlogs, BranchRow, SegmentRow, StreamRow, Timeline, TransactionRow};
 pub use times::micros;
 pub use windows::{Gap, WindowRow, Windows};
 

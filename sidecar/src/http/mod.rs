@@ -3,6 +3,7 @@
 
 mod answer;
 mod client;
+mod query;
 mod routes;
 
 use std::convert::Infallible;
@@ -101,5 +102,6 @@ async fn respond(request: Request<Incoming>, api: &Api, audience: Audience) -> A
         },
         _ => return Answer::text(405, "GET, HEAD or POST"),
     };
-    api.respond(head.uri.path(), post.as_deref(), audience).await
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    api.respond(target, post.as_deref(), audience).await
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use pitr_archive::Archive;
-use pitr_archive::document::{BackupsDocument, PlanDocument, WindowsDocument};
+use pitr_archive::document::{BackupsDocument, BinlogsDocument, PlanDocument, WindowsDocument};
 use pitr_recovery::{Timeline, code};
 
 use super::answer::Answer;
+use super::query;
 use crate::error::Failure;
 use crate::planning;
 use crate::status::{Heart, StatusDocument, metrics, proven_to};
@@ -30,19 +31,34 @@ pub(crate) enum Api {
 }
 
 impl Api {
-    /// The answer to a GET, or with a body to a POST.
-    pub(crate) async fn respond(&self, path: &str, post: Option<&[u8]>, audience: Audience) -> Answer {
+    /// The answer to a GET, or with a body to a POST. `target` is a path, and after a question mark a query.
+    pub(crate) async fn respond(&self, target: &str, post: Option<&[u8]>, audience: Audience) -> Answer {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let answered = match (path, post) {
             ("/livez" | "/healthz", None) => return self.alive(),
             ("/readyz", None) => return self.ready(),
             ("/metrics", None) => return self.metrics().await,
-            (path, _) if audience == Audience::Loopback && path.starts_with("/v1/") => self.control(path, post).await,
+            (path, _) if audience == Audience::Loopback && path.starts_with("/v1/") => {
+                self.control(path, query, post).await
+            }
             _ => Ok(Answer::text(404, "not found")),
         };
         answered.unwrap_or_else(|error| Answer::error(&error))
     }
 
-    async fn control(&self, path: &str, post: Option<&[u8]>) -> anyhow::Result<Answer> {
+    async fn control(&self, path: &str, query: &str, post: Option<&[u8]>) -> anyhow::Result<Answer> {
+        if let ("/v1/timeline", None) = (path, post) {
+            return self.told_timeline(query).await;
+        }
+        if let ("/v1/binlogs", None) = (path, post) {
+            return Ok(Answer::document(&BinlogsDocument::new(&*self.timeline().await?, &query::binlogs(query)?)));
+        }
+        if !query.is_empty() {
+            return Err(query::refused(path));
+        }
+        if let (Some(id), None) = (path.strip_prefix("/v1/gaps/"), post) {
+            return self.gap(id).await;
+        }
         Ok(match (path, post) {
             ("/v1/status", None) => match self {
                 Self::Sidecar(heart) => Answer::document(&heart.document().await),
@@ -58,17 +74,39 @@ impl Api {
         })
     }
 
+    async fn told_timeline(&self, query: &str) -> anyhow::Result<Answer> {
+        let asked = query::timeline(query)?;
+        let timeline = self.timeline().await?;
+        let archive = self.archive()?;
+        let told = archive.tell_timeline(&timeline, asked.branch.as_deref(), asked.sought.clone()).await;
+        told.map(|document| Answer::document(&document)).map_err(|error| query::no_timeline(error, &timeline, archive))
+    }
+
+    async fn gap(&self, id: &str) -> anyhow::Result<Answer> {
+        let WindowsDocument { gaps, .. } = WindowsDocument::from(&*self.timeline().await?);
+        let mut named = gaps.iter().filter(|gap| gap.id.starts_with(id));
+        match (named.next(), named.next()) {
+            (Some(gap), None) => Ok(Answer::document(gap)),
+            _ => Ok(Answer::text(404, "no gap, or several, have an id that begins so")),
+        }
+    }
+
+    /// The archive that is read.
+    fn archive(&self) -> anyhow::Result<&Archive> {
+        match self {
+            Self::Sidecar(heart) => Ok(&*archive_of(heart)?.archive),
+            Self::Archive(archive) => Ok(archive),
+        }
+    }
+
     /// The exact bytes of a plan: they are what is hashed and mounted.
     async fn plan(&self, body: &[u8]) -> anyhow::Result<Answer> {
         let mut request = planning::posted(body)?;
         let timeline = self.timeline().await?;
-        let archive = match self {
-            Self::Sidecar(heart) => {
-                request.proven_to_us = proven_to(&heart.archiver.board.read(), &timeline);
-                &*archive_of(heart)?.archive
-            }
-            Self::Archive(archive) => archive,
-        };
+        if let Self::Sidecar(heart) = self {
+            request.proven_to_us = proven_to(&heart.archiver.board.read(), &timeline);
+        }
+        let archive = self.archive()?;
         let plan = planning::plan_from(archive, Timeline::clone(&timeline), &request).await?;
         let stop = archive.describe_stop(timeline.inventory(), &plan).await;
         let mut answer = Answer::json(200, PlanDocument::encode(&plan)?);

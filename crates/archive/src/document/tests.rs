@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use pitr_recovery::{BaseBackup, Inventory, Timeline};
+use pitr_binlog::describe::Change;
+use pitr_binlog::event::RowsKind;
+use pitr_recovery::{BaseBackup, IndexEntry, Inventory, Timeline};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -74,6 +76,54 @@ async fn windows_and_backups_are_written_like_this() {
     let backups = BackupsDocument::from(&timeline);
     assert_eq!(backups.items.iter().filter(|backup| backup.usable).count(), 2);
     assert_golden("backups.json", &backups);
+}
+
+#[tokio::test]
+async fn a_timeline_and_binlogs_are_written_like_this() {
+    let timeline = Timeline::new(inventory().await);
+    let binlogs = BinlogsDocument::new(&timeline, &BinlogFilter::default());
+    assert_eq!(binlogs.items.iter().map(|binlog| binlog.transactions).collect::<Vec<_>>(), [20, 20, 20]);
+    assert_golden("binlogs.json", &binlogs);
+    let none = BinlogFilter { source: Some("3e11".to_owned()), ..BinlogFilter::default() };
+    assert_eq!(BinlogsDocument::new(&timeline, &none).items, []);
+    let late = BinlogFilter { from_us: Some(1_700_000_000_070_000), ..BinlogFilter::default() };
+    assert_eq!(BinlogsDocument::new(&timeline, &late).items.len(), 1);
+    let branch = timeline.branches()[0].id.clone();
+    let entry = crate::archive::FoundTransaction {
+        entry: IndexEntry {
+            gtid: "07070707-0707-0707-0707-070707070707:80".parse().ok(),
+            commit_us: 1_700_000_000_080_000,
+            immediate_us: None,
+            start: 4000,
+            end: 4160,
+            flags: pitr_binlog::TransactionFlags::DDL,
+        },
+        name: pitr_binlog::BinlogName::parse("binlog.000004").unwrap(),
+        source: "07070707-0707-0707-0707-070707070707".to_owned(),
+        stream: "st-9c1d".to_owned(),
+        description: Some(crate::Description {
+            changes: vec![
+                Change::Statement { schema: "shop".to_owned(), sql: "DROP TABLE invoices".to_owned() },
+                Change::Rows {
+                    kind: RowsKind::Delete,
+                    schema: "shop".to_owned(),
+                    table: "x".to_owned(),
+                    rows: Some(3),
+                },
+                Change::Compressed,
+            ],
+            whole: true,
+        }),
+    };
+    let resume = "07070707-0707-0707-0707-070707070707/0000000002-0102030405060708:1234".parse().unwrap();
+    let found = crate::Found {
+        transactions: vec![entry],
+        before: 1,
+        undescribed: 2,
+        resume: Some(resume),
+        searched_to_us: Some(1_700_000_000_000_000),
+    };
+    assert_golden("timeline.json", &TimelineDocument::new(&timeline, Some(&branch), &found));
 }
 
 #[test]

@@ -1,11 +1,16 @@
 //! Questions about a picture: targets, and the plans or refusals that answer them.
 //!
 //! `? time 3.2`, `? before a4`, `? through a4`, `? latest`, `? pos 2:300` or `? pos A.2:300`; then, in any order, `skip a3`,
+<<<<<<< HEAD
 //! `branch 2` (the second one), `from b1`, `proven 9`, `accept`, `nearest`, `across 1` (the first gap).
+=======
+//! `branch 2` (the second one), `from b1`, `proven 9`, `accept`. `? log 2` asks for the log of the second branch.
+>>>>>>> 8b15c27 (Find the moment of an accident with timeline; list archived binlogs)
 
 use pitr_binlog::GtidSet;
 use pitr_recovery::{
-    BoundaryTransaction, PlanRequest, PlanWarning, RecoveryTarget, RestorePlan, Rfc3339, Timeline, Unrecoverable,
+    BoundaryTransaction, PlanRequest, PlanWarning, RecoveryTarget, RestorePlan, Rfc3339, Stretch, Timeline,
+    Unrecoverable,
 };
 
 use super::draw::{binlog, readable, seconds, set};
@@ -15,6 +20,10 @@ use crate::world::name;
 /// The answers to all questions of a picture, each below its question.
 pub(crate) fn answer(picture: &Picture, timeline: &Timeline) -> String {
     let one = |question: &String| {
+        if let Some(branch) = question.strip_prefix("log ") {
+            let log = log(picture, timeline, &timeline.branches()[branch.parse::<usize>().unwrap() - 1].id);
+            return format!("? {question}\n  {}\n", readable(timeline, &log));
+        }
         let request = request(question, timeline);
         let answer = match picture.world.plan(timeline, &request) {
             Ok(plan) => drawn(&plan),
@@ -23,6 +32,20 @@ pub(crate) fn answer(picture: &Picture, timeline: &Timeline) -> String {
         format!("? {question}\n  {}\n", readable(timeline, &answer))
     };
     picture.questions.iter().map(one).collect()
+}
+
+/// The transactions of a branch in the order in which they are replayed, a part for each stretch.
+fn log(picture: &Picture, timeline: &Timeline, branch: &str) -> String {
+    let drawn = |stretch: &Stretch| {
+        let indices = picture.world.indices(std::slice::from_ref(&stretch.range));
+        let transactions = timeline.transactions_of(stretch, &indices[&stretch.range]);
+        assert_eq!(transactions.len() as u64, stretch.transactions);
+        let gtids = || transactions.iter().filter_map(|entry| entry.gtid);
+        assert!(gtids().all(|gtid| timeline.is_in(&gtid, stretch)));
+        let words: Vec<String> = gtids().map(|gtid| set(&GtidSet::from_iter([gtid]))).collect();
+        format!("{} {}", binlog(&stretch.range.binlog), words.join(" "))
+    };
+    timeline.stretches(branch).iter().map(drawn).collect::<Vec<_>>().join(", ")
 }
 
 fn request(question: &str, timeline: &Timeline) -> PlanRequest {

@@ -1,0 +1,51 @@
+//! `binlogs`: what is archived, binlog by binlog.
+
+use anyhow::Result;
+use pitr_archive::document::BinlogFilter;
+use pitr_recovery::code;
+
+use super::origin::Origin;
+use crate::args::{BinlogsArgs, OutputFormat};
+use crate::failure::Failure;
+use crate::render::{binlogs_table, segments_table};
+use crate::session::Session;
+use crate::state::Binlogs;
+use crate::target;
+
+pub async fn run(session: &Session, args: &BinlogsArgs) -> Result<u8> {
+    let format = session.output(OutputFormat::Table)?;
+    let filter = filter(session, args)?;
+    let origin = Origin::find(session, args.workload.as_deref(), (&args.state, &args.archive)).await?;
+    let document = origin.binlogs(&filter).await?;
+    if matches!(format, OutputFormat::Json | OutputFormat::Yaml) {
+        return session.print_document(&document, format).map(|()| 0);
+    }
+    let list: Binlogs = serde_json::from_value(document)?;
+    match format {
+        OutputFormat::Name => {
+            session.print(&list.items.iter().map(|b| format!("{}\n", b.binlog)).collect::<String>())?;
+        }
+        _ if list.items.is_empty() => session.tell("no such binlog is archived"),
+        _ if args.segments => session.print(&segments_table(&list, !args.no_headers))?,
+        _ => session.print(&binlogs_table(&list, !args.no_headers, format == OutputFormat::Wide))?,
+    }
+    Ok(0)
+}
+
+fn filter(session: &Session, args: &BinlogsArgs) -> Result<BinlogFilter, Failure> {
+    let reader = session.reader();
+    let instant = |text: &Option<String>| text.as_deref().map(|text| target::instant(text, &reader)).transpose();
+    let gtids = args.gtid.as_deref().map(|text| {
+        text.parse().map_err(|reason| {
+            Failure::new(code::GTID_UNREADABLE, format!("\"{text}\" is not a GTID set: {reason}"))
+                .hint("MySQL: UUID[:TAG]:N[-M]; MariaDB: DOMAIN-SERVER-SEQ")
+                .fix("copy one from the list of base backups: kubectl pitr backups -o wide")
+        })
+    });
+    Ok(BinlogFilter {
+        from_us: instant(&args.from)?,
+        to_us: instant(&args.to)?,
+        source: args.source.clone(),
+        gtids: gtids.transpose()?,
+    })
+}
