@@ -1,11 +1,8 @@
 //! Questions about a picture: targets, and the plans or refusals that answer them.
 //!
 //! `? time 3.2`, `? before a4`, `? through a4`, `? latest`, `? pos 2:300` or `? pos A.2:300`; then, in any order, `skip a3`,
-<<<<<<< HEAD
-//! `branch 2` (the second one), `from b1`, `proven 9`, `accept`, `nearest`, `across 1` (the first gap).
-=======
-//! `branch 2` (the second one), `from b1`, `proven 9`, `accept`. `? log 2` asks for the log of the second branch.
->>>>>>> 8b15c27 (Find the moment of an accident with timeline; list archived binlogs)
+//! `branch 2` (the second one), `from b1`, `proven 9`, `accept`, `nearest`, `across 1` (the first gap). `? log 2` asks for the log of
+//! the second branch.
 
 use pitr_binlog::GtidSet;
 use pitr_recovery::{
