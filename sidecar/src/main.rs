@@ -4,6 +4,7 @@
 //! and a tool for any Linux host. It has no Kubernetes access and needs none.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod allocator;
 mod amounts;
 mod archive_args;
 mod archive_failure;
@@ -32,12 +33,16 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Verb};
 use crate::verbs::Context;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::start(&cli.logging);
+    // Not where a server is started: it would inherit what suits us.
+    if matches!(cli.verb, Verb::Run(_) | Verb::Archive(_)) {
+        allocator::settle();
+    }
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         return error::report(&anyhow::anyhow!("a TLS provider was installed before ours"));
     }

@@ -288,3 +288,32 @@ async fn a_server_that_is_asked_says_its_role_and_how_long_it_keeps_binlogs() {
     assert_eq!(terminate(&mut run).await, Some(0), "{}", scene.log());
     assert!(!scene.log().contains("sesame"));
 }
+
+#[tokio::test]
+async fn limits_hold_and_everything_is_archived_all_the_same() {
+    let Some(scene) = Archiving::new("").await else { return };
+    scene.server.sql("CREATE TABLE shop.noise (noise BLOB)").await.unwrap();
+    let noise = "INSERT INTO shop.noise WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) \
+                 SELECT RANDOM_BYTES(1000) FROM n";
+    for _ in 0..6 {
+        scene.server.sql(noise).await.unwrap();
+        scene.server.sql("FLUSH BINARY LOGS").await.unwrap();
+    }
+    let limited = "pipeline: {segment_bytes: 256KiB, workers: 3, bandwidth_limit: 1MiB, read_limit: 4MiB, nice: 5}";
+    scene.configure("test/mysql", limited);
+    let begun = std::time::Instant::now();
+    let (exit, said) = scene.once().await;
+    let took = begun.elapsed().as_secs_f64();
+    assert_eq!(exit, 0, "{said}");
+    assert_eq!(scene.archived().await, scene.files());
+    // All but the last object is paid for, and a second may have been saved up before.
+    let segments = scene.inventory().await.binlogs.into_iter().flat_map(|binlog| binlog.ranges);
+    let lengths: Vec<u64> = segments.flat_map(|range| range.objects).map(|object| object.length).collect();
+    let paid = lengths.iter().sum::<u64>() - lengths.iter().max().unwrap();
+    #[allow(clippy::cast_precision_loss)] // far below 2^52
+    let least = paid as f64 / f64::from(1 << 20) - 1.0;
+    assert!(least > 1.0 && took >= least, "{took} s for {paid} bytes");
+    scene.configure("test/mysql", "pipeline: {workers: 9}");
+    let (exit, said) = scene.once().await;
+    assert!(exit == 2 && said.contains("\"pipeline.memory_limit\" is too small"), "{exit}: {said}");
+}

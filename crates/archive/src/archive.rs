@@ -24,11 +24,11 @@ use serde::{Deserialize, Serialize};
 
 pub use adopt::Adoption;
 pub use describe::{Description, StopDescription};
-pub use inventory::{InventoryReport, add_record, remove_objects};
+pub use inventory::{InventoryReport, add_record, lay_over, remove_objects};
 pub use records::Discovered;
 pub use tail::{TailCoverage, TailReport};
 pub use transactions::{Found, FoundTransaction, Matching, NoResume, Point, Resume, Search, SearchError, Sought};
-pub use write::Published;
+pub use write::{EncodedSegment, Published};
 
 use crate::catalog::PageError;
 use crate::layout::ARCHIVE_KEY;

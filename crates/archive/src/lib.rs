@@ -24,9 +24,9 @@ pub mod testing;
 mod url;
 
 pub use archive::{
-    Adoption, Archive, ArchiveError, Clock, Description, Discovered, Found, FoundTransaction, InventoryReport,
-    Matching, NoResume, Point, Published, Resume, Search, SearchError, Sought, StopDescription, TailCoverage,
-    TailReport, add_record, remove_objects,
+    Adoption, Archive, ArchiveError, Clock, Description, Discovered, EncodedSegment, Found, FoundTransaction,
+    InventoryReport, Matching, NoResume, Point, Published, Resume, Search, SearchError, Sought, StopDescription,
+    TailCoverage, TailReport, add_record, lay_over, remove_objects,
 };
 pub use catalog::{MergeEffort, PageError};
 pub use digest::{Digest, ShortHash, sha256};

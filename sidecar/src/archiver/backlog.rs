@@ -1,75 +1,61 @@
-//! Closed binlogs: all that the server has left, archived in its order, each on its own. One that fails is tried again later and
-//! holds no other back.
+//! Closed binlogs: all that the server has left. Several are archived at once; pages name them in the server's order. One that fails
+//! is tried again later and holds no other back.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::{Stream, StreamExt as _, stream};
 use pitr_archive::{ArchiveError, SegmentRecord, TailCoverage};
 use pitr_recovery::code;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::closed::{self, Archived};
+use super::closed::{self, Archived, Manner};
 use super::failure;
-use super::head::{HeadError, Identified, identify};
+use super::head::{HeadError, Identified};
+use super::notes::{Looked, Note, NoteState, Notes};
 use super::pause::Pause;
-use super::pipeline::{Pipeline, WorkError, blocking};
-use crate::discovery::{self, BinlogFile, Found, IndexEntry, Stat};
+use super::pipeline::{InWork, Pipeline, WorkError};
+use crate::discovery::{Found, IndexEntry};
 use crate::error::Failure;
-use crate::status::{Area, BacklogFacts, ClosedFacts, Refused};
+use crate::status::{Area, ClosedFacts, Refused};
 
 /// Small binlogs whose segments go into one page (a server that rotates many times a minute).
 const BATCH_SEGMENTS: usize = 32;
+/// Binlogs that are open at once.
+const FILES_AT_ONCE: usize = 4;
+/// Replicas read the newest binlogs; what they read is left in the page cache.
+const READ_BY_REPLICAS: usize = 2;
+/// Between two looks at how much is left.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
 
 /// What one look at the closed binlogs came to.
 #[derive(Debug, Default)]
 pub(crate) struct CycleReport {
-    /// Binlogs that were archived.
-    pub(crate) archived: u64,
-    /// Binlogs that are not archived and will be tried again.
-    pub(crate) waiting: u64,
-    /// When the next of these is due.
+    /// When the next of those that are not archived is due.
     pub(crate) next_try: Option<Duration>,
     /// Why the last of them failed.
     pub(crate) failure: Option<Failure>,
 }
 
-/// What is known of one file of the index, as long as it does not change.
-#[derive(Debug)]
-struct Note {
-    stat: Stat,
-    state: NoteState,
-}
-
-#[derive(Debug)]
-enum NoteState {
-    /// Nothing is left to do.
-    Done,
-    /// It cannot be archived, and trying again would not help.
-    Refused,
-    /// To be done.
-    Due { binlog: Box<Identified>, pause: Pause },
-    /// It could not even be read.
-    Unread { pause: Pause },
-}
-
-/// The state of a file that was looked into, and which binlog it is.
-type Looked = (Stat, Result<Identified, HeadError>);
+/// A binlog, and what became of it.
+type Outcome = (IndexEntry, Result<(InWork, Archived), WorkError>);
 
 /// Archives closed binlogs.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     pipeline: Arc<Pipeline>,
-    notes: HashMap<PathBuf, Note>,
+    notes: Notes,
     batch: Vec<(SegmentRecord, ClosedFacts)>,
+    shown: Option<Instant>,
     stop: CancellationToken,
 }
 
 impl Backlog {
     pub(crate) fn new(pipeline: Arc<Pipeline>, stop: CancellationToken) -> Self {
-        Self { pipeline, notes: HashMap::new(), batch: Vec::new(), stop }
+        Self { pipeline, notes: Notes::default(), batch: Vec::new(), shown: None, stop }
     }
 
     /// Looks at all closed binlogs of the index and archives those that are due, oldest first, those that failed before last.
@@ -77,48 +63,63 @@ impl Backlog {
         let closed = &found.entries[..found.entries.len().saturating_sub(1)];
         self.forget_missing(closed);
         let mut report = CycleReport::default();
-        for entry in closed {
-            report.failure = self.look(entry, &found.source).await.or(report.failure);
+        match self.notes.look(closed, &found.source).await {
+            Ok(looked) => {
+                for looked in looked {
+                    report.failure = self.take(looked).or(report.failure);
+                }
+            }
+            Err(error) => report.failure = Some(self.failure(&error, "the binlogs")),
         }
         self.show(closed);
-        for entry in self.due(closed) {
-            if self.stop.is_cancelled() {
-                break;
-            }
-            match self.archive(&entry).await {
-                Ok(()) => report.archived += 1,
+        report.failure = self.archive_due(closed, &found.source).await.or(report.failure);
+        if let Err(error) = self.flush().await {
+            report.failure = Some(self.failure(&error, "catalog"));
+        }
+        self.show(closed);
+        self.conclude(report)
+    }
+
+    async fn archive_due(&mut self, closed: &[IndexEntry], source: &str) -> Option<Failure> {
+        let mut failure = None;
+        let finished = Arc::new(AtomicUsize::new(0));
+        let work = archive_all(Arc::clone(&self.pipeline), self.notes.due(closed), (closed, source), &finished);
+        let mut work = std::pin::pin!(work);
+        while let Some((entry, archived)) = work.next().await {
+            let published = match archived {
+                Ok((claim, archived)) => self.publish(&entry, archived).await.map(|()| drop(claim)),
+                Err(error) => Err(error),
+            };
+            finished.fetch_add(1, Ordering::Relaxed);
+            match published {
+                Ok(()) => self.notes.done(&entry),
                 // The tail is at it, or the end has come.
                 Err(error @ WorkError::Stopped) => drop(self.postpone(&entry, &error)),
                 Err(error) => {
                     let is_store = matches!(error, WorkError::Archive(ArchiveError::Store(_)));
-                    report.failure = Some(self.postpone(&entry, &error));
+                    failure = Some(self.postpone(&entry, &error));
                     // The next binlog would fail alike.
                     if is_store {
                         break;
                     }
                 }
             }
-            self.show(closed);
+            if self.stop.is_cancelled() {
+                break;
+            }
+            if self.shown.is_none_or(|at| at.elapsed() >= SHOW_EVERY) {
+                self.show(closed);
+            }
         }
-        if let Err(error) = self.flush().await {
-            report.failure = Some(self.failure(&error, "catalog"));
-        }
-        self.show(closed);
-        self.conclude(closed, report)
+        failure
     }
 
-    fn conclude(&self, closed: &[IndexEntry], mut report: CycleReport) -> CycleReport {
-        let now = Instant::now();
-        let pauses = closed.iter().filter_map(|entry| match self.notes.get(&entry.path).map(|note| &note.state) {
-            Some(NoteState::Due { pause, .. } | NoteState::Unread { pause }) => Some(pause.left(now)),
-            Some(NoteState::Done | NoteState::Refused) | None => None,
-        });
-        let pauses: Vec<Duration> = pauses.collect();
-        report.waiting = pauses.len() as u64;
-        report.next_try = pauses.into_iter().min();
+    fn conclude(&self, mut report: CycleReport) -> CycleReport {
+        let pauses = self.notes.pauses();
+        report.next_try = pauses.iter().min().copied();
         match &report.failure {
             Some(failure) => self.pipeline.board.fail(Area::Backlog, failure.clone()),
-            None if report.waiting == 0 => {
+            None if pauses.is_empty() => {
                 self.pipeline.board.heal(Area::Backlog);
                 let now_us = self.pipeline.clock.now_us();
                 self.pipeline.board.note(|facts| facts.successes.archive_us = Some(now_us));
@@ -130,55 +131,37 @@ impl Backlog {
 
     /// Files that left the index. What was not archived of them is lost here; the timeline shows what that means.
     fn forget_missing(&mut self, closed: &[IndexEntry]) {
-        let listed = |path: &PathBuf| closed.iter().any(|entry| entry.path == *path);
-        self.notes.retain(|path, note| {
-            let stays = listed(path);
-            let lost = !stays && matches!(note.state, NoteState::Due { .. } | NoteState::Unread { .. });
-            if lost {
-                let binlog = path.file_name().map(|name| name.to_string_lossy().into_owned());
-                tracing::error!(
-                    event = "purged-before-archive",
-                    binlog,
-                    "the server purged a binlog that was not archived"
-                );
-            }
-            stays
+        for lost in self.notes.forget_missing(closed) {
+            let binlog = lost.file_name().map(|name| name.to_string_lossy().into_owned());
+            tracing::error!(
+                event = "purged-before-archive",
+                binlog,
+                "the server purged a binlog that was not archived"
+            );
+        }
+        self.pipeline.board.note(|facts| {
+            facts.refused.retain(|name, _| closed.iter().any(|entry| entry.name.as_str() == name));
         });
-        let names: Vec<&str> = closed.iter().map(|entry| entry.name.as_str()).collect();
-        self.pipeline.board.note(|facts| facts.refused.retain(|name, _| names.contains(&name.as_str())));
     }
 
-    /// Finds out what is to be done with a file, unless that is known and the file has not changed.
-    async fn look(&mut self, entry: &IndexEntry, source: &str) -> Option<Failure> {
-        let (path, name, source) = (entry.path.clone(), entry.name.clone(), source.to_owned());
-        let known = self.notes.get(&entry.path).filter(|note| !matches!(note.state, NoteState::Unread { .. }));
-        let known = known.map(|note| note.stat);
-        let looked = blocking(move || -> Result<Option<Looked>, WorkError> {
-            let stat = discovery::stat(&path).map_err(WorkError::Open)?;
-            if known == Some(stat) {
-                return Ok(None);
-            }
-            let file = BinlogFile::open(&path).map_err(WorkError::Open)?;
-            Ok(Some((stat, identify(&file, &name, &source))))
-        });
-        let note = match looked.await.and_then(|looked| looked) {
-            Ok(None) => return None,
-            Ok(Some((_, Ok(binlog)))) => Note { stat: binlog.stat, state: self.state_of(binlog) },
-            Ok(Some((_, Err(HeadError::Read(reason))))) => return Some(self.postpone(entry, &WorkError::Open(reason))),
-            Ok(Some((stat, Err(error)))) => Note { stat, state: self.refuse(entry, &error) },
-            Err(error) => return Some(self.postpone(entry, &error)),
+    /// Takes what was found out about a file.
+    fn take(&mut self, (entry, looked): Looked) -> Option<Failure> {
+        let note = match looked {
+            Ok((stat, Ok(binlog))) => Note { stat, state: self.state_of(&binlog) },
+            Ok((stat, Err(error))) => Note { stat, state: self.refuse(&entry, &error) },
+            Err(error) => return Some(self.postpone(&entry, &error)),
         };
-        self.notes.insert(entry.path.clone(), note);
+        self.notes.insert(&entry, note);
         None
     }
 
-    fn state_of(&self, binlog: Identified) -> NoteState {
+    fn state_of(&self, binlog: &Identified) -> NoteState {
         let progress = self.pipeline.ledger().progress(&binlog.id);
         if self.pipeline.is_expired(&binlog.id) || progress.is_done(binlog.stat.size) {
-            self.note_closed(closed_facts(&binlog, None));
+            self.note_closed(closed_facts(binlog, None));
             return NoteState::Done;
         }
-        NoteState::Due { binlog: Box::new(binlog), pause: Pause::none() }
+        NoteState::Due { id: binlog.id.clone(), began_us: binlog.began_us(), pause: Pause::none() }
     }
 
     /// A file that will never be read.
@@ -198,41 +181,11 @@ impl Backlog {
         NoteState::Refused
     }
 
-    /// What is due now: by failures, then in the server's order.
-    fn due(&self, closed: &[IndexEntry]) -> Vec<IndexEntry> {
-        let now = Instant::now();
-        let pause = |entry: &IndexEntry| match &self.notes.get(&entry.path)?.state {
-            NoteState::Due { pause, .. } | NoteState::Unread { pause } if pause.left(now).is_zero() => {
-                Some(pause.failures())
-            }
-            NoteState::Due { .. } | NoteState::Unread { .. } | NoteState::Done | NoteState::Refused => None,
-        };
-        let mut due: Vec<(u32, IndexEntry)> =
-            closed.iter().filter_map(|entry| Some((pause(entry)?, entry.clone()))).collect();
-        due.sort_by_key(|(failures, _)| *failures);
-        due.into_iter().map(|(_, entry)| entry).collect()
-    }
-
-    async fn archive(&mut self, entry: &IndexEntry) -> Result<(), WorkError> {
-        let Some(Note { state: NoteState::Due { binlog, .. }, .. }) = self.notes.get(&entry.path) else {
-            return Err(WorkError::Head(HeadError::Short));
-        };
-        let binlog = binlog.clone();
-        // The tail is at it: it will be done with its piece in a moment.
-        let Some(_claim) = self.pipeline.claim(&binlog.id) else { return Err(WorkError::Stopped) };
-        let archived = closed::archive(&self.pipeline, &entry.path, &binlog).await?;
-        self.note_damage(entry, &archived);
-        let facts = closed_facts(&binlog, Some(self.pipeline.clock.now_us()));
-        self.publish(archived, facts).await?;
-        if let Some(note) = self.notes.get_mut(&entry.path) {
-            note.state = NoteState::Done;
-        }
-        Ok(())
-    }
-
     /// Many small binlogs share a page; one whose tail objects are to go, or with many segments, has its own.
-    async fn publish(&mut self, archived: Archived, facts: ClosedFacts) -> Result<(), WorkError> {
-        let Archived { mut records, coverage, has_tail, .. } = archived;
+    async fn publish(&mut self, entry: &IndexEntry, archived: Archived) -> Result<(), WorkError> {
+        self.note_damage(entry, &archived);
+        let Archived { binlog, mut records, coverage, has_tail, .. } = archived;
+        let facts = closed_facts(&binlog, Some(self.pipeline.clock.now_us()));
         if !has_tail && records.len() == 1 {
             self.batch.extend(records.pop().map(|record| (record, facts)));
             return if self.batch.len() >= BATCH_SEGMENTS { self.flush().await } else { Ok(()) };
@@ -289,16 +242,7 @@ impl Backlog {
         if !matches!(error, WorkError::Stopped) {
             tracing::warn!(event = "postponed", binlog = entry.name.as_str(), code = %failure.code(), "{failure}");
         }
-        match self.notes.get_mut(&entry.path).map(|note| &mut note.state) {
-            Some(NoteState::Due { pause, .. } | NoteState::Unread { pause }) => pause.fail(),
-            Some(NoteState::Done | NoteState::Refused) => {}
-            None => {
-                let stat = Stat { inode: (0, 0), size: 0, modified_ns: 0 };
-                let mut pause = Pause::none();
-                pause.fail();
-                self.notes.insert(entry.path.clone(), Note { stat, state: NoteState::Unread { pause } });
-            }
-        }
+        self.notes.postpone(entry);
         failure
     }
 
@@ -306,28 +250,35 @@ impl Backlog {
         failure::of(error, what, &self.pipeline.archive.describe())
     }
 
-    /// How much is not archived.
-    fn show(&self, closed: &[IndexEntry]) {
-        let mut backlog = BacklogFacts::default();
-        let ledger = self.pipeline.ledger();
-        for note in closed.iter().filter_map(|entry| self.notes.get(&entry.path)) {
-            let (bytes, since_us) = match &note.state {
-                NoteState::Done => continue,
-                NoteState::Refused | NoteState::Unread { .. } => (note.stat.size, None),
-                NoteState::Due { binlog, .. } => {
-                    let progress = ledger.progress(&binlog.id);
-                    (note.stat.size.saturating_sub(progress.shipped_to), progress.last_commit_us.or(binlog.began_us()))
-                }
-            };
-            let closed_us = i64::try_from(note.stat.modified_ns / 1000).ok();
-            backlog.closed_us = backlog.closed_us.into_iter().chain(closed_us).min();
-            backlog.binlogs += 1;
-            backlog.bytes += bytes;
-            backlog.since_us = backlog.since_us.or(since_us.filter(|_| bytes > 0));
-        }
-        drop(ledger);
+    /// Puts on the board how much is not archived.
+    fn show(&mut self, closed: &[IndexEntry]) {
+        let backlog = self.notes.backlog(closed, &self.pipeline.ledger());
         self.pipeline.board.note(|facts| facts.backlog = Some(backlog));
+        self.shown = Some(Instant::now());
     }
+}
+
+/// Archives binlogs, several at once; gives what became of each in their order.
+fn archive_all<'a>(
+    pipeline: Arc<Pipeline>,
+    due: Vec<IndexEntry>,
+    (closed, source): (&'a [IndexEntry], &'a str),
+    finished: &Arc<AtomicUsize>,
+) -> impl Stream<Item = Outcome> + use<'a> {
+    let newest: Vec<PathBuf> = closed.iter().rev().take(READ_BY_REPLICAS).map(|entry| entry.path.clone()).collect();
+    let finished = Arc::clone(finished);
+    stream::iter(due.into_iter().enumerate())
+        .map(move |(place, entry)| {
+            let (pipeline, finished) = (Arc::clone(&pipeline), Arc::clone(&finished));
+            let is_old = !newest.contains(&entry.path);
+            async move {
+                let is_first = || finished.load(Ordering::Relaxed) == place;
+                let manner = Manner { is_first: &is_first, is_old };
+                let archived = closed::archive(&pipeline, &entry, source, manner).await;
+                (entry, archived)
+            }
+        })
+        .buffered(FILES_AT_ONCE)
 }
 
 fn closed_facts(binlog: &Identified, archived_us: Option<i64>) -> ClosedFacts {

@@ -7,6 +7,7 @@
 //! 0          catalogued_to     shipped_to
 //!                  ^ begins here: the tail's bytes are stored again, in segments that last
 //! ```
+//! Several pieces are in work at once: one task finds where the next one ends, the others read, compress and send those before it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,13 +15,17 @@ use std::sync::Arc;
 use futures::{Stream, TryStreamExt as _, stream};
 use pitr_archive::{Place, SegmentDamage, SegmentDraft, SegmentRecord, TailCoverage};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
 
 use super::cutter::{CutError, Cutter, Extent, Piece};
 use super::draft::{Ending, draft};
-use super::head::Identified;
+use super::head::{Identified, identify};
 use super::ledger::Progress;
-use super::pipeline::{Pipeline, WorkError, blocking};
-use crate::discovery::BinlogFile;
+use super::memory::Lane;
+use super::pipeline::{InWork, Pipeline, WorkError, blocking};
+use super::rate::Urgency;
+use crate::discovery::{BinlogFile, IndexEntry};
+use crate::status;
 
 /// Segments of one binlog that are stored before a page names them, where no tail object waits to be covered.
 const PAGE_SEGMENTS: usize = 64;
@@ -28,6 +33,8 @@ const PAGE_SEGMENTS: usize = 64;
 /// What became of a binlog.
 #[derive(Debug)]
 pub(crate) struct Archived {
+    /// Which one it was.
+    pub(crate) binlog: Identified,
     /// Its segments that no page names yet.
     pub(crate) records: Vec<SegmentRecord>,
     /// Which tail objects those cover.
@@ -38,9 +45,24 @@ pub(crate) struct Archived {
     pub(crate) damage: Option<SegmentDamage>,
 }
 
+/// How a binlog is archived among others.
+pub(crate) struct Manner<'a> {
+    /// Whether everything before it is catalogued: then pages may name parts of it.
+    pub(crate) is_first: &'a (dyn Fn() -> bool + Sync),
+    /// Whether no replica can be reading it any more: then what was read need not stay in memory.
+    pub(crate) is_old: bool,
+}
+
 /// Stores what is missing of a closed binlog. What it gives back is to be published.
-pub(crate) async fn archive(pipeline: &Pipeline, path: &Path, binlog: &Identified) -> Result<Archived, WorkError> {
-    let file = open(path).await?;
+pub(crate) async fn archive(
+    pipeline: &Arc<Pipeline>,
+    entry: &IndexEntry,
+    source: &str,
+    manner: Manner<'_>,
+) -> Result<(InWork, Archived), WorkError> {
+    let (file, binlog) = open(entry, source).await?;
+    // The tail is at it: it will be done with its piece in a moment.
+    let Some(claim) = pipeline.claim(&binlog.id) else { return Err(WorkError::Stopped) };
     let size = file.stat().map_err(WorkError::Open)?.size;
     let extent = {
         let ledger = pipeline.ledger();
@@ -52,47 +74,52 @@ pub(crate) async fn archive(pipeline: &Pipeline, path: &Path, binlog: &Identifie
             Extent { boundary: progress.boundary, start: progress.catalogued_to, limit: size }
         }
     };
-    archive_extent(pipeline, file, binlog, extent).await
-}
-
-async fn open(path: &Path) -> Result<BinlogFile, WorkError> {
-    let path = path.to_owned();
-    blocking(move || BinlogFile::open(&path)).await?.map_err(WorkError::Open)
-}
-
-async fn archive_extent(
-    pipeline: &Pipeline,
-    file: BinlogFile,
-    binlog: &Identified,
-    extent: Extent,
-) -> Result<Archived, WorkError> {
     let tail = pipeline.ledger().tail(&binlog.id);
     let has_tail = !tail.is_empty();
-    let mut source = PieceSource::open(pipeline, file, binlog, extent).await?;
+    let mut source = PieceSource::open(pipeline, file, (binlog, extent), manner.is_old).await?;
     source.coverage = TailCoverage::of(tail);
+    let records = archive_pieces(pipeline, &mut source, &|| !has_tail && (manner.is_first)()).await?;
+    let PieceSource { binlog, coverage, damage, .. } = source;
+    Ok((claim, Archived { binlog, records, coverage, has_tail, damage }))
+}
+
+async fn open(entry: &IndexEntry, source: &str) -> Result<(BinlogFile, Identified), WorkError> {
+    let (path, name, source) = (entry.path.clone(), entry.name.clone(), source.to_owned());
+    blocking(move || {
+        let file = BinlogFile::open(Path::new(&path)).map_err(WorkError::Open)?;
+        let binlog = identify(&file, &name, &source)?;
+        file.read_ahead();
+        Ok((file, binlog))
+    })
+    .await?
+}
+
+async fn archive_pieces(
+    pipeline: &Arc<Pipeline>,
+    source: &mut PieceSource<'_>,
+    may_publish: &(dyn Fn() -> bool + Sync),
+) -> Result<Vec<SegmentRecord>, WorkError> {
     let mut records = Vec::new();
-    {
-        let workers = pipeline.memory.pieces(pipeline.segment_bytes);
-        let mut stored = std::pin::pin!(
-            source
-                .drafts()
-                .map_ok(|(draft, room)| async move {
-                    let record = pipeline.store(draft).await;
-                    drop(room);
-                    record
-                })
-                .try_buffered(workers)
-        );
-        while let Some(record) = stored.try_next().await? {
-            records.push(record);
-            if !has_tail && records.len() == PAGE_SEGMENTS {
-                pipeline.publish(&records, TailCoverage::default()).await?;
-                records.clear();
-            }
+    let stored = source.drafts().map_ok(|(draft, room)| {
+        let pipeline = Arc::clone(pipeline);
+        // A task of its own: it goes on while this one publishes, and ends with it.
+        let mut task = JoinSet::new();
+        task.spawn(status::in_this_task(async move {
+            let record = pipeline.store(draft, Lane::Backlog).await;
+            drop(room);
+            record
+        }));
+        async move { task.join_next().await.and_then(Result::ok).unwrap_or(Err(WorkError::Stopped)) }
+    });
+    let mut stored = std::pin::pin!(stored.try_buffered(pipeline.limits.pieces));
+    while let Some(record) = stored.try_next().await? {
+        records.push(record);
+        if records.len() >= PAGE_SEGMENTS && may_publish() {
+            pipeline.publish(&records, TailCoverage::default()).await?;
+            records.clear();
         }
     }
-    let PieceSource { coverage, damage, .. } = source;
-    Ok(Archived { records, coverage, has_tail, damage })
+    Ok(records)
 }
 
 /// Whether all bytes are catalogued and only the word about the end is missing, or the file has become shorter than what is
@@ -110,9 +137,18 @@ fn reopen_at(known: &pitr_recovery::ArchivedBinlog, size: u64) -> u64 {
 /// Cuts a file in the background, one piece at a time, each with its room in memory.
 struct PieceSource<'a> {
     pipeline: &'a Pipeline,
-    binlog: &'a Identified,
+    binlog: Identified,
     cutter: Option<Cutter>,
     coverage: TailCoverage,
+    damage: Option<SegmentDamage>,
+    is_old: bool,
+}
+
+/// Where a piece ends.
+struct Cut {
+    end: u64,
+    /// Bytes of it, and transactions that were scanned.
+    size: (u64, usize),
     damage: Option<SegmentDamage>,
 }
 
@@ -120,59 +156,83 @@ impl<'a> PieceSource<'a> {
     async fn open(
         pipeline: &'a Pipeline,
         file: BinlogFile,
-        binlog: &'a Identified,
-        extent: Extent,
+        (binlog, extent): (Identified, Extent),
+        is_old: bool,
     ) -> Result<Self, WorkError> {
         let (head, segment_bytes) = (Arc::clone(&binlog.head), pipeline.segment_bytes);
         let cutter = blocking(move || Cutter::open(file, &head, extent, segment_bytes)).await??;
         let coverage = TailCoverage::default();
-        Ok(Self { pipeline, binlog, cutter: Some(cutter), coverage, damage: None })
+        Ok(Self { pipeline, binlog, cutter: Some(cutter), coverage, damage: None, is_old })
     }
 
     fn drafts<'s>(
         &'s mut self,
     ) -> impl Stream<Item = Result<(SegmentDraft, Option<OwnedSemaphorePermit>), WorkError>> + use<'s, 'a> {
-        stream::try_unfold(self, |source| async move {
-            let room = source.pipeline.memory.take(source.pipeline.segment_bytes).await;
-            let next = source.next().await?;
-            Ok(next.map(|draft| ((draft, room), source)))
-        })
+        stream::try_unfold(self, |source| async move { Ok(source.next().await?.map(|next| (next, source))) })
     }
 
-    async fn next(&mut self) -> Result<Option<SegmentDraft>, WorkError> {
-        let Some(mut cutter) = self.cutter.take() else { return Ok(None) };
+    /// Finds where the next piece ends, waits until there is room for it, and only then reads it.
+    async fn next(&mut self) -> Result<Option<(SegmentDraft, Option<OwnedSemaphorePermit>)>, WorkError> {
+        let limits = &self.pipeline.limits;
+        let Some(cut) = self.work(find).await? else { return Ok(None) };
+        let room = limits.memory.take(Lane::Backlog, cut.size.0, cut.size.1).await;
+        limits.reads.spend(cut.size.0, Urgency::Later).await;
+        let (id, is_old) = (self.binlog.id.clone(), self.is_old);
         let mut coverage = std::mem::take(&mut self.coverage);
-        let id = self.binlog.id.clone();
-        let (cutter, coverage, next) = blocking(move || {
-            let next = next_piece(&mut cutter);
-            if let Ok(Some((piece, _))) = &next {
+        let (piece, ending, coverage) = self
+            .work(move |cutter| {
+                let (piece, ending) = take(cutter, cut)?;
                 coverage.feed(&id, piece.start, &piece.raw);
-            }
-            (cutter, coverage, next)
+                if is_old {
+                    cutter.forget(&piece);
+                }
+                Ok((piece, ending, coverage))
+            })
+            .await?;
+        self.coverage = coverage;
+        self.damage = ending.damage.clone().or_else(|| self.damage.take());
+        Ok(Some((draft(Place::Binlogs, &self.binlog, piece, ending), room)))
+    }
+
+    /// Lets the cutter work as one of the workers.
+    async fn work<T, F>(&mut self, work: F) -> Result<T, WorkError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Cutter) -> Result<T, CutError> + Send + 'static,
+    {
+        let worker = self.pipeline.limits.worker().await?;
+        let Some(mut cutter) = self.cutter.take() else { return Err(WorkError::Stopped) };
+        let (cutter, done) = blocking(move || {
+            let done = work(&mut cutter);
+            drop(worker);
+            (cutter, done)
         })
         .await?;
         self.cutter = Some(cutter);
-        self.coverage = coverage;
-        let Some((piece, ending)) = next? else { return Ok(None) };
-        self.damage = ending.damage.clone().or_else(|| self.damage.take());
-        Ok(Some(draft(Place::Binlogs, self.binlog, piece, ending)))
+        Ok(done?)
     }
 }
 
-/// The next piece of a closed file: whole ones first, then what is left of a file that makes no sense or ends too early, as it is.
-fn next_piece(cutter: &mut Cutter) -> Result<Option<(Piece, Ending)>, CutError> {
-    if let Some(piece) = cutter.next_whole()? {
-        let ending = if piece.end >= cutter.limit() { Ending::of(cutter.file_end(), None) } else { Ending::none() };
-        return Ok(Some((piece, ending)));
-    }
-    // A server that crashed cuts its file at the last whole transaction before it begins another.
-    let reason = cutter.damage().map_or_else(|| "the file ends inside a transaction".to_owned(), ToString::to_string);
-    let Some(piece) = cutter.next_unreadable()? else { return Ok(None) };
-    let damage = Some(SegmentDamage { offset: cutter.damaged_at(), reason });
+/// Where the next piece of a closed file ends: whole ones first, then what is left of a file that makes no sense or ends too early,
+/// as it is.
+fn find(cutter: &mut Cutter) -> Result<Option<Cut>, CutError> {
+    let whole = cutter.find_whole()?;
+    let damage = whole.is_none().then(|| {
+        // A server that crashed cuts its file at the last whole transaction before it begins another.
+        let reason =
+            cutter.damage().map_or_else(|| "the file ends inside a transaction".to_owned(), ToString::to_string);
+        SegmentDamage { offset: cutter.damaged_at(), reason }
+    });
+    let Some(end) = whole.or_else(|| cutter.find_unreadable()) else { return Ok(None) };
+    Ok(Some(Cut { end, size: (end - cutter.start(), cutter.waiting()), damage }))
+}
+
+fn take(cutter: &mut Cutter, cut: Cut) -> Result<(Piece, Ending), CutError> {
+    let piece = cutter.take(cut.end)?;
     let ending = if piece.end >= cutter.limit() {
-        Ending::of(cutter.file_end(), damage)
+        Ending::of(cutter.file_end(), cut.damage)
     } else {
-        Ending { closes: None, damage }
+        Ending { closes: None, damage: cut.damage }
     };
-    Ok(Some((piece, ending)))
+    Ok((piece, ending))
 }

@@ -15,8 +15,8 @@ use pitr_binlog::{FileEnd, Head, ScanError, Scanner, Transaction};
 
 use crate::discovery::BinlogFile;
 
-/// Bytes of one read.
-const READ_BYTES: usize = 1 << 20;
+/// Bytes of one read: what the processor's cache holds while they are checked.
+const READ_BYTES: usize = 256 << 10;
 
 /// A byte range of a binlog with what stands in it.
 #[derive(Debug)]
@@ -126,11 +126,11 @@ impl Cutter {
         self.limit
     }
 
-    /// The next piece that reaches a cut. `None` when what is left is shorter.
-    pub(crate) fn next_full(&mut self) -> Result<Option<Piece>, CutError> {
+    /// Where the next piece that reaches a cut ends. `None` when what is left is shorter.
+    pub(crate) fn find_full(&mut self) -> Result<Option<u64>, CutError> {
         loop {
             if let Some(end) = self.cut() {
-                return self.take(end).map(Some);
+                return Ok(Some(end));
             }
             if !self.scan_more()? {
                 return Ok(None);
@@ -138,13 +138,29 @@ impl Cutter {
         }
     }
 
-    /// The next piece: up to the next cut, or else up to the last whole transaction. `None` when nothing whole is left.
-    pub(crate) fn next_whole(&mut self) -> Result<Option<Piece>, CutError> {
-        if let Some(piece) = self.next_full()? {
-            return Ok(Some(piece));
+    /// Where the next piece ends: at the next cut, or else at the last whole transaction. `None` when nothing whole is left.
+    pub(crate) fn find_whole(&mut self) -> Result<Option<u64>, CutError> {
+        if let Some(end) = self.find_full()? {
+            return Ok(Some(end));
         }
         let end = self.scanner.boundary();
-        if end > self.start { self.take(end).map(Some) } else { Ok(None) }
+        Ok((end > self.start).then_some(end))
+    }
+
+    /// After all whole pieces: where the next part of what is left ends, as it is.
+    pub(crate) fn find_unreadable(&self) -> Option<u64> {
+        let end = self.limit.min(self.target());
+        (end > self.start).then_some(end)
+    }
+
+    /// Where the next piece begins.
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// How many transactions were scanned and not handed out.
+    pub(crate) fn waiting(&self) -> usize {
+        self.transactions.len()
     }
 
     /// The file has grown up to here.
@@ -180,15 +196,6 @@ impl Cutter {
         }))
     }
 
-    /// After all whole pieces: what is left up to the limit, as it is.
-    pub(crate) fn next_unreadable(&mut self) -> Result<Option<Piece>, CutError> {
-        let end = self.limit.min(self.target());
-        if end <= self.start {
-            return Ok(None);
-        }
-        self.take(end).map(Some)
-    }
-
     /// The multiple of `segment_bytes` that ends the piece in hand.
     fn target(&self) -> u64 {
         (self.start / self.segment_bytes + 1) * self.segment_bytes
@@ -210,8 +217,8 @@ impl Cutter {
         (self.scanner.in_transaction() && is_huge && offset >= target).then_some(target)
     }
 
-    /// Hands out `[start, end)`.
-    fn take(&mut self, end: u64) -> Result<Piece, CutError> {
+    /// Reads and hands out what lies before `end`, which one of the `find_` functions has given.
+    pub(crate) fn take(&mut self, end: u64) -> Result<Piece, CutError> {
         let raw = self.read(self.start, end)?;
         let later = self.transactions.iter().position(|transaction| transaction.end > end);
         let rest = later.map_or_else(Vec::new, |at| self.transactions.split_off(at));
@@ -224,6 +231,11 @@ impl Cutter {
         let starts_in_transaction = std::mem::replace(&mut self.starts_in_transaction, ends_in_transaction);
         let start = std::mem::replace(&mut self.start, end);
         Ok(Piece { start, end, raw, transactions, starts_in_transaction, ends_in_transaction })
+    }
+
+    /// A piece that was taken is not read again.
+    pub(crate) fn forget(&self, piece: &Piece) {
+        self.file.forget(piece.start, piece.end);
     }
 
     fn read(&self, start: u64, end: u64) -> Result<Bytes, CutError> {

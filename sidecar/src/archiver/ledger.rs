@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use pitr_archive::{SegmentRecord, add_record, remove_objects};
+use pitr_archive::layout::ObjectKey;
+use pitr_archive::{SegmentRecord, lay_over};
 use pitr_recovery::{ArchivedBinlog, ArchivedRange, BaseBackup, BinlogId, Closed, Inventory, RangeKind};
 
 /// Records remembered to be laid over a listing that may have begun before they were stored.
@@ -57,19 +58,20 @@ impl Ledger {
     }
 
     /// Takes a listing. What was stored or deleted since it began is laid over it.
-    pub(crate) fn list(&mut self, mut inventory: Inventory) {
+    pub(crate) fn list(&mut self, inventory: Inventory) {
         self.version += 1;
         let began = inventory.listed_us;
         self.recent.retain(|(at, _)| *at >= began);
         self.removed.retain(|(at, _)| *at >= began);
-        for (_, record) in &self.recent {
-            add_record(&mut inventory, record);
-        }
-        for (_, keys) in &self.removed {
-            remove_objects(&mut inventory, keys);
-        }
         self.places = inventory.binlogs.iter().enumerate().map(|(at, binlog)| (binlog.id.clone(), at)).collect();
         self.inventory = inventory;
+        for (_, record) in &self.recent {
+            lay(&mut self.inventory, &mut self.places, record);
+        }
+        let removed: Vec<String> = self.removed.iter().flat_map(|(_, keys)| keys).cloned().collect();
+        for key in &removed {
+            self.forget(key);
+        }
     }
 
     /// Takes the tail objects that a predecessor left.
@@ -83,9 +85,7 @@ impl Ledger {
     /// A segment was stored in the tail, or stored and catalogued.
     pub(crate) fn add(&mut self, record: &SegmentRecord, now_us: i64) {
         self.version += 1;
-        add_record(&mut self.inventory, record);
-        let last = self.inventory.binlogs.len().saturating_sub(1);
-        self.places.entry(record.key.binlog.clone()).or_insert(last);
+        lay(&mut self.inventory, &mut self.places, record);
         if record.key.place == pitr_archive::Place::Tail {
             self.tail.entry(record.key.binlog.clone()).or_default().push(record.clone());
         }
@@ -98,16 +98,38 @@ impl Ledger {
     /// Tail objects are gone: the catalog covers them, or one object took the place of several.
     pub(crate) fn remove(&mut self, keys: &[String], now_us: i64) {
         self.version += 1;
-        remove_objects(&mut self.inventory, keys);
-        self.places = self.inventory.binlogs.iter().enumerate().map(|(at, binlog)| (binlog.id.clone(), at)).collect();
-        for records in self.tail.values_mut() {
-            records.retain(|record| !keys.contains(&record.key.to_string()));
+        for key in keys {
+            self.forget(key);
         }
-        self.tail.retain(|_, records| !records.is_empty());
         if self.removed.len() == RECENT_MAX {
             self.removed.pop_front();
         }
         self.removed.push_back((now_us, keys.to_vec()));
+    }
+
+    /// One object is gone; what no other holds goes with it.
+    fn forget(&mut self, text: &str) {
+        let Ok(ObjectKey::Segment(key)) = text.parse() else { return };
+        if let Some(records) = self.tail.get_mut(&key.binlog) {
+            records.retain(|record| record.key != key);
+            if records.is_empty() {
+                self.tail.remove(&key.binlog);
+            }
+        }
+        let Some(place) = self.places.get(&key.binlog).copied() else { return };
+        let Some(binlog) = self.inventory.binlogs.get_mut(place) else { return };
+        for range in &mut binlog.ranges {
+            range.objects.retain(|object| object.key != text);
+        }
+        binlog.ranges.retain(|range| !range.objects.is_empty());
+        if !binlog.ranges.is_empty() {
+            return;
+        }
+        self.inventory.binlogs.swap_remove(place);
+        self.places.remove(&key.binlog);
+        if let Some(moved) = self.inventory.binlogs.get(place) {
+            self.places.insert(moved.id.clone(), place);
+        }
     }
 
     /// Takes base backups that were listed later than everything else.
@@ -138,6 +160,17 @@ impl Ledger {
     /// Everything.
     pub(crate) fn inventory(&self) -> &Inventory {
         &self.inventory
+    }
+}
+
+/// Lays a record over an inventory whose places are known.
+fn lay(inventory: &mut Inventory, places: &mut BTreeMap<BinlogId, usize>, record: &SegmentRecord) {
+    let place = places.get(&record.key.binlog).copied();
+    lay_over(inventory, place, record);
+    // A record that cannot be laid over adds nothing.
+    let last = inventory.binlogs.len().saturating_sub(1);
+    if place.is_none() && inventory.binlogs.last().is_some_and(|binlog| binlog.id == record.key.binlog) {
+        places.insert(record.key.binlog.clone(), last);
     }
 }
 

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use super::cutter::CutError;
 use super::head::{HeadError, Identified};
 use super::ledger::Ledger;
-use super::memory::Memory;
+use super::limits::Limits;
+use super::memory::Lane;
 use crate::clock::Clock;
 use crate::status::{self, Board, ServerFacts};
 
@@ -55,8 +56,8 @@ pub(crate) struct Pipeline {
     pub(crate) counts: StoreCounts,
     /// The wall clock.
     pub(crate) clock: Clock,
-    /// Room for pieces.
-    pub(crate) memory: Memory,
+    /// How much at once, and how fast.
+    pub(crate) limits: Limits,
     /// How segments are compressed.
     pub(crate) codec: Codec,
     /// Raw bytes of a segment.
@@ -71,14 +72,14 @@ impl Pipeline {
         archive: Arc<Archive>,
         (board, counts): (Board, StoreCounts),
         clock: Clock,
-        config: &crate::config::Pipeline,
+        (config, limits): (&crate::config::Pipeline, Limits),
     ) -> Self {
         Self {
             archive,
             board,
             counts,
             clock,
-            memory: Memory::new(config.memory_limit),
+            limits,
             codec: Codec::Zstd { level: config.zstd_level, window_log: 24 },
             segment_bytes: config.segment_bytes,
             ledger: Mutex::default(),
@@ -118,11 +119,20 @@ impl Pipeline {
         claimed.then(|| InWork { pipeline: Arc::clone(self), id: id.clone() })
     }
 
-    /// Stores one segment.
-    pub(crate) async fn store(&self, draft: SegmentDraft) -> Result<SegmentRecord, WorkError> {
+    /// Stores one segment: encoded by one worker, sent when the store has a turn for it. The tail is sent at once.
+    pub(crate) async fn store(&self, draft: SegmentDraft, lane: Lane) -> Result<SegmentRecord, WorkError> {
         let begun = Instant::now();
         let (name, place) = (draft.name.clone(), draft.place);
-        let record = self.archive.write_segment(draft, self.codec).await?;
+        let worker = self.limits.worker().await?;
+        let encoded = self.archive.encode_segment(draft, self.codec).await;
+        drop(worker);
+        status::tick();
+        let turn = match lane {
+            Lane::Tail => None,
+            Lane::Backlog => Some(self.limits.uploads.turn().await),
+        };
+        let record = self.archive.store_segment(encoded?).await?;
+        drop(turn);
         let bytes = record.key.end - record.key.start;
         self.board.note(|facts| {
             facts.totals.raw_bytes += bytes;

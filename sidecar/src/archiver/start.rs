@@ -6,6 +6,7 @@ use pitr_archive::{Archive, ArchiveError, Counting, Retrying};
 
 use tokio::time::Instant;
 
+use super::limits::Limits;
 use super::pause::Pause;
 use super::watched_store::WatchedStore;
 use super::{Archiver, Pipeline};
@@ -62,13 +63,15 @@ impl Archiver {
         let location = self.config.archive.location()?;
         let store = Counting::new(location.bare_store().await?);
         let counts = store.counts();
-        let store = WatchedStore::new(store, location.url.clone(), self.board.clone(), self.clock.clone());
+        let limits = Limits::new(&self.config.pipeline);
+        let noted = (self.board.clone(), limits.clone());
+        let store = WatchedStore::new(store, location.url.clone(), noted, self.clock.clone());
         let store = Retrying::new(store, self.patience.clone()).cancelled_by(self.abort.clone());
         let clock = self.clock.clone();
         let claimed = Archive::claim(Arc::new(store), Arc::new(move || clock.now()), &self.config.workload).await;
         let archive = claimed.map_err(|error| of_archive(&error, &location.url.to_string()))?;
-        let pipeline =
-            Pipeline::new(Arc::new(archive), (self.board.clone(), counts), self.clock.clone(), &self.config.pipeline);
+        let settings = (&self.config.pipeline, limits);
+        let pipeline = Pipeline::new(Arc::new(archive), (self.board.clone(), counts), self.clock.clone(), settings);
         Ok(Arc::clone(self.pipeline.get_or_init(|| Arc::new(pipeline))))
     }
 

@@ -17,6 +17,7 @@ use pitr_archive::{Place, SegmentRecord, TailCoverage};
 use super::cutter::{CutError, Cutter, Extent, Piece};
 use super::draft::{Ending, draft};
 use super::head::{HeadError, Identified, identify};
+use super::memory::Lane;
 use super::pipeline::{Pipeline, WorkError, blocking};
 use crate::discovery::{self, BinlogFile, Found, IndexEntry};
 use crate::status::{ActiveFacts, Proof};
@@ -128,15 +129,21 @@ impl Tail {
             return Err(WorkError::Stopped);
         }
         active.grow(size)?;
+        let limits = &self.pipeline.limits;
         loop {
-            let room = self.pipeline.memory.take(self.pipeline.segment_bytes).await;
-            let Some(piece) = active.cut(Cutter::next_full).await? else { break };
+            let Some((end, count)) =
+                active.work(|cutter| Ok(cutter.find_full()?.map(|end| (end, cutter.waiting())))).await?
+            else {
+                break;
+            };
+            let room = limits.memory.take(Lane::Tail, end.saturating_sub(active.start()), count).await;
+            let Some(piece) = active.work(move |cutter| cutter.take(end).map(Some)).await? else { break };
             self.store_full(active, piece).await?;
             drop(room);
         }
         let shipped = active.shipped;
-        let _room = self.pipeline.memory.take(active.whole_to().saturating_sub(shipped)).await;
-        if let Some(piece) = active.cut(move |cutter| cutter.young(shipped)).await? {
+        let _room = limits.memory.take(Lane::Tail, active.whole_to().saturating_sub(shipped), active.waiting()).await;
+        if let Some(piece) = active.work(move |cutter| cutter.young(shipped)).await? {
             self.store_young(active, piece).await?;
             self.merge(active).await?;
         }
@@ -153,7 +160,8 @@ impl Tail {
         })
         .await?;
         let end = piece.end;
-        let record = self.pipeline.store(draft(Place::Binlogs, &active.binlog, piece, Ending::none())).await?;
+        let record =
+            self.pipeline.store(draft(Place::Binlogs, &active.binlog, piece, Ending::none()), Lane::Tail).await?;
         self.pipeline.publish(&[record], coverage).await?;
         active.shipped = active.shipped.max(end);
         Ok(())
@@ -161,7 +169,7 @@ impl Tail {
 
     async fn store_young(&self, active: &mut Active, piece: Piece) -> Result<(), WorkError> {
         let end = piece.end;
-        let record = self.pipeline.store(draft(Place::Tail, &active.binlog, piece, Ending::none())).await?;
+        let record = self.pipeline.store(draft(Place::Tail, &active.binlog, piece, Ending::none()), Lane::Tail).await?;
         let now_us = self.pipeline.clock.now_us();
         self.pipeline.ledger().add(&record, now_us);
         active.shipped = end;
@@ -229,18 +237,28 @@ impl Active {
         self.cutter.as_ref().map_or(0, Cutter::boundary)
     }
 
-    async fn cut<F>(&mut self, work: F) -> Result<Option<Piece>, WorkError>
+    fn start(&self) -> u64 {
+        self.cutter.as_ref().map_or(0, Cutter::start)
+    }
+
+    fn waiting(&self) -> usize {
+        self.cutter.as_ref().map_or(0, Cutter::waiting)
+    }
+
+    /// Lets the cutter work where it holds up nothing else.
+    async fn work<T, F>(&mut self, work: F) -> Result<T, WorkError>
     where
-        F: FnOnce(&mut Cutter) -> Result<Option<Piece>, CutError> + Send + 'static,
+        T: Send + 'static,
+        F: FnOnce(&mut Cutter) -> Result<T, CutError> + Send + 'static,
     {
         let Some(mut cutter) = self.cutter.take() else { return Err(WorkError::Stopped) };
-        let (cutter, piece) = blocking(move || {
-            let piece = work(&mut cutter);
-            (cutter, piece)
+        let (cutter, done) = blocking(move || {
+            let done = work(&mut cutter);
+            (cutter, done)
         })
         .await?;
         self.cutter = Some(cutter);
-        Ok(piece?)
+        Ok(done?)
     }
 
     /// Whether all that was read makes sense.

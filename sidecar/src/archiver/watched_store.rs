@@ -1,4 +1,5 @@
-//! Tells the board how each call to the store ended, so that trouble is visible from the first failure and not when retries end.
+//! Tells the board how each call to the store ended, so that trouble is visible from the first failure and not when retries end; and
+//! holds what is sent within its limits.
 
 use std::ops::Range;
 
@@ -6,6 +7,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pitr_archive::{ArchiveUrl, ListedObject, ObjectClass, ObjectInfo, Operation, Store, StoreError};
 
+use tokio::time::Instant;
+
+use super::limits::Limits;
+use super::rate::Urgency;
 use crate::archive_failure::of_store;
 use crate::clock::Clock;
 use crate::status::{self, Board};
@@ -17,11 +22,12 @@ pub(crate) struct WatchedStore<S> {
     url: ArchiveUrl,
     board: Board,
     clock: Clock,
+    limits: Limits,
 }
 
 impl<S: Store> WatchedStore<S> {
-    pub(crate) fn new(inner: S, url: ArchiveUrl, board: Board, clock: Clock) -> Self {
-        Self { inner, url, board, clock }
+    pub(crate) fn new(inner: S, url: ArchiveUrl, (board, limits): (Board, Limits), clock: Clock) -> Self {
+        Self { inner, url, board, clock, limits }
     }
 
     fn note<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
@@ -35,6 +41,9 @@ impl<S: Store> WatchedStore<S> {
                 self.board.note(|facts| facts.store.keeps_all = true);
             }
             Err(error) => {
+                if error.is_retryable() {
+                    self.limits.uploads.congested(Instant::now());
+                }
                 tracing::warn!(event = "store-error", outcome = error.outcome(), "{error}");
                 self.board.store_failed(of_store(error, &self.url.to_string()), self.clock.now_us());
             }
@@ -46,7 +55,13 @@ impl<S: Store> WatchedStore<S> {
 #[async_trait]
 impl<S: Store> Store for WatchedStore<S> {
     async fn put(&self, key: &str, bytes: Bytes, class: ObjectClass) -> Result<(), StoreError> {
-        self.note(self.inner.put(key, bytes, class).await)
+        let urgency = if class == ObjectClass::Content { Urgency::Later } else { Urgency::First };
+        self.limits.sends.spend(bytes.len() as u64, urgency).await;
+        let stored = self.note(self.inner.put(key, bytes, class).await);
+        if stored.is_ok() {
+            self.limits.uploads.succeeded();
+        }
+        stored
     }
 
     async fn get(&self, key: &str) -> Result<Bytes, StoreError> {

@@ -15,7 +15,7 @@ use self::values::{parse_duration, parse_size};
 use pitr_recovery::code;
 
 use crate::archive_args::{ArchiveArgs, PathStyle};
-use crate::archiver::PROGRAM_BYTES;
+use crate::archiver::{PROGRAM_BYTES, piece_bytes};
 use crate::error::Failure;
 use crate::mysql::{Dsn, TlsMode};
 
@@ -23,6 +23,11 @@ use crate::mysql::{Dsn, TlsMode};
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
 /// Shortest interval: below it requests cost more than they give.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// Segments in work at once.
+const WORKERS: std::ops::RangeInclusive<u64> = 1..=64;
+/// Bytes a second below which a segment would take longer than a call to the store may.
+const RATE_MIN: u64 = 256 << 10;
 
 /// Something wrong with the configuration, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +103,14 @@ pub(crate) struct Pipeline {
     pub(crate) memory_limit: u64,
     /// Level of zstd.
     pub(crate) zstd_level: i32,
+    /// Segments that are read or compressed at once; none: as many as there are cores, and as fit.
+    pub(crate) workers: Option<u64>,
+    /// Bytes a second to the store.
+    pub(crate) bandwidth_limit: Option<u64>,
+    /// Bytes a second from the disk.
+    pub(crate) read_limit: Option<u64>,
+    /// CPU niceness.
+    pub(crate) nice: i32,
 }
 
 /// Reads and checks a configuration file.
@@ -265,9 +278,19 @@ impl Reader<'_> {
             self.problems.push(Problem::new("\"pipeline.segment_bytes\" is out of range", "64KiB to 64MiB"));
         }
         let memory_limit = self.size("pipeline.memory_limit");
-        if memory_limit < PROGRAM_BYTES + 2 * segment_bytes {
-            self.problems
-                .push(Problem::new("\"pipeline.memory_limit\" is too small", "at least 80MiB and two segments"));
+        let workers = self.unless_auto("pipeline.workers").map(|text| text.parse::<u64>().unwrap_or(0));
+        if workers.is_some_and(|workers| !WORKERS.contains(&workers)) {
+            self.problems.push(Problem::new("\"pipeline.workers\" is out of range", "auto, or 1 to 64"));
+        }
+        // One of these segments is the tail's.
+        let needed = PROGRAM_BYTES + workers.unwrap_or(1).clamp(2, *WORKERS.end()) * piece_bytes(segment_bytes);
+        if memory_limit < needed {
+            let least = format!("at least {}MiB for these segments and workers", needed.div_ceil(1 << 20));
+            self.problems.push(Problem::new("\"pipeline.memory_limit\" is too small", least));
+        }
+        let nice = self.text("pipeline.nice").and_then(|nice| nice.parse().ok()).unwrap_or(0);
+        if !(0..=19).contains(&nice) {
+            self.problems.push(Problem::new("\"pipeline.nice\" is out of range", "0 to 19"));
         }
         let codec = self.text("pipeline.codec").unwrap_or_default();
         let level =
@@ -276,7 +299,28 @@ impl Reader<'_> {
             let message = format!("\"pipeline.codec\" cannot be \"{codec}\": not supported in this version");
             self.problems.push(Problem::new(message, "supported: zstd:1 to zstd:19"));
         }
-        Pipeline { segment_bytes, memory_limit, zstd_level: level.unwrap_or(1) }
+        Pipeline {
+            segment_bytes,
+            memory_limit,
+            zstd_level: level.unwrap_or(1),
+            workers,
+            bandwidth_limit: self.rate("pipeline.bandwidth_limit"),
+            read_limit: self.rate("pipeline.read_limit"),
+            nice,
+        }
+    }
+
+    /// Bytes a second, or none.
+    fn rate(&mut self, path: &str) -> Option<u64> {
+        let text = self.text(path).filter(|text| text != "none")?;
+        let rate = parse_size(text.strip_suffix("/s").unwrap_or(&text)).filter(|rate| *rate >= RATE_MIN);
+        if rate.is_none() {
+            self.problems.push(Problem::new(
+                format!("\"{path}\": \"{text}\" is not valid"),
+                "none, or at least 256KiB, such as 20MiB",
+            ));
+        }
+        rate
     }
 
     fn address(&mut self, path: &str) -> Option<SocketAddr> {

@@ -116,3 +116,24 @@ fn the_server_is_asked_only_by_somebody() {
     assert!(nobody.contains("\"source.mysql.user\" is missing"), "{nobody}");
     assert!(refused(&format!("{LEAST}source: {{mysql: {{user: a, port: 70000}}}}\n")).contains("is no port"));
 }
+
+#[test]
+fn limits_fit_each_other() {
+    let pipeline = |text: &str| format!("{LEAST}pipeline: {{{text}}}\n");
+    let config = accepted(&pipeline("workers: 4, bandwidth_limit: 20MiB, read_limit: none, nice: 0"));
+    let limits = config.pipeline;
+    assert_eq!((limits.workers, limits.bandwidth_limit, limits.read_limit), (Some(4), Some(20 << 20), None));
+    assert_eq!(accepted(LEAST).pipeline.workers, None);
+    for (text, said) in [
+        ("workers: 0", "\"pipeline.workers\" is out of range"),
+        ("workers: many", "\"pipeline.workers\" is out of range"),
+        ("workers: 5", "\"pipeline.memory_limit\" is too small\n  hint: at least 112MiB"),
+        ("memory_limit: 48MiB", "hint: at least 64MiB"),
+        ("bandwidth_limit: 1KiB", "\"pipeline.bandwidth_limit\": \"1KiB\" is not valid"),
+        ("read_limit: fast", "\"pipeline.read_limit\""),
+        ("nice: 20", "\"pipeline.nice\" is out of range"),
+    ] {
+        let refused = refused(&pipeline(text));
+        assert!(refused.contains(said), "{text}: {refused}");
+    }
+}

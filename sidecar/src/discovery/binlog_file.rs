@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
+use rustix::fs::{Advice, fadvise};
+
 /// Bit of the first event's flags that says "the server has this file open".
 const IN_USE: u8 = 0x01;
 
@@ -40,6 +42,20 @@ impl BinlogFile {
     /// Its state now.
     pub(crate) fn stat(&self) -> io::Result<Stat> {
         self.file.metadata().map(|metadata| stat_of(&metadata))
+    }
+
+    /// Says that it will be read from beginning to end.
+    pub(crate) fn read_ahead(&self) {
+        // Advice only: a file system that does not take it reads all the same.
+        let _ignored = fadvise(&self.file, 0, None, Advice::Sequential);
+    }
+
+    /// Says that bytes will not be needed again, so that they do not push the server's own pages out of memory.
+    pub(crate) fn forget(&self, start: u64, end: u64) {
+        let length = std::num::NonZeroU64::new(end.saturating_sub(start));
+        if length.is_some() {
+            let _ignored = fadvise(&self.file, start, length, Advice::DontNeed);
+        }
     }
 
     /// Reads at `offset` until `bytes` is full or the file ends; says how many were read.

@@ -72,6 +72,17 @@ pub(crate) fn tick() {
     let _unwatched = CURRENT.try_with(|(watchdog, task)| watchdog.note(*task));
 }
 
+/// Work that another thread does for this task: what moves there moves this one.
+pub(crate) fn in_this_task<T>(work: impl Future<Output = T> + Send) -> impl Future<Output = T> + Send {
+    let current = CURRENT.try_with(Clone::clone).ok();
+    async move {
+        match current {
+            Some(current) => CURRENT.scope(current, work).await,
+            None => work.await,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Context;
-use crate::archiver::Archiver;
+use crate::archiver::{Archiver, be_nice};
 use crate::cli::{ArchiveOnceArgs, ConfigArgs};
 use crate::config::{self, Config};
 use crate::http::{self, Api, Audience};
@@ -19,6 +19,7 @@ const READ_AGAIN: Duration = Duration::from_secs(5);
 pub(super) async fn run(args: &ConfigArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let Some(config) = configuration(args, context).await else { return Ok(ExitCode::SUCCESS) };
     let (listen, control) = (config.listen, config.control_listen);
+    be_nice(config.pipeline.nice);
     let archiver = Archiver::new(config, context.clock.clone(), context.shutdown.clone());
     let heart = Heart { archiver: archiver.clone(), outlook: Outlook::default(), json_log: context.json_log };
     let api = Arc::new(Api::Sidecar(heart.clone()));
@@ -67,6 +68,7 @@ async fn configuration(args: &ConfigArgs, context: &Context) -> Option<Config> {
 /// One cycle, or cycles until told to stop, with no listener.
 pub(super) async fn archive(args: &ArchiveOnceArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let config = config::load(&args.config.config)?;
+    be_nice(config.pipeline.nice);
     let archiver = Archiver::new(config, context.clock.clone(), context.shutdown.clone());
     if !args.once {
         archiver.run().await?;

@@ -185,9 +185,13 @@ impl Archive {
 ///
 /// A set of GTIDs that the record only identifies cannot be laid over: such a record is left to the next listing.
 pub fn add_record(inventory: &mut Inventory, record: &SegmentRecord) {
+    let place = inventory.binlogs.iter().rposition(|binlog| binlog.id == record.key.binlog);
+    lay_over(inventory, place, record);
+}
+
+/// The same for whoever knows where the binlog stands in the inventory; none: not yet, and then it becomes the last.
+pub fn lay_over(inventory: &mut Inventory, place: Option<usize>, record: &SegmentRecord) {
     let Some(gtids) = record.header.transactions.gtids.whole() else { return };
-    let id = &record.key.binlog;
-    let place = inventory.binlogs.iter().rposition(|binlog| binlog.id == *id);
     let place = place.unwrap_or_else(|| {
         inventory.binlogs.push(unknown_binlog(record));
         inventory.binlogs.len() - 1

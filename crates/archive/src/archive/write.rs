@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -28,6 +29,13 @@ pub(super) struct StoredAt {
     wall: Timestamp,
 }
 
+/// A segment that is ready to be stored.
+#[derive(Debug)]
+pub struct EncodedSegment {
+    object: Bytes,
+    record: SegmentRecord,
+}
+
 /// What publishing did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Published {
@@ -43,12 +51,29 @@ impl Archive {
     /// # Errors
     /// [`ArchiveError::Draft`], or what the store answers. A retry encodes again, which makes another valid copy.
     pub async fn write_segment(&self, draft: SegmentDraft, codec: Codec) -> Result<SegmentRecord, ArchiveError> {
+        self.store_segment(self.encode_segment(draft, codec).await?).await
+    }
+
+    /// Makes the object of one segment: the part of the work that the processor does.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Draft`].
+    pub async fn encode_segment(&self, draft: SegmentDraft, codec: Codec) -> Result<EncodedSegment, ArchiveError> {
         let stamp = Stamp { written_at: self.now(), writer: self.writer().to_owned() };
-        let class = match draft.place {
+        let (object, record) = compute(move || encode(draft, codec, stamp)).await??;
+        Ok(EncodedSegment { object, record })
+    }
+
+    /// Sends the object of one segment: the part of the work that the store does.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn store_segment(&self, segment: EncodedSegment) -> Result<SegmentRecord, ArchiveError> {
+        let EncodedSegment { object, record } = segment;
+        let class = match record.key.place {
             Place::Binlogs => ObjectClass::Content,
             Place::Tail => ObjectClass::Control,
         };
-        let (object, record) = compute(move || encode(draft, codec, stamp)).await??;
         self.store.put(&record.key.to_string(), object, class).await?;
         self.remember(&record);
         Ok(record)

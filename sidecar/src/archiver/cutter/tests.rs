@@ -30,7 +30,11 @@ fn cutter(path: &Path, head: &Head, extent: Extent, segment_bytes: u64) -> Cutte
 }
 
 fn all(cutter: &mut Cutter) -> Vec<Piece> {
-    std::iter::from_fn(|| cutter.next_whole().unwrap()).collect()
+    std::iter::from_fn(|| {
+        let end = cutter.find_whole().unwrap()?;
+        Some(cutter.take(end).unwrap())
+    })
+    .collect()
 }
 
 fn ranges(pieces: &[Piece]) -> Vec<(u64, u64)> {
@@ -89,7 +93,8 @@ fn cuts_are_the_same_wherever_and_however_slowly_one_begins() {
             let (mut full, mut shipped) = (Vec::new(), 0);
             for size in (head.length..=bytes.len() as u64).step_by(37).chain([bytes.len() as u64]) {
                 growing.grow(size);
-                while let Some(piece) = growing.next_full().unwrap() {
+                while let Some(end) = growing.find_full().unwrap() {
+                    let piece = growing.take(end).unwrap();
                     shipped = shipped.max(piece.end);
                     full.push((piece.start, piece.end));
                 }
@@ -126,7 +131,8 @@ fn what_makes_no_sense_is_kept_as_it_is() {
         assert!(cutter.damage().is_some() || cutter.damaged_at() < bytes.len() as u64);
         let mut position = pieces.last().unwrap().end;
         assert!(cutter.damaged_at() <= victim.start && cutter.damaged_at() <= position);
-        while let Some(piece) = cutter.next_unreadable().unwrap() {
+        while let Some(end) = cutter.find_unreadable() {
+            let piece = cutter.take(end).unwrap();
             assert!(piece.start == position && piece.end - piece.start <= 500 && piece.transactions.is_empty());
             position = piece.end;
         }

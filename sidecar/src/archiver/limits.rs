@@ -1,0 +1,53 @@
+//! How much is done at once, and how fast: what the configuration allows, and what the store bears.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::memory::Memory;
+use super::pipeline::WorkError;
+use super::rate::Rate;
+use super::uploads::Uploads;
+use crate::config;
+
+/// More than that many cores are left to the server.
+const CORES_MAX: usize = 4;
+
+/// The limits. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    /// Room for pieces.
+    pub(crate) memory: Memory,
+    /// Segments of the backlog that are sent at once.
+    pub(crate) uploads: Uploads,
+    /// Bytes a second to the store.
+    pub(crate) sends: Arc<Rate>,
+    /// Bytes a second from the disk.
+    pub(crate) reads: Arc<Rate>,
+    /// Segments of the backlog in work at once.
+    pub(crate) pieces: usize,
+    workers: Arc<Semaphore>,
+}
+
+impl Limits {
+    pub(crate) fn new(config: &config::Pipeline) -> Self {
+        let memory = Memory::new(config.memory_limit, config.segment_bytes);
+        let pieces = memory.pieces(config.segment_bytes);
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        let workers = config.workers.and_then(|workers| usize::try_from(workers).ok());
+        let workers = workers.unwrap_or_else(|| cores.clamp(1, CORES_MAX).min(pieces));
+        Self {
+            memory,
+            uploads: Uploads::new(pieces),
+            sends: Arc::new(Rate::new(config.bandwidth_limit)),
+            reads: Arc::new(Rate::new(config.read_limit)),
+            pieces,
+            workers: Arc::new(Semaphore::new(workers)),
+        }
+    }
+
+    /// Waits for one of the workers: whoever scans, hashes or compresses holds one.
+    pub(crate) async fn worker(&self) -> Result<OwnedSemaphorePermit, WorkError> {
+        Arc::clone(&self.workers).acquire_owned().await.map_err(|_| WorkError::Stopped)
+    }
+}
