@@ -29,20 +29,25 @@ async fn by_hand_on_any_linux_host() -> Result<()> {
 
     let datadir = home.path().join("restored");
     let commands = commands("restore-runbook.md", "sh local")?;
-    ensure!(commands.len() == 3, "the runbook has other commands: {commands:#?}");
+    ensure!(commands.len() == 5, "the runbook has other commands: {commands:#?}");
     for line in commands {
-        let path = format!("{}:{}", Product::find()?.folder().display(), std::env::var("PATH")?);
+        let (ours, servers) = (Product::find()?.folder().display().to_string(), mysqld.parent().context("a folder")?);
+        let path = format!("{ours}:{}:{}", servers.display(), std::env::var("PATH")?);
         let mut shell = Command::new("sh");
         shell
             .args(["-ec", &line])
             .env("PATH", path)
             .env("ARCHIVE", &archive)
             .env("MYSQLD", &mysqld)
-            .env("DATADIR", &datadir);
+            .env("DATADIR", &datadir)
+            .env("SCRATCH", home.path().join("scratch"))
+            .env("CLIENT", sidecar.client());
         shell.env("TARGET", jiff::Timestamp::from_microsecond(dropped - 1)?.to_string());
         let outcome = finish(&mut shell).await?.expect(0).with_context(|| line.clone())?;
         println!("$ {line}\n{}", outcome.stdout);
     }
+    // The dropped table is back in the database that never stopped.
+    ensure!(source.checksums().await? == before.checksums, "the source does not hold what it did before the DROP");
     let restored = Mysqld::on(&installation, &datadir, 77).option("--skip_log_bin").start().await?;
     ensure!(content(&restored).await? == before, "the restored server is not what the source was before the DROP");
     Ok(())

@@ -48,6 +48,10 @@ pub struct Verdict {
     pub transactions: Option<u64>,
     pub missing: Option<String>,
     pub unexpected: Option<String>,
+    /// XA transactions that stay prepared.
+    pub prepared_xa: u64,
+    /// Tables that were written down.
+    pub dump: Option<Dump>,
     pub duration_seconds: Option<f64>,
     pub replay_seconds: Option<f64>,
     /// Of a base backup.
@@ -56,6 +60,16 @@ pub struct Verdict {
     pub snapshot_at: Option<String>,
     pub raw_bytes: Option<u64>,
     pub stored_bytes: Option<u64>,
+}
+
+/// Tables as SQL files on the restored volume.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Dump {
+    pub directory: String,
+    pub tables: u64,
+    pub rows: u64,
+    pub bytes: u64,
 }
 
 /// One text or several.

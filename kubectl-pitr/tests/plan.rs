@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use kubectl_pitr::args::ProofArgs;
 use kubectl_pitr::inject::survey::Owner;
 use kubectl_pitr::inject::tree;
 use kubectl_pitr::objects::sizing::restore_bytes;
@@ -133,6 +134,7 @@ fn restore() -> RestoreJob {
         datadir: "/var/lib/mysql".into(),
         mount_path: "/var/lib/mysql".into(),
         sub_path: None,
+        options: Vec::new(),
     }
 }
 
@@ -144,6 +146,19 @@ fn a_restore_is_a_claim_a_job_and_a_plan() {
     let text =
         [manifest(&claim(&job, &volume)), manifest(&restore_job(&job, &volume.name)), manifest(&map)].join("---\n");
     golden("plan/restore.yaml", &text);
+
+    let options = ProofArgs {
+        tables: vec!["shop.orders".into(), "shop.*".into()],
+        assert: vec!["SELECT '$(HOME)'".into()],
+        check_tables: true,
+        xa: "rollback".into(),
+    };
+    let options = options.options();
+    let expected =
+        ["--tables=shop.orders", "--tables=shop.*", "--assert=SELECT '$$(HOME)'", "--check-tables", "--xa=rollback"];
+    assert_eq!(options, expected);
+    let asked = serde_json::to_string(&restore_job(&RestoreJob { options, ..job.clone() }, &volume.name)).unwrap();
+    assert!(asked.contains(r#""--staging=/staging","--tables=shop.orders","--tables=shop.*""#), "{asked}");
 
     let held = Store {
         secret: None,

@@ -76,7 +76,7 @@ transaction_flags! {
     XA_ROLLBACK = 3, "An XA ROLLBACK.";
     STATEMENT = 4, "Changes as SQL text (statement format, LOAD DATA).";
     PAYLOAD = 5, "Its events are in a compressed payload, and what is in them is not known.";
-    NON_TRANSACTIONAL = 6, "Ends with COMMIT or ROLLBACK as a statement: engines without transactions, or no changes at all.";
+    NON_TRANSACTIONAL = 6, "Changes that end with COMMIT or ROLLBACK as a statement: engines without transactions.";
     INCIDENT = 7, "The server says that something is missing in the log here (T28).";
     UNKNOWN_EVENT = 8, "An event of unknown type that must not be ignored is in it, or stands before it.";
 }

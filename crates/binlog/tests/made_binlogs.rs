@@ -316,7 +316,7 @@ fn a_statement_longer_than_what_is_kept() {
         for piece in bytes.chunks(size) {
             scanner.feed(piece, &mut |transaction| flags.push(transaction.flags)).unwrap();
         }
-        assert_eq!(flags, [TransactionFlags::STATEMENT, TransactionFlags::NON_TRANSACTIONAL]);
+        assert_eq!(flags, [TransactionFlags::STATEMENT, TransactionFlags::NONE]);
     }
 }
 

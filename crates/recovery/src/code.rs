@@ -238,6 +238,16 @@ codes! {
         "bytes 0..33554431 of binlog.000409 left the archive after planning",
         "no other object covers the range; never re-planned silently",
         "plan again";
+    XA_UNDECIDED = 417 exit 5:
+        "--xa=fail, and the target leaves XA transactions prepared",
+        "2 XA transactions are prepared at the target and undecided",
+        "X'6f72646572',X'',1 (the source committed it later)",
+        "--xa rollback or --xa keep, or another target";
+    TABLE_NOT_THERE = 418 exit 5:
+        "a table to be dumped does not exist at the target",
+        "\"shop.order\" is not in the data at the target",
+        "\"shop\" has invoices, orders, stock",
+        "another --tables, or an earlier target";
     END_TOO_OLD = 501 exit 3:
         "end older than --max-lag",
         "the end is 32m old (limit 5m)",

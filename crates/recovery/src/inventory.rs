@@ -230,6 +230,8 @@ pub struct IndexEntry {
     pub end: u64,
     /// What is in it.
     pub flags: TransactionFlags,
+    /// Hash of the identifier of an XA transaction, as `pitr_binlog::event::XaId::hash64` makes it.
+    pub xid: Option<u64>,
 }
 
 /// Indices that have been read.

@@ -17,7 +17,7 @@ pub use client::ClientArgs;
 pub use inject::{ConfirmArgs, InjectArgs, InjectMode, InjectOutput, Rollout, UninjectArgs};
 pub use jobs::{DryRun, JobArgs};
 pub use output::{ColourChoice, CommonArgs, OutputFormat, StateArgs, Via};
-pub use restore::{RestoreArgs, RestoresArgs, RestoresVerb};
+pub use restore::{ProofArgs, RestoreArgs, RestoresArgs, RestoresVerb};
 pub use status::{BackupsArgs, ListArgs, StatusArgs};
 pub use target::TargetArgs;
 pub use timeline::{BinlogsArgs, TimelineArgs, TimelineFormat, is_duration};

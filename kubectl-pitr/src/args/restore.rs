@@ -36,6 +36,8 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "UID[:GID]")]
     pub run_as_user: Option<String>,
     #[command(flatten)]
+    pub proof: ProofArgs,
+    #[command(flatten)]
     pub job: JobArgs,
     #[command(flatten)]
     pub state: StateArgs,
@@ -44,6 +46,45 @@ pub struct RestoreArgs {
     /// Claim that holds a file:// archive: it is mounted at the URL's directory
     #[arg(long, value_name = "PVC")]
     pub archive_claim: Option<String>,
+}
+
+/// What the Job does beside the replay, on the server that it runs
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Proof and results")]
+#[group(skip)]
+pub struct ProofArgs {
+    /// Write these tables (or SCHEMA.*) down as SQL files on the new volume too: .pitr/dump (repeatable, or with commas)
+    #[arg(long, value_name = "SCHEMA.TABLE", value_delimiter = ',', value_parser = table)]
+    pub tables: Vec<String>,
+    /// A query that must return true before the restore counts as verified (repeatable)
+    #[arg(long, value_name = "SQL")]
+    pub assert: Vec<String>,
+    /// Check each table before the restore counts as verified: reads all of the data
+    #[arg(long)]
+    pub check_tables: bool,
+    /// What becomes of XA transactions that the target leaves prepared
+    #[arg(long, value_name = "POLICY", default_value = "keep", value_parser = ["keep", "rollback", "fail"])]
+    pub xa: String,
+}
+
+fn table(text: &str) -> Result<String, String> {
+    match text.split_once('.') {
+        Some((schema, table)) if !schema.is_empty() && !table.is_empty() => Ok(text.to_owned()),
+        _ => Err("not SCHEMA.TABLE or SCHEMA.*".to_owned()),
+    }
+}
+
+impl ProofArgs {
+    /// The same for the Job's program. Kubernetes would take `$(NAME)` for a variable.
+    #[must_use]
+    pub fn options(&self) -> Vec<String> {
+        let literal = |text: &String| text.replace("$(", "$$(");
+        let mut options: Vec<String> = self.tables.iter().map(|t| format!("--tables={}", literal(t))).collect();
+        options.extend(self.assert.iter().map(|sql| format!("--assert={}", literal(sql))));
+        options.extend(self.check_tables.then(|| "--check-tables".to_owned()));
+        options.extend((!matches!(self.xa.as_str(), "" | "keep")).then(|| format!("--xa={}", self.xa)));
+        options
+    }
 }
 
 /// List, describe, attach, resume or abort restores

@@ -33,6 +33,7 @@ pub(super) struct Destination {
     sub_path: Option<String>,
     size: String,
     storage_class: Option<String>,
+    options: Vec<String>,
 }
 
 /// A name that Kubernetes takes for a Job, a claim and a label.
@@ -78,6 +79,7 @@ pub(super) fn beside(
         datadir: facts.survey.datadir,
         size,
         storage_class: args.storage_class.clone().or(facts.storage_class),
+        options: args.proof.options(),
     })
 }
 
@@ -148,6 +150,7 @@ pub(super) fn from_archive(
         sub_path: None,
         size: sizing::volume_size(args.size.as_deref(), None, sizing::restore_bytes(parts))?,
         storage_class: args.storage_class.clone(),
+        options: args.proof.options(),
     })
 }
 
@@ -197,6 +200,7 @@ impl Destination {
             datadir: self.datadir.clone(),
             mount_path: self.mount_path.clone(),
             sub_path: self.sub_path.clone(),
+            options: self.options.clone(),
         };
         let claim =
             Claim { name: self.name.clone(), size: self.size.clone(), storage_class: self.storage_class.clone() };

@@ -49,6 +49,8 @@ pub struct RestoreJob {
     pub datadir: String,
     pub mount_path: String,
     pub sub_path: Option<String>,
+    /// Further options of the program.
+    pub options: Vec<String>,
 }
 
 fn metadata(job: &RestoreJob, name: &str) -> ObjectMeta {
@@ -98,17 +100,19 @@ fn plan_file(job: &RestoreJob) -> String {
 
 /// The Job.
 pub fn restore_job(job: &RestoreJob, claim_name: &str) -> Job {
+    let mut command = vec![
+        PROGRAM.to_owned(),
+        "restore".to_owned(),
+        format!("--archive={}", job.store.url),
+        format!("--plan-file=/plan/{}", plan_file(job)),
+        format!("--datadir={}", job.datadir),
+        "--staging=/staging".to_owned(),
+    ];
+    command.extend_from_slice(&job.options);
     let main = Container {
         name: CONTAINER.to_owned(),
         image: Some(job.server.image.clone()),
-        command: Some(vec![
-            PROGRAM.to_owned(),
-            "restore".to_owned(),
-            format!("--archive={}", job.store.url),
-            format!("--plan-file=/plan/{}", plan_file(job)),
-            format!("--datadir={}", job.datadir),
-            "--staging=/staging".to_owned(),
-        ]),
+        command: Some(command),
         env: Some(pod::environment(&job.store)),
         volume_mounts: Some(vec![
             VolumeMount { sub_path: job.sub_path.clone(), ..mount("data", &job.mount_path, false) },

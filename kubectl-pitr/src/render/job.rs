@@ -71,16 +71,17 @@ fn in_unit(bytes: u64, unit: &str) -> String {
 pub fn restore_verdict(verdict: &Verdict, volume: &str, (name, namespace): (&str, &str)) -> Result<String, Failure> {
     let resume = format!("kubectl pitr restores resume {name} -n {namespace}");
     if let ("verified", Some(message)) = (verdict.result.as_str(), &verdict.message) {
-        return Ok(format!("{message}. Data: pvc/{volume}\n"));
+        return Ok(format!("{message}. Data: pvc/{volume}\n{}", results(verdict, volume)));
     }
     if verdict.result == "verified" {
         let seconds = |s: Option<f64>| duration(s.unwrap_or(0.0).max(0.0) as u64);
         return Ok(format!(
-            "Verified: the GTID set equals the plan. {} replayed in {}, {} in all. Data: pvc/{volume}\nNext: mount the claim \
+            "Verified: the GTID set equals the plan. {} replayed in {}, {} in all. Data: pvc/{volume}\n{}Next: mount the claim \
              in a server of the same version, read-only first; the source was not touched\n",
             count_of(verdict.transactions.unwrap_or(0), "transaction"),
             seconds(verdict.replay_seconds),
-            seconds(verdict.duration_seconds)
+            seconds(verdict.duration_seconds),
+            results(verdict, volume)
         ));
     }
     if let Some(failure) = told(verdict) {
@@ -101,6 +102,21 @@ pub fn restore_verdict(verdict: &Verdict, volume: &str, (name, namespace): (&str
         }
         _ => Failure::new(code::RESTORE_FAILED, format!("restore failed in phase \"{phase}\"")).fix(resume),
     })
+}
+
+/// What a verified restore left beside the data, a line each.
+fn results(verdict: &Verdict, volume: &str) -> String {
+    let mut lines = String::new();
+    if verdict.prepared_xa > 0 {
+        let count = count_of(verdict.prepared_xa, "XA transaction");
+        lines.push_str(&format!("Prepared: {count} undecided, with their locks: XA RECOVER lists them\n"));
+    }
+    if let Some(dump) = &verdict.dump {
+        let (tables, rows) = (count_of(dump.tables, "table"), count_of(dump.rows, "row"));
+        let (size, directory) = (binary_size(dump.bytes), &dump.directory);
+        lines.push_str(&format!("Dumped: {tables}, {rows}, {size} in {directory} of pvc/{volume}\n"));
+    }
+    lines
 }
 
 /// The last line of a base backup that is stored, or the error of one that is not.

@@ -140,6 +140,14 @@ impl Connection {
         self.0.query_drop(sql.as_ref()).await.map_err(|source| SqlError::Statement { what, source: source.into() })
     }
 
+    /// All rows of a query that may take as long as it takes; the caller bounds it.
+    pub(super) async fn long_rows<T>(&mut self, what: &'static str, sql: impl AsRef<str>) -> Result<Vec<T>, SqlError>
+    where
+        T: FromRow + Send + 'static,
+    {
+        self.0.query(sql.as_ref()).await.map_err(|source| SqlError::Statement { what, source: source.into() })
+    }
+
     /// All rows of a query.
     pub(super) async fn rows<T>(&mut self, what: &'static str, sql: impl AsRef<str>) -> Result<Vec<T>, SqlError>
     where

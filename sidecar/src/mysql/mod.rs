@@ -13,6 +13,8 @@ mod recipient;
 mod replica;
 mod scheduled_events;
 mod source_state;
+mod tables;
+mod xa;
 
 pub(crate) use connection::{Connection, SqlError};
 pub(crate) use donor::{ClonedPoint, Donor, ForeignRows, ForeignTable};
@@ -22,3 +24,4 @@ pub(crate) use option_file::OptionFile;
 pub(crate) use replica::ApplierError;
 pub(crate) use scheduled_events::{EventStatus, ScheduledEvent};
 pub(crate) use source_state::SourceState;
+pub(crate) use tables::UserTable;

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use super::journal::{Phase, write_durably};
 use super::phases::Restore;
-use super::verdict::{EventReport, Outcome, RestoredReport, Verdict};
-use super::{events, existing};
+use super::verdict::{DumpSummary, EventReport, Outcome, RestoredReport, Verdict};
+use super::{events, existing, xa};
 use crate::error::Failure;
 use crate::progress::Unit;
 use crate::server::Mysqld;
@@ -39,6 +39,7 @@ async fn clear(restore: &mut Restore<'_>, server: &Mysqld) -> anyhow::Result<()>
     restore.progress.begin(Phase::StopServer.name(), Unit::Files, 0, 1);
     let mut connection = server.connect().await?;
     connection.set_read_only(false).await?;
+    xa::settle(restore, &mut connection).await?;
     let of_base = restore.journal.events_of_base.clone().unwrap_or_default();
     let reports = events::give_back(&mut connection, &restore.archive, &restore.plan, &of_base).await;
     restore.journal.events = reports.context("give scheduled events their states")?;
@@ -58,6 +59,8 @@ async fn clear(restore: &mut Restore<'_>, server: &Mysqld) -> anyhow::Result<()>
 pub(super) fn finish(restore: &mut Restore<'_>) -> anyhow::Result<()> {
     let events = &restore.journal.events;
     restore.facts.events_to_look_at = events.iter().filter(|event| !event.exact).count();
+    restore.facts.prepared_xa = restore.journal.xa.iter().filter(|report| !report.rolled_back).count();
+    restore.facts.dump = restore.journal.dump.as_ref().map(DumpSummary::of);
     restore.facts.transactions = restore.plan.expected().subtract(&restore.plan.base().executed).count();
     if restore.journal.has_done(Phase::HandOver) {
         return recall(restore);
@@ -110,6 +113,7 @@ fn report(restore: &Restore<'_>, mut notes: Vec<String>) -> RestoredReport {
     verdict.phase = None;
     notes.extend(time_zone_note(restore));
     notes.extend(event_note(&restore.journal.events));
+    notes.extend(xa::note(&restore.journal.xa));
     if let Some(tables) = parts.base.settings.get("empty_tables") {
         notes.push(format!("tables outside InnoDB began empty, because the base is a clone: {tables}"));
     }
@@ -122,6 +126,8 @@ fn report(restore: &Restore<'_>, mut notes: Vec<String>) -> RestoredReport {
         base: parts.base.id.clone(),
         server_version: restore.journal.server_version.clone(),
         events: restore.journal.events.clone(),
+        xa: restore.journal.xa.clone(),
+        tables: restore.journal.dump.clone(),
         notes,
         verdict,
     }

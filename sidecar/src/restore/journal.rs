@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::event_states::EventStates;
+use super::extract::DumpReport;
 use super::verdict::EventReport;
+use super::xa::XaReport;
 use crate::mysql::LocalAccount;
 
 /// Version of the file's form.
@@ -28,6 +30,8 @@ pub(crate) enum Phase {
     Replay,
     /// The executed set equals the plan's, and assertions hold.
     Verify,
+    /// The tables that were asked for are written down.
+    DumpTables,
     /// Events have their states, nothing of ours is left in the data, the server is shut down.
     StopServer,
     /// The volume is the user's.
@@ -43,6 +47,7 @@ impl Phase {
             Self::StartServer => "start-server",
             Self::Replay => "replay",
             Self::Verify => "verify",
+            Self::DumpTables => "dump-tables",
             Self::StopServer => "stop-server",
             Self::HandOver => "hand-over",
         }
@@ -75,6 +80,12 @@ pub(crate) struct Journal {
     pub(crate) replay_seconds: u64,
     /// Events as they were handed over.
     pub(crate) events: Vec<EventReport>,
+    /// XA transactions that the stop left prepared.
+    #[serde(default)]
+    pub(crate) xa: Vec<XaReport>,
+    /// Tables that were written down.
+    #[serde(default)]
+    pub(crate) dump: Option<DumpReport>,
     /// The server that ran on the data.
     pub(crate) server_version: String,
 }
@@ -104,6 +115,8 @@ impl Journal {
             replica_ran: false,
             replay_seconds: 0,
             events: Vec::new(),
+            xa: Vec::new(),
+            dump: None,
             server_version: String::new(),
         }
     }

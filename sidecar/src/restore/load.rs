@@ -1,6 +1,7 @@
 //! prepare: what a base needs before a server can be started on it. A base of files needs nothing; a dump is loaded.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,15 +75,7 @@ async fn fresh_data(restore: &Restore<'_>, options: &ServerOptions) -> anyhow::R
 
 async fn load(restore: &mut Restore<'_>, server: &Mysqld, dump: &BackupEntry) -> anyhow::Result<()> {
     let program = restore.machine.programs.companion("mysql").context("no mysql client beside mysqld or in PATH")?;
-    let account = server.account();
-    // The password is in a file that only we and the server's user can read.
-    let file = format!(
-        "[client]\nsocket={}\nuser={}\npassword={}\n",
-        server.socket().display(),
-        account.name,
-        account.password.reveal()
-    );
-    let options = restore.machine.staging.write_secret("client.cnf", &file).context("write the client's options")?;
+    let options = client_options(restore, server)?;
     let mut client = Command::new(&program)
         .arg(format!("--defaults-file={}", options.display()))
         .args(["--binary-mode", "--max-allowed-packet=1G", "--default-character-set=utf8mb4", "--batch"])
@@ -115,6 +108,18 @@ async fn load(restore: &mut Restore<'_>, server: &Mysqld, dump: &BackupEntry) ->
     Ok(())
 }
 
+/// How a client program reaches the private server: the password is in a file that only we and the server's user can read.
+pub(super) fn client_options(restore: &Restore<'_>, server: &Mysqld) -> anyhow::Result<PathBuf> {
+    let account = server.account();
+    let file = format!(
+        "[client]\nsocket={}\nuser={}\npassword={}\n",
+        server.socket().display(),
+        account.name,
+        account.password.reveal()
+    );
+    restore.machine.staging.write_secret("client.cnf", &file).context("write the client's options")
+}
+
 /// Streams the dump into the client.
 async fn feed(
     base: &BackupReader,
@@ -128,7 +133,8 @@ async fn feed(
     Ok(())
 }
 
-async fn complaints(mut stderr: tokio::process::ChildStderr) -> anyhow::Result<String> {
+/// What a client program says, at most so much of it.
+pub(super) async fn complaints(mut stderr: tokio::process::ChildStderr) -> anyhow::Result<String> {
     let mut kept = Vec::new();
     (&mut stderr).take(COMPLAINTS_MAX).read_to_end(&mut kept).await.context("read the client's messages")?;
     tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await.context("read the client's messages")?;

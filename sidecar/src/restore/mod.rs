@@ -1,16 +1,18 @@
 //! Restore: base backup, replay up to the stop, verification.
 //!
 //! ```text
-//! plan ─▶ fetch-base ─▶ prepare ─▶ start-server ─▶ replay ─▶ verify ─▶ stop-server ─▶ hand-over
-//!            chunks       dump:      N2: the set     our        set ==    events,        RESTORED.json
-//!            checked      loaded     is the base's   source     plan      account gone
+//! plan ─▶ fetch-base ─▶ prepare ─▶ start-server ─▶ replay ─▶ verify ─▶ dump-tables ─▶ stop-server ─▶ hand-over
+//!            chunks       dump:      N2: the set     our        set ==    if asked for   events,        RESTORED.json
+//!            checked      loaded     is the base's   source     plan                     account gone
 //! ```
 //! Each phase is journaled on the volume and may be killed at any point: the same command goes on.
 
 mod archived_log;
+mod chosen;
 mod event_states;
 mod events;
 mod existing;
+mod extract;
 mod fetch;
 mod hand_over;
 mod journal;
@@ -24,6 +26,7 @@ mod start;
 mod verdict;
 mod verify;
 mod volume;
+mod xa;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,8 +35,10 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use pitr_recovery::code;
 
+use self::chosen::ChosenTables;
 use self::phases::Facts;
 use self::verdict::{Outcome, Verdict};
+use self::xa::XaPolicy;
 use crate::archive_args::ArchiveArgs;
 use crate::archive_failure;
 use crate::cli::OutputFormat;
@@ -86,6 +91,18 @@ pub(crate) struct RestoreArgs {
     /// A query that must return true before the restore counts as verified (repeatable)
     #[arg(long, value_name = "SQL")]
     pub(crate) assert: Vec<String>,
+    /// Check each table before the restore counts as verified: reads all of the data
+    #[arg(long)]
+    pub(crate) check_tables: bool,
+    /// Write these tables (or SCHEMA.*) down as SQL files too, once the data is verified (repeatable, or with commas)
+    #[arg(long, value_name = "SCHEMA.TABLE", value_delimiter = ',')]
+    pub(crate) tables: Vec<ChosenTables>,
+    /// Where those files go [default: .pitr/dump in the data directory]
+    #[arg(long, value_name = "DIR", requires = "tables")]
+    pub(crate) dump_dir: Option<PathBuf>,
+    /// What becomes of XA transactions that the target leaves prepared
+    #[arg(long, value_enum, default_value = "keep")]
+    pub(crate) xa: XaPolicy,
     /// Directory for sockets and temporary files [default: the system's]
     #[arg(long, value_name = "DIR", env = "PITR_STAGING", hide_env = true)]
     pub(crate) staging: Option<PathBuf>,
@@ -163,7 +180,9 @@ fn for_a_job(error: anyhow::Error) -> anyhow::Error {
 }
 
 fn is_final(failure: &Failure) -> bool {
-    [code::EVENT_REFUSED.number, code::PLANNED_OBJECT_GONE.number].contains(&failure.code().number)
+    [code::EVENT_REFUSED, code::PLANNED_OBJECT_GONE, code::XA_UNDECIDED, code::TABLE_NOT_THERE]
+        .iter()
+        .any(|code| code.number == failure.code().number)
 }
 
 #[cfg(test)]
@@ -180,6 +199,7 @@ mod tests {
         assert_eq!(exit(&code::SERVER_TOO_OLD), 65);
         assert_eq!(exit(&code::RESTORE_INCOMPLETE), 66);
         assert_eq!(exit(&code::EVENT_REFUSED), 66);
+        assert_eq!(exit(&code::TABLE_NOT_THERE), 66);
         assert_eq!(exit(&code::STORE_UNREACHABLE), 1);
         assert_eq!(exit(&code::TIME_WITHOUT_ZONE), 64);
     }

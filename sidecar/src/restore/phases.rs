@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::journal::{Journal, Phase};
 use super::planned::{self, PlannedRestore};
-use super::verdict::Verdict;
+use super::verdict::{DumpSummary, Verdict};
 use super::volume::{Expected, Volume, check};
-use super::{BaseOrigin, RestoreArgs, existing, fetch, hand_over, load, preflight, replay, verify};
+use super::{BaseOrigin, RestoreArgs, existing, extract, fetch, hand_over, load, preflight, replay, verify};
 use crate::error::Failure;
 use crate::progress::Progress;
 use crate::server::{MatchedSettings, Programs, RunAs, Staging, end_leftover};
@@ -39,6 +39,10 @@ pub(super) struct Facts {
     pub(super) unexpected: GtidSet,
     /// Events whose state is not the source's, or not known.
     pub(super) events_to_look_at: usize,
+    /// XA transactions that stay prepared.
+    pub(super) prepared_xa: usize,
+    /// Tables that were written down.
+    pub(super) dump: Option<DumpSummary>,
     /// Seconds of replay, over all runs.
     pub(super) replay_seconds: u64,
     /// When an earlier run verified and handed the volume over, in which case this one did nothing.
@@ -56,6 +60,8 @@ impl Facts {
         verdict.missing = self.missing.to_string();
         verdict.unexpected = self.unexpected.to_string();
         verdict.events_to_look_at = self.events_to_look_at;
+        verdict.prepared_xa = self.prepared_xa;
+        verdict.dump.clone_from(&self.dump);
         verdict.replay_seconds = self.replay_seconds;
         verdict.message =
             self.handed_over_at.map(|at| format!("verified and handed over at {at}; the data is not checked again"));
@@ -148,6 +154,7 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts
 
     // A plan that cannot be made or a base that does not fit is refused before anything is written.
     let fresh = !Volume::holds_a_restore(&args.datadir);
+    extract::check(args, &programs, fresh)?;
     let planned = match args.base {
         BaseOrigin::Archive if fresh => Some(planned::make(args, &archive).await?),
         BaseOrigin::Archive | BaseOrigin::Existing => None,
@@ -218,8 +225,11 @@ async fn carry_out(restore: &mut Restore<'_>) -> anyhow::Result<()> {
     if !restore.journal.has_done(Phase::StopServer) {
         let server = replay::run(restore).await?;
         let server = verify::run(restore, server).await?;
+        let server = extract::run(restore, server).await?;
         hand_over::settle(restore, server).await?;
         restore.done(Phase::StopServer)?;
+    } else {
+        extract::too_late(restore)?;
     }
     restore.enter(Phase::HandOver);
     hand_over::finish(restore)

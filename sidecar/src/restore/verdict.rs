@@ -7,6 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::event_states::IntendedState;
+use super::extract::DumpReport;
+use super::xa::XaReport;
+use crate::amounts::{binary_size, count_of};
 use crate::termination;
 
 /// How a restore ended.
@@ -51,6 +54,11 @@ pub(crate) struct Verdict {
     pub(crate) unexpected: String,
     /// Events whose state is not the source's, or not known.
     pub(crate) events_to_look_at: usize,
+    /// XA transactions that stay prepared, with their locks.
+    pub(crate) prepared_xa: usize,
+    /// Tables that were written down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dump: Option<DumpSummary>,
     /// This run.
     pub(crate) duration_seconds: u64,
     /// Replay, over all runs.
@@ -76,6 +84,8 @@ impl Verdict {
             missing: String::new(),
             unexpected: String::new(),
             events_to_look_at: 0,
+            prepared_xa: 0,
+            dump: None,
             duration_seconds: 0,
             replay_seconds: 0,
             volume: volume.display().to_string(),
@@ -116,7 +126,15 @@ impl fmt::Display for Verdict {
                 write!(
                     f,
                     "Verified: the GTID set equals the plan. {count} transactions replayed in {replay}, {all} in all. Data: {volume}"
-                )
+                )?;
+                if self.prepared_xa > 0 {
+                    let count = count_of(self.prepared_xa as u64, "XA transaction");
+                    write!(f, "\nPrepared: {count} undecided, with their locks; see RESTORED.json")?;
+                }
+                match &self.dump {
+                    Some(dump) => write!(f, "\n{dump}"),
+                    None => Ok(()),
+                }
             }
             Outcome::Incomplete => {
                 write!(f, "Incomplete: the server does not hold what the plan says. Data: {}", self.volume)
@@ -124,6 +142,47 @@ impl fmt::Display for Verdict {
             Outcome::Failed => write!(f, "Failed. Data: {}", self.volume),
             Outcome::Refused => f.write_str("Refused: nothing was changed."),
         }
+    }
+}
+
+/// What was dumped, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DumpSummary {
+    /// Where the files lie.
+    pub(crate) directory: String,
+    /// How many tables.
+    pub(crate) tables: usize,
+    /// How many rows they have.
+    pub(crate) rows: u64,
+    /// Size of the files.
+    pub(crate) bytes: u64,
+    /// The first table's schema and file.
+    #[serde(skip)]
+    example: (String, String),
+}
+
+impl DumpSummary {
+    /// Of a whole report.
+    pub(crate) fn of(report: &DumpReport) -> Self {
+        let example = report.tables.first().map(|table| (table.schema.clone(), table.file.clone()));
+        Self {
+            directory: report.directory.clone(),
+            tables: report.tables.len(),
+            rows: report.tables.iter().map(|table| table.rows).sum(),
+            bytes: report.tables.iter().map(|table| table.bytes).sum(),
+            example: example.unwrap_or_default(),
+        }
+    }
+}
+
+impl fmt::Display for DumpSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (tables, rows) = (count_of(self.tables as u64, "table"), count_of(self.rows, "row"));
+        let (schema, file) = &self.example;
+        let directory = &self.directory;
+        write!(f, "Dumped: {tables}, {rows}, {} in {directory}. Load one: ", binary_size(self.bytes))?;
+        write!(f, "mysql {schema} < {directory}/{file}")
     }
 }
 
@@ -169,6 +228,11 @@ pub(crate) struct RestoredReport {
     pub(crate) server_version: String,
     /// Events of the scheduler.
     pub(crate) events: Vec<EventReport>,
+    /// XA transactions that the target left prepared.
+    pub(crate) xa: Vec<XaReport>,
+    /// Tables that were written down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tables: Option<DumpReport>,
     /// What the user should know.
     pub(crate) notes: Vec<String>,
     /// The verdict, uncut.
@@ -179,7 +243,28 @@ pub(crate) struct RestoredReport {
 mod tests {
     use std::path::Path;
 
-    use super::{Outcome, Verdict, duration};
+    use super::{DumpSummary, Outcome, Verdict, duration};
+    use crate::restore::extract::{DumpReport, DumpedTable};
+
+    #[test]
+    fn what_was_dumped_is_told_with_the_command_that_loads_it() {
+        let table = |name: &str, rows| DumpedTable {
+            schema: "shop".to_owned(),
+            table: name.to_owned(),
+            file: format!("shop.{name}.sql"),
+            rows,
+            bytes: 2048,
+        };
+        let report = DumpReport { directory: "/d".to_owned(), tables: vec![table("orders", 12), table("stock", 1)] };
+        let mut verdict = Verdict::new(Outcome::Verified, Path::new("/data"));
+        (verdict.dump, verdict.prepared_xa) = (Some(DumpSummary::of(&report)), 1);
+        let text = verdict.to_string();
+        let mut lines = text.lines().skip(1);
+        assert_eq!(lines.next(), Some("Prepared: 1 XA transaction undecided, with their locks; see RESTORED.json"));
+        let expected = "Dumped: 2 tables, 13 rows, 4 KiB in /d. Load one: mysql shop < /d/shop.orders.sql";
+        assert_eq!(lines.next(), Some(expected));
+        assert!(verdict.line().contains(r#""dump":{"directory":"/d","tables":2,"rows":13,"bytes":4096}"#));
+    }
 
     #[test]
     fn the_text_says_how_long_it_took() {

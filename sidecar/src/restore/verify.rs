@@ -1,10 +1,12 @@
-//! verify: the executed set is the plan's, no more and no less, and what the user asserts is true.
+//! verify: the executed set is the plan's, no more and no less, tables are sound if that is asked, and what the user asserts is true.
 
 use pitr_recovery::code;
 
 use super::journal::Phase;
-use super::phases::Restore;
+use super::phases::{Restore, unless_interrupted};
+use super::xa;
 use crate::error::Failure;
+use crate::mysql::Connection;
 use crate::progress::Unit;
 use crate::server::Mysqld;
 
@@ -43,6 +45,10 @@ async fn check(restore: &mut Restore<'_>, server: &Mysqld) -> anyhow::Result<()>
         (restore.facts.missing, restore.facts.unexpected) = (missing, unexpected);
         return Err(failure.into());
     }
+    xa::look(restore, &mut connection).await?;
+    if restore.args.check_tables {
+        check_tables(restore, &mut connection).await?;
+    }
     for (number, sql) in assertions.iter().enumerate() {
         restore.progress.set(1 + number as u64);
         if !connection.assertion_holds(sql).await? {
@@ -51,6 +57,25 @@ async fn check(restore: &mut Restore<'_>, server: &Mysqld) -> anyhow::Result<()>
         }
     }
     restore.progress.set(1 + assertions.len() as u64);
+    restore.progress.end();
+    Ok(())
+}
+
+/// Checks all user tables. One that is not sound means that the data is not what the log says.
+async fn check_tables(restore: &mut Restore<'_>, connection: &mut Connection) -> anyhow::Result<()> {
+    let tables = connection.user_tables().await?;
+    restore.progress.begin("check-tables", Unit::Files, 0, tables.len() as u64);
+    for (number, table) in tables.iter().enumerate() {
+        let checked = unless_interrupted(&restore.context.shutdown, async { Ok(connection.check_table(table).await?) });
+        let complaints = checked.await?;
+        if !complaints.is_empty() {
+            let message =
+                format!("the GTID set equals the plan, but table {}.{} is not sound", table.schema, table.name);
+            let hint = format!("{}; the volume is not handed over", complaints.join("; "));
+            return Err(Failure::new(&code::RESTORE_INCOMPLETE, message).hint(hint).into());
+        }
+        restore.progress.set(1 + number as u64);
+    }
     restore.progress.end();
     Ok(())
 }

@@ -237,6 +237,7 @@ fn index(entries: Vec<IndexedTransaction>, range: &RangeRef) -> TransactionIndex
                 start: entry.start,
                 end: entry.end,
                 flags: entry.flags,
+                xid: entry.xid,
             })
             .collect(),
     }

@@ -97,6 +97,7 @@ async fn a_timeline_and_binlogs_are_written_like_this() {
             start: 4000,
             end: 4160,
             flags: pitr_binlog::TransactionFlags::DDL,
+            xid: None,
         },
         name: pitr_binlog::BinlogName::parse("binlog.000004").unwrap(),
         source: "07070707-0707-0707-0707-070707070707".to_owned(),

@@ -8,6 +8,8 @@ use crate::{Transaction, TransactionFlags};
 pub(super) struct Group {
     transaction: Transaction,
     shape: Shape,
+    /// Something stands between its first and its last event.
+    changes: bool,
 }
 
 /// What ends a transaction.
@@ -67,7 +69,7 @@ impl Group {
             xid: None,
             server_id: header.server_id,
         };
-        Self { transaction, shape: Shape::Single }
+        Self { transaction, shape: Shape::Single, changes: false }
     }
 
     pub(super) fn flag(&mut self, flags: TransactionFlags) {
@@ -99,9 +101,13 @@ impl Group {
             _ if RowsKind::of(event_type).is_some() || event_type == EventType::TABLE_MAP => {
                 // Rows are always followed by a commit.
                 self.shape = Shape::Block;
+                self.changes = true;
                 Ok(Step::Continues)
             }
-            _ => Ok(Step::Continues),
+            _ => {
+                self.changes = true;
+                Ok(Step::Continues)
+            }
         }
     }
 
@@ -122,7 +128,10 @@ impl Group {
                 return Ok(Step::Continues);
             }
             QueryKind::Commit | QueryKind::Rollback => {
-                self.flag(TransactionFlags::NON_TRANSACTIONAL);
+                // An empty one ends like this too: a GTID that was committed without changes.
+                if self.changes {
+                    self.flag(TransactionFlags::NON_TRANSACTIONAL);
+                }
                 return Ok(Step::Ends);
             }
             QueryKind::Savepoint => return Ok(Step::Continues),
@@ -144,6 +153,7 @@ impl Group {
 
     /// A statement other than those that delimit transactions.
     fn statement(&mut self, kind: QueryKind) -> Step {
+        self.changes = true;
         let defines = match self.shape {
             Shape::Block => kind == QueryKind::Definition,
             // Alone, everything but a change of rows is something that commits by itself: GRANT, ANALYZE, FLUSH.

@@ -141,6 +141,7 @@ impl File {
             start: boundary(i),
             end: boundary(i + 1),
             flags: tx.flags,
+            xid: None,
         };
         TransactionIndex { entries: self.ending_in(span.start, span.end).map(entry).collect() }
     }

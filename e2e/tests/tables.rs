@@ -1,0 +1,112 @@
+//! One table back instead of a server: chosen tables are dumped from the verified data and load into the running database.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use pitr_e2e::mysqld::{Installation, Mysqld};
+use pitr_e2e::product::{Outcome, finish};
+use pitr_e2e::reference::log_of;
+use pitr_e2e::sidecar::Sidecar;
+use serde_json::Value;
+use tokio::process::Command;
+
+const SCHEMA: &str = "CREATE DATABASE shop; USE shop; CREATE DATABASE `odd one`;
+    CREATE TABLE shop.orders (id INT PRIMARY KEY, note VARCHAR(99) CHARACTER SET latin1, picture BLOB, at TIMESTAMP(6) NULL,
+        twice INT GENERATED ALWAYS AS (id * 2) STORED, body JSON) PARTITION BY HASH (id) PARTITIONS 3;
+    CREATE TABLE shop.log (id INT AUTO_INCREMENT PRIMARY KEY, what INT);
+    CREATE TABLE shop.lines (id INT PRIMARY KEY, item INT, KEY (item)) ENGINE=MyISAM;
+    CREATE TABLE `odd one`.`a/b c` (id INT PRIMARY KEY);
+    INSERT INTO `odd one`.`a/b c` VALUES (1), (2)";
+
+#[tokio::test]
+async fn a_dropped_table_comes_back_into_the_running_database() -> Result<()> {
+    let Some(installation) = Installation::find()? else { return Ok(()) };
+    let source = Mysqld::fresh(&installation, 1).start().await?;
+    source.sql(SCHEMA).await?;
+    // In a request of its own: of several statements in one, the server keeps the semicolon, and mysqldump writes what cannot be loaded.
+    let trigger = "CREATE TRIGGER shop.logged AFTER INSERT ON shop.orders FOR EACH ROW INSERT INTO shop.log (what) VALUES (NEW.id)";
+    source.sql(trigger).await?;
+    let home = tempfile::Builder::new().prefix("pitr-tables-").tempdir_in("/tmp")?;
+    let sidecar = Sidecar::configure(&source, &format!("file://{}", home.path().join("archive").display()), "")?;
+    let mysqld = installation.program("mysqld");
+    sidecar.backup("dump", &mysqld).await?.expect(0)?;
+    for id in 0..50 {
+        let insert = format!(
+            "INSERT INTO shop.orders (id, note, picture, at, body) VALUES ({id}, 'Käse \\'\\\\ {id}', 0x00ff0a0d27, NOW(6), '{{\"a\": {id}}}')"
+        );
+        source.sql(&insert).await?;
+        source.sql(&format!("INSERT INTO shop.lines VALUES ({id}, {id})")).await?;
+    }
+    let before = source.checksums().await?;
+    source.sql("DROP TABLE shop.orders").await?;
+    source.sql("INSERT INTO shop.log (what) VALUES (1000)").await?;
+    sidecar.archive_once().await?.expect(0)?;
+    let log = log_of(&installation, &source).await?;
+    let dropped = log[log.len() - 2].gtid.clone();
+    let restore = |volume: &str, more: &[&str]| {
+        let mut command = sidecar.restore(["--before-gtid", &dropped], &home.path().join(volume), &mysqld);
+        command.args(more);
+        command
+    };
+
+    // What can be known beforehand is refused before anything is fetched.
+    std::fs::create_dir(home.path().join("taken"))?;
+    std::fs::write(home.path().join("taken/precious"), "x")?;
+    let taken = home.path().join("taken").display().to_string();
+    refused(finish(&mut restore("none", &["--tables", "shop.orders", "--dump-dir", &taken])).await?, 5, "PITR0412")?;
+    finish(&mut restore("none", &["--tables", "orders"])).await?.expect(2)?;
+    ensure!(!home.path().join("none").exists(), "something was created");
+
+    // A table that is not there: the message says what is, and the same volume goes on with it.
+    let wrong = finish(&mut restore("data", &["--tables", "shop.order"])).await?;
+    ensure!(wrong.stderr.contains("\"shop\" has lines, log, orders"), "{}", wrong.stderr);
+    refused(wrong, 5, "PITR0418")?;
+    let wanted = "shop.orders,shop.lines,odd one.*";
+    let done = finish(&mut restore("data", &["--tables", wanted, "--assert", "SELECT COUNT(*) = 50 FROM shop.orders"]))
+        .await?
+        .expect(0)?;
+    let verdict: Value = serde_json::from_str(done.stdout.lines().last().context("a verdict")?)?;
+    ensure!(verdict["dump"]["tables"] == 3 && verdict["dump"]["rows"] == 102, "{verdict}");
+    let directory = home.path().join("data/.pitr/dump");
+    let list: Value = serde_json::from_slice(&std::fs::read(directory.join("dump.json"))?)?;
+    ensure!(
+        list["tables"][0]["file"] == "shop.orders.sql" && list["tables"][2]["file"] == "odd@0020one.a@002fb@0020c.sql",
+        "{list:#}"
+    );
+
+    load(&installation, &sidecar, "shop", &directory.join("shop.orders.sql")).await?.expect(0)?;
+    let after = source.checksums().await?;
+    ensure!(after["shop.orders"] == before["shop.orders"], "the table is not what it was");
+    source.sql("INSERT INTO shop.orders (id) VALUES (2000)").await?;
+    ensure!(source.value::<i64>("SELECT COUNT(*) FROM shop.log WHERE what = 2000").await? == 1, "its trigger is gone");
+    // Nothing that is there is ever dropped by loading.
+    let again = load(&installation, &sidecar, "shop", &directory.join("shop.orders.sql")).await?;
+    ensure!(again.code != Some(0) && again.stderr.contains("1050"), "{again:?}");
+    source.sql("CREATE DATABASE rescue").await?;
+    load(&installation, &sidecar, "rescue", &directory.join("shop.lines.sql")).await?.expect(0)?;
+    load(&installation, &sidecar, "rescue", &directory.join("odd@0020one.a@002fb@0020c.sql")).await?.expect(0)?;
+    let after = source.checksums().await?;
+    ensure!(after["rescue.lines"] == before["shop.lines"], "MyISAM rows differ");
+    ensure!(after["rescue.a/b c"] == before["odd one.a/b c"], "an oddly named table differs");
+
+    // Handed over: told again, and nothing more is started on it.
+    let told = finish(&mut restore("data", &["--tables", wanted])).await?.expect(0)?;
+    ensure!(told.stdout.contains("\"rows\":102"), "{}", told.stdout);
+    finish(&mut restore("plain", &[])).await?.expect(0)?;
+    refused(finish(&mut restore("plain", &["--tables", "shop.orders"])).await?, 5, "PITR0412")
+}
+
+fn refused(outcome: Outcome, exit: i32, code: &str) -> Result<()> {
+    let outcome = outcome.expect(exit)?;
+    for word in [&format!("error[{code}]: ")[..], "hint:", "fix:"] {
+        ensure!(outcome.stderr.contains(word), "no {word} in:\n{}", outcome.stderr);
+    }
+    Ok(())
+}
+
+/// `mysql SCHEMA < FILE`, as the verdict says.
+async fn load(installation: &Installation, sidecar: &Sidecar, schema: &str, file: &Path) -> Result<Outcome> {
+    let mut client = Command::new(installation.program("mysql"));
+    client.arg(format!("--defaults-file={}", sidecar.client().display())).arg(schema).stdin(std::fs::File::open(file)?);
+    finish(&mut client).await
+}

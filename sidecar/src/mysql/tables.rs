@@ -1,0 +1,62 @@
+//! User tables: which there are, how many rows they have, whether they are sound.
+
+use super::connection::{Connection, SqlError};
+use super::quoting::{identifier, literal};
+
+/// A base table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UserTable {
+    /// Its schema.
+    pub(crate) schema: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// Bytes of its rows, as the server estimates them.
+    pub(crate) bytes: u64,
+}
+
+impl UserTable {
+    fn quoted(&self) -> String {
+        format!("{}.{}", identifier(&self.schema), identifier(&self.name))
+    }
+}
+
+impl Connection {
+    /// All base tables of a schema, or the one of this name.
+    pub(crate) async fn tables_of(&mut self, schema: &str, name: Option<&str>) -> Result<Vec<UserTable>, SqlError> {
+        let of_name = name.map_or_else(String::new, |name| format!(" AND table_name = {}", literal(name)));
+        self.tables_where(&format!("table_schema = {}{of_name}", literal(schema))).await
+    }
+
+    /// All base tables but the server's own.
+    pub(crate) async fn user_tables(&mut self) -> Result<Vec<UserTable>, SqlError> {
+        self.tables_where("table_schema NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')").await
+    }
+
+    async fn tables_where(&mut self, condition: &str) -> Result<Vec<UserTable>, SqlError> {
+        let sql = format!(
+            "SELECT table_schema, table_name, CAST(COALESCE(data_length, 0) AS UNSIGNED) FROM information_schema.tables \
+             WHERE table_type = 'BASE TABLE' AND {condition} ORDER BY table_schema, table_name"
+        );
+        let rows: Vec<(String, String, u64)> = self.rows("list tables", sql).await?;
+        Ok(rows.into_iter().map(|(schema, name, bytes)| UserTable { schema, name, bytes }).collect())
+    }
+
+    /// How many rows a table has. Reads all of it.
+    pub(crate) async fn count_rows(&mut self, table: &UserTable) -> Result<u64, SqlError> {
+        const WHAT: &str = "count the rows of a table";
+        let rows: Vec<u64> = self.long_rows(WHAT, format!("SELECT COUNT(*) FROM {}", table.quoted())).await?;
+        rows.first().copied().ok_or_else(|| SqlError::Answer { what: WHAT, reason: "no row".to_owned() })
+    }
+
+    /// What `CHECK TABLE` complains of; nothing for a sound table, and for one whose engine has no check.
+    pub(crate) async fn check_table(&mut self, table: &UserTable) -> Result<Vec<String>, SqlError> {
+        let sql = format!("CHECK TABLE {}", table.quoted());
+        let rows: Vec<(String, String, String, String)> = self.long_rows("check a table", sql).await?;
+        let complaints = rows.into_iter().filter(|(_, _, kind, text)| match kind.as_str() {
+            "note" | "info" => false,
+            "status" => !matches!(text.as_str(), "OK" | "Table is already up to date"),
+            _ => true,
+        });
+        Ok(complaints.map(|(_, _, kind, text)| format!("{kind}: {text}")).collect())
+    }
+}

@@ -1,0 +1,250 @@
+//! dump-tables: chosen tables of the verified data as files that `mysql` loads into any server: definition, rows, triggers.
+//!
+//! No file drops or overwrites anything when it is loaded: a table that is there already is an error of the client.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, ensure};
+use pitr_recovery::code;
+use serde::{Deserialize, Serialize};
+use tokio::process::Command;
+
+use super::chosen::file_name;
+use super::journal::{Phase, write_durably};
+use super::load::{client_options, complaints};
+use super::phases::{Restore, unless_interrupted};
+use super::volume::free_bytes;
+use super::{RestoreArgs, planned};
+use crate::error::Failure;
+use crate::mysql::{Connection, UserTable};
+use crate::progress::{Unit, ticking};
+use crate::server::{Mysqld, Programs};
+
+/// The program that writes tables down.
+const PROGRAM: &str = "mysqldump";
+/// What the last line of a complete dump says.
+const COMPLETE: &[u8] = b"-- Dump completed";
+/// Bytes of a file's end in which that is looked for.
+const END: u64 = 128;
+/// The list of what was dumped.
+const LIST: &str = "dump.json";
+
+/// What was dumped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DumpReport {
+    /// Where the files lie.
+    pub(crate) directory: String,
+    /// One for each table.
+    pub(crate) tables: Vec<DumpedTable>,
+}
+
+/// A table that was dumped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DumpedTable {
+    /// Its schema.
+    pub(crate) schema: String,
+    /// Its name.
+    pub(crate) table: String,
+    /// The file's name.
+    pub(crate) file: String,
+    /// How many rows it has.
+    pub(crate) rows: u64,
+    /// The file's size.
+    pub(crate) bytes: u64,
+}
+
+/// `dump.json`: what the files are, for whoever finds them.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DumpList<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    workload: &'a str,
+    target: String,
+    gtid_set: String,
+    tables: &'a [DumpedTable],
+}
+
+/// What can be refused before anything is fetched.
+pub(super) fn check(args: &RestoreArgs, programs: &Programs, fresh: bool) -> anyhow::Result<()> {
+    if args.tables.is_empty() {
+        return Ok(());
+    }
+    if programs.companion(PROGRAM).is_none() {
+        return Err(Failure::new(
+            &code::METHOD_IMPOSSIBLE,
+            format!("tables cannot be dumped: no {PROGRAM} beside mysqld"),
+        )
+        .hint("the server's own program writes them down, after the replay")
+        .fix("an installation with its client programs, or leave out --tables")
+        .into());
+    }
+    let Some(directory) = &args.dump_dir else { return Ok(()) };
+    let inside = std::path::absolute(directory)?.starts_with(std::path::absolute(&args.datadir)?);
+    let used = fresh && fs::read_dir(directory).is_ok_and(|mut found| found.next().is_some());
+    if inside || used {
+        let why = if inside { "lies in the data directory" } else { "is not empty" };
+        return Err(Failure::new(&code::VOLUME_OF_ANOTHER_PLAN, format!("\"{}\" {why}", directory.display()))
+            .hint("nothing is mixed with the data, and nothing is overwritten")
+            .fix("--dump-dir with an empty directory, or without it: .pitr/dump in the data directory")
+            .into());
+    }
+    Ok(())
+}
+
+/// Dumps the tables that were asked for; a server that is not asked goes on at once.
+pub(super) async fn run(restore: &mut Restore<'_>, server: Mysqld) -> anyhow::Result<Mysqld> {
+    if restore.args.tables.is_empty() {
+        return Ok(server);
+    }
+    restore.enter(Phase::DumpTables);
+    match dump(restore, &server).await {
+        Ok(report) => {
+            restore.journal.dump = Some(report);
+            restore.done(Phase::DumpTables)?;
+            Ok(server)
+        }
+        Err(error) => {
+            server.stop().await?;
+            restore.journal.replica_ran = false;
+            restore.write_journal()?;
+            Err(error)
+        }
+    }
+}
+
+/// A volume that was handed over is the user's: nothing is started on it any more.
+pub(super) fn too_late(restore: &Restore<'_>) -> anyhow::Result<()> {
+    if restore.args.tables.is_empty() || restore.journal.dump.is_some() {
+        return Ok(());
+    }
+    let datadir = restore.volume.datadir().display();
+    Err(Failure::new(&code::VOLUME_OF_ANOTHER_PLAN, format!("\"{datadir}\" was handed over without a dump of tables"))
+        .hint("the data is verified and yours: we start no server on it any more")
+        .fix(format!("{PROGRAM} from a server on it, or restore into another directory with --tables"))
+        .into())
+}
+
+async fn dump(restore: &mut Restore<'_>, server: &Mysqld) -> anyhow::Result<DumpReport> {
+    let directory = match &restore.args.dump_dir {
+        Some(directory) => std::path::absolute(directory)?,
+        None => restore.volume.ours().join("dump"),
+    };
+    fs::create_dir_all(&directory).with_context(|| format!("make \"{}\"", directory.display()))?;
+    let mut connection = server.connect().await?;
+    let tables = chosen(restore, &mut connection).await?;
+    let estimate = tables.iter().map(|table| table.bytes).sum();
+    restore.progress.begin(Phase::DumpTables.name(), Unit::Bytes, 0, estimate);
+    let options = client_options(restore, server)?;
+    let program = restore.machine.programs.companion(PROGRAM).context("no mysqldump at hand")?;
+    let (mut dumped, mut written) = (Vec::new(), 0);
+    for table in &tables {
+        let file = file_name(&table.schema, &table.name);
+        let path = directory.join(&file);
+        let writer = Writer { program: &program, options: &options, table, part: path.with_extension("sql.part") };
+        let bytes =
+            one(restore, &writer, written).await.with_context(|| format!("dump {}.{}", table.schema, table.name));
+        let bytes = bytes.map_err(|error| with_room(error, &directory))?;
+        fs::rename(&writer.part, &path)?;
+        written += bytes;
+        let counted = unless_interrupted(&restore.context.shutdown, async { Ok(connection.count_rows(table).await?) });
+        let rows = counted.await?;
+        dumped.push(DumpedTable { schema: table.schema.clone(), table: table.name.clone(), file, rows, bytes });
+    }
+    let parts = restore.plan.parts();
+    let list = DumpList {
+        api_version: "kubectl-pitr/v1",
+        kind: "TableDump",
+        workload: &parts.workload,
+        target: planned::target_text(&parts.target),
+        gtid_set: parts.expected.to_string(),
+        tables: &dumped,
+    };
+    write_durably(&directory.join(LIST), &serde_json::to_vec_pretty(&list)?).context("write the list of tables")?;
+    restore.progress.set_total(written);
+    restore.progress.complete();
+    restore.progress.end();
+    Ok(DumpReport { directory: directory.display().to_string(), tables: dumped })
+}
+
+/// The tables that were named. One that is not there is an error: at another target it may be.
+async fn chosen(restore: &Restore<'_>, connection: &mut Connection) -> anyhow::Result<Vec<UserTable>> {
+    let mut tables: Vec<UserTable> = Vec::new();
+    for choice in &restore.args.tables {
+        let found = connection.tables_of(&choice.schema, choice.table.as_deref()).await?;
+        if found.is_empty() {
+            let there: Vec<String> =
+                connection.tables_of(&choice.schema, None).await?.into_iter().map(|table| table.name).collect();
+            let there = if there.is_empty() { "no table".to_owned() } else { there.join(", ") };
+            return Err(Failure::new(&code::TABLE_NOT_THERE, format!("\"{choice}\" is not in the data at the target"))
+                .hint(format!("\"{}\" has {there}; the volume is not handed over", choice.schema))
+                .fix("the same command with another --tables, or an earlier target into another directory")
+                .into());
+        }
+        tables.extend(found.into_iter().filter(|table| !tables.contains(table)).collect::<Vec<_>>());
+    }
+    Ok(tables)
+}
+
+/// One call of the program.
+struct Writer<'a> {
+    program: &'a Path,
+    options: &'a Path,
+    table: &'a UserTable,
+    /// The file that it writes to, until it is complete.
+    part: PathBuf,
+}
+
+/// Dumps one table into its file and gives the file's size.
+async fn one(restore: &mut Restore<'_>, writer: &Writer<'_>, written: u64) -> anyhow::Result<u64> {
+    let file = File::create(&writer.part)?;
+    let mut child = Command::new(writer.program)
+        .arg(format!("--defaults-file={}", writer.options.display()))
+        .args(["--single-transaction", "--skip-lock-tables", "--set-gtid-purged=OFF", "--no-tablespaces"])
+        // What is loaded must not take away what is there.
+        .args(["--skip-add-drop-table", "--triggers", "--hex-blob", "--skip-dump-date"])
+        .args(["--max-allowed-packet=1G", "--default-character-set=utf8mb4"])
+        .args(["--", &writer.table.schema, &writer.table.name])
+        .env("TZ", "UTC")
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("run \"{}\"", writer.program.display()))?;
+    let stderr = child.stderr.take().context("read the messages of mysqldump")?;
+    let progress = &mut restore.progress;
+    let size = || file.metadata().map_or(0, |about| about.len());
+    let ended = unless_interrupted(&restore.context.shutdown, async {
+        let work = async { tokio::join!(complaints(stderr), child.wait()) };
+        let (complaints, status) = ticking(work, || progress.set(written + size())).await;
+        Ok((complaints.unwrap_or_default(), status?))
+    });
+    let (complaints, status) = ended.await?;
+    ensure!(status.success(), "{PROGRAM} ended with {status}: {complaints}");
+    ensure!(is_complete(&writer.part)?, "{PROGRAM} wrote no end");
+    file.sync_all()?;
+    Ok(size())
+}
+
+fn is_complete(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(END)))?;
+    let mut end = Vec::new();
+    file.read_to_end(&mut end)?;
+    Ok(end.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().is_some_and(|line| line.starts_with(COMPLETE)))
+}
+
+/// A full disk is the usual reason, and the client does not always say so.
+fn with_room(error: anyhow::Error, directory: &Path) -> anyhow::Error {
+    match free_bytes(directory) {
+        Ok(free) if free < 1 << 20 => error.context(format!("\"{}\" is full", directory.display())),
+        _ => error,
+    }
+}

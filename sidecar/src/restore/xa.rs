@@ -1,0 +1,148 @@
+//! XA transactions that the stop left prepared: what the source did with them later, and what becomes of them here.
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use pitr_archive::Archive;
+use pitr_binlog::TransactionFlags;
+use pitr_binlog::event::XaId;
+use pitr_recovery::{ArchivedBinlog, ArchivedRange, RestorePlan, code};
+use serde::{Deserialize, Serialize};
+
+use super::phases::Restore;
+use crate::error::Failure;
+use crate::mysql::Connection;
+use crate::planning;
+
+/// What becomes of transactions that the stop left prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum XaPolicy {
+    /// They stay prepared, with their locks
+    Keep,
+    /// They are rolled back before hand-over
+    Rollback,
+    /// The restore fails
+    Fail,
+}
+
+/// What the log says about one after the stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Outcome {
+    /// The source committed it.
+    Commit,
+    /// The source rolled it back.
+    Rollback,
+    /// The archive does not say.
+    Unknown,
+}
+
+/// A transaction that was prepared at the stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct XaReport {
+    /// As `XA COMMIT` and `XA ROLLBACK` take it.
+    pub(crate) xid: String,
+    /// What the source did with it later.
+    pub(crate) later: Outcome,
+    /// Whether it was rolled back here.
+    pub(crate) rolled_back: bool,
+}
+
+/// Lists what is prepared on the verified server, with what the archive knows of it. An error if the user wants none.
+pub(super) async fn look(restore: &mut Restore<'_>, connection: &mut Connection) -> anyhow::Result<()> {
+    let prepared = connection.prepared_xids().await?;
+    let later = if prepared.is_empty() { Vec::new() } else { decided_later(&restore.archive, &restore.plan).await? };
+    let report = |id: &XaId| {
+        let outcome = later.iter().find(|(hash, _)| *hash == id.hash64()).map_or(Outcome::Unknown, |(_, how)| *how);
+        XaReport { xid: id.to_string(), later: outcome, rolled_back: false }
+    };
+    restore.journal.xa = prepared.iter().map(report).collect();
+    restore.facts.prepared_xa = prepared.len();
+    if restore.args.xa == XaPolicy::Fail && !prepared.is_empty() {
+        let list: Vec<String> = restore.journal.xa.iter().map(XaReport::to_string).collect();
+        let message = format!("{} XA transactions are prepared at the target and undecided", prepared.len());
+        return Err(Failure::new(&code::XA_UNDECIDED, message)
+            .hint(format!("{}; the volume is not handed over", list.join("; ")))
+            .fix("the same command with --xa rollback or --xa keep, or another target")
+            .into());
+    }
+    Ok(())
+}
+
+/// Rolls them back, if that is what the user wants. Writing must be possible.
+pub(super) async fn settle(restore: &mut Restore<'_>, connection: &mut Connection) -> anyhow::Result<()> {
+    if restore.args.xa != XaPolicy::Rollback {
+        return Ok(());
+    }
+    for id in connection.prepared_xids().await? {
+        connection.roll_xa_back(&id).await?;
+        let text = id.to_string();
+        restore.journal.xa.iter_mut().filter(|report| report.xid == text).for_each(|report| report.rolled_back = true);
+    }
+    let left = connection.prepared_xids().await?;
+    anyhow::ensure!(left.is_empty(), "{} XA transactions are still prepared after they were rolled back", left.len());
+    restore.facts.prepared_xa = 0;
+    Ok(())
+}
+
+/// What the user must know of what stays prepared.
+pub(super) fn note(reports: &[XaReport]) -> Option<String> {
+    let kept: Vec<String> = reports.iter().filter(|report| !report.rolled_back).map(XaReport::to_string).collect();
+    (!kept.is_empty()).then(|| {
+        format!(
+            "XA transactions are prepared and hold their locks, also after a restart, until someone decides: {}",
+            kept.join("; ")
+        )
+    })
+}
+
+impl std::fmt::Display for XaReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let later = match self.later {
+            Outcome::Commit => "the source committed it later",
+            Outcome::Rollback => "the source rolled it back later",
+            Outcome::Unknown => "the archive does not say what became of it",
+        };
+        write!(f, "{} ({later})", self.xid)
+    }
+}
+
+/// What the server whose log ends the plan decided after the stop: hashes of identifiers, in log order, the first decision first.
+async fn decided_later(archive: &Archive, plan: &RestorePlan) -> anyhow::Result<Vec<(u64, Outcome)>> {
+    let Some(stop) = &plan.parts().stop else { return Ok(Vec::new()) };
+    let inventory = planning::inventory(archive).await?;
+    let decides = TransactionFlags::XA_COMMIT | TransactionFlags::XA_ROLLBACK;
+    let follows = |binlog: &&ArchivedBinlog| {
+        binlog.id == stop.binlog || (binlog.id.source == stop.binlog.source && binlog.id.number > stop.binlog.number)
+    };
+    let mut binlogs: Vec<&ArchivedBinlog> = inventory.binlogs.iter().filter(follows).collect();
+    binlogs.sort_by_key(|binlog| binlog.id.number);
+    let mut decided = Vec::new();
+    for binlog in binlogs {
+        let from = if binlog.id == stop.binlog { stop.offset } else { 0 };
+        let tells = |range: &&ArchivedRange| range.end > from && range.flags.transactions.intersects(decides);
+        for range in binlog.ranges.iter().filter(tells) {
+            let index = archive.read_index(&binlog.range_ref(range), &range.objects).await;
+            let index = index.context("read what became of prepared XA transactions")?;
+            for entry in index.entries.iter().filter(|entry| entry.start >= from && entry.flags.intersects(decides)) {
+                let committed = entry.flags.contains(TransactionFlags::XA_COMMIT);
+                let outcome = if committed { Outcome::Commit } else { Outcome::Rollback };
+                decided.extend(entry.xid.map(|xid| (xid, outcome)));
+            }
+        }
+    }
+    Ok(decided)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Outcome, XaReport, note};
+
+    #[test]
+    fn what_stays_prepared_is_told_and_what_does_not_is_not() {
+        let report = |xid: &str, rolled_back| XaReport { xid: xid.to_owned(), later: Outcome::Commit, rolled_back };
+        assert_eq!(note(&[report("X'61',X'',1", true)]), None);
+        let told = note(&[report("X'61',X'',1", true), report("X'62',X'',1", false)]).unwrap();
+        assert!(told.ends_with("until someone decides: X'62',X'',1 (the source committed it later)"), "{told}");
+    }
+}
