@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use pitr_archive::{ArchiveUrl, Credentials, RetryPolicy, Retrying, S3Options, Store, UrlError, connect};
+use pitr_archive::{
+    ArchiveUrl, Checksum, Credentials, RetryPolicy, Retrying, S3Options, ServerEncryption, StorageClass, Store,
+    UrlError, connect,
+};
 use pitr_recovery::code;
 
 use crate::archive_failure;
@@ -54,9 +57,18 @@ pub(crate) struct ArchiveArgs {
     /// Certificates (PEM) to trust for the endpoint
     #[arg(long, value_name = "FILE", env = "PITR_S3_CA_FILE", hide_env = true)]
     pub(crate) ca_bundle: Option<PathBuf>,
-    /// Where credentials come from: "environment" or "file:DIRECTORY" (one file a key, read again when it changes)
+    /// Where credentials come from: environment, web-identity, or file:DIRECTORY (one file a key, read again when it changes)
     #[arg(long, default_value = "environment", value_name = "SOURCE", env = "PITR_CREDENTIALS_FROM", hide_env = true)]
-    pub(crate) credentials_from: String,
+    pub(crate) credentials_from: Credentials,
+    /// Checksum sent with each object: auto (what the provider is known to check), md5, crc32c or none
+    #[arg(long, default_value = "auto", value_name = "KIND", env = "PITR_S3_CHECKSUM", hide_env = true)]
+    pub(crate) checksum: Checksum,
+    /// Server-side encryption: none, s3, kms, kms:KEY-ID, or c:FILE (SSE-C; 32 bytes or their base64)
+    #[arg(long, default_value = "none", value_name = "HOW", env = "PITR_S3_SSE", hide_env = true)]
+    pub(crate) sse: ServerEncryption,
+    /// Storage class of segments and chunks
+    #[arg(long, value_name = "NAME", env = "PITR_S3_STORAGE_CLASS", hide_env = true)]
+    pub(crate) storage_class: Option<StorageClass>,
 }
 
 /// Where an archive is and how its store is reached.
@@ -82,8 +94,10 @@ impl ArchiveArgs {
             region: self.region.clone(),
             path_style: self.path_style.option(),
             ca_file: self.ca_bundle.clone(),
-            credentials: parse_credentials(&self.credentials_from)?,
-            ..S3Options::default()
+            checksum: self.checksum,
+            credentials: self.credentials_from.clone(),
+            encryption: self.sse.clone(),
+            storage_class: self.storage_class.clone(),
         };
         Ok(ArchiveLocation { url: parse_url(url)?, options })
     }
@@ -115,20 +129,4 @@ fn parse_url(text: &str) -> Result<ArchiveUrl, Failure> {
             .fix(EXAMPLE)
             .exit(2),
     })
-}
-
-/// Reads where credentials come from.
-fn parse_credentials(text: &str) -> Result<Credentials, Failure> {
-    if text == "environment" {
-        return Ok(Credentials::Environment);
-    }
-    match text.strip_prefix("file:").map(|directory| directory.trim_start_matches("//")) {
-        Some(directory) if directory.starts_with('/') => Ok(Credentials::Directory(PathBuf::from(directory))),
-        Some(_) | None => {
-            let message = format!("credentials cannot come from \"{text}\"");
-            Err(Failure::new(&code::BAD_CONFIGURATION_KEY, message)
-                .hint("the directory holds one file a key: access-key-id, secret-access-key")
-                .fix("environment, or file:/DIRECTORY"))
-        }
-    }
 }

@@ -37,8 +37,8 @@ pub use segment::{
     read_header,
 };
 pub use store::{
-    CallCount, Checksum, Counting, Credentials, Encryption, FileStore, ListedObject, MemoryStore, OBJECT_BYTES_MAX,
-    ObjectClass, ObjectInfo, Operation, RetryPolicy, Retrying, S3Options, S3Store, Store, StoreCounts, StoreError,
-    connect, open_store,
+    CallCount, Checksum, Counting, Credentials, FileStore, ListedObject, MemoryStore, OBJECT_BYTES_MAX, ObjectClass,
+    ObjectInfo, Operation, OptionError, RetryPolicy, Retrying, S3Options, S3Store, ServerEncryption, StorageClass,
+    Store, StoreCounts, StoreError, connect, open_store,
 };
 pub use url::{ArchiveUrl, UrlError};

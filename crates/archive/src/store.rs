@@ -27,7 +27,7 @@ pub use file::FileStore;
 pub use memory::MemoryStore;
 pub use open::{connect, open_store};
 pub use retrying::{RetryPolicy, Retrying};
-pub use s3::{Checksum, Credentials, Encryption, S3Options, S3Store};
+pub use s3::{Checksum, Credentials, OptionError, S3Options, S3Store, ServerEncryption, StorageClass};
 
 /// No object of an archive is larger: a reader gives up on one before it is in memory.
 pub const OBJECT_BYTES_MAX: u64 = 256 << 20;

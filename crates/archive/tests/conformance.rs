@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // clippy.toml means functions marked #[test]; here all are theirs
 
 mod s3_server;
+mod wire;
 
 use std::any::Any;
 use std::sync::Arc;

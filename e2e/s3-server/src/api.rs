@@ -17,6 +17,8 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
 use crate::bucket::{Bucket, Condition, Facts, Page, WriteError};
+use crate::profile::Profile;
+use crate::traits::{CustomerHeaders, TraitFiles, Traits};
 use crate::upload::Upload;
 
 const READ_BUFFER_BYTES: usize = 256 * 1024;
@@ -27,18 +29,24 @@ pub(crate) struct DirectoryStore {
     root: PathBuf,
     uploads: PathBuf,
     buckets: RwLock<BTreeMap<String, Arc<Bucket>>>,
+    traits: TraitFiles,
+    /// Whether requests come over TLS.
+    is_secure: bool,
+    profile: Profile,
 }
 
 impl DirectoryStore {
     /// Opens the buckets in `root`; what was being uploaded when it was last used is gone.
-    pub(crate) fn open(root: &Path) -> io::Result<Self> {
+    pub(crate) fn open(root: &Path, is_secure: bool, profile: Profile) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let uploads = root.join(".uploads");
         if uploads.exists() {
             fs::remove_dir_all(&uploads)?;
         }
         fs::create_dir(&uploads)?;
-        let store = Self { root: root.to_owned(), uploads, buckets: RwLock::default() };
+        let traits = TraitFiles::new(root.join(".traits"));
+        let buckets = RwLock::default();
+        let store = Self { root: root.to_owned(), uploads, buckets, traits, is_secure, profile };
         for entry in fs::read_dir(root)? {
             let name = entry?.file_name();
             if let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) {
@@ -115,19 +123,38 @@ impl S3 for DirectoryStore {
         let bucket = self.bucket(&input.bucket)?;
         let path =
             bucket.path(&input.key).ok_or_else(|| s3_error!(InvalidArgument, "this key cannot be a file's path"))?;
-        let condition = condition(&input)?;
+        let condition = match self.profile {
+            Profile::IgnoresConditions => Condition::Always,
+            _ => condition(&input)?,
+        };
+        let traits = Traits::asked(&input, self.is_secure)?;
         let upload = Upload::receive(&self.uploads, &mut input, req.trailing_headers).await?;
         let facts = bucket.publish(&input.key, &path, upload.file(), &condition).map_err(|error| match error {
             WriteError::ConditionFailed => s3_error!(PreconditionFailed),
             WriteError::KeyIsDirectory => s3_error!(InvalidRequest, "a key is also the beginning of another"),
             WriteError::Io(error) => S3Error::internal_error(error),
         })?;
-        Ok(S3Response::new(PutObjectOutput { e_tag: etag(&facts), ..PutObjectOutput::default() }))
+        self.traits.keep(&input.bucket, &input.key, &traits).map_err(S3Error::internal_error)?;
+        Ok(S3Response::new(PutObjectOutput {
+            e_tag: etag(&facts),
+            server_side_encryption: traits.encryption.map(Into::into),
+            ssekms_key_id: traits.kms_key,
+            sse_customer_algorithm: traits.customer_md5.as_ref().map(|_| "AES256".to_owned()),
+            sse_customer_key_md5: traits.customer_md5,
+            ..PutObjectOutput::default()
+        }))
     }
 
     async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let input = req.input;
         let (path, facts) = self.object(&input.bucket, &input.key)?;
+        let traits = self.traits.of(&input.bucket, &input.key);
+        let customer = CustomerHeaders {
+            algorithm: input.sse_customer_algorithm.as_ref(),
+            key: input.sse_customer_key.as_ref(),
+            md5: input.sse_customer_key_md5.as_ref(),
+        };
+        traits.admit(customer, self.is_secure)?;
         let range = match input.range {
             None => 0..facts.size,
             Some(range) => range.check(facts.size).map_err(|_| s3_error!(InvalidRange))?,
@@ -146,23 +173,40 @@ impl S3 for DirectoryStore {
             accept_ranges: Some("bytes".to_owned()),
             e_tag: etag(&facts),
             last_modified: Some(Timestamp::from(facts.modified)),
+            storage_class: traits.storage_class().map(Into::into),
+            server_side_encryption: traits.encryption.map(Into::into),
+            ssekms_key_id: traits.kms_key,
+            sse_customer_key_md5: traits.customer_md5,
             ..GetObjectOutput::default()
         }))
     }
 
     async fn head_object(&self, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
-        let (_, facts) = self.object(&req.input.bucket, &req.input.key)?;
+        let input = req.input;
+        let (_, facts) = self.object(&input.bucket, &input.key)?;
+        let traits = self.traits.of(&input.bucket, &input.key);
+        let customer = CustomerHeaders {
+            algorithm: input.sse_customer_algorithm.as_ref(),
+            key: input.sse_customer_key.as_ref(),
+            md5: input.sse_customer_key_md5.as_ref(),
+        };
+        traits.admit(customer, self.is_secure)?;
         Ok(S3Response::new(HeadObjectOutput {
             content_length: Some(length(facts.size)?),
             accept_ranges: Some("bytes".to_owned()),
             e_tag: etag(&facts),
             last_modified: Some(Timestamp::from(facts.modified)),
+            storage_class: traits.storage_class().map(Into::into),
+            server_side_encryption: traits.encryption.map(Into::into),
+            ssekms_key_id: traits.kms_key,
+            sse_customer_key_md5: traits.customer_md5,
             ..HeadObjectOutput::default()
         }))
     }
 
     async fn delete_object(&self, req: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
         self.bucket(&req.input.bucket)?.remove(&req.input.key).map_err(S3Error::internal_error)?;
+        self.traits.remove(&req.input.bucket, &req.input.key).map_err(S3Error::internal_error)?;
         Ok(S3Response::new(DeleteObjectOutput::default()))
     }
 
@@ -171,6 +215,7 @@ impl S3 for DirectoryStore {
         let mut deleted = Vec::new();
         for object in req.input.delete.objects {
             bucket.remove(&object.key).map_err(S3Error::internal_error)?;
+            self.traits.remove(&req.input.bucket, &object.key).map_err(S3Error::internal_error)?;
             deleted.push(DeletedObject { key: Some(object.key), ..DeletedObject::default() });
         }
         Ok(S3Response::new(DeleteObjectsOutput { deleted: Some(deleted), ..DeleteObjectsOutput::default() }))

@@ -254,4 +254,84 @@ async fn over_tls_only_clients_that_trust_its_authority_get_in() {
     let distrusting = client(TrustStore::default());
     let refused = distrusting.head_bucket().bucket("backups").send().await.unwrap_err();
     assert!(matches!(refused, SdkError::DispatchFailure(_)), "{refused:?}");
+
+    let ((key, md5), (other, other_md5)) = (customer_key(1), customer_key(2));
+    let put = trusting.put_object().bucket("backups").key("c").body(ByteStream::from_static(b"x"));
+    let put = put.sse_customer_algorithm("AES256").sse_customer_key(&key).sse_customer_key_md5(&md5);
+    assert_eq!(put.send().await.unwrap().sse_customer_key_md5(), Some(md5.as_str()));
+    let get = || trusting.get_object().bucket("backups").key("c");
+    let without = get().send().await.unwrap_err();
+    assert_eq!((status(&without), without.code()), (400, Some("InvalidRequest")));
+    let with = |key: &str, md5: &str| {
+        get().sse_customer_algorithm("AES256").sse_customer_key(key).sse_customer_key_md5(md5).send()
+    };
+    assert_eq!(status(&with(&other, &other_md5).await.unwrap_err()), 403);
+    assert_eq!(status(&with(&key, &other_md5).await.unwrap_err()), 400);
+    assert_eq!(with(&key, &md5).await.unwrap().content_length(), Some(1));
+}
+
+fn customer_key(byte: u8) -> (String, String) {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+    use md5::Digest as _;
+    (BASE64_STANDARD.encode([byte; 32]), BASE64_STANDARD.encode(md5::Md5::digest([byte; 32])))
+}
+
+#[tokio::test]
+async fn a_customer_key_is_refused_in_clear() {
+    let directory = TempDir::new().unwrap();
+    let server = Server::start(directory.path(), &[]);
+    let (key, md5) = customer_key(1);
+    let put = server.client().put_object().bucket("backups").key("k").body(ByteStream::from_static(b"x"));
+    let put = put.sse_customer_algorithm("AES256").sse_customer_key(key).sse_customer_key_md5(md5);
+    let refused = put.send().await.unwrap_err();
+    assert_eq!((status(&refused), refused.code()), (400, Some("InvalidRequest")));
+}
+
+#[tokio::test]
+async fn classes_and_encryption_are_told_again_and_outlive_a_restart() {
+    let directory = TempDir::new().unwrap();
+    let server = Server::start(directory.path(), &[]);
+    let put = |client: &Client| client.put_object().bucket("backups").key("a/b").body(ByteStream::from_static(b"x"));
+    put(&server.client())
+        .storage_class("STANDARD_IA".into())
+        .server_side_encryption("aws:kms".into())
+        .ssekms_key_id("key-1")
+        .send()
+        .await
+        .unwrap();
+    drop(server);
+    let server = Server::start(directory.path(), &[]);
+    let head = || server.client().head_object().bucket("backups").key("a/b").send();
+    let found = head().await.unwrap();
+    assert_eq!(found.storage_class().map(|class| class.as_str().to_owned()).as_deref(), Some("STANDARD_IA"));
+    assert_eq!(found.server_side_encryption().map(|kind| kind.as_str().to_owned()).as_deref(), Some("aws:kms"));
+    assert_eq!(found.ssekms_key_id(), Some("key-1"));
+    put(&server.client()).send().await.unwrap();
+    assert_eq!((head().await.unwrap().storage_class(), head().await.unwrap().ssekms_key_id()), (None, None));
+}
+
+#[tokio::test]
+async fn profiles_differ_as_services_do() {
+    let directory = TempDir::new().unwrap();
+    let put = |client: &Client| client.put_object().bucket("backups").key("k").body(ByteStream::from_static(b"body"));
+    {
+        let strict = Server::start(directory.path(), &["--profile", "strict"]);
+        use aws_sdk_s3::config::RequestChecksumCalculation::WhenRequired;
+        let bare = Client::from_conf(strict.config(SECRET).request_checksum_calculation(WhenRequired).build());
+        let refused = put(&bare).send().await.unwrap_err();
+        assert_eq!((status(&refused), refused.code()), (400, Some("InvalidRequest")));
+        put(&bare).content_md5("hBotaJrYa9FhFEdFPCLG/A==").send().await.unwrap();
+        let acl = put(&bare).content_md5("hBotaJrYa9FhFEdFPCLG/A==").acl("private".into()).send().await.unwrap_err();
+        assert!(acl.message().unwrap_or_default().contains("x-amz-acl"), "{acl:?}");
+    }
+    {
+        let loose = Server::start(directory.path(), &["--profile", "ignores-conditions"]);
+        put(&loose.client()).if_none_match("*").send().await.unwrap();
+        put(&loose.client()).if_none_match("*").send().await.unwrap();
+        put(&loose.client()).if_match("\"no-such-etag\"").send().await.unwrap();
+    }
+    let old = Server::start(directory.path(), &["--profile", "md5-only"]);
+    let refused = put(&old.client()).checksum_crc32_c("Jj/JUA==").send().await.unwrap_err();
+    assert_eq!((status(&refused), refused.code()), (400, Some("InvalidRequest")));
 }

@@ -77,14 +77,29 @@ pub(super) const KEYS: &[Key] = &[
         "bucket in the path or in the host name",
     ),
     key("s3.ca_file", Kind::Text, "", "certificates (PEM) to trust for the endpoint"),
-    only("s3.checksum", Kind::Text, &["auto", "md5", "crc32c", "none"], "checksum sent with each object"),
-    only("s3.sse", Kind::Text, &["none"], "server-side encryption"),
-    later("s3.storage_class", "storage class of segments and chunks"),
+    only(
+        "s3.checksum",
+        Kind::Text,
+        &["auto", "md5", "crc32c", "none"],
+        "checksum sent with each object; auto: crc32c to AWS, md5 elsewhere",
+    ),
+    key(
+        "s3.sse",
+        Kind::Text,
+        "none",
+        "server-side encryption: none, s3, kms, kms:KEY-ID, or c:FILE with the key of SSE-C",
+    ),
+    key(
+        "s3.storage_class",
+        Kind::Text,
+        "",
+        "storage class of segments under binlogs/ and of chunks; default: the bucket's",
+    ),
     key(
         "credentials.from",
         Kind::Text,
         "environment",
-        "environment, or file:DIRECTORY with one file a key, read again when it changes",
+        "environment, web-identity, or file:DIRECTORY with one file a key, read again when it changes",
     ),
     key("source.datadir", Kind::Text, "/var/lib/mysql", "the server's data directory"),
     key(

@@ -8,10 +8,12 @@ mod values;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 pub(crate) use self::document::{Origin, Settings};
 use self::values::{parse_duration, parse_size};
+use pitr_archive::OptionError;
 use pitr_recovery::code;
 
 use crate::archive_args::{ArchiveArgs, PathStyle};
@@ -204,7 +206,10 @@ impl Reader<'_> {
             endpoint: self.text("s3.endpoint"),
             path_style,
             ca_bundle: self.text("s3.ca_file").map(PathBuf::from),
-            credentials_from: self.text("credentials.from").unwrap_or_default(),
+            credentials_from: self.option("credentials.from").unwrap_or_default(),
+            checksum: self.option("s3.checksum").unwrap_or_default(),
+            sse: self.option("s3.sse").unwrap_or_default(),
+            storage_class: self.option("s3.storage_class"),
         };
         if self.problems.is_empty()
             && let Err(reason) = args.location()
@@ -212,6 +217,17 @@ impl Reader<'_> {
             self.problems.push(Problem::new(reason.to_string(), "archive: s3://BUCKET/PREFIX or file:///DIRECTORY"));
         }
         args
+    }
+
+    fn option<T: FromStr<Err = OptionError>>(&mut self, path: &str) -> Option<T> {
+        match self.text(path)?.parse() {
+            Ok(value) => Some(value),
+            Err(reason) => {
+                self.problems
+                    .push(Problem::new(format!("\"{path}\": {reason}"), format!("{path}: {}", reason.expected)));
+                None
+            }
+        }
     }
 
     fn identity(&mut self) -> Option<String> {
@@ -336,5 +352,7 @@ impl Reader<'_> {
     }
 }
 
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pitr_archive::{Checksum, Credentials, ServerEncryption};
+
 use super::{Config, Origin, parse};
 use crate::error::{Failure, Rendered};
 
@@ -38,7 +40,7 @@ fn the_configmap_that_inject_writes_is_accepted() {
             retention: {window: 14d, run: elsewhere, pins: []}}"#,
     );
     assert_eq!(config.archive.region.as_deref(), Some("eu-west-1"));
-    assert_eq!(config.archive.credentials_from, "file:/etc/pitr-s3");
+    assert_eq!(config.archive.credentials_from, Credentials::Directory("/etc/pitr-s3".into()));
 }
 
 #[test]
@@ -57,7 +59,32 @@ fn keys_of_later_features_are_refused_by_name() {
         ("purge_archived: true", "\"purge_archived\" cannot be \"true\""),
         ("dedupe: gtid", "\"dedupe\" cannot be \"gtid\""),
         ("pipeline: {codec: bzip2}", "\"pipeline.codec\" cannot be \"bzip2\""),
-        ("s3: {sse: s3}", "\"s3.sse\" cannot be \"s3\""),
+    ] {
+        let rendered = refused(&format!("{LEAST}{text}\n"));
+        assert!(rendered.starts_with("error[PITR0209]") && rendered.contains(named), "{rendered}");
+    }
+}
+
+#[test]
+fn the_options_of_the_store_reach_the_store() {
+    let config = accepted(
+        r#"{workload: shop/mysql, archive: "s3://backups/shop/mysql", credentials: {from: web-identity},
+            s3: {endpoint: "https://rgw.example", sse: "c:/keys/sse", checksum: none, storage_class: STANDARD_IA, path_style: false}}"#,
+    );
+    let options = config.archive.location().unwrap().options;
+    assert_eq!(options.encryption, ServerEncryption::Customer("/keys/sse".into()));
+    assert_eq!((options.checksum, options.credentials), (Checksum::None, Credentials::WebIdentity));
+    assert_eq!(options.storage_class.map(|class| class.name().to_owned()).as_deref(), Some("STANDARD_IA"));
+    assert_eq!(options.path_style, Some(false));
+}
+
+#[test]
+fn options_that_no_store_has_are_refused_by_key() {
+    for (text, named) in [
+        ("s3: {sse: aes}", "\"s3.sse\": \"aes\" is no server-side encryption: expected none, s3, kms"),
+        ("s3: {checksum: sha1}", "\"s3.checksum\" cannot be \"sha1\""),
+        ("s3: {storage_class: DEEP_ARCHIVE}", "\"s3.storage_class\": \"DEEP_ARCHIVE\" is no storage class"),
+        ("credentials: {from: vault}", "\"credentials.from\": \"vault\" is no source of credentials"),
     ] {
         let rendered = refused(&format!("{LEAST}{text}\n"));
         assert!(rendered.starts_with("error[PITR0209]") && rendered.contains(named), "{rendered}");

@@ -5,6 +5,7 @@
 
 mod client;
 mod credentials;
+mod customer_key;
 mod failure;
 mod options;
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
-use aws_sdk_s3::types::{Delete, ObjectIdentifier, ServerSideEncryption, StorageClass};
+use aws_sdk_s3::types::{Delete, ObjectIdentifier, ServerSideEncryption};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
@@ -26,7 +27,8 @@ use md5::{Digest as _, Md5};
 use super::error::{Call, Operation, StoreError};
 use super::{ListedObject, OBJECT_BYTES_MAX, ObjectClass, ObjectInfo, Store};
 use crate::digest::sha256;
-pub use options::{Checksum, Credentials, Encryption, S3Options};
+use customer_key::{ALGORITHM, CustomerKey};
+pub use options::{Checksum, Credentials, OptionError, S3Options, ServerEncryption, StorageClass};
 
 /// An operation without a byte for this long is ended (faults.md §6.5).
 const NO_PROGRESS: Duration = Duration::from_secs(60);
@@ -50,7 +52,9 @@ pub struct S3Store {
     /// Named when a connection fails.
     endpoint: String,
     checksum: Checksum,
-    encryption: Encryption,
+    encryption: ServerEncryption,
+    /// The key of SSE-C, where that is the encryption.
+    customer_key: Option<CustomerKey>,
     storage_class: Option<StorageClass>,
 }
 
@@ -63,25 +67,44 @@ impl S3Store {
         let call = Call::new(Operation::List, bucket);
         options.check_endpoint().map_err(|reason| call.fatal(reason))?;
         let http = client::http_client(options.ca_file.as_deref()).map_err(|reason| call.fatal(reason))?;
-        Ok(Self::with_http_client(bucket, prefix, options, http).await)
+        Self::with_http_client(bucket, prefix, options, http).await
     }
 
-    /// The same, with another way to send requests: for tests against a service in the same process.
+    /// The same, with another way to send requests: for tests that look at them.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
     #[doc(hidden)]
     pub async fn with_http_client(
         bucket: &str,
         prefix: &str,
         options: &S3Options,
         http: aws_smithy_runtime_api::client::http::SharedHttpClient,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, StoreError> {
+        let customer_key = match &options.encryption {
+            ServerEncryption::Customer(file) => {
+                let call = Call::new(Operation::List, bucket);
+                Some(CustomerKey::read(file).map_err(|reason| call.fatal(reason))?)
+            }
+            _ => None,
+        };
+        Ok(Self {
             client: client::s3_client(options, http).await,
             bucket: bucket.to_owned(),
             prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
             endpoint: options.endpoint.clone().unwrap_or_else(|| "the AWS endpoint of the region".to_owned()),
-            checksum: options.checksum,
+            checksum: options.checksum.at(options.endpoint.as_deref()),
             encryption: options.encryption.clone(),
-            storage_class: options.storage_class.as_deref().map(StorageClass::from),
+            customer_key,
+            storage_class: options.storage_class.clone(),
+        })
+    }
+
+    /// Algorithm, key and its MD5, as the three headers of SSE-C have them.
+    fn customer(&self) -> (Option<String>, Option<String>, Option<String>) {
+        match &self.customer_key {
+            None => (None, None, None),
+            Some(key) => (Some(ALGORITHM.to_owned()), Some(key.key.clone()), Some(key.md5.clone())),
         }
     }
 
@@ -117,8 +140,17 @@ impl S3Store {
             Ok(end) => format!("bytes={}-{}", range.start, end - 1),
             Err(_) => format!("bytes={}-", range.start),
         });
-        let request =
-            self.client.get_object().bucket(&self.bucket).key(self.full_key(key)).set_range(header.clone()).send();
+        let (algorithm, customer_key, md5) = self.customer();
+        let request = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(self.full_key(key))
+            .set_range(header.clone())
+            .set_sse_customer_algorithm(algorithm)
+            .set_sse_customer_key(customer_key)
+            .set_sse_customer_key_md5(md5)
+            .send();
         let output = match self.send(call, NO_PROGRESS, request).await {
             Ok(output) => output,
             Err(StoreError::Fatal { reason, .. }) if header.is_some() && failure::is_range_error(&reason) => {
@@ -224,6 +256,11 @@ async fn read_body(call: Call<'_>, mut body: ByteStream, announced: Option<u64>)
     }
 }
 
+/// As the header has it. The SDK, asked for the algorithm alone, would send the body in chunks and the checksum behind it.
+fn crc32c_header(bytes: &Bytes) -> String {
+    STANDARD.encode(crc32c::crc32c(bytes).to_be_bytes())
+}
+
 /// The store's time; one that it does not give counts as the distant past, which no rule prefers.
 fn timestamp(time: Option<&DateTime>) -> Timestamp {
     time.and_then(|time| Timestamp::new(time.secs(), i32::try_from(time.subsec_nanos()).unwrap_or(0)).ok())
@@ -244,19 +281,27 @@ impl Store for S3Store {
         match self.checksum {
             Checksum::Md5 => request = request.content_md5(STANDARD.encode(Md5::digest(&bytes))),
             Checksum::Crc32c => {
-                request = request.checksum_algorithm(aws_sdk_s3::types::ChecksumAlgorithm::Crc32C);
+                request = request.checksum_crc32_c(crc32c_header(&bytes));
             }
-            Checksum::None => {}
+            Checksum::Auto | Checksum::None => {}
         }
         match &self.encryption {
-            Encryption::None => {}
-            Encryption::S3 => request = request.server_side_encryption(ServerSideEncryption::Aes256),
-            Encryption::Kms(key) => {
-                request = request.server_side_encryption(ServerSideEncryption::AwsKms).ssekms_key_id(key);
+            ServerEncryption::None => {}
+            ServerEncryption::S3 => request = request.server_side_encryption(ServerSideEncryption::Aes256),
+            ServerEncryption::Kms(key) => {
+                let kms = request.server_side_encryption(ServerSideEncryption::AwsKms);
+                request = kms.set_ssekms_key_id(key.clone());
+            }
+            ServerEncryption::Customer(_) => {
+                let (algorithm, customer_key, md5) = self.customer();
+                request = request
+                    .set_sse_customer_algorithm(algorithm)
+                    .set_sse_customer_key(customer_key)
+                    .set_sse_customer_key_md5(md5);
             }
         }
-        if class == ObjectClass::Content {
-            request = request.set_storage_class(self.storage_class.clone());
+        if let (ObjectClass::Content, Some(class)) = (class, &self.storage_class) {
+            request = request.storage_class(class.name().into());
         }
         let patience = NO_PROGRESS + Duration::from_secs(length / SLOWEST_UPLOAD);
         self.send(call, patience, request.body(ByteStream::from(bytes)).send()).await.map(drop)
@@ -271,7 +316,16 @@ impl Store for S3Store {
     }
 
     async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
-        let request = self.client.head_object().bucket(&self.bucket).key(self.full_key(key)).send();
+        let (algorithm, customer_key, md5) = self.customer();
+        let request = self
+            .client
+            .head_object()
+            .bucket(&self.bucket)
+            .key(self.full_key(key))
+            .set_sse_customer_algorithm(algorithm)
+            .set_sse_customer_key(customer_key)
+            .set_sse_customer_key_md5(md5)
+            .send();
         let output = self.send(Call::new(Operation::Head, key), NO_PROGRESS, request).await?;
         Ok(ObjectInfo {
             length: u64::try_from(output.content_length().unwrap_or(0)).unwrap_or(0),

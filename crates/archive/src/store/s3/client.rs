@@ -74,9 +74,16 @@ fn trust_system() -> TrustStore {
 
 /// The SDK's client for these options.
 pub(super) async fn s3_client(options: &S3Options, http: SharedHttpClient) -> Client {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http).region(region(options));
-    if let Credentials::Directory(directory) = &options.credentials {
-        loader = loader.credentials_provider(super::credentials::DirectoryCredentials::new(directory.clone()));
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone()).region(region(options));
+    match &options.credentials {
+        Credentials::Environment => {}
+        Credentials::Directory(directory) => {
+            loader = loader.credentials_provider(super::credentials::DirectoryCredentials::new(directory.clone()));
+        }
+        Credentials::WebIdentity => {
+            let region = region(options).region().await;
+            loader = loader.credentials_provider(super::credentials::web_identity(http, region));
+        }
     }
     let shared = loader.load().await;
     let mut config = aws_sdk_s3::config::Builder::from(&shared)

@@ -1,11 +1,15 @@
-//! Credentials from a directory of files, such as a mounted Secret.
+//! Credentials from a directory of files, such as a mounted Secret, or for a token that the cluster gives to a pod.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use aws_config::Region;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::web_identity_token::WebIdentityTokenCredentialsProvider;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 /// Longer is no key of any service.
 const LENGTH_MAX: usize = 16 << 10;
@@ -18,6 +22,13 @@ const SESSION_TOKEN: [&str; 3] = ["session-token", "AWS_SESSION_TOKEN", "aws_ses
 #[derive(Debug, Clone)]
 pub(super) struct DirectoryCredentials {
     directory: PathBuf,
+}
+
+/// The role of `AWS_ROLE_ARN`, assumed with the token of `AWS_WEB_IDENTITY_TOKEN_FILE`. The SDK keeps what it gets until
+/// shortly before it expires, and then reads the file again.
+pub(super) fn web_identity(http: SharedHttpClient, region: Option<Region>) -> WebIdentityTokenCredentialsProvider {
+    let config = ProviderConfig::without_region().with_region(region).with_http_client(http);
+    WebIdentityTokenCredentialsProvider::builder().configure(&config).build()
 }
 
 /// What is wrong with a file, without its content.
