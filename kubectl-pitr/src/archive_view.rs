@@ -7,7 +7,10 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use pitr_archive::document::{BackupsDocument, BinlogFilter, BinlogsDocument, PlanDocument, WindowsDocument};
-use pitr_archive::{Archive, ArchiveUrl, Credentials, RetryPolicy, Retrying, S3Options, StopDescription, connect};
+use pitr_archive::{
+    Archive, ArchiveUrl, Credentials, OptionError, RetryPolicy, Retrying, S3Options, ServerEncryption, StopDescription,
+    connect,
+};
 use pitr_recovery::{Indices, PlanRequest, RangeRef, RestorePlan, StoredObject, Timeline, TransactionIndex};
 use serde_json::Value;
 
@@ -53,6 +56,10 @@ pub fn location(args: &ArchiveArgs) -> Result<Option<(ArchiveUrl, S3Options)>, F
         },
         ca_file: args.ca_bundle.clone(),
         credentials: Credentials::Environment,
+        encryption: match &args.sse {
+            None => ServerEncryption::None,
+            Some(sse) => sse.parse().map_err(|reason: OptionError| Failure::usage(format!("--sse: {reason}")))?,
+        },
         ..S3Options::default()
     };
     Ok(Some((url, options)))

@@ -6,12 +6,13 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::apps::v1::StatefulSet;
 use kubectl_pitr::args::ProofArgs;
 use kubectl_pitr::inject::survey::Owner;
 use kubectl_pitr::inject::tree;
 use kubectl_pitr::objects::sizing::restore_bytes;
 use kubectl_pitr::objects::{
-    BackupJob, Claim, RestoreJob, Scratch, Server, Store, backup_job, claim, plan_config_map, restore_job,
+    BackupJob, Claim, RestoreJob, Scratch, Server, Store, backup_job, claim, copied, plan_config_map, restore_job,
 };
 use kubectl_pitr::refusal;
 use kubectl_pitr::render::{Named, PlanFacts, Zone, plan_text};
@@ -182,12 +183,12 @@ fn a_restore_is_a_claim_a_job_and_a_plan() {
 fn a_job_trusts_the_authority_that_its_secret_holds() {
     let at = |file: &str| Store { ca_file: Some(file.into()), ..store() };
     let trusting = at("/etc/pitr-s3/ca.crt");
-    trusting.refuse_unseen_authority().unwrap();
-    store().refuse_unseen_authority().unwrap();
-    Store { url: "file:///archive".into(), secret: None, ..at("/home/me/ca.pem") }.refuse_unseen_authority().unwrap();
+    trusting.refuse_unseen_files().unwrap();
+    store().refuse_unseen_files().unwrap();
+    Store { url: "file:///archive".into(), secret: None, ..at("/home/me/ca.pem") }.refuse_unseen_files().unwrap();
     let unseen = ["/etc/ssl/own.pem", "/etc/pitr-s3", "/etc/pitr-s3/../ssl/own.pem", "ca.crt"].map(at);
     for store in unseen.into_iter().chain([Store { secret: None, ..trusting.clone() }]) {
-        assert_eq!(store.refuse_unseen_authority().unwrap_err().number(), Some(404), "{store:?}");
+        assert_eq!(store.refuse_unseen_files().unwrap_err().number(), Some(404), "{store:?}");
     }
     let restore =
         serde_json::to_string(&restore_job(&RestoreJob { store: trusting.clone(), ..restore() }, "v")).unwrap();
@@ -195,6 +196,23 @@ fn a_job_trusts_the_authority_that_its_secret_holds() {
     for job in [restore, backup] {
         assert!(job.contains(r#"{"name":"PITR_S3_CA_FILE","value":"/etc/pitr-s3/ca.crt"}"#), "{job}");
     }
+}
+
+#[test]
+fn a_job_uses_the_store_as_the_sidecar_does() {
+    let config = copied::configuration(
+        "{archive: \"s3://backups/shop\", s3: {checksum: none, sse: \"c:/etc/pitr-s3/sse-key\", storage_class: STANDARD_IA}}",
+    );
+    let copied = copied::store(&config.unwrap(), &StatefulSet::default());
+    let store = Store { secret: Some("pitr-s3".into()), ..copied };
+    store.refuse_unseen_files().unwrap();
+    let job = serde_json::to_string(&backup_job(&BackupJob { store: store.clone(), ..backup() })).unwrap();
+    for (name, value) in [("CHECKSUM", "none"), ("SSE", "c:/etc/pitr-s3/sse-key"), ("STORAGE_CLASS", "STANDARD_IA")] {
+        assert!(job.contains(&format!(r#"{{"name":"PITR_S3_{name}","value":"{value}"}}"#)), "{job}");
+    }
+    let elsewhere = Store { sse: Some("c:/etc/keys/sse".into()), ..store };
+    let refused = elsewhere.refuse_unseen_files().unwrap_err();
+    assert_eq!(refused.number(), Some(404), "{refused:?}");
 }
 
 #[test]

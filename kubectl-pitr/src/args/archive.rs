@@ -21,6 +21,9 @@ pub struct ArchiveArgs {
     /// Certificates of the authority that signed the store's certificate
     #[arg(long, value_name = "FILE")]
     pub ca_bundle: Option<PathBuf>,
+    /// Encryption by the store that readers must know: c:FILE (SSE-C; 32 bytes or their base64)
+    #[arg(long, value_name = "HOW", env = "PITR_S3_SSE", hide_env = true)]
+    pub sse: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

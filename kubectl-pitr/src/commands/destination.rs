@@ -123,11 +123,14 @@ pub(super) fn from_archive(
             PathStyle::Never => style("never"),
         },
         ca_file: args.archive.ca_bundle.as_ref().map(|file| file.display().to_string()),
+        sse: args.archive.sse.clone(),
+        checksum: None,
+        storage_class: None,
         secret: args.job.secret.clone(),
         claim,
     };
     // With a plan in a file, nothing is read from here: --ca-bundle then names the file that the Job has.
-    store.refuse_unseen_authority().map_err(|failure| {
+    store.refuse_unseen_files().map_err(|failure| {
         failure.fix("put them into the Secret as key ca.crt, and name it with --secret NAME").fix(format!(
             "write the plan with --plan -o json, then --plan-file FILE --ca-bundle {CREDENTIALS_DIRECTORY}/ca.crt"
         ))

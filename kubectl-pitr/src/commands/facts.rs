@@ -46,7 +46,7 @@ pub(super) async fn gather(
             .fix(format!("kubectl pitr inject {} -n {} --archive URL", workload.name, workload.namespace)));
     }
     store.secret = job.secret.clone().or(store.secret);
-    store.refuse_unseen_authority().map_err(|failure| {
+    store.refuse_unseen_files().map_err(|failure| {
         let secret = store.secret.as_deref().unwrap_or("NAME");
         failure.fix(format!(
             "put them into the Secret as key ca.crt, then: kubectl pitr inject {} -n {} --archive {} --secret {secret} \

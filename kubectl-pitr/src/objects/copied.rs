@@ -56,6 +56,9 @@ pub fn store(config: &Value, object: &StatefulSet) -> Store {
         endpoint: text(&s3["endpoint"]),
         path_style,
         ca_file: text(&s3["ca_file"]).filter(|file| !file.is_empty()),
+        checksum: text(&s3["checksum"]),
+        sse: text(&s3["sse"]),
+        storage_class: text(&s3["storage_class"]).filter(|class| !class.is_empty()),
         secret: credentials_secret(object),
         claim: None,
     }

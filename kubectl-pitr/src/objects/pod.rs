@@ -26,6 +26,10 @@ pub struct Store {
     pub path_style: Option<String>,
     /// Certificates to trust for the endpoint: a file of the Secret, where it is mounted.
     pub ca_file: Option<String>,
+    /// Checksum of uploads, encryption by the store and storage class, as the sidecar's configuration has them.
+    pub checksum: Option<String>,
+    pub sse: Option<String>,
+    pub storage_class: Option<String>,
     /// Secret with one file a key; without it the pod's ServiceAccount is the identity.
     pub secret: Option<String>,
     /// The claim that holds a `file://` archive, and the directory it is mounted at.
@@ -33,21 +37,32 @@ pub struct Store {
 }
 
 impl Store {
-    /// Refuses certificates that a Job's pod would not find: of all that a workload mounts, it has the Secret only.
-    pub fn refuse_unseen_authority(&self) -> Result<(), Failure> {
-        let Some(file) = self.ca_file.as_deref().filter(|_| !self.url.starts_with("file://")) else { return Ok(()) };
-        let name = Path::new(file).strip_prefix(CREDENTIALS_DIRECTORY).ok();
-        let mounted = name.is_some_and(|n| {
-            let mut parts = n.components();
-            matches!(parts.next(), Some(Component::Normal(_))) && parts.next().is_none()
-        });
-        if mounted && self.secret.is_some() {
+    /// Refuses certificates and keys that a Job's pod would not find: of all that a workload mounts, it has the Secret only.
+    pub fn refuse_unseen_files(&self) -> Result<(), Failure> {
+        if self.url.starts_with("file://") {
             return Ok(());
         }
-        let message = format!("the Job cannot read {}: its pod does not have the certificates \"{file}\"", self.url);
-        Err(Failure::new(code::NO_STORE_IDENTITY, message)
-            .hint(format!("a Job has the files of the Secret alone, in {CREDENTIALS_DIRECTORY}; nothing was created")))
+        let certificates = self.ca_file.as_deref().map(|file| ("certificates", file));
+        let key = self.sse.as_deref().and_then(|sse| sse.strip_prefix("c:")).map(|file| ("key", file));
+        for (what, file) in certificates.into_iter().chain(key) {
+            if self.secret.is_some() && is_in_secret(file) {
+                continue;
+            }
+            let message = format!("the Job cannot read {}: its pod does not have the {what} \"{file}\"", self.url);
+            let only =
+                format!("a Job has the files of the Secret alone, in {CREDENTIALS_DIRECTORY}; nothing was created");
+            return Err(Failure::new(code::NO_STORE_IDENTITY, message).hint(only));
+        }
+        Ok(())
     }
+}
+
+/// Whether a path is a file of the Secret, where that is mounted.
+fn is_in_secret(file: &str) -> bool {
+    Path::new(file).strip_prefix(CREDENTIALS_DIRECTORY).is_ok_and(|name| {
+        let mut parts = name.components();
+        matches!(parts.next(), Some(Component::Normal(_))) && parts.next().is_none()
+    })
 }
 
 /// What a Job copies from the workload, so that it runs where and as the workload does.
@@ -129,6 +144,9 @@ pub(super) fn environment(store: &Store) -> Vec<EnvVar> {
         ("PITR_S3_ENDPOINT", &store.endpoint),
         ("PITR_S3_PATH_STYLE", &store.path_style),
         ("PITR_S3_CA_FILE", &store.ca_file),
+        ("PITR_S3_CHECKSUM", &store.checksum),
+        ("PITR_S3_SSE", &store.sse),
+        ("PITR_S3_STORAGE_CLASS", &store.storage_class),
     ] {
         vars.extend(value.as_deref().map(|v| var(name, v)));
     }
