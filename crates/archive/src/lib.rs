@@ -34,7 +34,7 @@ pub use layout::Place;
 pub use segment::{
     Closes, Codec, CodecError, DraftError, HeaderCodec, HeldSet, IndexedTransaction, Parts, SEGMENT_RAW_BYTES_MAX,
     SegmentDamage, SegmentDraft, SegmentError, SegmentHeader, SegmentOrigin, SegmentRecord, TransactionSummary,
-    read_header,
+    UnknownCodec, read_header,
 };
 pub use store::{
     CallCount, Checksum, Counting, Credentials, FileStore, ListedObject, MemoryStore, OBJECT_BYTES_MAX, ObjectClass,

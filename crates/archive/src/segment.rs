@@ -11,14 +11,16 @@ mod decode;
 mod encode;
 mod header;
 mod index;
+mod streams;
 mod varint;
 mod wire;
+mod zstd_frames;
 
 use std::sync::Arc;
 
 use pitr_recovery::StoredObject;
 
-pub use codec::{Codec, CodecError};
+pub use codec::{Codec, CodecError, UnknownCodec};
 pub use decode::{SegmentError, read_header};
 pub use encode::{DraftError, SegmentDraft, SegmentOrigin};
 pub use header::{Closes, HeaderCodec, HeldSet, Parts, SegmentDamage, SegmentHeader, TransactionSummary};

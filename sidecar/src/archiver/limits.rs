@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::memory::Memory;
+use super::memory::{Memory, PROGRAM_BYTES, piece_bytes, table_bytes};
 use super::pipeline::WorkError;
 use super::rate::Rate;
 use super::uploads::Uploads;
@@ -31,11 +31,17 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) fn new(config: &config::Pipeline) -> Self {
-        let memory = Memory::new(config.memory_limit, config.segment_bytes);
-        let pieces = memory.pieces(config.segment_bytes);
+        let tables = table_bytes(config.codec, config.segment_bytes);
+        let fits = |workers: &usize| {
+            let each = piece_bytes(config.segment_bytes) + tables;
+            tables == 0 || PROGRAM_BYTES + *workers as u64 * each <= config.memory_limit
+        };
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        let workers = config.workers.and_then(|workers| usize::try_from(workers).ok());
-        let workers = workers.unwrap_or_else(|| cores.clamp(1, CORES_MAX).min(pieces));
+        let configured = config.workers.and_then(|workers| usize::try_from(workers).ok());
+        let workers = configured.or((1..=cores.clamp(1, CORES_MAX)).rev().find(fits)).unwrap_or(1);
+        let memory = Memory::new(config.memory_limit.saturating_sub(workers as u64 * tables), config.segment_bytes);
+        let pieces = memory.pieces(config.segment_bytes);
+        let workers = configured.unwrap_or(workers.min(pieces));
         Self {
             memory,
             uploads: Uploads::new(pieces),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pitr_archive::Codec;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What the program itself, its connections, the compressors' tables and the catalog of a usual archive take, and what an allocator
@@ -37,6 +38,11 @@ struct Budget {
 /// What one segment takes while it is made: its bytes and, at worst as many, what they are encoded to.
 pub(crate) const fn piece_bytes(segment_bytes: u64) -> u64 {
     2 * segment_bytes
+}
+
+/// What a codec's tables take for each worker beyond those of the default, which are counted with the program.
+pub(crate) fn table_bytes(codec: Codec, segment_bytes: u64) -> u64 {
+    codec.working_bytes(segment_bytes).saturating_sub(Codec::default().working_bytes(segment_bytes))
 }
 
 impl Memory {

@@ -80,7 +80,7 @@ impl Pipeline {
             counts,
             clock,
             limits,
-            codec: Codec::Zstd { level: config.zstd_level, window_log: 24 },
+            codec: config.codec,
             segment_bytes: config.segment_bytes,
             ledger: Mutex::default(),
             in_work: Mutex::default(),

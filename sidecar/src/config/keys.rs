@@ -149,7 +149,12 @@ pub(super) const KEYS: &[Key] = &[
     only("schedule.flush_when_older_than", Kind::Text, &["never"], "close a binlog of that age"),
     key("pipeline.segment_bytes", Kind::Size, "8MiB", "raw bytes of one stored object"),
     key("pipeline.memory_limit", Kind::Size, "96MiB", "what the archiver may use; it bounds the number of workers"),
-    key("pipeline.codec", Kind::Text, "zstd:1", "zstd:LEVEL (1 to 19)"),
+    key(
+        "pipeline.codec",
+        Kind::Text,
+        "zstd:1",
+        "zstd:LEVEL (1 to 19) or zstd:LEVEL:WINDOW_LOG (to 27), gzip:LEVEL, bzip2:LEVEL, none; may change at any time",
+    ),
     key(
         "pipeline.workers",
         Kind::Text,

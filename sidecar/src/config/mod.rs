@@ -13,11 +13,11 @@ use std::time::Duration;
 
 pub(crate) use self::document::{Origin, Settings};
 use self::values::{parse_duration, parse_size};
-use pitr_archive::OptionError;
+use pitr_archive::{Codec, OptionError, UnknownCodec};
 use pitr_recovery::code;
 
 use crate::archive_args::{ArchiveArgs, PathStyle};
-use crate::archiver::{PROGRAM_BYTES, piece_bytes};
+use crate::archiver::{PROGRAM_BYTES, piece_bytes, table_bytes};
 use crate::error::Failure;
 use crate::mysql::{Dsn, TlsMode};
 
@@ -103,8 +103,8 @@ pub(crate) struct Pipeline {
     pub(crate) segment_bytes: u64,
     /// Bytes that the archiver may use.
     pub(crate) memory_limit: u64,
-    /// Level of zstd.
-    pub(crate) zstd_level: i32,
+    /// How segments are compressed.
+    pub(crate) codec: Codec,
     /// Segments that are read or compressed at once; none: as many as there are cores, and as fit.
     pub(crate) workers: Option<u64>,
     /// Bytes a second to the store.
@@ -298,32 +298,36 @@ impl Reader<'_> {
         if workers.is_some_and(|workers| !WORKERS.contains(&workers)) {
             self.problems.push(Problem::new("\"pipeline.workers\" is out of range", "auto, or 1 to 64"));
         }
+        let codec = self.codec();
+        let tables = workers.unwrap_or(1) * table_bytes(codec, segment_bytes);
         // One of these segments is the tail's.
-        let needed = PROGRAM_BYTES + workers.unwrap_or(1).clamp(2, *WORKERS.end()) * piece_bytes(segment_bytes);
+        let pieces = workers.unwrap_or(1).clamp(2, *WORKERS.end()) * piece_bytes(segment_bytes);
+        let needed = PROGRAM_BYTES + pieces + tables;
         if memory_limit < needed {
-            let least = format!("at least {}MiB for these segments and workers", needed.div_ceil(1 << 20));
+            let least = format!("at least {}MiB for these segments, workers and {codec}", needed.div_ceil(1 << 20));
             self.problems.push(Problem::new("\"pipeline.memory_limit\" is too small", least));
         }
         let nice = self.text("pipeline.nice").and_then(|nice| nice.parse().ok()).unwrap_or(0);
         if !(0..=19).contains(&nice) {
             self.problems.push(Problem::new("\"pipeline.nice\" is out of range", "0 to 19"));
         }
-        let codec = self.text("pipeline.codec").unwrap_or_default();
-        let level =
-            codec.strip_prefix("zstd:").and_then(|level| level.parse().ok()).filter(|level| (1..=19).contains(level));
-        if level.is_none() {
-            let message = format!("\"pipeline.codec\" cannot be \"{codec}\": not supported in this version");
-            self.problems.push(Problem::new(message, "supported: zstd:1 to zstd:19"));
-        }
         Pipeline {
             segment_bytes,
             memory_limit,
-            zstd_level: level.unwrap_or(1),
+            codec,
             workers,
             bandwidth_limit: self.rate("pipeline.bandwidth_limit"),
             read_limit: self.rate("pipeline.read_limit"),
             nice,
         }
+    }
+
+    fn codec(&mut self) -> Codec {
+        let text = self.text("pipeline.codec").unwrap_or_default();
+        text.parse().unwrap_or_else(|reason: UnknownCodec| {
+            self.problems.push(Problem::new(format!("\"pipeline.codec\": {reason}"), "pipeline: {codec: \"zstd:1\"}"));
+            Codec::default()
+        })
     }
 
     /// Bytes a second, or none.

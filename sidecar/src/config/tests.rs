@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pitr_archive::{Checksum, Credentials, ServerEncryption};
+use pitr_archive::{Checksum, Codec, Credentials, ServerEncryption};
 
 use super::{Config, Origin, parse};
 use crate::error::{Failure, Rendered};
@@ -58,7 +58,6 @@ fn keys_of_later_features_are_refused_by_name() {
         ("retention: {run: here}", "\"retention.run\" cannot be \"here\""),
         ("purge_archived: true", "\"purge_archived\" cannot be \"true\""),
         ("dedupe: gtid", "\"dedupe\" cannot be \"gtid\""),
-        ("pipeline: {codec: bzip2}", "\"pipeline.codec\" cannot be \"bzip2\""),
     ] {
         let rendered = refused(&format!("{LEAST}{text}\n"));
         assert!(rendered.starts_with("error[PITR0209]") && rendered.contains(named), "{rendered}");
@@ -89,6 +88,22 @@ fn options_that_no_store_has_are_refused_by_key() {
         let rendered = refused(&format!("{LEAST}{text}\n"));
         assert!(rendered.starts_with("error[PITR0209]") && rendered.contains(named), "{rendered}");
     }
+}
+
+#[test]
+fn a_codec_is_named_and_must_fit_into_memory() {
+    for text in ["zstd:9", "zstd:3:27", "gzip:6", "bzip2", "none"] {
+        let config = accepted(&format!("{LEAST}pipeline: {{codec: \"{text}\", memory_limit: 256MiB}}\n"));
+        assert_eq!(Ok(config.pipeline.codec), text.parse(), "{text}");
+    }
+    assert_eq!(accepted(LEAST).pipeline.codec, Codec::default());
+    let unknown = refused(&format!("{LEAST}pipeline: {{codec: lz4}}\n"));
+    assert!(unknown.contains("\"pipeline.codec\": \"lz4\" is no codec: expected zstd:LEVEL"), "{unknown}");
+    let large = refused(&format!("{LEAST}pipeline: {{codec: \"zstd:19\"}}\n"));
+    assert!(
+        large.contains("\"pipeline.memory_limit\" is too small") && large.contains("workers and zstd:19"),
+        "{large}"
+    );
 }
 
 #[test]

@@ -1,47 +1,122 @@
-//! Compression of segments and chunks.
+//! How content is compressed, and the way back, which never gives more than was announced.
 
-use std::io::Cursor;
+use std::fmt;
+use std::str::FromStr;
 
-use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::{CParameter, DParameter, compress_bound};
+use super::streams;
+use super::zstd_frames::{raw_blocks_onto, zstd_onto};
+use crate::layout::Compression;
+
+pub(crate) use super::zstd_frames::decompress;
 
 /// The largest zstd window that readers accept, and the largest that the `zstd` program takes unasked.
 pub(crate) const WINDOW_LOG_MAX: u32 = 27;
 /// Below this a window saves no memory worth having.
 const WINDOW_LOG_MIN: u32 = 10;
+/// From this window on zstd looks for matches far away: below it its ordinary search reaches as far.
+pub(super) const LONG_DISTANCE_ABOVE: u32 = 20;
 
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// zstd's largest block.
-const BLOCK_BYTES_MAX: usize = 128 << 10;
+/// The window where none is named: 16 MiB.
+const WINDOW_LOG: u32 = 24;
+/// The highest level of zstd that needs no permission from its users: above it memory is counted in hundreds of MiB.
+const ZSTD_LEVEL_MAX: i32 = 19;
+/// As `gzip` and `bzip2` have it.
+const GZIP_LEVEL: u32 = 6;
+const BZIP2_LEVEL: u32 = 9;
 
 /// How content is compressed. May change at any time: each object says what it needs.
+///
+/// ```
+/// use pitr_archive::Codec;
+/// assert_eq!("zstd:3".parse(), Ok(Codec::Zstd { level: 3, window_log: 24 }));
+/// assert_eq!("zstd:19:27".parse::<Codec>().unwrap().to_string(), "zstd:19:27");
+/// assert!("lz4".parse::<Codec>().is_err());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codec {
-    /// zstd; what does not shrink is stored by zstd as it is.
+    /// zstd.
     Zstd {
-        /// The level, 1 to 22.
+        /// The level, 1 to 19.
         level: i32,
-        /// The window, at most [`WINDOW_LOG_MAX`].
+        /// Logarithm of the window in bytes, at most 27. Above 20, matches are looked for across all of it.
         window_log: u32,
     },
-    /// A zstd frame of raw blocks: any zstd reads it, and nothing is spent on writing it.
+    /// gzip (RFC 1952).
+    Gzip {
+        /// The level, 1 to 9.
+        level: u32,
+    },
+    /// bzip2.
+    Bzip2 {
+        /// The block size in units of 100 kB, 1 to 9.
+        level: u32,
+    },
+    /// A zstd frame of raw blocks: any zstd reads it, and nothing is spent on writing it. What another codec does not make
+    /// smaller is stored like this, too.
     None,
 }
 
 impl Default for Codec {
     /// Level 1 with a 16 MiB window: the figures are in faults.md §3.
     fn default() -> Self {
-        Self::Zstd { level: 1, window_log: 24 }
+        Self::Zstd { level: 1, window_log: WINDOW_LOG }
     }
 }
 
-/// zstd could not compress or decompress.
+/// A text that names no codec.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "\"{0}\" is no codec: expected zstd:LEVEL (1 to 19), zstd:LEVEL:WINDOW_LOG (10 to 27), gzip:LEVEL, bzip2:LEVEL (1 to 9) or none"
+)]
+pub struct UnknownCodec(String);
+
+impl FromStr for Codec {
+    type Err = UnknownCodec;
+
+    fn from_str(text: &str) -> Result<Self, UnknownCodec> {
+        parse(text).ok_or_else(|| UnknownCodec(text.to_owned()))
+    }
+}
+
+fn parse(text: &str) -> Option<Codec> {
+    let mut parts = text.split(':');
+    let name = parts.next()?;
+    let mut number = |range: std::ops::RangeInclusive<u32>, default: u32| match parts.next() {
+        None => Some(default),
+        Some(part) => part.parse().ok().filter(|number| range.contains(number)),
+    };
+    let codec = match name {
+        "zstd" => {
+            let level = number(1..=ZSTD_LEVEL_MAX.unsigned_abs(), 1)?;
+            Codec::Zstd { level: level.cast_signed(), window_log: number(WINDOW_LOG_MIN..=WINDOW_LOG_MAX, WINDOW_LOG)? }
+        }
+        "gzip" => Codec::Gzip { level: number(1..=9, GZIP_LEVEL)? },
+        "bzip2" => Codec::Bzip2 { level: number(1..=9, BZIP2_LEVEL)? },
+        "none" => Codec::None,
+        _ => return None,
+    };
+    parts.next().is_none().then_some(codec)
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zstd { level, window_log: WINDOW_LOG } => write!(f, "zstd:{level}"),
+            Self::Zstd { level, window_log } => write!(f, "zstd:{level}:{window_log}"),
+            Self::Gzip { level } => write!(f, "gzip:{level}"),
+            Self::Bzip2 { level } => write!(f, "bzip2:{level}"),
+            Self::None => f.write_str("none"),
+        }
+    }
+}
+
+/// Compressing or decompressing failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     /// The compressed bytes are not valid, or hold more than they should.
     #[error("the compressed bytes cannot be decoded: {0}")]
     Decode(String),
-    /// zstd refuses the parameters, or there is no memory.
+    /// The compressor refuses the parameters, or there is no memory.
     #[error("compressing failed: {0}")]
     Encode(String),
 }
@@ -56,7 +131,29 @@ impl Codec {
                 let window_log = window_log.min(WINDOW_LOG_MAX).min(needed.max(WINDOW_LOG_MIN));
                 Self::Zstd { level, window_log }
             }
-            Self::None => Self::None,
+            other => other,
+        }
+    }
+
+    /// What it needs while it compresses content of `length` bytes, beside the content and its compressed form, in bytes. An
+    /// upper bound: the tables of zstd at these levels as its `ZSTD_CCtx` counts them.
+    #[must_use]
+    pub fn working_bytes(self, length: u64) -> u64 {
+        match self.for_length(usize::try_from(length).unwrap_or(usize::MAX)) {
+            Self::Zstd { level, window_log } => zstd_tables(level).min(24 << window_log) + (3 << 20),
+            Self::Gzip { .. } => 1 << 20,
+            Self::Bzip2 { level } => u64::from(level) * 1_000_000 + (1 << 20),
+            Self::None => 0,
+        }
+    }
+
+    /// Which suffix a segment's key has.
+    #[must_use]
+    pub(crate) fn compression(self) -> Compression {
+        match self {
+            Self::Zstd { .. } | Self::None => Compression::Zstd,
+            Self::Gzip { .. } => Compression::Gzip,
+            Self::Bzip2 { .. } => Compression::Bzip2,
         }
     }
 
@@ -64,66 +161,31 @@ impl Codec {
     pub(crate) fn compress_onto(self, raw: &[u8], out: Vec<u8>) -> Result<Vec<u8>, CodecError> {
         match self {
             Self::Zstd { level, window_log } => zstd_onto(level, window_log, raw, out),
+            Self::Gzip { level } => streams::gzip_onto(level, raw, out),
+            Self::Bzip2 { level } => streams::bzip2_onto(level, raw, out),
             Self::None => Ok(raw_blocks_onto(raw, out)),
+        }
+    }
+
+    /// The raw bytes of a payload that holds `length` of them. More is an error that is found before it is in memory.
+    pub(crate) fn decompress(self, payload: &[u8], length: usize) -> Result<Vec<u8>, CodecError> {
+        match self {
+            Self::Zstd { .. } | Self::None => decompress(payload, length),
+            Self::Gzip { .. } => streams::gunzip(payload, length),
+            Self::Bzip2 { .. } => streams::bunzip2(payload, length),
         }
     }
 }
 
-/// One frame in one call: zstd then works on the content itself and needs no copy of the window.
-fn zstd_onto(level: i32, window_log: u32, raw: &[u8], mut out: Vec<u8>) -> Result<Vec<u8>, CodecError> {
-    let failed = |error: std::io::Error| CodecError::Encode(error.to_string());
-    let mut compressor = Compressor::new(level).map_err(failed)?;
-    compressor.set_parameter(CParameter::WindowLog(window_log)).map_err(failed)?;
-    compressor.set_parameter(CParameter::EnableLongDistanceMatching(window_log > 20)).map_err(failed)?;
-    compressor.include_contentsize(true).map_err(failed)?;
-    compressor.include_checksum(true).map_err(failed)?;
-    let at = out.len();
-    // Not touched until written: costs addresses, not memory.
-    out.reserve_exact(compress_bound(raw.len()));
-    let mut cursor = Cursor::new(out);
-    cursor.set_position(at as u64);
-    compressor.compress_to_buffer(raw, &mut cursor).map_err(failed)?;
-    let mut out = cursor.into_inner();
-    out.shrink_to_fit();
-    Ok(out)
-}
-
-/// A frame of raw blocks (RFC 8878 §3.1.1): no window, the content's size, blocks of at most 128 KiB.
-fn raw_blocks_onto(raw: &[u8], mut out: Vec<u8>) -> Vec<u8> {
-    const SIZE_IN_8_BYTES: u8 = 0b1100_0000;
-    const WINDOW_OF_128_KIB: u8 = 7 << 3;
-    out.reserve_exact(raw.len() + raw.len() / BLOCK_BYTES_MAX * 3 + 32);
-    out.extend_from_slice(&ZSTD_MAGIC);
-    out.extend_from_slice(&[SIZE_IN_8_BYTES, WINDOW_OF_128_KIB]);
-    out.extend_from_slice(&(raw.len() as u64).to_le_bytes());
-    let mut block = |bytes: &[u8], last: bool| {
-        let header = ((bytes.len() as u32) << 3) | u32::from(last);
-        out.extend_from_slice(&header.to_le_bytes()[..3]);
-        out.extend_from_slice(bytes);
-    };
-    let mut blocks = raw.chunks(BLOCK_BYTES_MAX).peekable();
-    if blocks.peek().is_none() {
-        block(&[], true);
-    }
-    while let Some(bytes) = blocks.next() {
-        block(bytes, blocks.peek().is_none());
-    }
-    out
-}
-
-/// Decompresses zstd frames that hold at most `limit` bytes; more is an error, found before it is in memory.
-pub(crate) fn decompress(compressed: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
-    let failed = |error: std::io::Error| CodecError::Decode(error.to_string());
-    let mut decompressor = Decompressor::new().map_err(failed)?;
-    decompressor.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX)).map_err(failed)?;
-    // A frame that says how large it is saves us from reserving the limit; one that lies fails like any other.
-    let announced = zstd::zstd_safe::get_frame_content_size(compressed).ok().flatten();
-    let capacity = announced.and_then(|size| usize::try_from(size).ok()).map_or(limit, |size| size.min(limit));
-    match decompressor.decompress(compressed, capacity) {
-        Ok(raw) => Ok(raw),
-        // Several frames: the first one's size is not that of all.
-        Err(_) if capacity < limit => decompressor.decompress(compressed, limit).map_err(failed),
-        Err(error) => Err(failed(error)),
+/// Hash table, chain or tree and, from level 16 on, the optimal parser's space, for content of any length.
+fn zstd_tables(level: i32) -> u64 {
+    match level {
+        ..=4 => 8 << 20,
+        5..=8 => 16 << 20,
+        9..=12 => 48 << 20,
+        13..=17 => 64 << 20,
+        18 => 80 << 20,
+        _ => 128 << 20,
     }
 }
 
@@ -132,36 +194,92 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn round(codec: Codec, raw: &[u8]) -> Vec<u8> {
-        let stored = codec.for_length(raw.len()).compress_onto(raw, b"before".to_vec()).unwrap();
-        assert_eq!(&stored[..6], b"before");
-        decompress(&stored[6..], raw.len()).unwrap()
-    }
+    const ALL: [Codec; 6] = [
+        Codec::Zstd { level: 1, window_log: WINDOW_LOG },
+        Codec::Zstd { level: 19, window_log: WINDOW_LOG_MAX },
+        Codec::Gzip { level: 1 },
+        Codec::Gzip { level: 9 },
+        Codec::Bzip2 { level: 9 },
+        Codec::None,
+    ];
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
-        fn what_is_compressed_comes_back(raw in prop::collection::vec(any::<u8>(), 0..2000), times in 1..400_usize) {
+        fn what_is_compressed_comes_back(raw in prop::collection::vec(any::<u8>(), 0..2000), times in 1..200_usize) {
             let raw = raw.repeat(times);
-            prop_assert_eq!(&round(Codec::default(), &raw), &raw);
-            prop_assert_eq!(&round(Codec::None, &raw), &raw);
+            for codec in ALL {
+                let stored = codec.for_length(raw.len()).compress_onto(&raw, b"before".to_vec()).unwrap();
+                prop_assert_eq!(&stored[..6], b"before");
+                prop_assert_eq!(&codec.decompress(&stored[6..], raw.len()).unwrap(), &raw, "{}", codec);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_decoded_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), length in 0..1000_usize) {
+            for codec in ALL {
+                if let Ok(raw) = codec.decompress(&bytes, length) {
+                    prop_assert!(raw.len() <= length);
+                }
+            }
         }
     }
 
     #[test]
-    fn more_than_the_limit_is_refused() {
-        let bomb = Codec::default().compress_onto(&vec![0; 10 << 20], Vec::new()).unwrap();
-        assert!(bomb.len() < 10_000);
-        assert!(decompress(&bomb, 1 << 20).is_err());
-        let mut twice = bomb.clone();
-        twice.extend_from_slice(&bomb);
-        assert_eq!(decompress(&twice, 20 << 20).unwrap().len(), 20 << 20);
+    fn more_than_was_announced_is_refused_by_every_codec() {
+        const ZEROS: usize = 10 << 20;
+        for codec in ALL {
+            let bomb = codec.compress_onto(&vec![0; ZEROS], Vec::new()).unwrap();
+            assert!(codec == Codec::None || bomb.len() < 100_000, "{codec}: {}", bomb.len());
+            for length in [0, 1000, ZEROS - 1] {
+                assert!(codec.decompress(&bomb, length).is_err(), "{codec} {length}");
+            }
+            assert_eq!(codec.decompress(&bomb, ZEROS).unwrap().len(), ZEROS);
+            // A second stream behind the first is more than was announced, too.
+            let twice = [bomb.clone(), bomb].concat();
+            assert!(codec.decompress(&twice, ZEROS).is_err(), "{codec}");
+            assert_eq!(codec.decompress(&twice, 2 * ZEROS).unwrap().len(), 2 * ZEROS);
+        }
     }
 
     #[test]
-    fn what_does_not_shrink_hardly_grows() {
-        let noise: Vec<u8> = (0..1_000_000).map(|_| rand::random::<u8>()).collect();
-        let stored = Codec::default().compress_onto(&noise, Vec::new()).unwrap();
-        assert!(stored.len() < noise.len() + 100);
+    fn damage_and_cut_ends_are_refused_by_every_codec() {
+        let raw: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
+        for codec in ALL {
+            let stored = codec.compress_onto(&raw, Vec::new()).unwrap();
+            assert!(codec.decompress(&stored[..stored.len() - 5], raw.len()).is_err(), "{codec}");
+            if codec != Codec::None {
+                // Raw blocks have no checksum of their own: there the hash in the header speaks.
+                let mut damaged = stored.clone();
+                damaged[stored.len() / 2] ^= 4;
+                assert_ne!(codec.decompress(&damaged, raw.len()).ok().as_ref(), Some(&raw), "{codec}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for codec in ALL {
+            assert_eq!(codec.to_string().parse(), Ok(codec));
+        }
+        assert_eq!("gzip".parse(), Ok(Codec::Gzip { level: 6 }));
+        assert_eq!("bzip2".parse(), Ok(Codec::Bzip2 { level: 9 }));
+        assert_eq!("zstd".parse(), Ok(Codec::default()));
+        for text in [
+            "",
+            "zstd:0",
+            "zstd:20",
+            "zstd:1:28",
+            "zstd:1:24:1",
+            "gzip:10",
+            "bzip2:0",
+            "none:1",
+            "zstd:",
+            "lz4",
+            "zstd:-1",
+        ] {
+            assert!(text.parse::<Codec>().unwrap_err().to_string().contains("is no codec"), "{text}");
+        }
     }
 
     #[test]

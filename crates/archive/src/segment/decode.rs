@@ -2,7 +2,6 @@
 
 use pitr_recovery::BinlogId;
 
-use super::codec::decompress;
 use super::header::{HeaderCodec, SegmentHeader};
 use super::index::{self, IndexedTransaction};
 use super::wire::{FORMAT, HeaderWire};
@@ -106,6 +105,11 @@ fn check(header: &SegmentHeader, key: &SegmentKey) -> Result<(), SegmentError> {
     if !same {
         return Err(damaged("its header belongs to another key"));
     }
+    if let HeaderCodec::Known(codec) = &header.codec
+        && codec.compression() != key.compression
+    {
+        return Err(damaged("its codec is not that of its key"));
+    }
     if header.end - header.start > SEGMENT_RAW_BYTES_MAX {
         return Err(damaged("its range is longer than any segment's"));
     }
@@ -138,14 +142,15 @@ pub(crate) fn raw_bytes(header: &SegmentHeader, object: &[u8]) -> Result<Vec<u8>
     if !header.recipients.is_empty() {
         return Err(SegmentError::Encrypted { recipients: header.recipients.clone() });
     }
-    if let HeaderCodec::Other(name) = &header.codec {
-        return Err(SegmentError::UnknownCodec { name: name.clone() });
-    }
+    let codec = match &header.codec {
+        HeaderCodec::Known(codec) => *codec,
+        HeaderCodec::Other(name) => return Err(SegmentError::UnknownCodec { name: name.clone() }),
+    };
     let too_long = || damaged("its parts are not valid");
     let payload_at = usize::try_from(header.parts.payload_at).map_err(|_| too_long())?;
     let payload = object.get(payload_at..).ok_or_else(|| damaged("it ends before its payload"))?;
     let length = usize::try_from(header.end - header.start).map_err(|_| too_long())?;
-    let raw = decompress(payload, length).map_err(|error| damaged(error.to_string()))?;
+    let raw = codec.decompress(payload, length).map_err(|error| damaged(error.to_string()))?;
     if raw.len() != length || sha256(&raw) != header.raw_sha256 {
         return Err(damaged("its bytes do not match their hash"));
     }

@@ -15,7 +15,7 @@ use super::{
     FRAME_HEADER_BYTES, HEADER_BYTES_MAX, HEADER_SET_BYTES_MAX, SEGMENT_RAW_BYTES_MAX, SKIPPABLE, SegmentRecord,
 };
 use crate::digest::{ShortHash, sha256};
-use crate::layout::{Compression, Place, SegmentKey, is_source};
+use crate::layout::{Place, SegmentKey, is_source};
 
 /// The lowest bit of the first event's flags: the server is writing this file.
 const IN_USE: u8 = 1;
@@ -142,11 +142,14 @@ pub(crate) fn encode(draft: SegmentDraft, codec: Codec, stamp: Stamp) -> Result<
         flavour: draft.origin.flavour,
         server_version: draft.origin.server_version,
     };
-    let json = header_json(&mut header, encoded_index.len())?;
-    let mut object = Vec::with_capacity(json.len() + encoded_index.len() + 2 * FRAME_HEADER_BYTES);
-    put_frame(&mut object, &json);
-    put_frame(&mut object, &encoded_index);
-    let object = codec.compress_onto(&draft.raw, object)?;
+    let mut object = assemble(&mut header, &encoded_index, &draft.raw, codec)?;
+    let mut stored_as = codec;
+    if codec != Codec::None && object.len() as u64 - header.parts.payload_at >= length {
+        // What does not shrink is stored as it is: then reading it costs nothing either.
+        drop(object);
+        stored_as = Codec::None;
+        object = assemble(&mut header, &encoded_index, &draft.raw, stored_as)?;
+    }
     drop(draft.raw);
     let sha256 = sha256(&object);
     let key = SegmentKey {
@@ -155,11 +158,21 @@ pub(crate) fn encode(draft: SegmentDraft, codec: Codec, stamp: Stamp) -> Result<
         start: header.start,
         end: header.end,
         hash: ShortHash::of_digest(&sha256),
-        compression: Compression::Zstd,
+        compression: stored_as.compression(),
         encrypted: false,
     };
     let record = SegmentRecord { key, length: object.len() as u64, sha256: Some(sha256), header: Arc::new(header) };
     Ok((object.into(), record))
+}
+
+/// Header, index and payload, one behind the other.
+fn assemble(header: &mut SegmentHeader, encoded_index: &[u8], raw: &[u8], codec: Codec) -> Result<Vec<u8>, DraftError> {
+    header.codec = HeaderCodec::Known(codec);
+    let json = header_json(header, encoded_index.len())?;
+    let mut object = Vec::with_capacity(json.len() + encoded_index.len() + 2 * FRAME_HEADER_BYTES);
+    put_frame(&mut object, &json);
+    put_frame(&mut object, encoded_index);
+    Ok(codec.compress_onto(raw, object)?)
 }
 
 fn check(draft: &SegmentDraft, length: u64) -> Result<(), DraftError> {

@@ -221,6 +221,8 @@ impl HeaderWire {
 fn codec_wire(codec: &HeaderCodec) -> CodecWire {
     let (name, level, window_log) = match codec {
         HeaderCodec::Known(Codec::Zstd { level, window_log }) => ("zstd", Some(*level), Some(*window_log)),
+        HeaderCodec::Known(Codec::Gzip { level }) => ("gzip", Some(level.cast_signed()), None),
+        HeaderCodec::Known(Codec::Bzip2 { level }) => ("bzip2", Some(level.cast_signed()), None),
         HeaderCodec::Known(Codec::None) => ("none", None, None),
         HeaderCodec::Other(name) => (name.as_str(), None, None),
     };
@@ -228,12 +230,12 @@ fn codec_wire(codec: &HeaderCodec) -> CodecWire {
 }
 
 fn codec(wire: CodecWire) -> HeaderCodec {
+    // A reader needs neither level nor window: the compressed bytes say them.
+    let level = wire.level.unwrap_or_default();
     match wire.name.as_str() {
-        // A reader needs neither level nor window: the frame says them.
-        "zstd" => HeaderCodec::Known(Codec::Zstd {
-            level: wire.level.unwrap_or_default(),
-            window_log: wire.window_log.unwrap_or_default(),
-        }),
+        "zstd" => HeaderCodec::Known(Codec::Zstd { level, window_log: wire.window_log.unwrap_or_default() }),
+        "gzip" => HeaderCodec::Known(Codec::Gzip { level: level.unsigned_abs() }),
+        "bzip2" => HeaderCodec::Known(Codec::Bzip2 { level: level.unsigned_abs() }),
         "none" => HeaderCodec::Known(Codec::None),
         _ => HeaderCodec::Other(wire.name),
     }
