@@ -238,6 +238,11 @@ impl Mysqld {
         child.kill().await.context("kill mysqld")
     }
 
+    /// Adds an option for its next start.
+    pub fn add_option(&mut self, option: impl Into<String>) {
+        self.options.push(option.into());
+    }
+
     /// The data directory.
     #[must_use]
     pub fn datadir(&self) -> &Path {

@@ -17,6 +17,7 @@ use pitr_archive::{Place, SegmentDamage, SegmentDraft, SegmentRecord, TailCovera
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
+use super::continuation;
 use super::cutter::{CutError, Cutter, Extent, Piece};
 use super::draft::{Ending, draft};
 use super::head::{Identified, identify};
@@ -64,15 +65,13 @@ pub(crate) async fn archive(
     // The tail is at it: it will be done with its piece in a moment.
     let Some(claim) = pipeline.claim(&binlog.id) else { return Err(WorkError::Stopped) };
     let size = file.stat().map_err(WorkError::Open)?.size;
-    let extent = {
-        let ledger = pipeline.ledger();
-        let progress = ledger.progress(&binlog.id);
-        if needs_reopening(&progress, size) {
-            let start = ledger.binlog(&binlog.id).map_or(0, |known| reopen_at(known, size));
-            Extent { boundary: start, start, limit: size }
-        } else {
-            Extent { boundary: progress.boundary, start: progress.catalogued_to, limit: size }
-        }
+    let known = file.again().map_err(WorkError::Open)?;
+    let progress = continuation::progress_of(pipeline, (known, size), &binlog.id, Lane::Backlog).await?;
+    let extent = if needs_reopening(&progress, size) {
+        let start = pipeline.ledger().binlog(&binlog.id).map_or(0, |known| reopen_at(known, size));
+        Extent { boundary: start, start, limit: size }
+    } else {
+        Extent { boundary: progress.boundary, start: progress.catalogued_to, limit: size }
     };
     let tail = pipeline.ledger().tail(&binlog.id);
     let has_tail = !tail.is_empty();

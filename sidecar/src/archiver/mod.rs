@@ -9,6 +9,7 @@
 
 mod backlog;
 mod closed;
+mod continuation;
 mod cutter;
 mod draft;
 mod failure;

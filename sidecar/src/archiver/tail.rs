@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use pitr_archive::{Place, SegmentRecord, TailCoverage};
 
+use super::continuation;
 use super::cutter::{CutError, Cutter, Extent, Piece};
 use super::draft::{Ending, draft};
 use super::head::{HeadError, Identified, identify};
@@ -102,16 +103,17 @@ impl Tail {
 
     async fn open(&self, entry: &IndexEntry, source: &str) -> Result<Active, WorkError> {
         let (path, name, source) = (entry.path.clone(), entry.name.clone(), source.to_owned());
-        let (file, held, binlog) = blocking(move || -> Result<_, WorkError> {
+        let (file, held, known, binlog) = blocking(move || -> Result<_, WorkError> {
             let file = BinlogFile::open(&path).map_err(WorkError::Open)?;
             let held = file.again().map_err(WorkError::Open)?;
+            let known = file.again().map_err(WorkError::Open)?;
             let binlog = identify(&file, &name, &source)?;
-            Ok((file, held, binlog))
+            Ok((file, held, known, binlog))
         })
         .await??;
         self.pipeline.met(&binlog);
-        let progress = self.pipeline.ledger().progress(&binlog.id);
         let size = binlog.stat.size;
+        let progress = continuation::progress_of(&self.pipeline, (known, size), &binlog.id, Lane::Tail).await?;
         let extent = Extent { boundary: progress.boundary, start: progress.catalogued_to, limit: size };
         // A server that lost bytes in a crash goes on in another file; what was shipped of them stays, as a branch.
         let shipped = if progress.shipped_to <= size { progress.shipped_to } else { progress.catalogued_to };

@@ -1,4 +1,4 @@
-//! Where the index file is.
+//! Where the index files are.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,41 +8,44 @@ use super::{BinlogFile, DiscoveryError, index_file};
 /// Bit of the first event's flags that marks a relay log. Relay logs look like binlogs, have an index like binlogs, and are not
 /// this server's history.
 const RELAY_LOG: u8 = 0x40;
+/// Bytes up to the flags of the first event, whose header begins after the magic with its time.
+const HEAD_BYTES: usize = 22;
+/// Where those flags are.
+const FLAGS_AT: usize = 21;
 
-/// The index file: that of the configured base name, else `binlog.index`, else the only one whose entries are binlogs.
-pub(super) fn index_file(datadir: &Path, basename: Option<&Path>) -> Result<PathBuf, DiscoveryError> {
+/// The index files: that of the configured base name, else all whose entries are binlogs, the one that the server writes last.
+///
+/// A server that was started with another base name leaves the old index behind, and its binlogs may not be archived yet.
+pub(super) fn index_files(datadir: &Path, basename: Option<&Path>) -> Result<Vec<PathBuf>, DiscoveryError> {
     if let Some(basename) = basename {
         let mut name = datadir.join(basename).into_os_string();
         name.push(".index");
         let index = PathBuf::from(name);
-        return if index.is_file() { Ok(index) } else { Err(DiscoveryError::NoIndex { looked: index }) };
-    }
-    let usual = datadir.join("binlog.index");
-    if usual.is_file() {
-        return Ok(usual);
+        return if index.is_file() { Ok(vec![index]) } else { Err(DiscoveryError::NoIndex { looked: index }) };
     }
     let mut found = candidates(datadir)?;
-    match (found.pop(), found.is_empty()) {
-        (None, _) => Err(DiscoveryError::NoIndex { looked: datadir.into() }),
-        (Some(index), true) => Ok(index),
-        (Some(last), false) => {
-            found.push(last);
-            Err(DiscoveryError::SeveralIndexes { found })
+    found.sort();
+    match &found[..] {
+        [] => Err(DiscoveryError::NoIndex { looked: datadir.into() }),
+        // Of two that began in the same second nobody knows which is written.
+        [.., (before, _), (last, _)] if before == last => {
+            Err(DiscoveryError::SeveralIndexes { found: found.into_iter().map(|(_, index)| index).collect() })
         }
+        _ => Ok(found.into_iter().map(|(_, index)| index).collect()),
     }
 }
 
-fn candidates(datadir: &Path) -> Result<Vec<PathBuf>, DiscoveryError> {
+/// Indexes of binlogs, each with the time at which its last binlog was begun.
+fn candidates(datadir: &Path) -> Result<Vec<(u32, PathBuf)>, DiscoveryError> {
     let unreadable = |reason| DiscoveryError::Unreadable { path: datadir.into(), reason };
     let mut found = Vec::new();
     for entry in fs::read_dir(datadir).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         let is_index = path.extension().is_some_and(|extension| extension == "index");
-        if is_index && names_binlogs(&path, datadir) {
-            found.push(path);
+        if is_index && let Some(began) = last_binlog_began(&path, datadir) {
+            found.push((began, path));
         }
     }
-    found.sort();
     Ok(found)
 }
 
@@ -64,14 +67,35 @@ fn names_relay_logs(index: &Path, datadir: &Path) -> bool {
     entries.last().is_some_and(|entry| entry.name.base().contains("relay") || is_relay_log(&entry.path))
 }
 
-fn names_binlogs(index: &Path, datadir: &Path) -> bool {
-    let Ok(text) = fs::read_to_string(index) else { return false };
+/// When the last binlog of an index was begun, in seconds; none when it is no index of binlogs. The one before it counts while the
+/// server is just beginning the last.
+fn last_binlog_began(index: &Path, datadir: &Path) -> Option<u32> {
+    let text = fs::read_to_string(index).ok()?;
     let (entries, _) = index_file::parse(&text, index, datadir);
-    entries.last().is_some_and(|entry| !is_relay_log(&entry.path))
+    let last = entries.iter().rev().take(2);
+    entries.last()?;
+    let mut began = 0;
+    for head in last.filter_map(|entry| head(&entry.path)) {
+        if is_relay(&head) {
+            return None;
+        }
+        let seconds = head.get(4..8).and_then(|bytes| bytes.first_chunk()).map(|bytes| u32::from_le_bytes(*bytes));
+        began = began.max(seconds.unwrap_or(0));
+    }
+    Some(began)
 }
 
 fn is_relay_log(path: &Path) -> bool {
-    let mut head = [0; 22];
-    let read = BinlogFile::open(path).and_then(|file| file.read_at(0, &mut head));
-    matches!(read, Ok(22)) && head[21] & RELAY_LOG != 0
+    head(path).is_some_and(|head| is_relay(&head))
+}
+
+fn is_relay(head: &[u8; HEAD_BYTES]) -> bool {
+    head[FLAGS_AT] & RELAY_LOG != 0
+}
+
+/// The magic and the header of the first event.
+fn head(path: &Path) -> Option<[u8; HEAD_BYTES]> {
+    let mut head = [0; HEAD_BYTES];
+    let read = BinlogFile::open(path).and_then(|file| file.read_at(0, &mut head)).ok()?;
+    (read == HEAD_BYTES && head.starts_with(&pitr_binlog::MAGIC)).then_some(head)
 }

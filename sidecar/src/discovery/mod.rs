@@ -28,7 +28,7 @@ use crate::error::Failure;
 pub(crate) struct Found {
     /// The archive's name for the server.
     pub(crate) source: String,
-    /// The index file.
+    /// The index file that the server writes.
     pub(crate) index: PathBuf,
     /// All binlogs in the server's order. The last one is the one being written.
     pub(crate) entries: Vec<IndexEntry>,
@@ -46,10 +46,18 @@ pub(crate) fn look(config: &SourceConfig) -> Result<Found, DiscoveryError> {
         Some(identity) => identity.clone(),
         None => identity::server_uuid(datadir)?.to_string(),
     };
-    let index = locate::index_file(datadir, config.binlog_basename.as_deref())?;
-    let text = read_text(&index)?;
-    let (entries, strange_lines) = index_file::parse(&text, &index, datadir);
-    Ok(Found { source, index, entries, strange_lines })
+    let mut indexes = locate::index_files(datadir, config.binlog_basename.as_deref())?;
+    let Some(index) = indexes.pop() else { return Err(DiscoveryError::NoIndex { looked: datadir.into() }) };
+    let mut found = Found { source, index, entries: Vec::new(), strange_lines: Vec::new() };
+    for left in indexes {
+        // What a server has left under another name is closed, and may be half purged.
+        let (entries, _) = index_file::parse(&read_text(&left)?, &left, datadir);
+        found.entries.extend(entries.into_iter().filter(|entry| entry.path.is_file()));
+    }
+    let (entries, strange_lines) = index_file::parse(&read_text(&found.index)?, &found.index, datadir);
+    found.entries.extend(entries);
+    found.strange_lines = strange_lines;
+    Ok(found)
 }
 
 /// Whether the server replicates from another one, as far as its files tell.
@@ -57,11 +65,11 @@ pub(crate) fn replicates(config: &SourceConfig) -> Result<bool, DiscoveryError> 
     locate::has_relay_logs(&config.datadir)
 }
 
-/// Looks again and again; the index is parsed only when it has changed.
+/// Looks again and again; the index is parsed only when it has changed, or when files came or went.
 #[derive(Debug)]
 pub(crate) struct Lookout {
     config: SourceConfig,
-    last: Option<(Stat, Arc<Found>)>,
+    last: Option<([Stat; 2], Arc<Found>)>,
 }
 
 impl Lookout {
@@ -72,20 +80,26 @@ impl Lookout {
     /// What there is now.
     pub(crate) fn look(&mut self) -> Result<Arc<Found>, DiscoveryError> {
         if let Some((known, found)) = &self.last
-            && stat(&found.index).is_ok_and(|now| now == *known)
+            && self.state(&found.index).is_ok_and(|now| now == *known)
         {
             return Ok(Arc::clone(found));
         }
         self.last = None;
         let found = Arc::new(look(&self.config)?);
         // An index that changes while it is read is read again next time: its state is taken as of before.
-        let now =
-            stat(&found.index).map_err(|reason| DiscoveryError::Unreadable { path: found.index.clone(), reason })?;
+        let now = self
+            .state(&found.index)
+            .map_err(|reason| DiscoveryError::Unreadable { path: found.index.clone(), reason })?;
         let again = look(&self.config)?;
         if again == *found {
             self.last = Some((now, Arc::clone(&found)));
         }
         Ok(Arc::new(again))
+    }
+
+    /// A server that was started with another base name begins another index, and leaves this one as it is.
+    fn state(&self, index: &Path) -> io::Result<[Stat; 2]> {
+        Ok([stat(index)?, stat(&self.config.datadir)?])
     }
 }
 

@@ -58,6 +58,30 @@ fn two_candidates_are_named_not_guessed() {
 }
 
 #[test]
+fn the_base_name_that_the_server_uses_now_comes_last_and_what_it_left_before_it() {
+    let folder = datadir();
+    let head_at = |seconds: u32| {
+        let mut bytes = head(0);
+        bytes[4..8].copy_from_slice(&seconds.to_le_bytes());
+        bytes
+    };
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    // One of the old ones was purged since.
+    write("binlog.index", b"./binlog.000007\n./binlog.000008\n");
+    write("binlog.000008", &head_at(1000));
+    let mut lookout = super::Lookout::new(config(folder.path()));
+    let names = |found: &super::Found| found.entries.iter().map(|e| e.name.as_str().to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(&lookout.look().unwrap()), ["binlog.000007", "binlog.000008"]);
+    write("mysql-bin.000001", &head_at(2000));
+    write("mysql-bin.index", b"./mysql-bin.000001\n");
+    assert_eq!(names(&lookout.look().unwrap()), ["binlog.000008", "mysql-bin.000001"]);
+    // The server is just beginning its next file.
+    write("mysql-bin.000002", b"\xfebin");
+    write("mysql-bin.index", b"./mysql-bin.000001\n./mysql-bin.000002\n");
+    assert_eq!(names(&lookout.look().unwrap()), ["binlog.000008", "mysql-bin.000001", "mysql-bin.000002"]);
+}
+
+#[test]
 fn what_is_missing_is_said() {
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(look(&config(&folder.path().join("none"))), Err(DiscoveryError::NoDatadir { .. })));

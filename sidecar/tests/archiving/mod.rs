@@ -1,6 +1,7 @@
 //! A real server, the built program, and an archive in a folder that is read back byte by byte.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(dead_code)] // each test program uses a part of it
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -117,6 +118,29 @@ impl Archiving {
             contents.insert(binlog.name.as_str().to_owned(), content(&archive, binlog).await);
         }
         contents
+    }
+
+    /// What a reader gets of each binlog, also of those that have the same name.
+    pub(crate) async fn contents(&self) -> Vec<(String, Vec<u8>)> {
+        let archive = self.archive();
+        let mut contents = Vec::new();
+        for binlog in &self.inventory().await.binlogs {
+            contents.push((binlog.name.as_str().to_owned(), content(&archive, binlog).await));
+        }
+        contents
+    }
+
+    /// Waits until each of these files is archived as it is.
+    pub(crate) async fn until_contents(&self, wanted: &BTreeMap<String, Vec<u8>>) {
+        let begun = Instant::now();
+        loop {
+            let has_begun = self.path("archive/archive.json").exists();
+            let contents = if has_begun { self.contents().await } else { Vec::new() };
+            let missing = wanted.iter().find(|(name, bytes)| !contents.iter().any(|(n, b)| n == *name && b == *bytes));
+            let Some((name, _)) = missing else { return };
+            assert!(begun.elapsed() < PATIENCE, "{name} is not archived within {PATIENCE:?}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// The server's binlogs, in-use bit cleared.

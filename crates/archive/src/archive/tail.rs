@@ -119,6 +119,12 @@ pub struct TailReport {
 }
 
 impl Archive {
+    /// Whether these raw bytes are those that a header's `raw_sha256` speaks of.
+    #[must_use]
+    pub fn is_content(&self, raw: &[u8], raw_sha256: &[u8; 32]) -> bool {
+        <[u8; 32]>::from(Sha256::digest(raw)) == *raw_sha256
+    }
+
     /// Deletes what a predecessor left in a source's tail although the catalog covers it, and gives what is still young.
     /// For the start of an archiver.
     ///
