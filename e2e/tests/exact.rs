@@ -12,8 +12,15 @@ use pitr_e2e::sidecar::Sidecar;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-const TARGETS: usize = 20;
+/// Targets of each workload, workloads, and the first one's seed; `PITR_TEST_TARGETS`, `PITR_TEST_WORKLOADS` and `PITR_TEST_SEED` ask for
+/// others.
+const TARGETS: u64 = 20;
+const WORKLOADS: u64 = 1;
 const SEED: u64 = 20_261_121;
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
 
 /// A flag and its value, and the last transaction that must be there.
 struct Target {
@@ -25,25 +32,33 @@ struct Target {
 #[tokio::test]
 async fn a_restore_equals_a_replica_stopped_there() -> Result<()> {
     let Some(installation) = Installation::find()? else { return Ok(()) };
-    let source = Mysqld::fresh(&installation, 1).option("--max_binlog_size=256K").start().await?;
+    let first = number("PITR_TEST_SEED", SEED);
+    for seed in first..first + number("PITR_TEST_WORKLOADS", WORKLOADS) {
+        workload(&installation, seed).await.with_context(|| format!("PITR_TEST_SEED={seed}"))?;
+    }
+    Ok(())
+}
+
+async fn workload(installation: &Installation, seed: u64) -> Result<()> {
+    let source = Mysqld::fresh(installation, 1).option("--max_binlog_size=256K").start().await?;
     source.sql(shop::SCHEMA).await?;
     let archive = tempfile::tempdir()?;
     let sidecar = Sidecar::configure(&source, &format!("file://{}", archive.path().display()), "")?;
-    let load = shop::Load { sessions: 4, transactions: 150, seed: SEED, ddl_every: 20, flush_every: 60 };
+    let load = shop::Load { sessions: 4, transactions: 150, seed, ddl_every: 20, flush_every: 60 };
     shop::run(&source, load).await?;
     source.sql("INSTALL PLUGIN clone SONAME 'mysql_clone.so'").await?;
     let mysqld = installation.program("mysqld");
     sidecar.backup("clone", &mysqld).await?.expect(0)?;
-    let in_base = log_of(&installation, &source).await?.len();
-    shop::run(&source, shop::Load { transactions: 500, seed: SEED + 1, ..load }).await?;
+    let in_base = log_of(installation, &source).await?.len();
+    shop::run(&source, shop::Load { transactions: 500, seed: seed + 1, ..load }).await?;
     sidecar.archive_once().await?.expect(0)?;
 
-    let log = log_of(&installation, &source).await?;
-    let targets = targets(&log, in_base);
-    let replica = Replica::of(&installation, &source).await?;
+    let log = log_of(installation, &source).await?;
+    let targets = targets(&log, in_base, seed);
+    let replica = Replica::of(installation, &source).await?;
     for target in &targets {
         let expected = replica.forward_through(&log[target.last].gtid).await?;
-        let restored = restore(&installation, &sidecar, target, &mysqld).await?;
+        let restored = restore(installation, &sidecar, target, &mysqld).await?;
         ensure!(
             restored == expected,
             "{} {}:\nrestored {restored:#?}\nexpected {expected:#?}",
@@ -56,9 +71,10 @@ async fn a_restore_equals_a_replica_stopped_there() -> Result<()> {
 }
 
 /// Targets at random, in log order (the replica only goes forward), each kind in turn.
-fn targets(log: &[Logged], in_base: usize) -> Vec<Target> {
-    let mut random = StdRng::seed_from_u64(SEED);
-    let mut places: Vec<usize> = (0..TARGETS).map(|_| random.random_range(in_base..log.len() - 1)).collect();
+fn targets(log: &[Logged], in_base: usize, seed: u64) -> Vec<Target> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let count = number("PITR_TEST_TARGETS", TARGETS);
+    let mut places: Vec<usize> = (0..count).map(|_| random.random_range(in_base..log.len() - 1)).collect();
     places.sort_unstable();
     let mut targets: Vec<Target> =
         places.iter().enumerate().map(|(number, place)| target(log, in_base, number, *place)).collect();

@@ -15,6 +15,7 @@ use tokio::process::Command;
 use super::chosen::file_name;
 use super::journal::{Phase, write_durably};
 use super::load::{client_options, complaints};
+use super::mended;
 use super::phases::{Restore, unless_interrupted};
 use super::volume::free_bytes;
 use super::{RestoreArgs, planned};
@@ -212,17 +213,21 @@ async fn one(restore: &mut Restore<'_>, writer: &Writer<'_>, written: u64) -> an
         .args(["--", &writer.table.schema, &writer.table.name])
         .env("TZ", "UTC")
         .stdin(Stdio::null())
-        .stdout(file.try_clone()?)
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("run \"{}\"", writer.program.display()))?;
     let stderr = child.stderr.take().context("read the messages of mysqldump")?;
+    let stdout = child.stdout.take().context("read the table")?;
+    let mut out = tokio::fs::File::from_std(file.try_clone()?);
     let progress = &mut restore.progress;
     let size = || file.metadata().map_or(0, |about| about.len());
     let ended = unless_interrupted(&restore.context.shutdown, async {
-        let work = async { tokio::join!(complaints(stderr), child.wait()) };
-        let (complaints, status) = ticking(work, || progress.set(written + size())).await;
+        let copied = mended::copy(stdout, &mut out, |_| {});
+        let work = async { tokio::join!(complaints(stderr), copied, child.wait()) };
+        let (complaints, copied, status) = ticking(work, || progress.set(written + size())).await;
+        copied.context("write the table down")?;
         Ok((complaints.unwrap_or_default(), status?))
     });
     let (complaints, status) = ended.await?;

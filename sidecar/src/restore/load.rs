@@ -14,6 +14,7 @@ use tokio::process::Command;
 
 use super::fetch::is_dump;
 use super::journal::Phase;
+use super::mended;
 use super::phases::{Restore, interrupted, unless_interrupted};
 use super::start;
 use crate::backup::DUMP_FILE;
@@ -22,6 +23,8 @@ use crate::mysql::LocalAccount;
 use crate::progress::{Unit, ticking};
 use crate::server::{Mysqld, Purpose, ServerOptions, initialise};
 
+/// Bytes of a dump between the archive and the client.
+const PIPE: usize = 256 << 10;
 /// Bytes of the client's complaints that are kept.
 const COMPLAINTS_MAX: u64 = 8 * 1024;
 
@@ -124,13 +127,16 @@ pub(super) fn client_options(restore: &Restore<'_>, server: &Mysqld) -> anyhow::
 async fn feed(
     base: &BackupReader,
     dump: &BackupEntry,
-    stdin: tokio::process::ChildStdin,
+    mut stdin: tokio::process::ChildStdin,
     written: Arc<AtomicU64>,
 ) -> anyhow::Result<()> {
-    let mut counted = CountingWriter { inner: stdin, written };
-    base.copy_file(dump, &mut counted).await?;
-    counted.inner.shutdown().await.context("end the dump")?;
-    Ok(())
+    let (mut fetched, to_be_mended) = tokio::io::duplex(PIPE);
+    let fetch = async move { base.copy_file(dump, &mut fetched).await };
+    let load = mended::copy(to_be_mended, &mut stdin, |bytes| written.store(bytes, Ordering::Relaxed));
+    let (fetch, load) = tokio::join!(fetch, load);
+    fetch?;
+    load.context("write to the client")?;
+    stdin.shutdown().await.context("end the dump")
 }
 
 /// What a client program says, at most so much of it.
@@ -144,37 +150,4 @@ pub(super) async fn complaints(mut stderr: tokio::process::ChildStderr) -> anyho
         bail!("no message")
     }
     Ok(lines.join("; "))
-}
-
-struct CountingWriter<W> {
-    inner: W,
-    written: Arc<AtomicU64>,
-}
-
-impl<W: tokio::io::AsyncWrite + Unpin> tokio::io::AsyncWrite for CountingWriter<W> {
-    fn poll_write(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-        bytes: &[u8],
-    ) -> std::task::Poll<std::io::Result<usize>> {
-        let result = std::pin::Pin::new(&mut self.inner).poll_write(context, bytes);
-        if let std::task::Poll::Ready(Ok(count)) = &result {
-            self.written.fetch_add(*count as u64, Ordering::Relaxed);
-        }
-        result
-    }
-
-    fn poll_flush(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::pin::Pin::new(&mut self.inner).poll_flush(context)
-    }
-
-    fn poll_shutdown(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::pin::Pin::new(&mut self.inner).poll_shutdown(context)
-    }
 }

@@ -18,6 +18,7 @@ mod hand_over;
 mod journal;
 mod load;
 mod memory;
+mod mended;
 mod phases;
 mod planned;
 mod preflight;
