@@ -52,6 +52,7 @@ licences() {
 stage_lint() {
   step format cargo fmt --all --check
   step clippy cargo clippy --workspace --all-targets --features pitr-e2e/cluster --locked -- -D warnings
+  step clippy-model cargo clippy -p pitr-model --all-targets --features stateright --locked -- -D warnings
   step scripts scripts
   step licences licences
 }
@@ -61,6 +62,8 @@ stage_unit() {
   step build cargo test --workspace --locked --no-run
   step unit cargo test --workspace --locked --no-fail-fast --lib --bins
   step doc cargo test --workspace --locked --no-fail-fast --doc
+  # Alone, for the checker's features are none of the product's.
+  step model cargo test -p pitr-model --features stateright --locked --test rules
 }
 
 stage_integration() {

@@ -14,6 +14,7 @@ const ROOMS: &[&str] = &[
     "crates/recovery",
     "crates/archive",
     "crates/replay",
+    "crates/model",
     "sidecar",
     "kubectl-pitr",
     "e2e",
@@ -209,6 +210,7 @@ fn arrows_point_down() {
         ("pitr-recovery", &["pitr-binlog"]),
         ("pitr-archive", &["pitr-binlog", "pitr-recovery"]),
         ("pitr-replay", &["pitr-binlog"]),
+        ("pitr-model", &[]),
         ("pitr-sidecar", &["pitr-archive", "pitr-binlog", "pitr-recovery", "pitr-replay"]),
         ("kubectl-pitr", &["pitr-archive", "pitr-binlog", "pitr-recovery"]),
     ];

@@ -102,8 +102,9 @@ impl Archiver {
     pub(super) async fn list(&self, pipeline: &Pipeline) -> Result<(), Failure> {
         let archive = &pipeline.archive;
         let named = |error: ArchiveError| of_archive(&error, &archive.describe());
-        pipeline.expire(archive.expired_binlogs().await.map_err(named)?);
         let (inventory, report) = archive.inventory().await.map_err(named)?;
+        // The marks of this very reading: one that it hides must not pass for one that was never stored (T).
+        pipeline.expire(report.marked);
         for (key, reason) in &report.unreadable {
             tracing::error!(event = "unreadable", key, reason);
         }

@@ -96,12 +96,4 @@ impl Archive {
         }
         Err(last.map_or_else(|| unreadable(EXPIRED_PREFIX, &"the marks do not rest"), ArchiveError::Store))
     }
-
-    /// Whether retention has marked this binlog: it is then not stored again (T).
-    ///
-    /// # Errors
-    /// What the store answers.
-    pub async fn expired_binlogs(&self) -> Result<std::collections::BTreeSet<pitr_recovery::BinlogId>, ArchiveError> {
-        Ok(self.read_marks().await?.0.binlogs)
-    }
 }

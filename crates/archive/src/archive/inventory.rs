@@ -12,6 +12,16 @@ use crate::layout::Place;
 use crate::segment::{Closes, HeldSet, SegmentHeader, SegmentRecord};
 use crate::store::StoreError;
 
+/// A hole is one when it looked the same so many times in a row: a segment that is stored behind the place that a LIST has
+/// reached hides from one look, a merge of the tail meanwhile from another (crates/model, `reading`).
+const SAME_LOOKS: usize = 3;
+
+/// The same where nothing is in the tail: pages move only forwards.
+const SAME_LOOKS_WITHOUT_TAIL: usize = 2;
+
+/// Looks after which what is seen is told, whatever moves.
+const LOOKS_MAX: usize = 8;
+
 /// What was found beside the inventory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InventoryReport {
@@ -19,6 +29,8 @@ pub struct InventoryReport {
     pub unknown_keys: Vec<String>,
     /// Objects that cannot be read, and why. What they hold is missing from the inventory.
     pub unreadable: Vec<(String, String)>,
+    /// The binlogs that were marked when this was read: what is missing of them is not to be stored again (T).
+    pub marked: BTreeSet<BinlogId>,
     /// How many binlogs expiry marks hide.
     pub hidden_binlogs: usize,
     /// How many base backups expiry marks hide.
@@ -36,10 +48,7 @@ impl Archive {
         let (marks, bad_marks) = self.read_marks().await?;
         let mut found = self.discover(None).await?;
         found.unreadable.extend(bad_marks);
-        if has_hole(&found, &marks) {
-            // A listing is no snapshot: what was written or merged meanwhile may be in neither (T).
-            self.discover_more(&mut found).await?;
-        }
+        self.look_again(&mut found, &marks).await?;
         let (backups, bad_backups) = self.list_backup_manifests().await?;
         found.unreadable.extend(bad_backups);
         let mut report = InventoryReport {
@@ -52,7 +61,25 @@ impl Archive {
         let all_backups = backups.len();
         let backups: Vec<_> = backups.into_iter().filter(|backup| !marks.backups.contains(&backup.id)).collect();
         report.hidden_backups = all_backups - backups.len();
+        report.marked = marks.binlogs;
         Ok((Inventory { workload, binlogs, backups, listed_us }, report))
+    }
+
+    /// A listing is no snapshot: what was written or merged meanwhile may be in neither place. A hole counts when it looked the
+    /// same several times in a row (T).
+    async fn look_again(&self, found: &mut Discovered, marks: &Marks) -> Result<(), ArchiveError> {
+        let (mut known, mut same) = (holes(found, marks), 1);
+        for _ in 0..LOOKS_MAX {
+            let wanted = if found.tail.is_empty() { SAME_LOOKS_WITHOUT_TAIL } else { SAME_LOOKS };
+            if known.is_empty() || same >= wanted {
+                break;
+            }
+            self.discover_more(found).await?;
+            let now = holes(found, marks);
+            same = if now == known { same + 1 } else { 1 };
+            known = now;
+        }
+        Ok(())
     }
 
     fn visible<'a>(
@@ -314,24 +341,28 @@ fn closed(header: &SegmentHeader) -> Closed {
     }
 }
 
-/// Whether bytes are missing between what was found of a binlog, or binlogs between those of a source.
-fn has_hole(found: &Discovered, marks: &Marks) -> bool {
-    let mut ranges: BTreeMap<&BinlogId, Vec<(u64, u64)>> = BTreeMap::new();
+/// Where bytes are missing: between ranges of a binlog, and at the end of one that has a successor but no word about its end.
+fn holes(found: &Discovered, marks: &Marks) -> BTreeSet<(BinlogId, u64)> {
+    let mut binlogs: BTreeMap<&BinlogId, Vec<&SegmentRecord>> = BTreeMap::new();
     for record in found.records().filter(|record| !marks.binlogs.contains(&record.key.binlog)) {
-        ranges.entry(&record.key.binlog).or_default().push((record.key.start, record.key.end));
+        binlogs.entry(&record.key.binlog).or_default().push(record);
     }
-    let numbers_jump = {
-        let ids: Vec<&&BinlogId> = ranges.keys().collect();
-        ids.windows(2).any(|pair| pair[0].source == pair[1].source && pair[1].number > pair[0].number + 1)
-    };
-    numbers_jump
-        || ranges.into_values().any(|mut ranges| {
-            ranges.sort_unstable();
-            let mut position = 0;
-            ranges.into_iter().any(|(start, end)| {
-                let hole = start > position;
-                position = position.max(end);
-                hole
-            })
-        })
+    let ids: Vec<&BinlogId> = binlogs.keys().copied().collect();
+    let mut holes = BTreeSet::new();
+    for (at, (id, mut records)) in binlogs.into_iter().enumerate() {
+        records.sort_unstable_by_key(|record| (record.key.start, record.key.end));
+        let mut position = 0;
+        for record in &records {
+            if record.key.start > position {
+                holes.insert((id.clone(), position));
+            }
+            position = position.max(record.key.end);
+        }
+        let next = ids.get(at + 1).filter(|next| next.source == id.source && next.number > id.number);
+        let ends = records.iter().any(|record| record.header.closes.is_some() && record.key.end == position);
+        if next.is_some_and(|next| !ends || next.number > id.number + 1) {
+            holes.insert((id.clone(), position));
+        }
+    }
+    holes
 }

@@ -1,9 +1,11 @@
 //! Reading and merging pages.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Archive, ArchiveError, READS_AT_ONCE, compute, unreadable};
@@ -16,7 +18,7 @@ use crate::store::{Call, Operation, StoreError};
 const LISTINGS_MAX: usize = 8;
 
 /// A merge is sent within an hour of its listing, or starts over.
-const MERGE_MAX: std::time::Duration = std::time::Duration::from_secs(40 * 60);
+const MERGE_MAX: Duration = Duration::from_secs(40 * 60);
 
 /// Pages of a listing, and keys beside them that are none.
 pub(super) struct PageListing {
@@ -105,7 +107,7 @@ impl Archive {
         let mut merges = 0;
         let mut damaged = HashSet::new();
         loop {
-            let begun = Instant::now();
+            let begun = Begun { instant: Instant::now(), wall: self.now() };
             let mut pages = self.list_pages(&catalog_prefix(source)).await?.pages;
             pages.retain(|(page, _)| !self.is_discarded(&page.to_string()) && !damaged.contains(page));
             let Some(merge) = choose(&pages, effort) else { return Ok(merges) };
@@ -117,7 +119,7 @@ impl Archive {
         }
     }
 
-    async fn merge(&self, source: &str, merge: &Merge, begun: Instant) -> Result<Merged, ArchiveError> {
+    async fn merge(&self, source: &str, merge: &Merge, begun: Begun) -> Result<Merged, ArchiveError> {
         let mut old = Vec::with_capacity(merge.pages.len());
         for page in &merge.pages {
             match damage_apart(self.fetch_page(page).await) {
@@ -132,7 +134,7 @@ impl Archive {
         }
         let keys: Vec<String> = old.iter().map(|(key, _)| key.clone()).collect();
         for page in compute(move || merged(&old)).await?? {
-            if begun.elapsed() > MERGE_MAX {
+            if self.elapsed(begun) > MERGE_MAX {
                 return Ok(Merged::GaveUp);
             }
             self.store_page(source, merge.level, page).await?;
@@ -143,6 +145,17 @@ impl Archive {
         Self::tolerate_denied(removed)?;
         Ok(if denied { Merged::GaveUp } else { Merged::Done })
     }
+
+    fn elapsed(&self, begun: Begun) -> Duration {
+        begun.instant.elapsed().max(self.now().duration_since(begun.wall).unsigned_abs())
+    }
+}
+
+/// When a merge listed its pages, by two clocks: one stops while a host sleeps, the other may be set.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    instant: Instant,
+    wall: Timestamp,
 }
 
 /// How a merge ended.

@@ -3,6 +3,8 @@
 mod costs;
 mod covers;
 mod damage;
+mod looks;
+mod merges;
 
 use std::sync::Arc;
 
