@@ -37,6 +37,8 @@ pub(crate) enum Verb {
     Status(StatusArgs),
     /// What is in a binlog file or in a stored segment
     Inspect(InspectArgs),
+    /// Write archived binlogs to standard output as one stream, for mysqlbinlog or any other tool
+    Cat(CatArgs),
     /// Answer one request of the control API on standard output
     Get(GetArgs),
     /// Read a configuration file and say what is wrong with it, or what it means
@@ -99,6 +101,39 @@ pub(crate) struct StatusArgs {
     pub(crate) output: OutputFormat,
 }
 
+/// `cat`
+#[derive(Debug, Args)]
+pub(crate) struct CatArgs {
+    #[command(flatten)]
+    pub(crate) archive: ArchiveArgs,
+    /// Begin with the binlog that holds this transaction, or the first commit at or after this time
+    #[arg(long, value_name = "GTID|TIME")]
+    pub(crate) from: Option<String>,
+    /// End with the binlog that holds this transaction, or the last commit at or before this time
+    #[arg(long, value_name = "GTID|TIME")]
+    pub(crate) to: Option<String>,
+    /// One binlog only, by its name or its id
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["from", "to", "branch"])]
+    pub(crate) binlog: Option<String>,
+    /// The server that NAME belongs to, if several have a binlog of that name
+    #[arg(long, value_name = "ID", requires = "binlog")]
+    pub(crate) source: Option<String>,
+    /// Follow this branch of the history
+    #[arg(long, value_name = "ID")]
+    pub(crate) branch: Option<String>,
+}
+
+/// How `inspect` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InspectFormat {
+    /// For people
+    Text,
+    /// One document a file
+    Json,
+    /// One line a file, and one line a transaction
+    Jsonl,
+}
+
 /// `inspect`
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
@@ -110,7 +145,7 @@ pub(crate) struct InspectArgs {
     pub(crate) transactions: bool,
     /// How it is printed
     #[arg(short, long, value_enum, default_value = "text")]
-    pub(crate) output: OutputFormat,
+    pub(crate) output: InspectFormat,
 }
 
 /// `get`

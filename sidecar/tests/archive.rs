@@ -317,3 +317,57 @@ async fn limits_hold_and_everything_is_archived_all_the_same() {
     let (exit, said) = scene.once().await;
     assert!(exit == 2 && said.contains("\"pipeline.memory_limit\" is too small"), "{exit}: {said}");
 }
+
+#[tokio::test]
+async fn archived_binlogs_come_back_as_one_stream_and_segments_are_described() {
+    let Some(scene) = Archiving::new(SMALL).await else { return };
+    for _ in 0..2 {
+        scene.insert(20, 6400).await;
+        scene.server.sql("FLUSH BINARY LOGS").await.unwrap();
+    }
+    scene.insert(3, 640).await;
+    assert_eq!(scene.once().await.0, 0);
+    let files = scene.files();
+    let url = scene.url();
+    let cat = scene.ask(&["cat", "--archive", &url]).await;
+    assert!(cat.status.success(), "{}", text(&cat));
+    let mut expected: Vec<u8> = b"\xfebin".to_vec();
+    expected.extend(files.values().flat_map(|bytes| &bytes[4..]));
+    assert!(cat.stdout == expected, "{} bytes instead of {}", cat.stdout.len(), expected.len());
+    // The server's own tool reads it, and finds every transaction.
+    let stream = scene.path("stream");
+    std::fs::write(&stream, &cat.stdout).unwrap();
+    let installation = pitr_e2e::mysqld::Installation::find().unwrap().unwrap();
+    let listed = tokio::process::Command::new(installation.program("mysqlbinlog"))
+        .args(["--no-defaults", "--verify-binlog-checksum", "--base64-output=decode-rows"])
+        .arg(&stream)
+        .output()
+        .await
+        .unwrap();
+    let listing = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let executed: pitr_binlog::GtidSet = scene.server.gtid_executed().await.unwrap().parse().unwrap();
+    let uuid = executed.to_string().split(':').next().unwrap().to_owned();
+    assert_eq!(listing.matches(&format!("SET @@SESSION.GTID_NEXT= '{uuid}")).count() as u64, executed.count());
+
+    let second = files.keys().nth(1).unwrap();
+    let one = scene.ask(&["cat", "--archive", &url, "--binlog", second]).await;
+    assert!(one.status.success() && one.stdout == files[second], "{}", text(&one));
+    let unknown = scene.ask(&["cat", "--archive", &url, "--binlog", "binlog.000099"]).await;
+    assert!(unknown.status.code() == Some(2) && unknown.stdout.is_empty(), "{}", text(&unknown));
+
+    let inventory = scene.inventory().await;
+    let range = inventory.binlogs.iter().flat_map(|b| &b.ranges).find(|range| range.transactions > 1).unwrap();
+    let object = scene.path("archive").join(&range.objects[0].key).display().to_string();
+    let inspected = scene.ask(&["inspect", &object, "--transactions", "-o", "jsonl"]).await;
+    let lines: Vec<Value> =
+        inspected.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    assert_eq!((&lines[0]["kind"], &lines[0]["content"]), (&"Segment".into(), &"verified".into()));
+    assert_eq!(lines.len() as u64, range.transactions + 1);
+    let mut damaged = std::fs::read(&object).unwrap();
+    let last = damaged.len() - 9;
+    damaged[last] ^= 1;
+    std::fs::write(scene.path("damaged"), damaged).unwrap();
+    let inspected = scene.ask(&["inspect", &scene.path("damaged").display().to_string()]).await;
+    assert!(inspected.status.code() == Some(3) && text(&inspected).contains("damaged"), "{}", text(&inspected));
+}

@@ -32,9 +32,9 @@ pub use catalog::{MergeEffort, PageError};
 pub use digest::{Digest, ShortHash, sha256};
 pub use layout::Place;
 pub use segment::{
-    Closes, Codec, CodecError, DraftError, HeaderCodec, HeldSet, IndexedTransaction, Parts, SEGMENT_RAW_BYTES_MAX,
-    SegmentDamage, SegmentDraft, SegmentError, SegmentHeader, SegmentOrigin, SegmentRecord, TransactionSummary,
-    UnknownCodec, read_header,
+    Closes, Codec, CodecError, DraftError, HeaderCodec, HeldSet, IndexedTransaction, OpenedSegment, Parts,
+    SEGMENT_RAW_BYTES_MAX, SegmentDamage, SegmentDraft, SegmentError, SegmentHeader, SegmentOrigin, SegmentRecord,
+    TransactionSummary, UnknownCodec, open_segment, read_header,
 };
 pub use store::{
     CallCount, Checksum, Counting, Credentials, FileStore, ListedObject, MemoryStore, OBJECT_BYTES_MAX, ObjectClass,

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use pitr_recovery::StoredObject;
 
 pub use codec::{Codec, CodecError, UnknownCodec};
-pub use decode::{SegmentError, read_header};
+pub use decode::{OpenedSegment, SegmentError, open_segment, read_header};
 pub use encode::{DraftError, SegmentDraft, SegmentOrigin};
 pub use header::{Closes, HeaderCodec, HeldSet, Parts, SegmentDamage, SegmentHeader, TransactionSummary};
 pub use index::IndexedTransaction;

@@ -10,40 +10,71 @@ use pitr_binlog::{FileEnd, Scan, Transaction, scan};
 use pitr_recovery::format_time;
 use serde_json::{Value, json};
 
-use crate::cli::{InspectArgs, OutputFormat};
+use crate::cli::{InspectArgs, InspectFormat};
 use crate::output;
 
-/// A zstd frame, and a skippable one: a segment begins with the latter, and either is decompressed first.
-const ZSTD_MAGIC: [&[u8]; 2] = [&[0x28, 0xb5, 0x2f, 0xfd], &[0x50, 0x2a, 0x4d, 0x18]];
+mod segment;
+
+/// A segment begins with a skippable zstd frame, which holds its header.
+const SEGMENT_MAGIC: [u8; 4] = [0x50, 0x2a, 0x4d, 0x18];
+/// No segment is larger: that much raw, and what does not shrink with header and index.
+const SEGMENT_BYTES_MAX: u64 = 256 << 20;
+
+/// What became of one file.
+struct Inspected {
+    text: String,
+    document: Value,
+    /// The transactions alone, one document each.
+    list: Vec<Value>,
+    is_damaged: bool,
+}
 
 /// Prints what each file holds. A file that is damaged is shown as far as it is whole, and makes the exit code 3.
 pub(super) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let mut damaged = false;
     for path in &args.files {
-        let mut transactions = Vec::new();
-        let scanned = read(path, &mut |transaction| {
-            if args.transactions {
-                transactions.push(transaction);
-            }
-        })
-        .with_context(|| format!("read \"{}\"", path.display()))?;
-        damaged |= scanned.damage.is_some();
+        let inspected = inspect(path, args.transactions).with_context(|| format!("read \"{}\"", path.display()))?;
+        damaged |= inspected.is_damaged;
         match args.output {
-            OutputFormat::Json => output::print_line(&document(path, &scanned, &transactions).to_string())?,
-            OutputFormat::Text => output::print_line(&text(path, &scanned, &transactions))?,
+            InspectFormat::Json => {
+                let mut document = inspected.document;
+                document["list"] = inspected.list.into();
+                output::print_line(&document.to_string())?;
+            }
+            InspectFormat::Jsonl => {
+                output::print_line(&inspected.document.to_string())?;
+                for transaction in inspected.list {
+                    output::print_line(&transaction.to_string())?;
+                }
+            }
+            InspectFormat::Text => output::print_line(&inspected.text)?,
         }
     }
     Ok(if damaged { ExitCode::from(3) } else { ExitCode::SUCCESS })
 }
 
-fn read(path: &Path, sink: &mut dyn FnMut(Transaction)) -> anyhow::Result<Scan> {
+fn inspect(path: &Path, with_transactions: bool) -> anyhow::Result<Inspected> {
     let mut file = File::open(path)?;
     let mut magic = [0; 4];
     let count = file.read(&mut magic)?;
-    if ZSTD_MAGIC.contains(&&magic[..count]) {
-        anyhow::bail!("this is a stored segment: zstd -dc of all segments of a binlog, in order, gives the binlog");
+    if magic == SEGMENT_MAGIC {
+        anyhow::ensure!(file.metadata()?.len() <= SEGMENT_BYTES_MAX, "it is larger than any segment");
+        let mut object = magic.to_vec();
+        file.read_to_end(&mut object)?;
+        return segment::inspect(path, &object, with_transactions);
     }
-    Ok(scan(magic[..count].chain(file), sink)?)
+    let mut transactions = Vec::new();
+    let scanned = scan(magic[..count].chain(file), &mut |transaction| {
+        if with_transactions {
+            transactions.push(transaction);
+        }
+    })?;
+    Ok(Inspected {
+        text: text(path, &scanned, &transactions),
+        document: document(path, &scanned),
+        list: transactions.iter().map(transaction_document).collect(),
+        is_damaged: scanned.damage.is_some(),
+    })
 }
 
 fn end(scan: &Scan) -> String {
@@ -85,8 +116,9 @@ fn text(path: &Path, scan: &Scan, transactions: &[Transaction]) -> String {
     lines.join("\n")
 }
 
-fn document(path: &Path, scan: &Scan, transactions: &[Transaction]) -> Value {
+fn document(path: &Path, scan: &Scan) -> Value {
     json!({
+        "kind": "Binlog",
         "file": path.display().to_string(),
         "flavour": scan.head.as_ref().map(|head| head.format.flavour.to_string()),
         "serverVersion": scan.head.as_ref().map(|head| head.format.server_version.clone()),
@@ -98,12 +130,16 @@ fn document(path: &Path, scan: &Scan, transactions: &[Transaction]) -> Value {
         "bytes": scan.length,
         "end": end(scan),
         "damaged": scan.damage.is_some(),
-        "list": transactions.iter().map(|transaction| json!({
-            "gtid": transaction.gtid.map(|gtid| gtid.to_string()),
-            "committedAt": format_time(transaction.commit_us()),
-            "start": transaction.start,
-            "end": transaction.end,
-            "flags": format!("{:?}", transaction.flags),
-        })).collect::<Vec<_>>(),
+    })
+}
+
+fn transaction_document(transaction: &Transaction) -> Value {
+    json!({
+        "kind": "Transaction",
+        "gtid": transaction.gtid.map(|gtid| gtid.to_string()),
+        "committedAt": format_time(transaction.commit_us()),
+        "start": transaction.start,
+        "end": transaction.end,
+        "flags": format!("{:?}", transaction.flags),
     })
 }

@@ -1,5 +1,6 @@
 //! The verbs, one file each. `backup` and `restore` have rooms of their own.
 
+mod cat;
 mod check_config;
 mod get;
 mod inspect;
@@ -50,6 +51,7 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCod
         Verb::Plan(args) => plan::run(&args, context).await,
         Verb::Status(args) => status::run(&args, context).await,
         Verb::Inspect(args) => inspect::run(&args),
+        Verb::Cat(args) => cat::run(&args, context).await,
         Verb::Get(args) => get::run(&args, context).await,
         Verb::CheckConfig(args) => check_config::run(&args),
     }

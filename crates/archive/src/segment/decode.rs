@@ -77,6 +77,38 @@ pub fn read_header(first: &[u8], key: &SegmentKey) -> Result<SegmentHeader, Segm
     }
 }
 
+/// What a stored object holds, for whoever has the object and not its key.
+#[derive(Debug)]
+pub struct OpenedSegment {
+    /// Its header.
+    pub header: SegmentHeader,
+    /// Its index.
+    pub transactions: Vec<IndexedTransaction>,
+    /// The raw bytes, verified; or why they cannot be had (encrypted, damaged, an unknown codec).
+    pub raw: Result<Vec<u8>, SegmentError>,
+}
+
+/// Opens a whole stored object. CPU-bound: for a thread that may block.
+///
+/// # Errors
+/// [`SegmentError`] when header or index are not valid.
+pub fn open_segment(object: &[u8]) -> Result<OpenedSegment, SegmentError> {
+    let length =
+        object.first_chunk().and_then(frame_length).ok_or_else(|| damaged("it does not begin with a header"))?;
+    if length > HEADER_BYTES_MAX {
+        return Err(damaged(format!("a header of {length} bytes is too long")));
+    }
+    let json = object.get(FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + length);
+    let header = parse_json(json.ok_or_else(|| damaged("it ends within its header"))?)?;
+    let parts = &header.parts;
+    if parts.index_at > parts.payload_at || header.end.saturating_sub(header.start) > SEGMENT_RAW_BYTES_MAX {
+        return Err(damaged("its parts are not valid"));
+    }
+    let transactions = index_of(&header, object)?.ok_or_else(|| damaged("it ends within its index"))?;
+    let raw = raw_bytes(&header, object);
+    Ok(OpenedSegment { header, transactions, raw })
+}
+
 fn frame_length(frame: &[u8; FRAME_HEADER_BYTES]) -> Option<usize> {
     let [a, b, c, d, length @ ..] = *frame;
     ([a, b, c, d] == SKIPPABLE).then(|| u32::from_le_bytes(length) as usize)

@@ -1,0 +1,216 @@
+//! `cat`: archived binlogs as one stream, for `mysqlbinlog` or any other tool. Every byte is verified before it is written, and a stream
+//! that would have a hole is refused before its first byte.
+
+use std::process::ExitCode;
+
+use pitr_archive::Archive;
+use pitr_binlog::{Gtid, GtidSet, MAGIC};
+use pitr_recovery::{
+    ArchivedBinlog, ArchivedRange, Branch, Closed, Problem, RangeKind, TimeTarget, Timeline, code, parse_time,
+};
+
+use super::Context;
+use crate::archive_failure::of_archive;
+use crate::cli::CatArgs;
+use crate::error::Failure;
+use crate::progress::{Progress, Unit};
+use crate::{output, planning};
+
+/// A bound of what is wanted.
+#[derive(Debug, Clone)]
+enum Bound {
+    Gtid(Gtid),
+    Time(i64),
+}
+
+/// Bytes of one binlog that follow what was taken before.
+#[derive(Debug)]
+struct Part<'a> {
+    binlog: &'a ArchivedBinlog,
+    range: &'a ArchivedRange,
+    /// Bytes before this offset of the file were written already, or are another file's magic.
+    from: u64,
+}
+
+/// Writes what was asked for to standard output.
+pub(super) async fn run(args: &CatArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let (from, to) = (bound(args.from.as_deref())?, bound(args.to.as_deref())?);
+    let archive = super::open(&args.archive, context).await?;
+    let timeline = planning::exact(&archive, Timeline::new(planning::inventory(&archive).await?)).await?;
+    let chosen = match &args.binlog {
+        Some(name) => vec![named(&timeline, name, args.source.as_deref())?],
+        None => between(&timeline, branch(&timeline, args.branch.as_deref())?, (from.as_ref(), to.as_ref()))?,
+    };
+    let parts = parts(&timeline, &chosen)?;
+    write(&archive, &parts, context).await
+}
+
+async fn write(archive: &Archive, parts: &[Part<'_>], context: &Context) -> anyhow::Result<ExitCode> {
+    let mut progress = Progress::new(context.clock.clone(), context.json_log);
+    let total = parts.iter().map(|part| part.range.end - part.from).sum();
+    progress.begin("cat", Unit::Bytes, 0, total);
+    let mut done = 0;
+    for part in parts {
+        if context.shutdown.is_cancelled() {
+            return Ok(ExitCode::from(130));
+        }
+        let raw = archive.read_range(&part.binlog.range_ref(part.range), &part.range.objects).await;
+        let raw = raw.map_err(|error| of_archive(&error, &archive.describe()))?;
+        let skipped = usize::try_from(part.from - part.range.start).unwrap_or(usize::MAX);
+        output::write_bytes(raw.get(skipped..).unwrap_or_default())?;
+        done += part.range.end - part.from;
+        progress.set(done);
+    }
+    progress.end();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bound(text: Option<&str>) -> Result<Option<Bound>, Failure> {
+    let Some(text) = text else { return Ok(None) };
+    if let Ok(gtid) = text.parse() {
+        return Ok(Some(Bound::Gtid(gtid)));
+    }
+    match parse_time(text) {
+        Ok(TimeTarget::At(us)) => Ok(Some(Bound::Time(us))),
+        Ok(TimeTarget::Latest) => Ok(None),
+        Err(error) => {
+            Err(Failure::new(&code::TIME_UNREADABLE, format!("\"{text}\" is neither a GTID nor a time: {error}"))
+                .hint("times are RFC 3339 with an offset")
+                .fix("--from 2026-11-21T07:14:00Z"))
+        }
+    }
+}
+
+fn branch<'a>(timeline: &'a Timeline, id: Option<&str>) -> Result<&'a Branch, Failure> {
+    let branches = timeline.branches();
+    let found = match id {
+        Some(id) => branches.iter().find(|branch| branch.id == id),
+        None if branches.len() == 1 => branches.first(),
+        None => branches.iter().find(|branch| branch.live),
+    };
+    let ids = || branches.iter().map(|branch| branch.id.as_str()).collect::<Vec<_>>().join(", ");
+    found.ok_or_else(|| match id {
+        _ if branches.is_empty() => Failure::new(&code::NEVER_ARCHIVED, "no binlog is archived")
+            .hint("there is nothing to write")
+            .fix("pitr-sidecar status --archive URL"),
+        Some(id) => {
+            Failure::new(&code::SEVERAL_BRANCHES, format!("there is no branch \"{id}\"")).hint(ids()).fix("--branch ID")
+        }
+        None => Failure::new(
+            &code::SEVERAL_BRANCHES,
+            "several histories are archived, and none is known to be the live one",
+        )
+        .hint(ids())
+        .fix("--branch ID, or --binlog NAME for one file"),
+    })
+}
+
+/// The binlog of that name.
+fn named<'a>(timeline: &'a Timeline, name: &str, source: Option<&str>) -> Result<&'a ArchivedBinlog, Failure> {
+    let is_it = |binlog: &&ArchivedBinlog| {
+        let id = binlog.id.to_string();
+        (binlog.name.as_str() == name || id == name) && source.is_none_or(|source| binlog.id.source == source)
+    };
+    let found: Vec<&ArchivedBinlog> = timeline.inventory().binlogs.iter().filter(is_it).collect();
+    match found[..] {
+        [only] => Ok(only),
+        [] => Err(Failure::new(&code::POSITION_AMBIGUOUS, format!("\"{name}\" is not archived"))
+            .hint("nothing was written")
+            .fix("pitr-sidecar status --archive URL")),
+        _ => Err(Failure::new(&code::POSITION_AMBIGUOUS, format!("\"{name}\" is archived {} times", found.len()))
+            .hint(found.iter().map(|binlog| binlog.id.to_string()).collect::<Vec<_>>().join(", "))
+            .fix("--binlog ID, one of these")),
+    }
+}
+
+/// The binlogs of a branch, in order, from the first to the last that holds something wanted.
+fn between<'a>(
+    timeline: &'a Timeline,
+    branch: &Branch,
+    (from, to): (Option<&Bound>, Option<&Bound>),
+) -> Result<Vec<&'a ArchivedBinlog>, Failure> {
+    let streams = branch.streams.iter().filter_map(|id| timeline.streams().iter().find(|stream| stream.id == *id));
+    let ids = streams.flat_map(|stream| stream.binlogs.iter().map(|(id, _)| id));
+    let all: Vec<&ArchivedBinlog> =
+        ids.filter_map(|id| timeline.inventory().binlogs.iter().find(|binlog| binlog.id == *id)).collect();
+    let has = |binlog: &ArchivedBinlog, gtid: &Gtid| binlog.ranges.iter().any(|range| range.gtids.contains(gtid));
+    let busy = |binlog: &ArchivedBinlog| binlog.ranges.iter().any(|range| range.transactions > 0);
+    let last_us = |binlog: &ArchivedBinlog| binlog.ranges.iter().map(|range| range.max_commit_us).max().unwrap_or(0);
+    let first_us = |binlog: &ArchivedBinlog| {
+        binlog.ranges.iter().filter(|range| range.transactions > 0).map(|range| range.min_commit_us).min().unwrap_or(0)
+    };
+    let first = match from {
+        None => Some(0),
+        Some(Bound::Gtid(gtid)) => all.iter().position(|binlog| has(binlog, gtid)),
+        Some(Bound::Time(us)) => all.iter().position(|binlog| busy(binlog) && last_us(binlog) >= *us),
+    };
+    let last = match to {
+        None => all.len().checked_sub(1),
+        Some(Bound::Gtid(gtid)) => all.iter().rposition(|binlog| has(binlog, gtid)),
+        Some(Bound::Time(us)) => all.iter().rposition(|binlog| busy(binlog) && first_us(binlog) <= *us),
+    };
+    let chosen = first.zip(last).and_then(|(first, last)| all.get(first..=last)).filter(|chosen| !chosen.is_empty());
+    chosen.map(<[_]>::to_vec).ok_or_else(|| {
+        Failure::new(&code::GTID_NOT_REACHABLE, "no archived binlog of this history lies between these bounds")
+            .hint("nothing was written")
+            .fix("pitr-sidecar status --archive URL shows what is archived")
+    })
+}
+
+/// All bytes of these binlogs in order, or why some are missing.
+fn parts<'a>(timeline: &Timeline, binlogs: &[&'a ArchivedBinlog]) -> Result<Vec<Part<'a>>, Failure> {
+    let mut parts = Vec::new();
+    let mut executed: Option<GtidSet> = None;
+    for binlog in binlogs {
+        let is_torn =
+            |problem: &&Problem| matches!(problem, Problem::Divergence { binlog: torn, .. } if *torn == binlog.id);
+        if timeline.problems().iter().any(|problem| is_torn(&problem)) {
+            return Err(Failure::new(&code::TWO_CONTENTS, format!("{} was archived with two contents", binlog.name))
+                .hint("which of them is wanted, only you know; nothing was written")
+                .fix("pitr-sidecar inspect of the segments in question"));
+        }
+        if executed.as_ref().is_some_and(|before| binlog.previous_known && *before != binlog.previous) {
+            return Err(hole(format!("transactions are missing before {}", binlog.name)));
+        }
+        let from = if parts.is_empty() { 0 } else { MAGIC.len() as u64 };
+        follow(binlog, from, &mut parts)?;
+        let own = binlog.ranges.iter().fold(binlog.previous.clone(), |set, range| set.union(&range.gtids));
+        executed = Some(own);
+    }
+    Ok(parts)
+}
+
+/// The ranges of one binlog from its beginning to its end, without a hole. What the server lost in a crash is no part of it.
+fn follow<'a>(binlog: &'a ArchivedBinlog, from: u64, parts: &mut Vec<Part<'a>>) -> Result<(), Failure> {
+    let counts = |range: &&ArchivedRange| binlog.closed == Closed::Open || range.kind == RangeKind::Catalogued;
+    let ranges: Vec<&ArchivedRange> = binlog.ranges.iter().filter(counts).collect();
+    let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+    let mut position = 0;
+    while position < end {
+        let next = ranges.iter().filter(|range| range.start <= position && range.end > position);
+        let Some(range) = next.max_by_key(|range| (range.kind == RangeKind::Catalogued, range.end)) else {
+            return Err(hole(format!("{} is not archived from byte {position} on", binlog.name)));
+        };
+        parts.push(Part { binlog, range, from: position.max(from) });
+        position = range.end;
+    }
+    Ok(())
+}
+
+fn hole(message: String) -> Failure {
+    Failure::new(&code::TARGET_IN_GAP, message).hint("nothing was written").fix("--from and --to on one side of it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bound, bound};
+
+    #[test]
+    fn bounds_are_gtids_or_times_and_nothing_else() {
+        let gtid = bound(Some("3e11fa47-71ca-11e1-9e33-c80aa9429562:7")).unwrap();
+        assert!(matches!(gtid, Some(Bound::Gtid(_))));
+        assert!(matches!(bound(Some("2026-11-21T07:14:00Z")).unwrap(), Some(Bound::Time(1_795_245_240_000_000))));
+        assert!(bound(Some("latest")).unwrap().is_none() && bound(None).unwrap().is_none());
+        assert_eq!(bound(Some("yesterday")).unwrap_err().code().number, 101);
+    }
+}
