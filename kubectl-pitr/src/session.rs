@@ -13,7 +13,7 @@ use crate::cluster::{self, Cluster};
 use crate::failure::Failure;
 use crate::inject::tree;
 use crate::program::Process;
-use crate::render::Zone;
+use crate::render::{JsonPath, Zone};
 use crate::target::Reader;
 use crate::terminal::Terminal;
 use pitr_recovery::code;
@@ -24,6 +24,7 @@ pub struct Session {
     pub terminal: Terminal,
     pub zone: Zone,
     output: Option<String>,
+    template: Option<JsonPath>,
     pub environment: fn(&str) -> Option<String>,
     clock: fn() -> Timestamp,
 }
@@ -34,7 +35,13 @@ impl Session {
             None => Zone::UTC,
             Some(name) => Zone::named(name).map_err(Failure::usage)?,
         };
+        let template = cli.common.output.as_deref().and_then(|text| text.strip_prefix("jsonpath="));
+        let template = template
+            .map(JsonPath::parse)
+            .transpose()
+            .map_err(|reason| Failure::usage(reason).fix("-o jsonpath='{range .items[*]}{.workload}{\"\\n\"}{end}'"))?;
         Ok(Self {
+            template,
             client: cli.client.clone(),
             terminal,
             zone,
@@ -76,7 +83,9 @@ impl Session {
     /// `-o`, as one of the values that this command knows.
     pub fn output<T: ValueEnum>(&self, default: T) -> Result<T, Failure> {
         let Some(text) = &self.output else { return Ok(default) };
-        T::from_str(text, false).map_err(|_| {
+        // A template is filled from the document that "-o json" prints.
+        let format = if self.template.is_some() { "json" } else { text };
+        T::from_str(format, false).map_err(|_| {
             let known: Vec<_> =
                 T::value_variants().iter().filter_map(T::to_possible_value).map(|v| v.get_name().to_owned()).collect();
             Failure::usage(format!("this command has no output format \"{text}\"")).hint(known.join(", "))
@@ -100,6 +109,11 @@ impl Session {
     /// Prints a document in the wanted form.
     pub fn print_document(&self, document: &impl Serialize, format: OutputFormat) -> Result<()> {
         let value = serde_json::to_value(document).context("write the document")?;
+        if let Some(template) = &self.template {
+            let text = template.text(&value);
+            let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+            return self.print(&format!("{text}{end}"));
+        }
         let text = match format {
             OutputFormat::Yaml => tree::emit(&value)?,
             _ => serde_json::to_string_pretty(&value).context("write the document")? + "\n",

@@ -134,15 +134,21 @@ pub fn body(request: &PlanRequest) -> Value {
             json!({"position": {"binlog": name.to_string(), "position": pos, "source": source}})
         }
     };
-    json!({
+    let mut body = json!({
         "target": target,
         "fromBackup": request.from_backup,
         "branch": request.branch,
         "skipGtids": request.skip.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "acceptEarlyStop": request.accept_early_stop,
-        "nearest": request.nearest,
-        "allowGap": request.allow_gap,
-    })
+    });
+    // Sidecars refuse what they do not know: an older one is told of these only when they are wanted.
+    if request.nearest {
+        body["nearest"] = true.into();
+    }
+    if let Some(gap) = &request.allow_gap {
+        body["allowGap"] = gap.to_string().into();
+    }
+    body
 }
 
 #[cfg(test)]

@@ -56,3 +56,50 @@ fn roles_are_namespaced_and_name_no_secret() {
     }
     assert_eq!(roles, 4);
 }
+
+/// Names of metrics in a text.
+fn metrics_in(text: &str) -> Vec<String> {
+    let word = |c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    text.split(word).filter(|name| name.starts_with("pitr_")).map(str::to_owned).collect()
+}
+
+#[test]
+fn rules_and_dashboard_ask_for_metrics_that_there_are() {
+    let source = std::fs::read_to_string(manifests().join("../sidecar/src/status/metrics.rs")).unwrap();
+    let known = metrics_in(&source);
+    let mut asked = 0;
+    for file in ["prometheusrule.yaml", "dashboard.json"] {
+        let text = std::fs::read_to_string(manifests().join("monitoring").join(file)).unwrap();
+        for name in metrics_in(&text) {
+            // Counters get their unit and their end when they are written.
+            let registered = name.trim_end_matches("_total").trim_end_matches("_bytes").to_owned();
+            assert!(
+                known.contains(&name) || (name.ends_with("_total") && known.contains(&registered)),
+                "{file}: {name}"
+            );
+            asked += 1;
+        }
+    }
+    assert!(asked > 25, "{asked}");
+}
+
+#[test]
+fn rules_have_what_an_alert_needs() {
+    let text = std::fs::read_to_string(manifests().join("monitoring/prometheusrule.yaml")).unwrap();
+    let rules = tree::parse(&text).unwrap().pop().unwrap().value;
+    let alerts: Vec<_> =
+        rules["spec"]["groups"].as_array().unwrap().iter().flat_map(|g| g["rules"].as_array().unwrap()).collect();
+    assert_eq!(alerts.len(), 10);
+    for alert in alerts {
+        let expr = alert["expr"].as_str().unwrap();
+        let balanced = |open: char, close: char| expr.matches(open).count() == expr.matches(close).count();
+        assert!(balanced('(', ')') && balanced('{', '}') && expr.matches('"').count() % 2 == 0, "{expr}");
+        assert!(
+            alert["annotations"]["runbook"].as_str().is_some_and(|words| words.contains("kubectl pitr")),
+            "{alert}"
+        );
+    }
+    let json = std::fs::read_to_string(manifests().join("monitoring/dashboard.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(dashboard["panels"].as_array().unwrap().len(), 10);
+}

@@ -6,9 +6,12 @@ mod support;
 
 use jiff::Timestamp;
 use kubectl_pitr::render::{
-    RestoreRow, backups_table, gap_story, restores_document, restores_table, status_document, status_table, status_text,
+    RestoreRow, backups_table, check_document, check_text, gap_story, restores_document, restores_table,
+    status_document, status_table, status_text,
 };
-use kubectl_pitr::state::{Backups, Beat, Heartbeat, Limits, Pod, Windows, WorkloadState, from_archive, judge, merge};
+use kubectl_pitr::state::{
+    Backups, Beat, ClusterFacts, Heartbeat, Limits, Pod, Windows, WorkloadState, checks, from_archive, judge, merge,
+};
 use kubectl_pitr::terminal::Terminal;
 use serde_json::{Value, json};
 use support::golden;
@@ -212,4 +215,29 @@ fn restores_in_rows() {
     let rows = [row, running];
     golden("render/restores.txt", &restores_table(&rows, true, false));
     golden("render/restores.json", &(serde_json::to_string_pretty(&restores_document(&rows)).unwrap() + "\n"));
+}
+
+#[test]
+fn checks_of_a_workload() {
+    let facts = ClusterFacts {
+        plugin_version: "0.1.0".into(),
+        volumes_go: true,
+        partition: 0,
+        rights: vec![
+            ("backup".into(), vec![]),
+            ("restore".into(), vec!["create jobs.batch".into(), "create persistentvolumeclaims".into()]),
+        ],
+    };
+    let of = |state: &WorkloadState| checks(state, &judge(state, limits()), &facts, limits());
+    let (well, late) = (of(&healthy()), of(&degraded()));
+    let text = format!(
+        "{}\n{}\n{}",
+        check_text(&well, false, Terminal::PLAIN),
+        check_text(&late, false, Terminal::PLAIN),
+        check_text(&late, true, Terminal::PLAIN)
+    );
+    golden("render/check.txt", &text);
+    let document = check_document("shop", "mysql", &late);
+    assert_eq!(document["worst"], "error");
+    golden("render/check.json", &(serde_json::to_string_pretty(&document).unwrap() + "\n"));
 }

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::archive_args::ArchiveArgs;
 use crate::backup::BackupArgs;
 use crate::logging::LoggingArgs;
-use crate::restore::RestoreArgs;
+use crate::restore::{RestoreArgs, ServeArgs};
 use crate::target_args::TargetArgs;
 
 /// Archives the binary logs of a MySQL or MariaDB server, takes base backups, and restores to an exact point.
@@ -31,6 +31,8 @@ pub(crate) enum Verb {
     Backup(BackupArgs),
     /// Restore a base backup and replay the archive up to a target
     Restore(RestoreArgs),
+    /// Run the server on restored data, read-only, to look around
+    Serve(ServeArgs),
     /// Show what a restore would do; creates nothing
     Plan(PlanArgs),
     /// What is recoverable, from the archive alone or from a running sidecar

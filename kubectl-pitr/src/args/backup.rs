@@ -5,9 +5,9 @@ use super::{JobArgs, StateArgs};
 /// Take a base backup now
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  kubectl pitr backup mysql -n shop --mysql-secret pitr-mysql\n\nThe Secret holds a client \
+    after_help = "Examples:\n  kubectl pitr backup mysql -n shop --mysql-secret pitr-mysql\n  kubectl pitr backup mysql -n shop --schedule '0 2 * * *'\n\nThe Secret holds a client \
 option file under the key \"my.cnf\":\n  [client]\n  user=pitr\n  password=...\n\nNeeds: statefulsets get,list; pods \
-list; pods/log get; jobs create,get; configmaps get."
+list; pods/log get; jobs create,get; configmaps get. --schedule: cronjobs create,get,patch instead of jobs."
 )]
 pub struct BackupArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME
@@ -31,6 +31,9 @@ pub struct BackupArgs {
     /// StorageClass of that room; "emptydir" takes it from the node's disk
     #[arg(long, value_name = "CLASS")]
     pub scratch_class: Option<String>,
+    /// Not now but again and again: five fields of cron, in UTC, such as "0 2 * * *"; makes a CronJob, or changes it
+    #[arg(long, value_name = "CRON")]
+    pub schedule: Option<String>,
     #[command(flatten)]
     pub job: JobArgs,
     #[command(flatten)]

@@ -2,9 +2,11 @@
 
 mod archive;
 mod backup;
+mod check;
 mod client;
 mod inject;
 mod jobs;
+mod logs;
 mod output;
 mod restore;
 mod status;
@@ -13,9 +15,11 @@ mod timeline;
 
 pub use archive::{ArchiveArgs, PathStyle};
 pub use backup::{BackupArgs, BackupMethod};
+pub use check::{BundleArgs, CheckArgs, Threshold};
 pub use client::ClientArgs;
 pub use inject::{ConfirmArgs, InjectArgs, InjectMode, InjectOutput, Rollout, UninjectArgs};
 pub use jobs::{DryRun, JobArgs};
+pub use logs::LogsArgs;
 pub use output::{ColourChoice, CommonArgs, OutputFormat, StateArgs, Via};
 pub use restore::{ProofArgs, RestoreArgs, RestoresArgs, RestoresVerb};
 pub use status::{BackupsArgs, ListArgs, StatusArgs};
@@ -37,13 +41,16 @@ Everyday:
   timeline    what happened, and when: find the moment before an accident
   backup      take a base backup now
   restore     restore to an instant or a transaction, onto a new volume
-  restores    list, describe, attach, resume, abort or prune restores
+  restores    list, describe, attach, serve, finish, resume, abort or prune restores
 
 Set-up:
   inject      add the archiving sidecar to a StatefulSet
   uninject    take it out again
 
 Trouble:
+  check       everything that archiving and restoring depend on, looked at once
+  logs        what sidecars and Jobs write, made readable
+  support-bundle  what is needed to find out what went wrong, without secrets
   explain     what an error code means and what helps, or the story of a gap
 
 Other:
@@ -76,6 +83,9 @@ pub enum Command {
     Restores(RestoresArgs),
     Inject(Box<InjectArgs>),
     Uninject(UninjectArgs),
+    Check(CheckArgs),
+    Logs(LogsArgs),
+    SupportBundle(BundleArgs),
     Explain(Box<ExplainArgs>),
     Completion(CompletionArgs),
     Version(VersionArgs),
@@ -149,7 +159,7 @@ mod tests {
     #[test]
     fn every_command_stands_in_the_grouped_help() {
         for sub in Cli::command().get_subcommands() {
-            let line = format!("\n  {:<12}", sub.get_name());
+            let line = format!("\n  {:<10}  ", sub.get_name());
             assert!(HELP.contains(&line), "{} is missing in the help", sub.get_name());
         }
     }

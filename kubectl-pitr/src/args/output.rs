@@ -7,7 +7,7 @@ use super::client::duration;
 /// Flags that every command knows.
 #[derive(Debug, Clone, Args)]
 pub struct CommonArgs {
-    /// Output format
+    /// Output format: table, wide, json, yaml, name or jsonpath=TEMPLATE, as far as the command has them
     #[arg(short = 'o', long, global = true, value_name = "FORMAT")]
     pub output: Option<String>,
     /// Colour: only at a terminal, always, or never

@@ -87,12 +87,13 @@ impl ProofArgs {
     }
 }
 
-/// List, describe, attach, resume or abort restores
+/// List, describe, attach, serve, finish, resume, abort or prune restores
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "Example:\n  kubectl pitr restores -n shop\n\nNeeds: pods list; pods/log get; jobs get,list; \
-                  persistentvolumeclaims list. resume: jobs create; configmaps create,get. abort, prune: jobs delete. \
+                  persistentvolumeclaims list. resume: jobs create; configmaps create,get. abort, prune, finish: jobs delete. \
+                  serve: pods get,create; finish: pods delete. \
                   --with-volumes: persistentvolumeclaims delete."
 )]
 pub struct RestoresArgs {
@@ -135,6 +136,15 @@ pub enum RestoresVerb {
     },
     /// Stop a restore and delete its Job; its volume stays
     Abort { name: String },
+    /// Run a server on a verified restore, read-only, to look around or to dump one table
+    Serve {
+        name: String,
+        /// Stop waiting for it after this time
+        #[arg(long, default_value = "10m", value_parser = duration, value_name = "DURATION")]
+        timeout: Duration,
+    },
+    /// End a verified restore: its server and its Jobs go, its volume stays
+    Finish { name: String },
     /// Delete the Jobs of restores that ended
     Prune {
         /// Only those that ended this long ago

@@ -18,6 +18,12 @@ pub struct ListArgs {
     /// Leave the header line out
     #[arg(long)]
     pub no_headers: bool,
+    /// Order of the rows, by a field of "-o json": .endAgeSeconds, .workload, .recoverableTo
+    #[arg(long, value_name = "PATH")]
+    pub sort_by: Option<String>,
+    /// Go on and show rows again when they change, until Ctrl-C
+    #[arg(short = 'w', long)]
+    pub watch: bool,
 }
 
 /// Can I restore, and to when?

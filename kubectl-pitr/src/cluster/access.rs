@@ -50,16 +50,21 @@ const AT_ONCE: usize = 16;
 
 /// Fails with everything that is missing, not with the first of it. `role` names the manifest that grants it.
 pub async fn require(cluster: &Cluster, needs: &[Need], role: &str) -> Result<(), Failure> {
+    let missing = missing(cluster, needs).await?;
+    match missing.len() {
+        0 => Ok(()),
+        count => Err(missing_verbs(count, &missing.join(", "), cluster.namespace(), role)),
+    }
+}
+
+/// The rights that are missing, as in RBAC: `create jobs.batch`.
+pub async fn missing(cluster: &Cluster, needs: &[Need]) -> Result<Vec<String>, Failure> {
     let answers: Vec<(Need, bool)> = futures::stream::iter(needs.iter().copied())
         .map(|need| async move { cluster.may(need).await.map(|allowed| (need, allowed)) })
         .buffered(AT_ONCE)
         .try_collect()
         .await?;
-    let missing: Vec<String> = answers.iter().filter(|(_, allowed)| !allowed).map(|(need, _)| need.words()).collect();
-    match missing.len() {
-        0 => Ok(()),
-        count => Err(missing_verbs(count, &missing.join(", "), cluster.namespace(), role)),
-    }
+    Ok(answers.iter().filter(|(_, allowed)| !allowed).map(|(need, _)| need.words()).collect())
 }
 
 fn missing_verbs(count: usize, list: &str, namespace: &str, role: &str) -> Failure {

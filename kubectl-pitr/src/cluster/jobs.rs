@@ -1,12 +1,13 @@
 //! Jobs, and the volume and the plan that belong to them.
 
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::problem::{Call, is_absent, is_conflict};
 use super::{Cluster, FIELD_MANAGER};
@@ -26,6 +27,27 @@ impl Cluster {
     /// Creates a Job and gives it back with the uid that its ConfigMap refers to.
     pub async fn create_job(&self, job: &Job, mode: DryMode) -> Result<Job, Failure> {
         self.create(job, "jobs.batch", mode).await
+    }
+
+    /// Creates a pod.
+    pub async fn create_pod(&self, pod: &Pod, mode: DryMode) -> Result<Pod, Failure> {
+        self.create(pod, "pods", mode).await
+    }
+
+    /// Deletes a pod.
+    pub async fn delete_pod(&self, name: &str) -> Result<(), Failure> {
+        let api: Api<Pod> = self.api();
+        let call = Call { verb: "delete", resource: "pods", name, namespace: self.namespace() };
+        api.delete(name, &DeleteParams::default()).await.map(|_| ()).or_else(|e| gone(&e, &call))
+    }
+
+    /// Makes a CronJob what it is to be, whether it is there or not.
+    pub async fn apply_cron_job(&self, object: &Value, dry_run: bool) -> Result<(), Failure> {
+        let api: Api<CronJob> = self.api();
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let params = PatchParams { dry_run, force: true, ..PatchParams::apply(FIELD_MANAGER) };
+        let call = Call { verb: "patch", resource: "cronjobs.batch", name, namespace: self.namespace() };
+        api.patch(name, &params, &Patch::Apply(object)).await.map(|_| ()).map_err(|e| call.failed(&e))
     }
 
     /// Creates a volume claim.

@@ -6,16 +6,18 @@ mod connect;
 mod control;
 mod follow;
 mod jobs;
+mod logs;
 mod problem;
 mod state;
 mod workloads;
 
-pub use access::{Need, require};
+pub use access::{Need, missing, require};
 pub use apply::{ApplyOptions, FIELD_MANAGER};
 pub use connect::connect;
 pub use control::{Notes, Reply};
 pub use follow::{Ended, JobEnd, Sign, Watching, finished, termination, verdict_in, waiting_reason};
 pub use jobs::DryMode;
+pub use logs::LogPart;
 pub use state::{PodState, Silence, Transport, runs_sidecar};
 pub use workloads::{Workload, WorkloadName};
 

@@ -11,12 +11,20 @@ use crate::args::{BackupArgs, DryRun, OutputFormat};
 use crate::cluster::{Cluster, DryMode, JobEnd, Need, Watching, Workload, WorkloadName, require};
 use crate::failure::Failure;
 use crate::inject::tree;
-use crate::objects::{BACKUP_CONTAINER, BackupJob, Scratch, backup_job, sizing, stem};
+use crate::objects::{BACKUP_CONTAINER, BackupJob, Scratch, backup_cron_job, backup_job, cron_name, sizing, stem};
 use crate::render::backup_verdict;
 use crate::session::Session;
 use crate::state::WorkloadState;
 
 const MYSQL_PORT: u16 = 3306;
+const SCHEDULE_NEEDS: [Need; 6] = [
+    Need::of("get", "apps", "statefulsets"),
+    Need::core("get", "configmaps"),
+    Need::of("create", "batch", "cronjobs"),
+    Need::of("get", "batch", "cronjobs"),
+    Need::of("patch", "batch", "cronjobs"),
+    Need::core("list", "pods"),
+];
 const NEEDS: [Need; 6] = [
     Need::of("get", "apps", "statefulsets"),
     Need::core("get", "configmaps"),
@@ -47,12 +55,18 @@ pub async fn run(session: &Session, args: &BackupArgs) -> Result<u8> {
         sizing::scratch_size(Some(size), None, None)?;
     }
     let cluster = session.cluster().await?;
-    require(&cluster, &NEEDS, "backup").await?;
+    match args.schedule {
+        Some(_) => require(&cluster, &SCHEDULE_NEEDS, "backup").await?,
+        None => require(&cluster, &NEEDS, "backup").await?,
+    }
     let workload = cluster.workload(&name).await?;
     let facts = facts::gather(&cluster, &workload, &args.job, None).await?;
     let state = source::observe(session, &cluster, &workload, (&args.state, false)).await;
     let origin = origin(args, &workload, &state)?;
     let job = job(session, args, (&workload, &state), (facts, &origin))?;
+    if let Some(schedule) = &args.schedule {
+        return scheduled(session, (args, schedule), &cluster, (&job, &origin)).await;
+    }
     if let Some(code) = dry_run(session, args, &cluster, &job).await? {
         return Ok(code);
     }
@@ -83,6 +97,38 @@ async fn dry_run(session: &Session, args: &BackupArgs, cluster: &Cluster, job: &
             Ok(Some(0))
         }
     }
+}
+
+/// The CronJob that makes the same Job again and again.
+async fn scheduled(
+    session: &Session,
+    (args, schedule): (&BackupArgs, &str),
+    cluster: &Cluster,
+    (job, origin): (&BackupJob, &Origin),
+) -> Result<u8> {
+    if schedule.split_whitespace().count() != 5 && !schedule.starts_with('@') {
+        return Err(Failure::usage(format!("\"{schedule}\" is no schedule of cron: minute hour day month weekday"))
+            .fix("--schedule '0 2 * * *'")
+            .into());
+    }
+    let mut object = serde_json::to_value(backup_cron_job(job, schedule))?;
+    object["apiVersion"] = "batch/v1".into();
+    object["kind"] = "CronJob".into();
+    if args.job.dry_run == DryRun::Client {
+        return session.print(&tree::emit(&object)?).map(|()| 0);
+    }
+    let dry = args.job.dry_run == DryRun::Server;
+    cluster.apply_cron_job(&object, dry).await?;
+    if dry {
+        session.tell("the API server would accept the CronJob; nothing was changed");
+        return Ok(0);
+    }
+    let (name, namespace) = (cron_name(&job.workload), cluster.namespace());
+    session.tell(&format!(
+        "cronjob.batch/{name}: {schedule} (UTC), method {}, always from {}\nAway with it: kubectl delete cronjob {name} -n {namespace}",
+        job.method, origin.shown
+    ));
+    Ok(0)
 }
 
 /// The Job's facts, all of them known before it is made.
@@ -174,7 +220,7 @@ async fn finish(
     (job, workload, format): (&str, &str, OutputFormat),
 ) -> Result<u8> {
     let namespace = cluster.namespace();
-    let attach = format!("kubectl logs -f job/{job} -n {namespace}");
+    let attach = format!("kubectl pitr logs {workload} -n {namespace} -f --job {job}");
     if format == OutputFormat::Name {
         session.print(&format!("job.batch/{job}\n"))?;
     }

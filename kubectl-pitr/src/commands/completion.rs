@@ -19,8 +19,19 @@ const NO_FILES: &str = ":4";
 /// A look-up in the cluster may take this long while someone waits for a tab.
 const LOOK_UP: Duration = Duration::from_millis(400);
 /// Commands whose first word is a workload.
-const TAKE_WORKLOAD: [&str; 8] =
-    ["status", "backups", "binlogs", "timeline", "backup", "restore", "inject", "uninject"];
+const TAKE_WORKLOAD: [&str; 11] = [
+    "check",
+    "support-bundle",
+    "logs",
+    "status",
+    "backups",
+    "binlogs",
+    "timeline",
+    "backup",
+    "restore",
+    "inject",
+    "uninject",
+];
 
 pub fn run(session: &Session, args: &CompletionArgs) -> Result<u8> {
     if args.install {
@@ -104,7 +115,13 @@ fn without_flags(words: &[String]) -> Vec<&String> {
 }
 
 /// Flags without a value of their own; all others take the next word, unless it is joined by "=".
-const ALONE: [&str; 14] = [
+const ALONE: [&str; 20] = [
+    "-f",
+    "--follow",
+    "-w",
+    "--watch",
+    "--heartbeats",
+    "--raw",
     "--ddl",
     "--segments",
     "-A",

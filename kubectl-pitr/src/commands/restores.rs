@@ -8,6 +8,7 @@ use pitr_recovery::code;
 use super::making::take_back;
 use super::restore::follow;
 use super::restores_state::{jobs_of, rows, volume};
+use super::serving;
 use crate::args::{OutputFormat, RestoresArgs, RestoresVerb};
 use crate::cluster::{Cluster, DryMode, Need, finished, require};
 use crate::failure::Failure;
@@ -35,6 +36,14 @@ pub async fn run(session: &Session, args: &RestoresArgs) -> Result<u8> {
         Some(RestoresVerb::Attach { name, timeout }) => attach(session, &cluster, name, *timeout).await,
         Some(RestoresVerb::Resume { name, timeout }) => resume(session, &cluster, name, *timeout).await,
         Some(RestoresVerb::Abort { name }) => abort(session, &cluster, name).await,
+        Some(RestoresVerb::Serve { name, timeout }) => {
+            let row = one(session, &cluster, name).await?;
+            serving::serve(session, &cluster, &row.name, *timeout).await
+        }
+        Some(RestoresVerb::Finish { name }) => {
+            let row = one(session, &cluster, name).await?;
+            serving::finish(session, &cluster, &row.name).await
+        }
         Some(RestoresVerb::Prune { older_than, with_volumes, confirm }) => {
             prune(session, &cluster, *older_than, (*with_volumes, confirm.as_deref())).await
         }

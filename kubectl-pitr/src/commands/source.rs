@@ -17,7 +17,7 @@ use crate::session::Session;
 use crate::state::{Backups, Beat, Heartbeat, Pod, SCHEMA_VERSION, Windows, WorkloadState, from_archive, merge};
 
 /// Workloads asked at once: each one asks several pods.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 /// A plan reads indices from the store.
 const PLAN_LIMIT: Duration = Duration::from_secs(60);
 
@@ -203,11 +203,17 @@ pub(super) async fn document(
 ) -> Result<Value, Failure> {
     let via = if args.via == Via::Log { Via::Auto } else { args.via };
     let reply = ask(cluster, pods, (path, None), (via, args.via_timeout)).await?;
-    if !reply.ok {
-        return Err(told(&reply));
+    match serde_json::from_slice(&reply.body) {
+        Ok(document) if reply.ok => Ok(document),
+        Ok(_) => Err(told(&reply)),
+        Err(_) => {
+            let name = path.split('?').next().unwrap_or(path);
+            let words = String::from_utf8_lossy(&reply.body).trim().chars().take(200).collect::<String>();
+            Err(Failure::without_code(1, format!("the sidecar does not answer {name}: {words}"))
+                .hint("it is older than this plugin, or another version")
+                .fix("kubectl pitr version; kubectl pitr inject again brings the sidecar of this version"))
+        }
     }
-    serde_json::from_slice(&reply.body)
-        .map_err(|_| Failure::without_code(1, format!("the sidecar's answer to {path} is not understood")))
 }
 
 /// A list that the command is about.

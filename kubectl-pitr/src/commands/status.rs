@@ -1,14 +1,25 @@
 //! `status`: can I restore, and to when?
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use anyhow::Result;
+use serde_json::Value;
 
 use super::source;
 use crate::archive_view::ArchiveView;
 use crate::args::{OutputFormat, StatusArgs};
-use crate::cluster::WorkloadName;
-use crate::render::{status_document, status_table, status_text};
+use crate::cluster::{Cluster, WorkloadName};
+use crate::failure::{EXIT_INTERRUPTED, Failure};
+use crate::render::{JsonPath, status_document, status_said, status_table, status_text};
 use crate::session::Session;
 use crate::state::{Health, Judged, Limits, WorkloadState, judge};
+
+/// A workload and what is wrong with it.
+type Row = (WorkloadState, Judged);
+
+/// Between two looks of --watch: a sidecar tells its state every 15 s, and whenever it changes.
+const WATCH_EVERY: Duration = Duration::from_secs(5);
 
 /// Something shown is not OK, and `--exit-code` was given.
 const EXIT_DEGRADED: u8 = 3;
@@ -16,25 +27,27 @@ const EXIT_DEGRADED: u8 = 3;
 pub async fn run(session: &Session, args: &StatusArgs) -> Result<u8> {
     let format = session.output(OutputFormat::Table)?;
     let archive = source::archive(&args.archive, &args.state)?;
-    let name = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;
-    let (states, namespace) = match archive {
+    let order = args.list.sort_by.as_deref().map(JsonPath::path).transpose().map_err(Failure::usage)?;
+    if args.list.watch {
+        if archive.is_some() {
+            return Err(Failure::usage("--watch follows sidecars: with --archive there are none").into());
+        }
+        return watch(session, args, order.as_ref()).await;
+    }
+    let (states, place) = match archive {
         Some(location) => {
             let view = ArchiveView::open(&location, session.clock()).await?;
             (vec![source::offline(&view).0], String::new())
         }
         None => {
             let cluster = session.cluster().await?;
-            let workloads = source::workloads(&cluster, name.as_ref(), &args.list).await?;
-            let detail = workloads.len() == 1 || !format.is_text();
-            let states = source::observe_all(session, &cluster, &workloads, (&args.state, detail)).await;
-            (states, cluster.namespace().to_owned())
+            (states(session, args, &cluster, format).await?, format!(" in namespace \"{}\"", cluster.namespace()))
         }
     };
-    let limits = Limits { now: session.now(), max_lag_seconds: args.max_lag.as_secs() };
-    let rows: Vec<(WorkloadState, Judged)> =
-        states.into_iter().map(|s| (judge(&s, limits), s)).map(|(j, s)| (s, j)).collect();
+    let limits = limits(session, args);
+    let rows = judged(states, limits, order.as_ref());
     if rows.is_empty() && format.is_text() {
-        let place = if args.list.all_namespaces { String::new() } else { format!(" in namespace \"{namespace}\"") };
+        let place = if args.list.all_namespaces { String::new() } else { place };
         session.tell(&format!("no archived workload{place}. Next: kubectl pitr inject WORKLOAD --archive URL"));
         return Ok(0);
     }
@@ -42,7 +55,79 @@ pub async fn run(session: &Session, args: &StatusArgs) -> Result<u8> {
     Ok(exit(args, &rows))
 }
 
-fn exit(args: &StatusArgs, rows: &[(WorkloadState, Judged)]) -> u8 {
+fn limits(session: &Session, args: &StatusArgs) -> Limits {
+    Limits { now: session.now(), max_lag_seconds: args.max_lag.as_secs() }
+}
+
+async fn states(
+    session: &Session,
+    args: &StatusArgs,
+    cluster: &Cluster,
+    format: OutputFormat,
+) -> Result<Vec<WorkloadState>> {
+    let name = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;
+    let workloads = source::workloads(cluster, name.as_ref(), &args.list).await?;
+    let detail = !args.list.watch && (workloads.len() == 1 || !format.is_text());
+    Ok(source::observe_all(session, cluster, &workloads, (&args.state, detail)).await)
+}
+
+/// The rows in the wanted order: numbers by value, all else as text; what has no such field goes last.
+fn judged(states: Vec<WorkloadState>, limits: Limits, order: Option<&JsonPath>) -> Vec<Row> {
+    let mut rows: Vec<Row> = states.into_iter().map(|s| (judge(&s, limits), s)).map(|(j, s)| (s, j)).collect();
+    if let Some(order) = order {
+        rows.sort_by_cached_key(|row| {
+            let document = status_document(std::slice::from_ref(row));
+            match order.first(&document["items"][0]) {
+                Some(Value::Number(number)) => (0, (number.as_f64().unwrap_or(0.0) * 1e6) as i128, String::new()),
+                Some(Value::String(text)) => (1, 0, text.clone()),
+                Some(Value::Null) | None => (3, 0, String::new()),
+                Some(other) => (2, 0, other.to_string()),
+            }
+        });
+    }
+    rows
+}
+
+/// A row for each workload, and again for each that has changed in what it says beside its age. Ctrl-C ends it.
+async fn watch(session: &Session, args: &StatusArgs, order: Option<&JsonPath>) -> Result<u8> {
+    let format = session.output(OutputFormat::Table)?;
+    let cluster = session.cluster().await?;
+    let mut shown: BTreeMap<(String, String), String> = BTreeMap::new();
+    let mut headers = !args.list.no_headers;
+    loop {
+        let rows = judged(states(session, args, &cluster, format).await?, limits(session, args), order);
+        let changed: Vec<Row> = rows
+            .into_iter()
+            .filter(|row| {
+                let key = (row.0.namespace.clone(), row.0.name.clone());
+                let says = status_said(row);
+                shown.insert(key, says.clone()) != Some(says)
+            })
+            .collect();
+        if !changed.is_empty() {
+            match format {
+                OutputFormat::Json | OutputFormat::Yaml => {
+                    session.print_document(&status_document(&changed), format)?;
+                }
+                OutputFormat::Name => session.print(&names(&changed))?,
+                OutputFormat::Table | OutputFormat::Wide => {
+                    session.print(&status_table(&changed, headers, format == OutputFormat::Wide))?;
+                    headers = false;
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(WATCH_EVERY) => {}
+            _ = tokio::signal::ctrl_c() => return Ok(EXIT_INTERRUPTED),
+        }
+    }
+}
+
+fn names(rows: &[Row]) -> String {
+    rows.iter().map(|(s, _)| format!("statefulset.apps/{}\n", s.name)).collect()
+}
+
+fn exit(args: &StatusArgs, rows: &[Row]) -> u8 {
     if args.exit_code && rows.iter().any(|(_, judged)| judged.health != Health::Ok) {
         return EXIT_DEGRADED;
     }
@@ -50,17 +135,10 @@ fn exit(args: &StatusArgs, rows: &[(WorkloadState, Judged)]) -> u8 {
     u8::from(!rows.is_empty() && rows.iter().all(|(_, judged)| judged.health == Health::Unknown))
 }
 
-fn print(
-    session: &Session,
-    args: &StatusArgs,
-    rows: &[(WorkloadState, Judged)],
-    (format, limits): (OutputFormat, Limits),
-) -> Result<()> {
+fn print(session: &Session, args: &StatusArgs, rows: &[Row], (format, limits): (OutputFormat, Limits)) -> Result<()> {
     match (format, rows) {
         (OutputFormat::Json | OutputFormat::Yaml, _) => session.print_document(&status_document(rows), format),
-        (OutputFormat::Name, _) => {
-            session.print(&rows.iter().map(|(s, _)| format!("statefulset.apps/{}\n", s.name)).collect::<String>())
-        }
+        (OutputFormat::Name, _) => session.print(&names(rows)),
         (OutputFormat::Table, [(state, judged)]) if !args.list.all_namespaces => {
             session.print(&status_text(state, judged, limits, (session.terminal, args.show_gaps)))
         }

@@ -2,13 +2,16 @@
 
 mod backup;
 pub mod copied;
+mod cron;
 mod names;
 mod pod;
 mod restore;
 pub mod resume;
+pub mod serve;
 pub mod sizing;
 
 pub use backup::{BackupJob, CONTAINER as BACKUP_CONTAINER, Scratch, backup_job};
+pub use cron::{backup_cron_job, name as cron_name};
 pub use names::{labels, stem};
 pub use pod::{Server, Store};
 pub use restore::{

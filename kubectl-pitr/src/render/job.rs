@@ -76,8 +76,8 @@ pub fn restore_verdict(verdict: &Verdict, volume: &str, (name, namespace): (&str
     if verdict.result == "verified" {
         let seconds = |s: Option<f64>| duration(s.unwrap_or(0.0).max(0.0) as u64);
         return Ok(format!(
-            "Verified: the GTID set equals the plan. {} replayed in {}, {} in all. Data: pvc/{volume}\n{}Next: mount the claim \
-             in a server of the same version, read-only first; the source was not touched\n",
+            "Verified: the GTID set equals the plan. {} replayed in {}, {} in all. Data: pvc/{volume}\n{}Next: \
+             kubectl pitr restores serve {name} -n {namespace} (read-only server: look around, dump one table)\n",
             count_of(verdict.transactions.unwrap_or(0), "transaction"),
             seconds(verdict.replay_seconds),
             seconds(verdict.duration_seconds),

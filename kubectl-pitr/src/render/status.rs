@@ -72,7 +72,7 @@ fn filled(left: &str) -> String {
 }
 
 /// `MySQL 8.4.6`, without the build's own additions.
-pub(super) fn server_name(flavour: &str, version: &str) -> String {
+pub fn server_name(flavour: &str, version: &str) -> String {
     let name = match flavour {
         "mysql" => "MySQL",
         "mariadb" => "MariaDB",

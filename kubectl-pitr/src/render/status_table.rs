@@ -38,6 +38,14 @@ pub fn status_table(rows: &[(WorkloadState, Judged)], headers: bool, wide: bool)
     table.text(headers)
 }
 
+/// What a row says beside the age and the end of its window, which change by themselves.
+pub fn status_said((state, judged): &(WorkloadState, Judged)) -> String {
+    const MOVING: [&str; 3] = ["RECOVERABLE TO", "END AGE", "UNARCHIVED"];
+    let cells = cells(state, judged);
+    let said = HEADER.iter().zip(&cells).filter(|(name, _)| !MOVING.contains(name)).map(|(_, cell)| cell.as_str());
+    said.collect::<Vec<_>>().join(" ")
+}
+
 fn cells(state: &WorkloadState, judged: &Judged) -> Vec<String> {
     let newest = state.windows.first().and_then(crate::state::WindowRow::span);
     let leading = state.leading().map(|(_, h)| h);

@@ -7,6 +7,7 @@
 //! ```
 
 mod backups;
+mod checks;
 mod findings;
 mod heartbeat;
 mod merge;
@@ -15,6 +16,7 @@ mod times;
 mod windows;
 
 pub use backups::{Backup, Backups};
+pub use checks::{Area, Check, ClusterFacts, Mark, checks};
 pub use findings::{Finding, Health, Judged, Limits, judge};
 pub use heartbeat::{Active, Archive, BaseBackups, Closed, Heartbeat, Server, Store, Verify, Window};
 pub use merge::{Beat, Pod, WorkloadState, from_archive, merge};

@@ -23,6 +23,7 @@ mod phases;
 mod planned;
 mod preflight;
 mod replay;
+mod serve;
 mod start;
 mod verdict;
 mod verify;
@@ -38,6 +39,7 @@ use pitr_recovery::code;
 
 use self::chosen::ChosenTables;
 use self::phases::Facts;
+pub(crate) use self::serve::{ServeArgs, run as serve};
 use self::verdict::{Outcome, Verdict};
 use self::xa::XaPolicy;
 use crate::archive_args::ArchiveArgs;

@@ -8,7 +8,7 @@ mod staging;
 mod version;
 
 pub(crate) use leftover::end_leftover;
-pub(crate) use mysqld::{Mysqld, initialise};
+pub(crate) use mysqld::{Mysqld, initialise, serve};
 pub(crate) use options::{MatchedSettings, Purpose, ServerOptions};
 pub(crate) use programs::{Programs, RunAs};
 pub(crate) use staging::Staging;

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::options::{Purpose, ServerOptions};
 use super::staging::Staging;
@@ -173,15 +174,7 @@ impl Mysqld {
 
     /// Shuts it down in order and waits until it has ended.
     pub(crate) async fn stop(mut self) -> Result<(), ServerError> {
-        if let Some(pid) = self.child.0.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
-            kill_process(pid, Signal::TERM).map_err(|reason| ServerError::Watch(reason.into()))?;
-        }
-        match tokio::time::timeout(STOP_TIMEOUT, self.child.0.wait()).await {
-            Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(ServerError::Ended { status, log: log_end(&self.log) }),
-            Ok(Err(reason)) => Err(ServerError::Watch(reason)),
-            Err(_) => Err(self.timeout("stop", STOP_TIMEOUT)),
-        }
+        shut_down(&mut self.child, &self.log).await
     }
 
     /// Ends it at once and waits until it is gone.
@@ -191,6 +184,35 @@ impl Mysqld {
 
     fn timeout(&self, what: &'static str, limit: Duration) -> ServerError {
         ServerError::Timeout { what, seconds: limit.as_secs(), log: log_end(&self.log) }
+    }
+}
+
+/// Runs a server that is not ours to talk to until `stop`, then shuts it down in order.
+pub(crate) async fn serve(
+    options: &ServerOptions,
+    purpose: &Purpose,
+    staging: &Staging,
+    stop: &CancellationToken,
+) -> Result<(), ServerError> {
+    let mut child = spawn(options, options.arguments(purpose, staging, None))?;
+    tokio::select! {
+        ended = child.0.wait() => {
+            let status = ended.map_err(ServerError::Watch)?;
+            Err(ServerError::Ended { status, log: log_end(&options.log) })
+        }
+        () = stop.cancelled() => shut_down(&mut child, &options.log).await,
+    }
+}
+
+async fn shut_down(child: &mut Process, log: &Path) -> Result<(), ServerError> {
+    if let Some(pid) = child.0.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
+        kill_process(pid, Signal::TERM).map_err(|reason| ServerError::Watch(reason.into()))?;
+    }
+    match tokio::time::timeout(STOP_TIMEOUT, child.0.wait()).await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(ServerError::Ended { status, log: log_end(log) }),
+        Ok(Err(reason)) => Err(ServerError::Watch(reason)),
+        Err(_) => Err(ServerError::Timeout { what: "stop", seconds: STOP_TIMEOUT.as_secs(), log: log_end(log) }),
     }
 }
 

@@ -116,6 +116,11 @@ pub(crate) enum Purpose {
         /// Where relay logs lie meanwhile.
         relay: PathBuf,
     },
+    /// To be looked at, by everybody who has an account on it.
+    Serve {
+        /// Where it listens.
+        port: u16,
+    },
 }
 
 /// Everything that one start of a server depends on.
@@ -165,6 +170,10 @@ impl ServerOptions {
         match purpose {
             Purpose::Initialise => arguments.push("--initialize-insecure".to_owned()),
             Purpose::Copy => {}
+            Purpose::Serve { port } => {
+                arguments.push(format!("--port={port}"));
+                arguments.extend(SERVING.iter().map(ToString::to_string));
+            }
             Purpose::Load => arguments.extend(LOADING.iter().map(ToString::to_string)),
             Purpose::Replay { relay } => {
                 arguments.push(path("relay-log", &relay.join("relay")));
@@ -195,6 +204,9 @@ const PINNED: &[&str] = &[
     "--loose-innodb-buffer-pool-load-at-startup=OFF",
     "--sync-binlog=0",
 ];
+
+/// While somebody looks around.
+const SERVING: &[&str] = &["--skip-networking=OFF", "--bind-address=*", "--super-read-only=ON", "--local-infile=OFF"];
 
 /// While a dump is loaded nothing needs to survive a crash: it is begun again.
 const LOADING: &[&str] = &["--innodb-flush-log-at-trx-commit=0", "--innodb-strict-mode=OFF", "--local-infile=OFF"];

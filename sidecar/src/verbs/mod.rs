@@ -44,6 +44,7 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCod
     match verb {
         Verb::Backup(args) => backup::run(args, context).await,
         Verb::Restore(args) => restore::run(args, context).await,
+        Verb::Serve(args) => restore::serve(&args, context).await,
         Verb::InstallSelf(args) => install_self::run(&args),
         Verb::Version => version::run(),
         Verb::Run(args) => run::run(&args, context).await,

@@ -1,0 +1,53 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::StateArgs;
+use super::client::duration;
+
+/// Everything that archiving and restoring depend on, looked at once
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  kubectl pitr check mysql -n shop\n\nIt looks at what the sidecars say of server and archive, at the objects in \
+                  the cluster, and at what you may do; it writes nothing. Exit 3 when something is not well.\n\nNeeds: statefulsets \
+                  get,list; pods list; pods/log get; pods/portforward get,create."
+)]
+pub struct CheckArgs {
+    /// NAME, sts/NAME or statefulset.apps/NAME; may be left out when the namespace has one archived workload
+    #[arg(value_name = "WORKLOAD")]
+    pub workload: Option<String>,
+    /// Look again for so long while something is wrong
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub wait: Option<Duration>,
+    /// From which mark on the exit code is 3
+    #[arg(long, value_enum, default_value = "error", value_name = "MARK")]
+    pub failure_threshold: Threshold,
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Threshold {
+    Warning,
+    Error,
+}
+
+/// What is needed to find out what went wrong, in one file without secrets
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  kubectl pitr support-bundle mysql -n shop\n\nNo Secret is read. Passwords, keys and tokens in environments and \
+                  settings, names and passwords in URLs, and quoted values in logs are taken out: look through it all the same before you \
+                  send it.\n\nNeeds: what \"check\" needs; configmaps get; jobs, persistentvolumeclaims list. What you may not read is left \
+                  out, and it is said."
+)]
+pub struct BundleArgs {
+    /// NAME, sts/NAME or statefulset.apps/NAME; may be left out when the namespace has one archived workload
+    #[arg(value_name = "WORKLOAD")]
+    pub workload: Option<String>,
+    /// The file to write [default: pitr-WORKLOAD-YYYYMMDD-HHMMSS.tar.gz]
+    #[arg(long, value_name = "FILE")]
+    pub output_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub state: StateArgs,
+}

@@ -1,0 +1,147 @@
+//! `support-bundle`: what is needed to find out what went wrong, in one file, without secrets.
+
+use std::fmt::Display;
+use std::io::Write as _;
+
+use anyhow::{Context, Result};
+use futures::StreamExt;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::source;
+use crate::args::{BundleArgs, Via};
+use crate::cluster::{Cluster, LogPart, Workload, WorkloadName};
+use crate::inject::sidecar::{LABEL_MANAGED, LABEL_WORKLOAD, MANAGER};
+use crate::inject::tree;
+use crate::redaction::{redact, redacted_text};
+use crate::render::binary_size;
+use crate::session::Session;
+use crate::tarball::Tarball;
+
+/// Lines of each container's log.
+const LOG_LINES: i64 = 5_000;
+/// Bytes of each container's log.
+const LOG_BYTES_MAX: usize = 4 << 20;
+/// What the control API is asked. Transactions are left out: their statements are the user's own.
+const ASKED: [&str; 4] = ["/v1/status", "/v1/windows", "/v1/backups", "/v1/binlogs"];
+
+/// The files, and what could not be had.
+struct Bundle {
+    tarball: Tarball,
+    folder: String,
+    at_seconds: u64,
+    missing: Vec<String>,
+}
+
+pub async fn run(session: &Session, args: &BundleArgs) -> Result<u8> {
+    let cluster = session.cluster().await?;
+    let name = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;
+    let workload = source::one_workload(&cluster, name.as_ref()).await?;
+    let cluster = cluster.in_namespace(&workload.namespace);
+    let at = session.now();
+    let folder = format!("pitr-{}-{}", workload.name, at.strftime("%Y%m%d-%H%M%S"));
+    let at_seconds = u64::try_from(at.as_second()).unwrap_or(0);
+    let mut bundle = Bundle { tarball: Tarball::default(), folder: folder.clone(), at_seconds, missing: Vec::new() };
+    let version = json!({"plugin": env!("CARGO_PKG_VERSION"), "at": at.to_string(), "workload": workload.name});
+    bundle.document("version.json", &version);
+    objects(&mut bundle, &cluster, &workload).await;
+    answers(session, args, &mut bundle, (&cluster, &workload)).await;
+    logs(&mut bundle, &cluster, &workload).await;
+    let missing = if bundle.missing.is_empty() { "nothing\n".to_owned() } else { bundle.missing.join("\n") + "\n" };
+    bundle.text("missing.txt", &missing);
+    let file = args.output_file.clone().unwrap_or_else(|| format!("{folder}.tar.gz").into());
+    let written = write(&file, bundle.tarball)?;
+    for missing in &bundle.missing {
+        session.tell(&format!("left out: {missing}"));
+    }
+    session.print(&format!(
+        "{}   {}; secrets are taken out, look through it before you send it\n",
+        file.display(),
+        binary_size(written)
+    ))?;
+    Ok(0)
+}
+
+fn write(file: &std::path::Path, tarball: Tarball) -> Result<u64> {
+    let what = || format!("write {}", file.display());
+    let out = std::fs::File::create_new(file).with_context(what)?;
+    let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::default());
+    encoder.write_all(&tarball.finish()).with_context(what)?;
+    let out = encoder.finish().with_context(what)?;
+    Ok(out.metadata().with_context(what)?.len())
+}
+
+impl Bundle {
+    fn text(&mut self, name: &str, text: &str) {
+        self.tarball.add(&format!("{}/{name}", self.folder), text.as_bytes(), self.at_seconds);
+    }
+
+    fn document(&mut self, name: &str, document: &impl Serialize) {
+        let mut value = serde_json::to_value(document).unwrap_or_default();
+        redact(&mut value);
+        let text = match name.ends_with(".yaml") {
+            true => tree::emit(&value).unwrap_or_default(),
+            false => serde_json::to_string_pretty(&value).unwrap_or_default() + "\n",
+        };
+        self.text(name, &text);
+    }
+
+    /// A document that could be had, or a line that says why not.
+    fn take<T: Serialize, E: Display>(&mut self, name: &str, had: Result<T, E>) {
+        match had {
+            Ok(document) => self.document(name, &document),
+            Err(reason) => self.missing.push(format!("{name}: {reason}")),
+        }
+    }
+}
+
+async fn objects(bundle: &mut Bundle, cluster: &Cluster, workload: &Workload) {
+    let selector = format!("{LABEL_MANAGED}={MANAGER},{LABEL_WORKLOAD}={}", workload.name);
+    bundle.document("statefulset.yaml", &workload.object);
+    bundle.document("pods.yaml", &workload.pods);
+    bundle.take("configmap.yaml", cluster.config_map(&format!("pitr-{}", workload.name)).await);
+    bundle.take("jobs.yaml", cluster.jobs(&selector, false).await);
+    bundle.take("claims.yaml", cluster.claims(&selector, false).await);
+}
+
+async fn answers(
+    session: &Session,
+    args: &BundleArgs,
+    bundle: &mut Bundle,
+    (cluster, workload): (&Cluster, &Workload),
+) {
+    let state = source::observe(session, cluster, workload, (&args.state, false)).await;
+    for pod in state.pods.iter().filter(|pod| !pod.silences.is_empty()) {
+        bundle.missing.push(format!("heartbeat of {}: {}", pod.name, pod.silences.join("; ")));
+    }
+    let heartbeats = cluster.pod_states(&workload.pods, Via::Auto, args.state.via_timeout).await;
+    let heartbeats: Vec<Value> =
+        heartbeats.into_iter().map(|s| json!({"pod": s.pod, "heartbeat": s.heartbeat})).collect();
+    bundle.document("heartbeats.json", &heartbeats);
+    let pods = source::pods_to_ask(cluster, workload, &args.state, session.now()).await;
+    for path in ASKED {
+        let name = format!("{}.json", path.trim_start_matches("/v1/"));
+        bundle.take(&name, source::document(cluster, &pods, path, &args.state).await);
+    }
+}
+
+async fn logs(bundle: &mut Bundle, cluster: &Cluster, workload: &Workload) {
+    for pod in &workload.pods {
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let containers = pod.spec.iter().flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten()));
+        for container in containers {
+            let part = LogPart { container: &container.name, follow: false, since_seconds: None, tail: LOG_LINES };
+            let file = format!("logs/{name}.{}.log", container.name);
+            match cluster.log_lines(&name, part).await {
+                Ok(lines) => {
+                    let lines: Vec<String> = lines.collect().await;
+                    let mut text = redacted_text(&(lines.join("\n") + "\n"));
+                    let surplus = text.len().saturating_sub(LOG_BYTES_MAX);
+                    let from = text.char_indices().map(|(at, _)| at).find(|at| *at >= surplus).unwrap_or(0);
+                    bundle.text(&file, &text.split_off(from));
+                }
+                Err(reason) => bundle.missing.push(format!("{file}: {reason}")),
+            }
+        }
+    }
+}

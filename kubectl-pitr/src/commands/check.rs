@@ -1,0 +1,123 @@
+//! `check`: everything that archiving and restoring depend on, looked at once.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use tokio::time::{Instant, sleep};
+
+use super::source;
+use crate::args::{CheckArgs, Threshold};
+use crate::cluster::{Cluster, Need, Workload, WorkloadName, missing};
+use crate::render::{check_document, check_text};
+use crate::session::Session;
+use crate::state::{Check, ClusterFacts, Limits, Mark, checks, judge};
+
+/// Something is not well.
+const EXIT_DEGRADED: u8 = 3;
+/// Between two looks of --wait.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Older ends of the window are late, as for `status`.
+const LAG_SECONDS_MAX: u64 = 300;
+
+/// The shapes of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CheckFormat {
+    Table,
+    Short,
+    Json,
+    Yaml,
+}
+
+/// What people want to do, and what each needs.
+const RIGHTS: [(&str, &[Need]); 4] = [
+    (
+        "windows, base backups, timeline, plans",
+        &[Need::sub("get", "pods", "portforward"), Need::sub("create", "pods", "portforward")],
+    ),
+    (
+        "backup",
+        &[Need::of("create", "batch", "jobs"), Need::of("get", "batch", "jobs"), Need::core("get", "configmaps")],
+    ),
+    (
+        "restore",
+        &[
+            Need::of("create", "batch", "jobs"),
+            Need::core("create", "persistentvolumeclaims"),
+            Need::core("create", "configmaps"),
+        ],
+    ),
+    ("inject --live", &[Need::of("patch", "apps", "statefulsets"), Need::core("patch", "configmaps")]),
+];
+
+pub async fn run(session: &Session, args: &CheckArgs) -> Result<u8> {
+    let format = session.output(CheckFormat::Table)?;
+    let cluster = session.cluster().await?;
+    let name = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;
+    let workload = source::one_workload(&cluster, name.as_ref()).await?;
+    let cluster = cluster.in_namespace(&workload.namespace);
+    let facts = facts(&cluster, &workload).await;
+    let deadline = Instant::now() + args.wait.unwrap_or_default();
+    let found = loop {
+        let found = look(session, &cluster, (&workload, &facts), args).await;
+        if worst(&found) < Mark::Bad || Instant::now() >= deadline {
+            break found;
+        }
+        sleep(LOOK_EVERY).await;
+    };
+    let document = || check_document(&workload.namespace, &workload.name, &found);
+    match format {
+        CheckFormat::Table | CheckFormat::Short => {
+            session.print(&check_text(&found, format == CheckFormat::Short, session.terminal))?;
+        }
+        CheckFormat::Json => session.print_document(&document(), crate::args::OutputFormat::Json)?,
+        CheckFormat::Yaml => session.print_document(&document(), crate::args::OutputFormat::Yaml)?,
+    }
+    let limit = match args.failure_threshold {
+        Threshold::Warning => Mark::Warning,
+        Threshold::Error => Mark::Bad,
+    };
+    Ok(if worst(&found) >= limit { EXIT_DEGRADED } else { 0 })
+}
+
+fn worst(checks: &[Check]) -> Mark {
+    checks.iter().map(|check| check.mark).max().unwrap_or(Mark::Good)
+}
+
+async fn look(
+    session: &Session,
+    cluster: &Cluster,
+    (workload, facts): (&Workload, &ClusterFacts),
+    args: &CheckArgs,
+) -> Vec<Check> {
+    let state = source::observe(session, cluster, workload, (&args.state, true)).await;
+    let limits = Limits { now: session.now(), max_lag_seconds: LAG_SECONDS_MAX };
+    checks(&state, &judge(&state, limits), facts, limits)
+}
+
+async fn facts(cluster: &Cluster, workload: &Workload) -> ClusterFacts {
+    let mut rights = Vec::new();
+    for (what, needs) in RIGHTS {
+        // Who cannot ask is not told.
+        if let Ok(missing) = missing(cluster, needs).await {
+            rights.push((what.to_owned(), missing));
+        }
+    }
+    ClusterFacts {
+        plugin_version: env!("CARGO_PKG_VERSION").to_owned(),
+        volumes_go: volumes_go(&workload.object),
+        partition: partition(&workload.object),
+        rights,
+    }
+}
+
+fn volumes_go(object: &StatefulSet) -> bool {
+    let policy = object.spec.as_ref().and_then(|s| s.persistent_volume_claim_retention_policy.as_ref());
+    policy.is_some_and(|p| [&p.when_deleted, &p.when_scaled].iter().any(|when| when.as_deref() == Some("Delete")))
+}
+
+fn partition(object: &StatefulSet) -> i32 {
+    let strategy = object.spec.as_ref().and_then(|s| s.update_strategy.as_ref());
+    strategy.and_then(|s| s.rolling_update.as_ref()).and_then(|r| r.partition).unwrap_or(0)
+}

@@ -1,0 +1,130 @@
+//! `restores serve` and `restores finish`: a look at what was restored, and the end of a restore.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use k8s_openapi::api::core::v1::Pod;
+use pitr_recovery::code;
+use tokio::time::{Instant, sleep};
+
+use super::restores_state::{jobs_of, volume};
+use crate::cluster::{Cluster, DryMode, Need, finished, require, waiting_reason};
+use crate::failure::Failure;
+use crate::objects::serve;
+use crate::session::Session;
+
+/// Between two looks at the pod.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs the server on a verified restore, read-only, in a pod of its own.
+pub(super) async fn serve(session: &Session, cluster: &Cluster, restore: &str, limit: Duration) -> Result<u8> {
+    let needs = [Need::of("list", "batch", "jobs"), Need::core("get", "pods"), Need::core("create", "pods")];
+    require(cluster, &needs, "restorer").await?;
+    let jobs = jobs_of(cluster, restore).await?;
+    let verified = jobs.iter().rev().find(|job| finished(job) == Some(true));
+    let Some(job) = verified else { return Err(not_verified(restore, cluster, jobs.is_empty()).into()) };
+    let name = serve::name(restore);
+    if cluster.pod(&name).await?.is_none() {
+        let pod = serve::pod(job, restore)
+            .ok_or_else(|| Failure::without_code(1, "the restore's Job has a form that is not ours".to_owned()))?;
+        cluster.create_pod(&pod, DryMode::Real).await?;
+        session.tell(&format!("pod/{name} created; the server starts on the restored data, read-only"));
+    }
+    wait_until_ready(cluster, &name, limit).await?;
+    let namespace = cluster.namespace();
+    let container = serve::CONTAINER;
+    session.print(&format!(
+        "Serving      volume {} read-only at pod/{name}, port {}; accounts and passwords are those of the restored data\n\
+         Look around  kubectl exec -it {name} -n {namespace} -c {container} -- mysql -h 127.0.0.1 -u USER -p\n\
+         One table    kubectl exec -i {name} -n {namespace} -c {container} -- mysqldump -h 127.0.0.1 -u USER -pPASSWORD \
+         --single-transaction --set-gtid-purged=OFF SCHEMA TABLE > table.sql\n\
+         From here    kubectl port-forward pod/{name} {}:3306 -n {namespace}\n\
+         When done    kubectl pitr restores finish {restore} -n {namespace}\n",
+        volume(job).unwrap_or_default(),
+        serve::PORT,
+        serve::PORT,
+    ))?;
+    Ok(0)
+}
+
+fn not_verified(restore: &str, cluster: &Cluster, gone: bool) -> Failure {
+    let namespace = cluster.namespace();
+    let failure =
+        Failure::new(code::RESTORE_INCOMPLETE, format!("restore \"{restore}\" is not served: it is not verified"));
+    if gone {
+        return failure
+            .hint("its Job is not there any more, which says how its server runs; the volume can be mounted by any pod")
+            .fix(format!("kubectl pitr restores -n {namespace}"));
+    }
+    failure
+        .hint("only data whose GTID set is the plan's is served")
+        .fix(format!("kubectl pitr restores resume {restore} -n {namespace}"))
+}
+
+async fn wait_until_ready(cluster: &Cluster, name: &str, limit: Duration) -> Result<(), Failure> {
+    let deadline = Instant::now() + limit;
+    let again = format!("kubectl logs {name} -n {} -c {}", cluster.namespace(), serve::CONTAINER);
+    loop {
+        let Some(pod) = cluster.pod(name).await? else {
+            return Err(Failure::new(code::NOT_REACHABLE, format!("pod \"{name}\" was deleted while it started")));
+        };
+        if is_ready(&pod) {
+            return Ok(());
+        }
+        if let Some(words) = ended(&pod) {
+            return Err(Failure::without_code(1, format!("the server did not start: {words}")).fix(again));
+        }
+        if Instant::now() >= deadline {
+            let reason = waiting_reason(&pod).unwrap_or_else(|| "it still starts".to_owned());
+            return Err(Failure::new(code::WAIT_TIMED_OUT, format!("pod \"{name}\" is not ready: {reason}")).fix(again));
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+/// The last words of a server that ended.
+fn ended(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
+    let state = status.last_state.as_ref().filter(|_| status.restart_count > 1).or(status.state.as_ref())?;
+    let ended = state.terminated.as_ref()?;
+    let words = ended.message.as_deref().map(str::trim).filter(|words| !words.is_empty());
+    Some(words.map_or_else(
+        || format!("exit code {}", ended.exit_code),
+        |words| words.lines().next().unwrap_or_default().to_owned(),
+    ))
+}
+
+/// Ends a verified restore: its server and its Jobs go, its volume stays.
+pub(super) async fn finish(session: &Session, cluster: &Cluster, restore: &str) -> Result<u8> {
+    let needs = [Need::of("list", "batch", "jobs"), Need::of("delete", "batch", "jobs"), Need::core("delete", "pods")];
+    require(cluster, &needs, "restorer").await?;
+    let jobs = jobs_of(cluster, restore).await?;
+    let Some(done) = jobs.iter().rev().find(|job| finished(job) == Some(true)) else {
+        let namespace = cluster.namespace();
+        return Err(Failure::new(
+            code::RESTORE_INCOMPLETE,
+            format!("restore \"{restore}\" is not verified, or not there"),
+        )
+        .hint("finish is for restores that are done")
+        .fix(format!("kubectl pitr restores resume {restore} -n {namespace}, or abort"))
+        .into());
+    };
+    let pod = serve::name(restore);
+    if cluster.pod(&pod).await?.is_some() {
+        cluster.delete_pod(&pod).await?;
+        session.tell(&format!("pod/{pod} deleted"));
+    }
+    for job in &jobs {
+        let name = job.metadata.name.clone().unwrap_or_default();
+        cluster.delete_job(&name).await?;
+        session.tell(&format!("job.batch/{name} deleted"));
+    }
+    let volume = volume(done).unwrap_or_default();
+    session.tell(&format!("the restored data stays in persistentvolumeclaim/{volume}"));
+    Ok(0)
+}

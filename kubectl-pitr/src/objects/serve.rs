@@ -1,0 +1,91 @@
+//! A pod that serves a restored volume, read-only: the restore's own pod with another command, and without the store's credentials.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ContainerPort, Pod, PodSpec, Probe, TCPSocketAction};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::{LABEL_RESTORE, labels};
+use crate::inject::sidecar::LABEL_WORKLOAD;
+
+/// Name of the container that serves.
+pub const CONTAINER: &str = "serve";
+/// Where the server listens in its pod.
+pub const PORT: i32 = 3306;
+/// Volumes of the restore that the server needs; plan and credentials stay away from whoever may enter its pod.
+const KEPT: [&str; 3] = ["data", "staging", "pitr"];
+
+/// `rescue-serve`
+pub fn name(restore: &str) -> String {
+    format!("{restore}-serve")
+}
+
+/// The pod; none where the Job has no pod of the form that we make.
+pub fn pod(job: &Job, restore: &str) -> Option<Pod> {
+    let template = &job.spec.as_ref()?.template;
+    let mut spec: PodSpec = template.spec.clone()?;
+    spec.restart_policy = Some("Always".to_owned());
+    let is_kept = |name: &str| KEPT.contains(&name);
+    spec.volumes.iter_mut().for_each(|volumes| volumes.retain(|volume| is_kept(&volume.name)));
+    let main = spec.containers.first_mut()?;
+    let datadir = main.command.iter().flatten().find(|word| word.starts_with("--datadir="))?.clone();
+    let program = main.command.iter().flatten().next()?.clone();
+    main.command =
+        Some(vec![program, "serve".to_owned(), datadir, "--staging=/staging".to_owned(), format!("--port={PORT}")]);
+    CONTAINER.clone_into(&mut main.name);
+    main.env.iter_mut().for_each(|vars| vars.retain(|var| var.name == "TZ"));
+    main.volume_mounts.iter_mut().for_each(|mounts| mounts.retain(|mount| is_kept(&mount.name)));
+    main.ports =
+        Some(vec![ContainerPort { container_port: PORT, name: Some("mysql".to_owned()), ..ContainerPort::default() }]);
+    main.readiness_probe = Some(Probe {
+        tcp_socket: Some(TCPSocketAction { port: IntOrString::Int(PORT), ..TCPSocketAction::default() }),
+        period_seconds: Some(2),
+        ..Probe::default()
+    });
+    let workload =
+        job.metadata.labels.as_ref().and_then(|labels| labels.get(LABEL_WORKLOAD).cloned()).unwrap_or_default();
+    let mut labels = labels(&workload, "serve");
+    labels.insert(LABEL_RESTORE.to_owned(), restore.to_owned());
+    Some(Pod {
+        metadata: ObjectMeta {
+            name: Some(name(restore)),
+            namespace: job.metadata.namespace.clone(),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        },
+        spec: Some(spec),
+        status: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_pod_has_the_data_and_no_credentials() {
+        let job: Job = serde_json::from_value(json!({
+            "metadata": {"name": "rescue-r2", "namespace": "shop", "labels": {"kubectl-pitr/workload": "mysql"}},
+            "spec": {"template": {"metadata": {}, "spec": {"restartPolicy": "Never",
+                "initContainers": [{"name": "install", "volumeMounts": [{"name": "pitr", "mountPath": "/pitr"}]}],
+                "containers": [{"name": "restore", "image": "mysql:9.7",
+                    "command": ["/pitr/pitr-sidecar", "restore", "--archive=s3://b/p", "--datadir=/var/lib/mysql"],
+                    "env": [{"name": "TZ", "value": "UTC"}, {"name": "PITR_CREDENTIALS_FROM", "value": "file:/etc/pitr-s3"}],
+                    "volumeMounts": [{"name": "data", "mountPath": "/var/lib/mysql"}, {"name": "plan", "mountPath": "/plan"},
+                        {"name": "pitr-s3", "mountPath": "/etc/pitr-s3"}, {"name": "pitr", "mountPath": "/pitr"}]}],
+                "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "rescue"}}, {"name": "plan"},
+                    {"name": "pitr", "emptyDir": {}}, {"name": "pitr-s3", "secret": {"secretName": "pitr-s3"}}]}}}}))
+        .unwrap();
+        let pod = serde_json::to_value(pod(&job, "rescue").unwrap()).unwrap();
+        let text = pod.to_string();
+        assert!(!text.contains("s3") && !text.contains("plan"), "{text}");
+        assert_eq!(pod["metadata"]["name"], "rescue-serve");
+        assert_eq!(
+            pod["spec"]["containers"][0]["command"],
+            json!(["/pitr/pitr-sidecar", "serve", "--datadir=/var/lib/mysql", "--staging=/staging", "--port=3306"])
+        );
+        assert_eq!(pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"], "rescue");
+    }
+}
