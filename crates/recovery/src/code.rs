@@ -102,7 +102,7 @@ codes! {
         "an operator owns it",
         "statefulset/db is managed by MariaDB/db (k8s.mariadb.com)",
         "the operator would revert this change",
-        "inject db -o cr=mariadb, or attach db (no restart)";
+        "put the sidecar of inject -o patch into the operator's own object, if that has a place for it";
     GITOPS_OWNED = 204 exit 4:
         "--live on a GitOps or Helm object",
         "statefulset/mysql is managed by Argo CD app \"shop\"",
@@ -127,12 +127,12 @@ codes! {
         "canary does not archive in time",
         "mysql-2 does not archive 3m after its restart: image pull back-off",
         "mysql-1 and mysql-0 were not touched",
-        "uninject mysql --live --delete-wedged-pods";
+        "kubectl delete pod mysql-2, if it does not start by itself";
     BAD_CONFIGURATION_KEY = 209 exit 2:
         "bad configuration key",
         "unknown key \"schedule.tail_intervall\"",
         "did you mean \"schedule.tail_interval\"",
-        "config mysql set schedule.tail_interval=2s";
+        "inject mysql --set schedule.tail_interval=2s";
     TARGET_IN_GAP = 301 exit 4:
         "target inside a gap",
         "T cannot be reached: it lies in gap-7f2a (binlog.000301, 335 transactions)",
@@ -272,7 +272,7 @@ codes! {
         "encrypted binlogs, or MariaDB InnoDB binlog",
         "binlog.000001 is encrypted",
         "a copy is useless without the keyring",
-        "attach W reads through the server";
+        "SET PERSIST binlog_encryption=OFF, then backup W";
     LOG_UNSUITED = 506 exit 3:
         "binary log off, not ROW, or GTID off",
         "gtid_mode is OFF",
