@@ -30,6 +30,9 @@ enum Bench {
         /// How much binlog to make, in MiB
         #[arg(long, default_value_t = 1024)]
         mib: u64,
+        /// How often each is measured; the least counts
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
     },
     /// From COMMIT until the bucket alone proves that the transaction is recoverable
     Recoverable {
@@ -48,7 +51,7 @@ enum Bench {
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Arguments::parse().bench {
-        Bench::Archive { mib } => archive::run(mib).await,
+        Bench::Archive { mib, rounds } => archive::run(mib, rounds).await,
         Bench::Recoverable { commits } => recoverable::run(commits).await,
         Bench::Restore { transactions } => restore::run(transactions).await,
     };
