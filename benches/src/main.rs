@@ -4,17 +4,20 @@
 //! make bench                        # builds release programs, runs all, writes docs/benchmarks.md's table to stdout
 //! pitr-bench archive                # archiving 1 GiB of binlogs: memory, time, size, beside zstd on the same files
 //! pitr-bench recoverable            # from COMMIT to "the bucket proves it", through an S3 server
-//! pitr-bench restore                # replay, beside mysqlbinlog | mysql on the same base with the same settings
+//! pitr-bench restore                # replay, beside mysqlbinlog | mysql and plain replication, same base and settings
 //! ```
 
 mod archive;
 mod process;
 mod recoverable;
 mod restore;
+mod workload;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum as _};
+
+use self::workload::Workload;
 
 /// Measures kubectl pitr beside the tools that a user would use instead.
 #[derive(Debug, Parser)]
@@ -40,11 +43,20 @@ enum Bench {
         #[arg(long, default_value_t = 40)]
         commits: u32,
     },
-    /// Replay of small transactions, beside mysqlbinlog | mysql
+    /// Replay, beside mysqlbinlog | mysql and plain replication
     Restore {
-        /// Transactions to replay
-        #[arg(long, default_value_t = 40_000)]
-        transactions: u64,
+        /// What the log is full of (repeatable) [default: each]
+        #[arg(long, value_enum)]
+        workload: Vec<Workload>,
+        /// Length of the log in hundredths of the usual one (small transactions: 90,000)
+        #[arg(long, default_value_t = 100)]
+        hundredths: u64,
+        /// How often each way is measured; the median counts
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+        /// The pipe with a production server's settings too
+        #[arg(long)]
+        durable: bool,
     },
 }
 
@@ -53,7 +65,10 @@ async fn main() -> ExitCode {
     let result = match Arguments::parse().bench {
         Bench::Archive { mib, rounds } => archive::run(mib, rounds).await,
         Bench::Recoverable { commits } => recoverable::run(commits).await,
-        Bench::Restore { transactions } => restore::run(transactions).await,
+        Bench::Restore { workload, hundredths, rounds, durable } => {
+            let each = Workload::value_variants();
+            restore::run(if workload.is_empty() { each } else { &workload }, hundredths, rounds, durable).await
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

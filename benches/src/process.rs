@@ -49,11 +49,27 @@ fn observe(pid: u32, cost: &mut Cost) {
     }
 }
 
+/// User and system time of all children of this process that have ended and were waited for, and of theirs.
+///
+/// # Errors
+/// There is no `/proc`.
+pub(crate) fn cpu_of_ended_children() -> Result<f64> {
+    times("self").and_then(|times| times.get(2..4).map(seconds)).context("read /proc/self/stat")
+}
+
 /// User and system time of a process and of its children that have ended, by `/proc/PID/stat` (proc(5), fields 14 to 17).
 pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
-    const TICKS_PER_SECOND: f64 = 100.0; // USER_HZ on every Linux
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    times(&pid.to_string()).map(|times| seconds(&times))
+}
+
+/// User and system time, and those of children that have ended, in ticks.
+fn times(process: &str) -> Option<Vec<u32>> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks: u32 = fields.get(11..15)?.iter().filter_map(|f| f.parse::<u32>().ok()).sum();
-    Some(f64::from(ticks) / TICKS_PER_SECOND)
+    fields.get(11..15)?.iter().map(|field| field.parse().ok()).collect()
+}
+
+fn seconds(ticks: &[u32]) -> f64 {
+    const TICKS_PER_SECOND: f64 = 100.0; // USER_HZ on every Linux
+    f64::from(ticks.iter().sum::<u32>()) / TICKS_PER_SECOND
 }

@@ -6,7 +6,9 @@ mod fixture;
 
 use fixture::mysql;
 use pitr_binlog::event::build::{EventBuilder, name_anonymous};
-use pitr_binlog::event::{ChecksumAlgorithm, Event, EventHeader, EventType, Events, GtidEvent, RotateEvent};
+use pitr_binlog::event::{
+    ChecksumAlgorithm, Event, EventHeader, EventType, Events, GtidEvent, LogicalClock, RotateEvent, renumbered,
+};
 use pitr_binlog::{BinlogName, Gtid, MAGIC, Transaction, Uuid, scan};
 
 const BUILDER: EventBuilder = EventBuilder { server_id: 77, checksum: ChecksumAlgorithm::Crc32 };
@@ -160,6 +162,45 @@ fn anonymous_transactions_get_names() {
             assert_eq!(Transaction { gtid: None, ..after }, before);
         }
     }
+}
+
+/// With its own numbers a real event stays what it is, byte by byte; with others, only they and the length differ.
+#[test]
+fn real_gtid_events_with_other_numbers() {
+    let mut tagged = 0;
+    for theme in ["imported", "tagged", "rows"] {
+        let file = mysql(theme).bytes;
+        for real in scan_all(&file) {
+            let (event, _) = Event::split_first(&file[real.start as usize..], ChecksumAlgorithm::Crc32).unwrap();
+            let place = GtidEvent::parse(&event.header, event.body).unwrap();
+            let own = LogicalClock { last_committed: place.last_committed, sequence_number: place.sequence_number };
+            let rest = place.transaction_length.unwrap() - event.bytes.len() as u64;
+            assert_eq!(renumbered(event.bytes, ChecksumAlgorithm::Crc32, own, rest).unwrap(), event.bytes);
+            tagged += u32::from(event.event_type() == EventType::GTID_TAGGED);
+            for (number, rest) in [(1, 0), (63, 60), (64, 200), (8192, 60_000), (1 << 40, 1 << 24), (i64::MAX, 1 << 32)]
+            {
+                let clock = LogicalClock { last_committed: number - 1, sequence_number: number };
+                let made = renumbered(event.bytes, ChecksumAlgorithm::Crc32, clock, rest).unwrap();
+                let made_event = read(&made);
+                let again = GtidEvent::parse(&made_event.header, made_event.body).unwrap();
+                let expected = GtidEvent {
+                    last_committed: clock.last_committed,
+                    sequence_number: clock.sequence_number,
+                    transaction_length: Some(made.len() as u64 + rest),
+                    ..place
+                };
+                assert_eq!(again, expected);
+                // And back: nothing else was lost, such as the version of the server that wrote it.
+                let back = place.transaction_length.unwrap() - event.bytes.len() as u64;
+                assert_eq!(renumbered(&made, ChecksumAlgorithm::Crc32, own, back).unwrap(), event.bytes);
+            }
+        }
+    }
+    assert!(tagged > 3, "{tagged}");
+    let file = mysql("rows").bytes;
+    let (format, _) = Event::split_first(&file[4..], ChecksumAlgorithm::Crc32).unwrap();
+    let clock = LogicalClock { last_committed: 0, sequence_number: 1 };
+    assert!(renumbered(format.bytes, ChecksumAlgorithm::Crc32, clock, 0).is_err());
 }
 
 #[test]

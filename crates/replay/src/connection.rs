@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::cutter::{Cutter, Known};
 use crate::dump::DumpRequest;
 use crate::failure::{END_OF_PLAN, StreamEnd};
 use crate::handshake::{FAST_PATH, Login, Nonce, OK, err, greeting, switch_plugin};
@@ -138,7 +139,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             heartbeat_form: request.heartbeat,
         };
         let mut reader = shared.opener.open(&request.executed);
-        let cutter = shared.options.batch.cutter(request.executed, shared.options.skip.clone());
+        let known = Known { skip: shared.options.skip.clone(), executed: request.executed };
+        let cutter = Cutter::new(&shared.options.batch, known, &shared.holes);
         let text =
             match Stream::new(&mut self.to, &shared.ledger, facts, cutter).run(&mut *reader, &mut self.from).await {
                 Ok(()) => {

@@ -9,6 +9,9 @@ use crate::splitter::Broken;
 /// good and shows it in `performance_schema.replication_connection_status`.
 pub const END_OF_PLAN: &str = "pitr: end of plan";
 
+/// What no server can have done by itself.
+pub(crate) const TORN: &str = "the server has executed a part of what it was sent as one transaction";
+
 /// Why the source itself ended a stream. The replica gets it as the text of an ERR packet, begun by "pitr: ", and its
 /// receiver stops for good; whether to start it again is for the caller to decide.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +50,14 @@ pub enum SourceFailure {
         /// Where in the file.
         offset: u64,
     },
+    /// The replica has executed one of the transactions of a batch, but not the batch: something else has written to it.
+    #[error("at {binlog}:{offset}: {TORN}")]
+    Torn {
+        /// The file.
+        binlog: BinlogName,
+        /// Where in the file the batch was put together.
+        offset: u64,
+    },
     /// The log is MariaDB's, whose replicas negotiate otherwise.
     #[error("{binlog} is not a MySQL binlog")]
     NotMySql {
@@ -83,6 +94,7 @@ pub(crate) enum Fault {
 pub(crate) enum InFile {
     Damaged(Broken),
     Anonymous(u64),
+    Torn(u64),
     SharedServerId(u64),
     NotMySql,
 }
@@ -92,6 +104,7 @@ impl InFile {
         match self {
             Self::Damaged(Broken { offset, reason }) => SourceFailure::Damaged { binlog, offset, reason },
             Self::Anonymous(offset) => SourceFailure::Anonymous { binlog, offset },
+            Self::Torn(offset) => SourceFailure::Torn { binlog, offset },
             Self::SharedServerId(offset) => SourceFailure::SharedServerId { binlog, offset, server_id },
             Self::NotMySql => SourceFailure::NotMySql { binlog },
         }

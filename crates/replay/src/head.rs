@@ -1,6 +1,6 @@
 use bytes::Bytes;
-use pitr_binlog::Flavour;
-use pitr_binlog::event::{ChecksumAlgorithm, EventHeader, Events, FormatDescription, write_crc32};
+use pitr_binlog::event::{ChecksumAlgorithm, Event, EventHeader, EventType, Events, FormatDescription, write_crc32};
+use pitr_binlog::{Flavour, GtidSet};
 
 use crate::splitter::Broken;
 
@@ -30,6 +30,15 @@ impl FileHead {
             others.push(event.map_err(|malformed| broken(malformed.0))?.bytes.to_vec());
         }
         Ok(Self { format, others })
+    }
+
+    /// What the server had executed before this file; nothing if the file does not say.
+    pub(crate) fn previous(&self) -> GtidSet {
+        let bodies = self.others.iter().filter_map(|event| {
+            let (event, _) = Event::split_first(event, self.format.checksum).ok()?;
+            (event.event_type() == EventType::PREVIOUS_GTIDS).then_some(event.body)
+        });
+        bodies.filter_map(|body| GtidSet::decode_mysql(body).ok()).next().unwrap_or_default()
     }
 
     pub(crate) fn is_mysql(&self) -> bool {

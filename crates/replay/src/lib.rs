@@ -4,7 +4,8 @@
 //! LogOpener ─open─▶ LogReader ─pieces─▶ Splitter ─events─▶ Cutter ─▶ EventWire ─packets─▶ replica's receiver
 //!  (the caller's)                                            │
 //!                        drop what the replica has ──────────┤
-//!                        empty what is to be skipped ────────┘
+//!                        empty what is to be skipped ────────┤
+//!                        put together what may be ───────────┘
 //! ```
 //!
 //! The server's own receiver, relay log and parallel applier do the rest: checksums, order, resuming after a crash. The
@@ -18,6 +19,7 @@
 
 #![deny(missing_docs)]
 
+mod batch;
 mod connection;
 mod cutter;
 mod dump;
@@ -35,6 +37,7 @@ mod splitter;
 mod stream;
 mod wire;
 
+pub use batch::{CUTTER_VERSION, Holes, Windows, left_open};
 pub use cutter::Batch;
 pub use failure::{END_OF_PLAN, SourceFailure};
 pub use identity::SourceIdentity;

@@ -12,8 +12,10 @@ pub struct SourceProgress {
     pub refused: u64,
     /// Times that the log was asked for.
     pub streams: u64,
-    /// Transactions sent as they are.
+    /// Transactions sent with what they change.
     pub transactions_sent: u64,
+    /// What the replica commits as one transaction each: batches, and transactions that stand alone.
+    pub batches_sent: u64,
     /// Transactions sent empty, because they are to be skipped.
     pub transactions_emptied: u64,
     /// Transactions not sent, because the replica had them.

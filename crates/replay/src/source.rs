@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::batch::Holes;
 use crate::connection::Connection;
 use crate::cutter::Batch;
 use crate::identity::SourceIdentity;
@@ -66,6 +67,7 @@ pub(crate) struct Shared {
     pub(crate) opener: Arc<dyn LogOpener>,
     pub(crate) options: SourceOptions,
     pub(crate) ledger: Ledger,
+    pub(crate) holes: Holes,
     bound: Instant,
     /// Ends the stream that runs.
     streaming: Mutex<CancellationToken>,
@@ -121,6 +123,7 @@ impl ReplicationSource {
             opener,
             options,
             ledger: Ledger::new(),
+            holes: Holes::default(),
             bound: Instant::now(),
             streaming: Mutex::new(CancellationToken::new()),
         };
@@ -137,6 +140,12 @@ impl ReplicationSource {
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<SourceProgress> {
         self.shared.ledger.watch()
+    }
+
+    /// What batches hide: while the replica applies them, the caller asks what is due and records it as executed there.
+    #[must_use]
+    pub fn holes(&self) -> Holes {
+        self.shared.holes.clone()
     }
 
     /// Serves replicas until `cancel`. A replica that lost its connection may come again at any time, also after

@@ -1,5 +1,6 @@
 //! One stream: the log, piece by piece, to one replica that asked for it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub(crate) struct Stream<'a, W> {
     builder: EventBuilder,
     cutter: Cutter,
     splitter: Splitter,
+    /// What the cutter has let through and is not sent yet: at most what it looks at together.
+    ready: VecDeque<Cut>,
     file: Option<CurrentFile>,
     told_bytes: u64,
     told: CutCounts,
@@ -73,6 +76,7 @@ impl<'a, W: AsyncWrite + Unpin> Stream<'a, W> {
             builder: EventBuilder { server_id: facts.source_id, checksum: ChecksumAlgorithm::Crc32 },
             cutter,
             splitter: Splitter::default(),
+            ready: VecDeque::new(),
             file: None,
             told_bytes: 0,
             told: CutCounts::default(),
@@ -163,6 +167,9 @@ impl<'a, W: AsyncWrite + Unpin> Stream<'a, W> {
     /// The file in hand has no more events.
     async fn end_file(&mut self) -> Result<(), Fault> {
         self.splitter.check_whole()?;
+        let at = self.splitter.event_offset();
+        self.cutter.end_file(&mut self.ready).map_err(|uncuttable| refused(uncuttable, at))?;
+        self.send_ready().await?;
         self.send_head(false).await
     }
 
@@ -194,39 +201,51 @@ impl<'a, W: AsyncWrite + Unpin> Stream<'a, W> {
 
     async fn send_part(&mut self, part: Part) -> Result<(), Fault> {
         let at = self.splitter.event_offset();
-        let cut = self.cutter.cut(part).map_err(|uncuttable| match uncuttable {
-            Uncuttable::Malformed(reason) => InFile::Damaged(Broken { offset: at, reason }),
-            Uncuttable::Anonymous => InFile::Anonymous(at),
-        })?;
-        self.send_head(self.cutter.is_passing_over()).await?;
-        match cut {
-            Cut::Drop => {}
-            Cut::Instead(events) => {
-                for event in Events::new(&events, ChecksumAlgorithm::None) {
-                    let event = event.map_err(|malformed| Broken { offset: at, reason: malformed.0 })?;
-                    self.wire.send(event.bytes).await?;
+        let cut = self.cutter.cut(part, &mut self.ready);
+        cut.map_err(|uncuttable| refused(uncuttable, at))?;
+        self.send_ready().await
+    }
+
+    /// Sends what the cutter has let through.
+    async fn send_ready(&mut self) -> Result<(), Fault> {
+        let at = self.splitter.event_offset();
+        if self.cutter.is_passing_over() || !self.ready.is_empty() {
+            self.send_head(self.cutter.is_passing_over()).await?;
+        }
+        while let Some(cut) = self.ready.pop_front() {
+            match cut {
+                Cut::Instead(events) => {
+                    for event in Events::new(&events, ChecksumAlgorithm::None) {
+                        let event = event.map_err(|malformed| Broken { offset: at, reason: malformed.0 })?;
+                        self.not_shared(event.header.server_id, at)?;
+                        self.wire.send(event.bytes).await?;
+                    }
                 }
+                Cut::Send(Part::First { header, bytes }) => {
+                    self.not_shared(header.server_id, at)?;
+                    self.wire.begin(header.size).await?;
+                    self.wire.put(&bytes).await?;
+                }
+                Cut::Send(Part::Rest(bytes)) => self.wire.put(&bytes).await?,
             }
-            Cut::Send(Part::First { header, .. }) if header.server_id == self.facts.replica_id => {
-                return Err(InFile::SharedServerId(at).into());
-            }
-            Cut::Send(Part::First { header, bytes }) => {
-                self.wire.begin(header.size).await?;
-                self.wire.put(&bytes).await?;
-            }
-            Cut::Send(Part::Rest(bytes)) => self.wire.put(&bytes).await?,
         }
         Ok(())
     }
 
+    /// The replica would drop an event with its own number without a word.
+    fn not_shared(&self, server_id: u32, at: u64) -> Result<(), InFile> {
+        if server_id == self.facts.replica_id { Err(InFile::SharedServerId(at)) } else { Ok(()) }
+    }
+
     /// Adds to the account what happened since the last time.
     fn tell(&mut self) {
-        let (bytes, counts) = (self.wire.bytes - self.told_bytes, self.cutter.counts.since(self.told));
+        let (bytes, counts) = (self.wire.bytes - self.told_bytes, self.cutter.counts().since(self.told));
         self.told_bytes = self.wire.bytes;
-        self.told = self.cutter.counts;
+        self.told = self.cutter.counts();
         self.ledger.change(|progress| {
             progress.bytes_sent += bytes;
             progress.transactions_sent += counts.sent;
+            progress.batches_sent += counts.batches;
             progress.transactions_emptied += counts.emptied;
             progress.transactions_passed_over += counts.passed_over;
         });
@@ -244,5 +263,13 @@ impl<'a, W: AsyncWrite + Unpin> Stream<'a, W> {
                 StreamEnd::Failed(SourceFailure::unreadable(&ReadError::new("bytes before any file")))
             }
         }
+    }
+}
+
+fn refused(uncuttable: Uncuttable, at: u64) -> InFile {
+    match uncuttable {
+        Uncuttable::Malformed(reason) => InFile::Damaged(Broken { offset: at, reason }),
+        Uncuttable::Anonymous => InFile::Anonymous(at),
+        Uncuttable::Torn => InFile::Torn(at),
     }
 }

@@ -13,6 +13,15 @@ impl Connection {
         text.parse().map_err(|reason| SqlError::Answer { what: WHAT, reason: format!("{reason}") })
     }
 
+    /// Records more transactions as executed, whose effects are there because they were applied as part of another. Replicas may run.
+    pub(crate) async fn record_executed(&mut self, set: &GtidSet) -> Result<(), SqlError> {
+        if set.is_empty() {
+            return Ok(());
+        }
+        let sql = format!("SET GLOBAL gtid_purged = {}", literal(&format!("+{set}")));
+        self.run("record what was applied as part of a batch", sql).await
+    }
+
     /// Records transactions as executed whose effects are there by other means (a loaded dump). The server has executed nothing yet.
     pub(crate) async fn declare_executed(&mut self, set: &GtidSet) -> Result<(), SqlError> {
         let sql = format!("SET GLOBAL gtid_purged = {}", literal(&set.to_string()));

@@ -4,14 +4,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{BoxStream, StreamExt as _};
+use futures::StreamExt as _;
 use pitr_archive::{Archive, ArchiveError};
 use pitr_binlog::{GtidSet, Head, Scanner};
 use pitr_recovery::{BinlogId, PlannedBinlog, PlannedRange, RangeRef};
 use pitr_replay::{LogOpener, LogPiece, LogReader, ReadError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
 
-/// Ranges that are fetched ahead of the one being sent. Each is a segment's raw bytes, so this bounds the memory.
-const RANGES_AHEAD: usize = 2;
+/// Raw bytes of ranges that are in memory at once: being fetched, waiting, or being sent. A range that is larger than this is alone.
+const READ_AHEAD_KIB: u32 = 64 << 10;
+/// Ranges that are fetched, checked and decompressed at once.
+const FETCHES_AT_ONCE: usize = 4;
+/// Ranges that wait to be sent; the bytes above are the real bound.
+const RANGES_WAITING: usize = 64;
 
 /// The log of one plan.
 #[derive(Clone)]
@@ -112,6 +118,13 @@ struct Step {
     part: Option<Part>,
 }
 
+impl Step {
+    /// What is fetched for it, unpacked.
+    fn raw_bytes(&self) -> u64 {
+        self.part.as_ref().map_or(0, |part| part.range.end - part.range.start)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Part {
     range: PlannedRange,
@@ -166,8 +179,57 @@ struct Pass {
 
 /// Pieces fetched ahead, and what is left of the last fetch.
 struct Pieces {
-    fetched: BoxStream<'static, Result<Vec<LogPiece>, ReadError>>,
+    fetched: mpsc::Receiver<Result<Vec<LogPiece>, ReadError>>,
     left: std::vec::IntoIter<LogPiece>,
+    /// Fetches while pieces are being sent; ends with this value.
+    _reader: JoinSet<()>,
+}
+
+/// Bytes that count against what may be in memory until the last slice of them is gone.
+struct Counted {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Fetches steps in order, several at once, as far ahead as there is room.
+async fn read_ahead(log: ArchivedLog, steps: Vec<Step>, to: mpsc::Sender<Result<Vec<LogPiece>, ReadError>>) {
+    let room = Arc::new(Semaphore::new(READ_AHEAD_KIB as usize));
+    let fetch = |step: Step| {
+        let (log, room) = (log.clone(), Arc::clone(&room));
+        async move {
+            let kib = step.raw_bytes().div_ceil(1024).clamp(1, u64::from(READ_AHEAD_KIB)) as u32;
+            let room = room.acquire_many_owned(kib).await.map_err(|_| ReadError::new("the reader has ended"))?;
+            log.pieces(step).await.map(|pieces| counted(pieces, room))
+        }
+    };
+    let mut fetched = futures::stream::iter(steps).map(fetch).buffered(FETCHES_AT_ONCE).boxed();
+    while let Some(pieces) = fetched.next().await {
+        let failed = pieces.is_err();
+        if to.send(pieces).await.is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// A step has at most one piece with bytes.
+fn counted(pieces: Vec<LogPiece>, room: OwnedSemaphorePermit) -> Vec<LogPiece> {
+    let mut room = Some(room);
+    let count = |piece| match (piece, room.take()) {
+        (LogPiece::Bytes { start, bytes }, Some(room)) => {
+            LogPiece::Bytes { start, bytes: Bytes::from_owner(Counted { bytes, _room: room }) }
+        }
+        (piece, taken) => {
+            room = taken;
+            piece
+        }
+    };
+    pieces.into_iter().map(count).collect()
 }
 
 /// Begins a pass where a replica that has executed this set needs it.
@@ -175,8 +237,10 @@ async fn begin(log: ArchivedLog, executed: GtidSet) -> Result<Pieces, ReadError>
     let first = if log.files.is_empty() { 0 } else { log.first_needed(&executed).await? };
     let files = log.files.iter().enumerate().skip(first);
     let steps: Vec<Step> = files.flat_map(|(number, file)| steps_of(number, file)).collect();
-    let fetched = futures::stream::iter(steps).map(move |step| log.clone().pieces(step)).buffered(RANGES_AHEAD);
-    Ok(Pieces { fetched: fetched.boxed(), left: Vec::new().into_iter() })
+    let (to, fetched) = mpsc::channel(RANGES_WAITING);
+    let mut reader = JoinSet::new();
+    reader.spawn(read_ahead(log, steps, to));
+    Ok(Pieces { fetched, left: Vec::new().into_iter(), _reader: reader })
 }
 
 #[async_trait]
@@ -190,7 +254,7 @@ impl LogReader for Pass {
             if let Some(piece) = pieces.left.next() {
                 return Ok(Some(piece));
             }
-            match pieces.fetched.next().await {
+            match pieces.fetched.recv().await {
                 Some(more) => pieces.left = more?.into_iter(),
                 None => return Ok(None),
             }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event_states::EventStates;
 use super::extract::DumpReport;
+use super::replay::Batching;
 use super::verdict::EventReport;
 use super::xa::XaReport;
 use crate::mysql::LocalAccount;
@@ -76,6 +77,9 @@ pub(crate) struct Journal {
     /// Replay began on a server that has not been shut down in order since: while it runs, and after it was killed.
     #[serde(default)]
     pub(crate) replica_ran: bool,
+    /// Transactions are put together so, from the first batch that was sent on this volume.
+    #[serde(default)]
+    pub(crate) batching: Option<Batching>,
     /// Seconds that replay took, over all runs.
     pub(crate) replay_seconds: u64,
     /// Events as they were handed over.
@@ -113,6 +117,7 @@ impl Journal {
             account: LocalAccount::random().name,
             events_of_base: None,
             replica_ran: false,
+            batching: None,
             replay_seconds: 0,
             events: Vec::new(),
             xa: Vec::new(),

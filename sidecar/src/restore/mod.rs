@@ -39,6 +39,7 @@ use pitr_recovery::code;
 
 use self::chosen::ChosenTables;
 use self::phases::Facts;
+use self::replay::BatchSize;
 pub(crate) use self::serve::{ServeArgs, run as serve};
 use self::verdict::{Outcome, Verdict};
 use self::xa::XaPolicy;
@@ -106,6 +107,9 @@ pub(crate) struct RestoreArgs {
     /// What becomes of XA transactions that the target leaves prepared
     #[arg(long, value_enum, default_value = "keep")]
     pub(crate) xa: XaPolicy,
+    /// Transactions that are committed as one, at most; 1 applies each as it was written [N or auto]
+    #[arg(long, value_name = "N", default_value = "auto")]
+    pub(crate) batch: BatchSize,
     /// Directory for sockets and temporary files [default: the system's]
     #[arg(long, value_name = "DIR", env = "PITR_STAGING", hide_env = true)]
     pub(crate) staging: Option<PathBuf>,

@@ -1,5 +1,6 @@
 //! replay: the server applies the plan's log, which it gets from our replication source; its own executed set says how far it is.
 
+mod batches;
 mod watch;
 
 use std::sync::Arc;
@@ -8,10 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use pitr_binlog::{GtidSet, Uuid};
 use pitr_recovery::{PlanWarning, code};
-use pitr_replay::{ReplicationSource, Secret, SourceIdentity, SourceOptions};
+use pitr_replay::{Batch, ReplicationSource, Secret, SourceIdentity, SourceOptions};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::batches::{BatchSize, Batching};
 use self::watch::{Halt, Watch};
 use super::archived_log::ArchivedLog;
 use super::journal::Phase;
@@ -109,9 +111,10 @@ async fn drive(restore: &mut Restore<'_>, server: &Mysqld) -> Result<(), Halt> {
         return Ok(());
     }
     let log = ArchivedLog::new(Arc::clone(&restore.archive), restore.plan.files(), &restore.plan.base().executed);
+    let batch = batches::settle(restore, &mut connection, &log, executed).await?;
     let password = random_password();
-    let source = bind(restore, &log, &password).await?;
-    let (port, sent) = (source.port(), source.progress());
+    let source = bind(restore, &log, &password, batch).await?;
+    let (port, sent, holes) = (source.port(), source.progress(), source.holes());
     let cancel = CancellationToken::new();
     let _ends_the_source = cancel.clone().drop_guard();
     let mut running = JoinSet::new();
@@ -122,7 +125,8 @@ async fn drive(restore: &mut Restore<'_>, server: &Mysqld) -> Result<(), Halt> {
     connection.start_replica(USER, &password).await?;
     let (done, total) = (restore.facts.transactions, restore.plan.parts().transactions);
     restore.progress.begin(Phase::Replay.name(), Unit::Transactions, done, total.max(done));
-    let watch = Watch { restore, connection: &mut connection, log: &log, sent, credentials: (USER, &password) };
+    let credentials = (USER, &password);
+    let watch = Watch { restore, connection: &mut connection, log: &log, sent, holes, credentials };
     tokio::select! {
         outcome = watch.until_applied() => outcome?,
         ended = running.join_next() => {
@@ -139,7 +143,12 @@ fn replayed(restore: &Restore<'_>, executed: &GtidSet) -> u64 {
     executed.subtract(&restore.plan.base().executed).count()
 }
 
-async fn bind(restore: &Restore<'_>, log: &ArchivedLog, password: &Password) -> anyhow::Result<ReplicationSource> {
+async fn bind(
+    restore: &Restore<'_>,
+    log: &ArchivedLog,
+    password: &Password,
+    batch: Batch,
+) -> anyhow::Result<ReplicationSource> {
     let identity = SourceIdentity {
         server_uuid: Uuid(rand::random()),
         server_id: restore.journal.server_id ^ 1,
@@ -149,6 +158,7 @@ async fn bind(restore: &Restore<'_>, log: &ArchivedLog, password: &Password) -> 
     };
     let mut options = SourceOptions::new(restore.context.clock.now_us());
     options.skip = restore.plan.skip().clone();
+    options.batch = batch;
     let address = ([127, 0, 0, 1], 0).into();
     ReplicationSource::bind(address, identity, Arc::new(log.clone()), options)
         .await

@@ -9,7 +9,7 @@ mod version;
 
 pub(crate) use leftover::end_leftover;
 pub(crate) use mysqld::{Mysqld, initialise, serve};
-pub(crate) use options::{MatchedSettings, Purpose, ServerOptions};
+pub(crate) use options::{MatchedSettings, Purpose, ServerOptions, applier_workers};
 pub(crate) use programs::{Programs, RunAs};
 pub(crate) use staging::Staging;
 pub(crate) use version::ServerVersion;

@@ -178,7 +178,7 @@ impl ServerOptions {
             Purpose::Replay { relay } => {
                 arguments.push(path("relay-log", &relay.join("relay")));
                 arguments.push(path("relay-log-index", &relay.join("relay.index")));
-                arguments.push(format!("--replica-parallel-workers={}", workers()));
+                arguments.push(format!("--replica-parallel-workers={}", applier_workers()));
                 arguments.extend(REPLAYING.iter().map(ToString::to_string));
             }
         }
@@ -229,7 +229,7 @@ const REPLAYING: &[&str] = &[
 ];
 
 /// Applier workers: what the machine has, within reason.
-fn workers() -> usize {
+pub(crate) fn applier_workers() -> usize {
     std::thread::available_parallelism().map_or(4, |cores| cores.get().clamp(4, 16))
 }
 

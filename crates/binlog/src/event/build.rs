@@ -113,7 +113,7 @@ impl EventBuilder {
             }
             push_field(&mut fields, 8, length);
             push_field(&mut fields, 9, UNKNOWN_SERVER_VERSION);
-            framed(&fields)
+            framed(0, &fields)
         };
         // The length counts itself; whatever its value, an empty transaction needs two bytes for it.
         let frame = EventHeader::LENGTH + self.checksum.length();
@@ -179,14 +179,14 @@ fn push_times(body: &mut Vec<u8>, place: &GtidEvent) {
     }
 }
 
-/// Version 1, size of the message (which counts itself), no field that a reader must know.
-fn framed(fields: &[u8]) -> Vec<u8> {
+/// Version 1, size of the message (which counts itself), the last field that a reader must know, and the fields.
+pub(super) fn framed(last_required: u64, fields: &[u8]) -> Vec<u8> {
     let mut message = Vec::new();
-    for guess in [3, 4] {
+    for guess in 3..=19 {
         message.clear();
         push_varint(&mut message, 1);
         push_varint(&mut message, (fields.len() + guess) as u64);
-        push_varint(&mut message, 0);
+        push_varint(&mut message, last_required);
         if message.len() == guess {
             break;
         }
@@ -195,7 +195,7 @@ fn framed(fields: &[u8]) -> Vec<u8> {
     message
 }
 
-const fn zigzag(value: i64) -> u64 {
+pub(super) const fn zigzag(value: i64) -> u64 {
     (value << 1 ^ value >> 63) as u64
 }
 
@@ -205,7 +205,7 @@ fn push_field(fields: &mut Vec<u8>, id: u64, value: u64) {
 }
 
 /// The reverse of `Reader::varint`.
-fn push_varint(bytes: &mut Vec<u8>, value: u64) {
+pub(super) fn push_varint(bytes: &mut Vec<u8>, value: u64) {
     let bits = 64 - (value | 1).leading_zeros() as usize;
     if bits > 56 {
         bytes.push(0xff);
@@ -219,7 +219,7 @@ fn push_varint(bytes: &mut Vec<u8>, value: u64) {
 }
 
 /// The reverse of `Reader::packed`.
-fn push_packed(bytes: &mut Vec<u8>, value: u64) {
+pub(super) fn push_packed(bytes: &mut Vec<u8>, value: u64) {
     let wide = value.to_le_bytes();
     match value {
         0..=250 => bytes.push(wide[0]),

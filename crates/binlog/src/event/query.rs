@@ -63,6 +63,40 @@ impl<'a> QueryEvent<'a> {
         query.ok_or(MalformedEvent("its body is not that of an EXECUTE_LOAD_QUERY event"))
     }
 
+    /// Those of the status variables that may matter to rows which follow: pairs of code and value, as they stand. What rows
+    /// events say themselves (flags2), the catalog, microseconds and lists of tables are left out. `None` if there is a
+    /// code that is not known to be harmless.
+    #[must_use]
+    pub fn settings_of_rows(&self) -> Option<Vec<u8>> {
+        let mut kept = Vec::new();
+        let mut reader = Reader::new(self.status_variables);
+        while !reader.is_empty() {
+            let from_here = reader.rest();
+            let matters = match reader.u8()? {
+                status::FLAGS2 => reader.take(4).map(|_| false),
+                status::SQL_MODE => reader.take(8).map(|_| true),
+                status::AUTO_INCREMENT => reader.take(4).map(|_| true),
+                status::CHARSET => reader.take(6).map(|_| true),
+                status::TIME_ZONE => reader.u8().and_then(|length| reader.take(length.into())).map(|_| true),
+                status::CATALOG => reader.u8().and_then(|length| reader.take(length.into())).map(|_| false),
+                status::LC_TIME_NAMES | status::CHARSET_DATABASE | status::DEFAULT_COLLATION_FOR_UTF8MB4 => {
+                    reader.take(2).map(|_| true)
+                }
+                status::TABLE_MAP_FOR_UPDATE => reader.take(8).map(|_| false),
+                status::UPDATED_DB_NAMES => schema_names(&mut reader).map(|()| false),
+                status::MICROSECONDS => reader.take(3).map(|_| false),
+                status::EXPLICIT_DEFAULTS_FOR_TIMESTAMP
+                | status::SQL_REQUIRE_PRIMARY_KEY
+                | status::DEFAULT_TABLE_ENCRYPTION => reader.take(1).map(|_| true),
+                _ => None,
+            }?;
+            if matters {
+                kept.extend_from_slice(&from_here[..from_here.len() - reader.rest().len()]);
+            }
+        }
+        Some(kept)
+    }
+
     fn read(reader: &mut Reader<'a>, extra: usize) -> Option<Self> {
         let thread_id = reader.u32()?;
         let _duration = reader.u32()?;
@@ -87,6 +121,38 @@ impl<'a> QueryEvent<'a> {
     pub fn xa_id(&self) -> Option<XaId> {
         XaId::from_statement(self.sql)
     }
+}
+
+/// Codes of status variables (`Query_event::Query_event_status_vars`, MySQL's `statement_events.h`).
+mod status {
+    pub(super) const FLAGS2: u8 = 0;
+    pub(super) const SQL_MODE: u8 = 1;
+    pub(super) const AUTO_INCREMENT: u8 = 3;
+    pub(super) const CHARSET: u8 = 4;
+    pub(super) const TIME_ZONE: u8 = 5;
+    pub(super) const CATALOG: u8 = 6;
+    pub(super) const LC_TIME_NAMES: u8 = 7;
+    pub(super) const CHARSET_DATABASE: u8 = 8;
+    pub(super) const TABLE_MAP_FOR_UPDATE: u8 = 9;
+    pub(super) const UPDATED_DB_NAMES: u8 = 12;
+    pub(super) const MICROSECONDS: u8 = 13;
+    pub(super) const EXPLICIT_DEFAULTS_FOR_TIMESTAMP: u8 = 16;
+    pub(super) const DEFAULT_COLLATION_FOR_UTF8MB4: u8 = 18;
+    pub(super) const SQL_REQUIRE_PRIMARY_KEY: u8 = 19;
+    pub(super) const DEFAULT_TABLE_ENCRYPTION: u8 = 20;
+}
+
+/// Names that each end with a NUL, after their number; 254 says that there were too many to name
+/// (`OVER_MAX_DBS_IN_EVENT_MTS`).
+fn schema_names(reader: &mut Reader<'_>) -> Option<()> {
+    const TOO_MANY: u8 = 254;
+    let count = reader.u8()?;
+    let count = if count == TOO_MANY { 0 } else { count };
+    for _ in 0..count {
+        let length = reader.rest().iter().position(|byte| *byte == 0)?;
+        reader.take(length + 1)?;
+    }
+    Some(())
 }
 
 /// Whether events of this type hold a statement.
@@ -211,7 +277,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn settings_that_matter_to_rows_are_kept() {
+        let settings = |status_variables: &[u8]| {
+            QueryEvent { thread_id: 1, error_code: 0, status_variables, schema: b"", sql: b"BEGIN" }.settings_of_rows()
+        };
+        let harmless: &[u8] = b"\x00abcd\x06\x03std\x0c\x02shop\0b\0\x0d123\x0912345678";
+        let mattering: &[u8] = b"\x01sqlmode!\x04chrset\x05\x03UTC\x07lc\x08db\x10e\x12co\x13p\x14t\x03incr";
+        assert_eq!(settings(&[harmless, mattering].concat()).unwrap(), mattering);
+        assert_eq!(settings(b"\x0c\xfe\x0d123").unwrap(), b"");
+        // Unknown, or cut short.
+        for bad in [&b"\x0b\x01u\x01h"[..], b"\x11xid_xid_", b"\x01short", b"\x0c\x01shop", b"\x05"] {
+            assert_eq!(settings(bad), None, "{bad:?}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn status_variables_never_panic(status_variables in prop::collection::vec(0..24_u8, 0..60)) {
+            let query = QueryEvent { thread_id: 1, error_code: 0, status_variables: &status_variables, schema: b"", sql: b"" };
+            let _ = query.settings_of_rows();
+        }
+
         #[test]
         fn never_panics(sql in prop::collection::vec(prop::sample::select(b"/*!-# \n(a1M".to_vec()), 0..40)) {
             kind_of(&sql);

@@ -63,6 +63,15 @@ impl<'a> RowsEvent<'a> {
             .ok_or(MalformedEvent("its body is not that of a rows event"))
     }
 
+    /// Whether these are the last rows of their statement (`STMT_END_F`); `None` if the body is too short to say.
+    #[must_use]
+    pub fn ends_statement(body: &[u8]) -> Option<bool> {
+        const STATEMENT_ENDS: u16 = 1;
+        let mut reader = Reader::new(body);
+        reader.uint(6)?;
+        reader.u16().map(|flags| flags & STATEMENT_ENDS != 0)
+    }
+
     fn read(event_type: EventType, kind: RowsKind, reader: &mut Reader<'a>) -> Option<Self> {
         let table_id = reader.uint(6)?;
         let _flags = reader.u16()?;

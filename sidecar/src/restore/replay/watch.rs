@@ -4,18 +4,21 @@ use std::time::Duration;
 
 use pitr_archive::ArchiveError;
 use pitr_recovery::code;
-use pitr_replay::{SourceFailure, SourceProgress};
+use pitr_replay::{Holes, SourceFailure, SourceProgress};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::super::archived_log::ArchivedLog;
 use super::super::phases::{Restore, interrupted};
+use super::batches;
 use crate::error::Failure;
 use crate::mysql::{ApplierError, Connection, Password, SqlError};
 use crate::progress::Place;
 
 /// How often the server is asked.
 const POLL: Duration = Duration::from_millis(250);
+/// How often batches that are applied are recorded whole: with holes of many seconds in its set, a server commits more slowly.
+const FILL: Duration = Duration::from_secs(1);
 /// The receiver is done, no worker applies anything, and nothing was executed for so long: that is the end of it.
 const STALL: Duration = Duration::from_secs(60);
 /// A receiver that stopped for another reason than the end is started again, so often without progress between.
@@ -47,13 +50,14 @@ pub(super) struct Watch<'a, 'r> {
     pub(super) connection: &'a mut Connection,
     pub(super) log: &'a ArchivedLog,
     pub(super) sent: watch::Receiver<SourceProgress>,
+    pub(super) holes: Holes,
     pub(super) credentials: (&'a str, &'a Password),
 }
 
 impl Watch<'_, '_> {
     /// Until everything planned is executed. That the receiver stopped with our own last words is never the end.
     pub(super) async fn until_applied(mut self) -> Result<(), Halt> {
-        let (mut moved, mut count, mut restarts) = (Instant::now(), 0, 0);
+        let (mut moved, mut filled, mut count, mut restarts) = (Instant::now(), Instant::now(), 0, 0);
         let mut timer = tokio::time::interval(POLL);
         loop {
             let shutdown = &self.restore.context.shutdown;
@@ -61,7 +65,13 @@ impl Watch<'_, '_> {
                 () = shutdown.cancelled() => return Err(interrupted().into()),
                 _ = timer.tick() => {}
             }
-            let executed = super::note_executed(self.restore, self.connection).await?;
+            let mut executed = super::note_executed(self.restore, self.connection).await?;
+            if filled.elapsed() >= FILL || self.sent.borrow().finished {
+                filled = Instant::now();
+                if batches::fill(&self.holes, self.connection, &executed).await? {
+                    executed = super::note_executed(self.restore, self.connection).await?;
+                }
+            }
             self.show();
             if self.restore.plan.expected().is_subset_of(&executed) {
                 return Ok(());
@@ -70,7 +80,7 @@ impl Watch<'_, '_> {
                 (moved, count, restarts) = (Instant::now(), executed.count(), 0);
             }
             if let Some(error) = self.connection.applier_error().await? {
-                return Err(refused(&error).into());
+                return Err(refused(&error, &self.holes).into());
             }
             let receiver = self.connection.receiver_state().await?;
             if receiver.running {
@@ -132,8 +142,15 @@ impl Watch<'_, '_> {
 }
 
 /// The applier refuses an event: no row is ever skipped.
-fn refused(error: &ApplierError) -> anyhow::Error {
+fn refused(error: &ApplierError, holes: &Holes) -> anyhow::Error {
     let at = if error.transaction.is_empty() { String::new() } else { format!(" at {}", error.transaction) };
+    if let Some(others) = error.transaction.parse().ok().and_then(|gtid| holes.batch_of(&gtid)) {
+        let message = format!("replay stopped{at} or one of {others}: error {}: {}", error.number, error.message);
+        return Failure::new(&code::EVENT_REFUSED, message)
+            .hint("they were applied as one; no row is ever skipped")
+            .fix("the same command with --batch=1, which names the transaction")
+            .into();
+    }
     Failure::new(&code::EVENT_REFUSED, format!("replay stopped{at}: error {}: {}", error.number, error.message))
         .hint("no row is ever skipped; suspect a skipped GTID, a gap, or writes that never reached the log")
         .fix("an earlier target")
