@@ -37,6 +37,12 @@ pub(crate) enum Verb {
     Plan(PlanArgs),
     /// What is recoverable, from the archive alone or from a running sidecar
     Status(StatusArgs),
+    /// Whether what the archive names is there and is what was stored; --rebuild-catalog makes the catalog again
+    #[command(after_help = VERIFY_HELP)]
+    Verify(VerifyArgs),
+    /// What may leave the archive under a retention policy; with --apply it is marked, and deleted a grace later
+    #[command(after_help = PRUNE_HELP)]
+    Prune(PruneArgs),
     /// What is in a binlog file or in a stored segment
     Inspect(InspectArgs),
     /// Write archived binlogs to standard output as one stream, for mysqlbinlog or any other tool
@@ -134,6 +140,71 @@ pub(crate) enum InspectFormat {
     Json,
     /// One line a file, and one line a transaction
     Jsonl,
+}
+
+const VERIFY_HELP: &str = "\
+Example:
+  pitr-sidecar verify --archive s3://backups/shop/mysql                  everything: exit 0 when all is well, 3 when something is not
+  pitr-sidecar verify --archive s3://backups/shop/mysql --sample 5%      a twentieth, the one that was read longest ago
+  pitr-sidecar verify --archive s3://backups/shop/mysql --rebuild-catalog
+
+Permissions in the bucket: ListBucket and GetObject; PutObject and DeleteObject on verified/ to leave the result, on catalog/ to rebuild.";
+
+/// `verify`
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) archive: ArchiveArgs,
+    /// How much of segments and chunks is fetched; each run takes the part that was read longest ago
+    #[arg(long, default_value = "100%", value_name = "N%")]
+    pub(crate) sample: String,
+    /// Walk the events too: their checksums, and whether each segment's index fits them
+    #[arg(long)]
+    pub(crate) deep: bool,
+    /// First make the catalog again from the headers of all segments
+    #[arg(long)]
+    pub(crate) rebuild_catalog: bool,
+    /// How the result is printed
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: OutputFormat,
+}
+
+const PRUNE_HELP: &str = "\
+Example:
+  pitr-sidecar prune --archive s3://backups/shop/mysql --window 14d             print the plan; nothing is written
+  pitr-sidecar prune --archive s3://backups/shop/mysql --policy config.yaml --apply
+
+Permissions in the bucket: ListBucket and GetObject for the plan; PutObject on expired/ and catalog/, DeleteObject on all with --apply.";
+
+/// `prune`
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    #[command(flatten)]
+    pub(crate) archive: ArchiveArgs,
+    /// A sidecar's configuration file, whose "retention" section is the policy
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// How far back every instant stays restorable, such as 14d
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) window: Option<String>,
+    /// Usable base backups to keep at least
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_last: Option<u64>,
+    /// Between the mark and the deletion of what expires
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) grace: Option<String>,
+    /// A base backup that stays, with the binlogs after it (repeatable)
+    #[arg(long = "pin", value_name = "ID")]
+    pub(crate) pins: Vec<String>,
+    /// Mark what expires, and delete what was marked a grace ago
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// Let a window shrink that was promised to be longer
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// How the plan is printed
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: OutputFormat,
 }
 
 /// `inspect`

@@ -7,10 +7,12 @@ mod inventory;
 mod pages;
 mod read;
 mod records;
+mod retention;
 mod tail;
 #[cfg(test)]
 mod tests;
 mod transactions;
+mod verify;
 mod write;
 
 use std::collections::HashMap;
@@ -26,8 +28,10 @@ pub use adopt::Adoption;
 pub use describe::{Description, StopDescription};
 pub use inventory::{InventoryReport, add_record, lay_over, remove_objects};
 pub use records::Discovered;
+pub use retention::{Proposal, Retained, RetentionRules, Swept};
 pub use tail::{TailCoverage, TailReport};
 pub use transactions::{Found, FoundTransaction, Matching, NoResume, Point, Resume, Search, SearchError, Sought};
+pub use verify::{Finding, FindingKind, LastVerified, Rebuilt, Slices, Verified, VerifyProgress, VerifyRules};
 pub use write::{EncodedSegment, Published};
 
 use crate::catalog::PageError;

@@ -6,6 +6,7 @@
 //! tail/<source>/<seq>-<head>/<start>-<end>-<hash>.zst
 //! catalog/<source>/<level>-<hash>.jsonl.zst
 //! expired/<generation>-<hash>.json
+//! verified/<generation>-<hash>.json
 //! backups/<id>/manifest.json, files-<hash>.jsonl.zst, writing-<n>.json
 //! chunks/<first two digits>/<sha256>-<backup id>.zst
 //! ```
@@ -22,8 +23,12 @@ use crate::digest::{Digest, ShortHash, parse_digest};
 pub const ARCHIVE_KEY: &str = "archive.json";
 /// Expiry marks.
 pub const EXPIRED_PREFIX: &str = "expired/";
+/// Results of verification.
+pub const VERIFIED_PREFIX: &str = "verified/";
 /// Base backups.
 pub const BACKUPS_PREFIX: &str = "backups/";
+/// Content of base backups.
+pub const CHUNKS_PREFIX: &str = "chunks/";
 /// All tail segments.
 pub const TAIL_PREFIX: &str = "tail/";
 /// All pages.
@@ -106,6 +111,13 @@ pub enum ObjectKey {
     /// The expiry marks of one run of retention.
     Marks {
         /// Counts up; the highest holds all live marks.
+        generation: u64,
+        /// Hash of the stored object.
+        hash: ShortHash,
+    },
+    /// What verification found.
+    Verified {
+        /// Counts up; the highest is the last run.
         generation: u64,
         /// Hash of the stored object.
         hash: ShortHash,
@@ -234,6 +246,7 @@ impl fmt::Display for ObjectKey {
             Self::Segment(key) => key.fmt(f),
             Self::Page(key) => key.fmt(f),
             Self::Marks { generation, hash } => write!(f, "{EXPIRED_PREFIX}{generation:010}-{hash}.json"),
+            Self::Verified { generation, hash } => write!(f, "{VERIFIED_PREFIX}{generation:010}-{hash}.json"),
             Self::Manifest { backup } => write!(f, "{BACKUPS_PREFIX}{backup}/manifest.json"),
             Self::Files { backup, hash } => write!(f, "{BACKUPS_PREFIX}{backup}/files-{hash}.jsonl.zst"),
             Self::Writing { backup, number } => write!(f, "{BACKUPS_PREFIX}{backup}/writing-{number}.json"),
@@ -257,15 +270,18 @@ fn parse(text: &str) -> Option<ObjectKey> {
         ["binlogs", source, binlog, file] => parse_segment(Place::Binlogs, source, binlog, file),
         ["tail", source, binlog, file] => parse_segment(Place::Tail, source, binlog, file),
         ["catalog", source, file] => parse_page(source, file),
-        ["expired", file] => {
-            let (generation, hash) = file.strip_suffix(".json")?.split_once('-')?;
-            let (generation, hash) = (parse_padded(generation, 10)?, ShortHash::parse(hash)?);
-            Some(ObjectKey::Marks { generation, hash })
-        }
+        ["expired", file] => parse_generation(file).map(|(generation, hash)| ObjectKey::Marks { generation, hash }),
+        ["verified", file] => parse_generation(file).map(|(generation, hash)| ObjectKey::Verified { generation, hash }),
         ["backups", backup, file] => parse_backup(backup, file),
         ["chunks", folder, file] => parse_chunk(folder, file),
         _ => None,
     }
+}
+
+/// `<generation>-<hash>.json`
+fn parse_generation(file: &str) -> Option<(u64, ShortHash)> {
+    let (generation, hash) = file.strip_suffix(".json")?.split_once('-')?;
+    Some((parse_padded(generation, 10)?, ShortHash::parse(hash)?))
 }
 
 fn parse_segment(place: Place, source: &str, binlog: &str, file: &str) -> Option<ObjectKey> {
@@ -370,6 +386,7 @@ mod tests {
                 hash
             })),
             (any::<u64>(), hash()).prop_map(|(generation, hash)| ObjectKey::Marks { generation, hash }),
+            (any::<u64>(), hash()).prop_map(|(generation, hash)| ObjectKey::Verified { generation, hash }),
             name().prop_map(|backup| ObjectKey::Manifest { backup }),
             (name(), hash()).prop_map(|(backup, hash)| ObjectKey::Files { backup, hash }),
             (name(), any::<u64>()).prop_map(|(backup, number)| ObjectKey::Writing { backup, number }),

@@ -24,9 +24,10 @@ pub mod testing;
 mod url;
 
 pub use archive::{
-    Adoption, Archive, ArchiveError, Clock, Description, Discovered, EncodedSegment, Found, FoundTransaction,
-    InventoryReport, Matching, NoResume, Point, Published, Resume, Search, SearchError, Sought, StopDescription,
-    TailCoverage, TailReport, add_record, lay_over, remove_objects,
+    Adoption, Archive, ArchiveError, Clock, Description, Discovered, EncodedSegment, Finding, FindingKind, Found,
+    FoundTransaction, InventoryReport, LastVerified, Matching, NoResume, Point, Proposal, Published, Rebuilt, Resume,
+    Retained, RetentionRules, Search, SearchError, Slices, Sought, StopDescription, Swept, TailCoverage, TailReport,
+    Verified, VerifyProgress, VerifyRules, add_record, lay_over, remove_objects,
 };
 pub use catalog::{MergeEffort, PageError};
 pub use digest::{Digest, ShortHash, sha256};

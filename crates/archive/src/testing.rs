@@ -2,6 +2,8 @@
 
 mod faulty;
 mod history;
+mod timed;
 
 pub use faulty::{Fault, Faulty};
 pub use history::History;
+pub use timed::TimedStore;

@@ -23,6 +23,7 @@ mod log;
 mod path;
 mod plan;
 mod planner;
+mod retention;
 mod section;
 mod short_id;
 mod standing;
@@ -45,6 +46,10 @@ pub use inventory::{
 };
 pub use plan::{
     BoundaryTransaction, LaterBeforeTarget, PlanParts, PlanWarning, PlannedBinlog, PlannedRange, RestorePlan, Stop,
+};
+pub use retention::{
+    Decision, ExpireItem, ExpirePlan, ExpireRule, Expiry, KeepReason, RetentionPolicy, RetentionRequest, Span,
+    StoredTimes, Verdict, WithoutBase,
 };
 pub use stream::Stream;
 pub use stretch::Stretch;

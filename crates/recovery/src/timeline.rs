@@ -56,6 +56,11 @@ impl Timeline {
         if concerned { Self::compute(self.inventory, self.indices) } else { self }
     }
 
+    /// The same at once, with indices of an inventory that holds this one.
+    pub(crate) fn of(inventory: Inventory, indices: Indices) -> Self {
+        Self::compute(inventory, indices)
+    }
+
     fn compute(inventory: Inventory, indices: Indices) -> Self {
         let mut ids = ShortIds::default();
         let reader = IndexReader::new(&inventory, &indices);

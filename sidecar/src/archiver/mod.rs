@@ -23,6 +23,7 @@ mod once;
 mod pause;
 mod pipeline;
 mod rate;
+mod retention;
 mod server;
 mod start;
 mod tail;
@@ -44,6 +45,7 @@ pub(crate) use self::niceness::be_nice;
 use self::pause::Pause;
 use self::pipeline::WorkError;
 pub(crate) use self::pipeline::{Pipeline, blocking};
+pub(crate) use self::retention::{refusal as retention_refusal, shrinks as window_shrinks};
 use self::start::Started;
 use self::tail::Tail;
 use crate::clock::Clock;
@@ -139,6 +141,7 @@ impl Archiver {
             watchdog.watch(Task::Tail, self.tail_loop(&pipeline)),
             watchdog.watch(Task::Backlog, self.backlog_loop(&pipeline)),
             watchdog.watch(Task::Upkeep, self.upkeep_loop(&pipeline, &source)),
+            watchdog.watch(Task::Retention, self.retention_loop(&pipeline)),
             shared.run_until_cancelled(self.server_loop(&source)),
         );
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use pitr_archive::layout::{CATALOG_PREFIX, TAIL_PREFIX};
 use pitr_archive::{ArchiveUrl, ListedObject, ObjectClass, ObjectInfo, Operation, Store, StoreError};
 
 use tokio::time::Instant;
@@ -37,8 +38,10 @@ impl<S: Store> WatchedStore<S> {
             Ok(_) | Err(StoreError::NotFound { .. }) => self.board.store_answered(),
             Err(StoreError::Cancelled { .. }) => {}
             // An archiver may lack the right to delete: redundant objects then stay, which costs space and nothing else.
-            Err(StoreError::Denied { operation: Operation::Delete, .. }) => {
-                self.board.note(|facts| facts.store.keeps_all = true);
+            Err(StoreError::Denied { operation: Operation::Delete, key, .. }) => {
+                // Content that is locked says nothing about what is redundant.
+                let is_redundant = key.starts_with(TAIL_PREFIX) || key.starts_with(CATALOG_PREFIX);
+                self.board.note(|facts| facts.store.keeps_all |= is_redundant);
             }
             Err(error) => {
                 if error.is_retryable() {

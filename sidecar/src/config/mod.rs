@@ -3,6 +3,7 @@
 
 mod document;
 mod keys;
+mod retention;
 mod values;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub(crate) use self::document::{Origin, Settings};
-use self::values::{parse_duration, parse_size};
+pub(crate) use self::retention::{Retention, check_grace, retention_of};
+pub(crate) use self::values::parse_duration;
+use self::values::parse_size;
 use pitr_archive::{Codec, OptionError, UnknownCodec};
 use pitr_recovery::code;
 
@@ -57,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) schedule: Schedule,
     /// How much is done at once.
     pub(crate) pipeline: Pipeline,
+    /// What expires, and who sees to it.
+    pub(crate) retention: Retention,
     /// Address of probes and metrics.
     pub(crate) listen: Option<SocketAddr>,
     /// Address of the control API.
@@ -117,13 +122,16 @@ pub(crate) struct Pipeline {
 
 /// Reads and checks a configuration file.
 pub(crate) fn load(file: &Path) -> Result<Config, Failure> {
-    let text = std::fs::read_to_string(file).map_err(|reason| {
+    parse(&read_file(file)?, &environment())
+}
+
+fn read_file(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file).map_err(|reason| {
         let message = format!("configuration file \"{}\" cannot be read: {reason}", file.display());
         Failure::new(&code::BAD_CONFIGURATION_KEY, message)
             .hint("nothing else says what to archive")
             .fix("--config FILE")
-    })?;
-    parse(&text, &environment())
+    })
 }
 
 fn environment() -> BTreeMap<String, String> {
@@ -164,6 +172,7 @@ fn interpret(settings: &Settings) -> Result<Config, Vec<Problem>> {
         },
         schedule: reader.schedule(),
         pipeline: reader.pipeline(),
+        retention: reader.retention(),
         listen: reader.address("listen"),
         control_listen: reader.address("control_listen"),
         settings: settings.clone(),

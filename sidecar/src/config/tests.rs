@@ -44,6 +44,18 @@ fn the_configmap_that_inject_writes_is_accepted() {
 }
 
 #[test]
+fn retention_is_read_with_its_defaults() {
+    let text = "retention: {window: 7d, keep_last: 3, pins: [bb-1, bb-2], run: here, without_base: age}";
+    let retention = accepted(&format!("{LEAST}{text}\n")).retention;
+    assert!(retention.here);
+    assert_eq!((retention.every, retention.rules.grace), (Duration::from_secs(3600), Duration::from_secs(86_400)));
+    let policy = retention.rules.policy;
+    assert_eq!((policy.window_us, policy.keep_last, policy.pins.len()), (7 * 86_400_000_000, 3, 2));
+    assert_eq!(policy.without_base, pitr_recovery::WithoutBase::Age);
+    assert!(!accepted(LEAST).retention.here);
+}
+
+#[test]
 fn an_unknown_key_is_named_with_what_was_meant() {
     let text = refused(&format!("{LEAST}schedule: {{tail_intervall: 2s}}\n"));
     let expected = "error[PITR0209]: unknown key \"schedule.tail_intervall\"\n  hint: did you mean \"schedule.tail_interval\"\n  fix:  ";
@@ -55,7 +67,10 @@ fn keys_of_later_features_are_refused_by_name() {
     for (text, named) in [
         ("encryption: {age_recipients: [age1x]}", "\"encryption.age_recipients\" is not supported in this version"),
         ("source: {mode: stream}", "\"source.mode\" cannot be \"stream\": not supported in this version"),
-        ("retention: {run: here}", "\"retention.run\" cannot be \"here\""),
+        ("retention: {run: nowhere}", "\"retention.run\" cannot be \"nowhere\""),
+        ("retention: {grace: 10m}", "\"retention.grace\" is too short"),
+        ("retention: {every: 10s}", "\"retention.every\" is too short"),
+        ("retention: {window: 0s}", "\"retention.window\" is too short"),
         ("purge_archived: true", "\"purge_archived\" cannot be \"true\""),
         ("dedupe: gtid", "\"dedupe\" cannot be \"gtid\""),
     ] {

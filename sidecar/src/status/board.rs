@@ -66,6 +66,8 @@ pub(crate) enum Area {
     Listing,
     /// What the server says about itself.
     Server,
+    /// Letting go what expires.
+    Retention,
 }
 
 /// The store's health.
@@ -168,6 +170,10 @@ pub(crate) struct Totals {
     pub(crate) binlogs: u64,
     /// Tail objects that hold other bytes than the catalog for the same range.
     pub(crate) divergences: u64,
+    /// Objects that retention deleted.
+    pub(crate) expired_objects: u64,
+    /// Their bytes, and those of what was swept.
+    pub(crate) expired_bytes: u64,
 }
 
 /// When stages last succeeded, in microseconds.
@@ -179,6 +185,8 @@ pub(crate) struct Successes {
     pub(crate) tail_us: Option<i64>,
     /// A page was stored.
     pub(crate) catalog_us: Option<i64>,
+    /// Retention ran here.
+    pub(crate) prune_us: Option<i64>,
 }
 
 /// Everything on the board.

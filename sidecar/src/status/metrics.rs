@@ -148,6 +148,7 @@ fn progress(page: &mut Page<'_>, heartbeat: &Heartbeat, facts: &Facts) {
         ("archive", facts.successes.archive_us),
         ("tail", facts.successes.tail_us),
         ("catalog", facts.successes.catalog_us),
+        ("prune", facts.successes.prune_us),
     ];
     #[expect(clippy::cast_precision_loss, reason = "metrics are floating point")]
     page.family(
@@ -169,6 +170,9 @@ fn totals(page: &mut Page<'_>, facts: &Facts, counts: &StoreCounts) {
         None,
         [(vec![], totals.divergences)],
     );
+    let expired = [("objects", totals.expired_objects), ("bytes", totals.expired_bytes)];
+    let expired = expired.map(|(kind, count)| (vec![("kind", kind.to_owned())], count));
+    page.counters("pitr_expired", "What retention deleted here", None, expired);
     let requests = counts.snapshot().into_iter().map(|((operation, outcome), count)| {
         (vec![("op", operation.action().to_owned()), ("code", outcome.to_owned())], count.calls)
     });

@@ -21,6 +21,8 @@ pub(crate) enum Task {
     Backlog,
     /// Merges pages and lists again.
     Upkeep,
+    /// Lets go what expires.
+    Retention,
 }
 
 impl Task {
@@ -31,6 +33,7 @@ impl Task {
             Self::Tail => "tail",
             Self::Backlog => "backlog",
             Self::Upkeep => "upkeep",
+            Self::Retention => "retention",
         }
     }
 }

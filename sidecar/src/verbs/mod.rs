@@ -6,8 +6,10 @@ mod get;
 mod inspect;
 mod install_self;
 mod plan;
+mod prune;
 mod run;
 mod status;
+mod verify;
 mod version;
 
 use std::process::ExitCode;
@@ -50,6 +52,8 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCod
         Verb::Run(args) => run::run(&args, context).await,
         Verb::Archive(args) => run::archive(&args, context).await,
         Verb::Plan(args) => plan::run(&args, context).await,
+        Verb::Verify(args) => verify::run(&args, context).await,
+        Verb::Prune(args) => prune::run(&args, context).await,
         Verb::Status(args) => status::run(&args, context).await,
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Cat(args) => cat::run(&args, context).await,

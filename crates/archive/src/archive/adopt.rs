@@ -21,6 +21,18 @@ pub struct Adoption {
     pub unknown_keys: Vec<String>,
 }
 
+/// All live marks and where they stand.
+#[derive(Debug, Default)]
+pub(super) struct MarksRead {
+    pub(super) marks: Marks,
+    /// Objects that were read, by generation.
+    pub(super) objects: Vec<(u64, String)>,
+    /// The highest generation that is listed.
+    pub(super) generation: u64,
+    /// Objects that cannot be read, and why.
+    pub(super) problems: Vec<(String, String)>,
+}
+
 impl Archive {
     /// Catalogues what lies under `binlogs/` of this source and stands in no page. Each object is fetched and verified
     /// first: bytes that are safe in the bucket are never lost to a missing page. For the start of an archiver.
@@ -38,7 +50,7 @@ impl Archive {
             }
         }
         let known = self.discover(Some(source)).await?.catalogued;
-        candidates.retain(|key| !known.contains_key(key) && !marks.binlogs.contains(&key.binlog));
+        candidates.retain(|key| !known.contains_key(key) && !marks.binlogs.contains_key(&key.binlog));
         let mut unpublished = Vec::new();
         for key in candidates {
             match self.fetch_segment(&key).await {
@@ -68,22 +80,30 @@ impl Archive {
 
     /// All expiry marks, and the objects with marks that cannot be read.
     pub(crate) async fn read_marks(&self) -> Result<(Marks, Vec<(String, String)>), ArchiveError> {
+        let read = self.read_mark_objects().await?;
+        Ok((read.marks, read.problems))
+    }
+
+    /// The same with the objects that hold them.
+    pub(super) async fn read_mark_objects(&self) -> Result<MarksRead, ArchiveError> {
         const LISTINGS_MAX: usize = 8;
         let mut last = None;
         'listing: for _ in 0..LISTINGS_MAX {
-            let (mut marks, mut problems) = (Marks::default(), Vec::new());
+            let mut read = MarksRead::default();
             for object in self.store.list(EXPIRED_PREFIX).await? {
-                let Ok(ObjectKey::Marks { hash, .. }) = object.key.parse() else {
-                    problems.push((object.key, "not an expiry mark".to_owned()));
+                let Ok(ObjectKey::Marks { generation, hash }) = object.key.parse() else {
+                    read.problems.push((object.key, "not an expiry mark".to_owned()));
                     continue;
                 };
+                read.generation = read.generation.max(generation);
                 match self.fetch_matching(&object.key, |bytes| ShortHash::of(bytes) == hash).await {
-                    Ok(bytes) => {
-                        if let Err(reason) = marks.add(&bytes) {
-                            problems.push((object.key, reason));
-                        }
+                    Ok(bytes) => match read.marks.add(&bytes) {
+                        Ok(()) => read.objects.push((generation, object.key)),
+                        Err(reason) => read.problems.push((object.key, reason)),
+                    },
+                    Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => {
+                        read.problems.push((object.key, reason));
                     }
-                    Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => problems.push((object.key, reason)),
                     // A run of retention replaced it by a higher generation.
                     Err(ArchiveError::Store(error @ StoreError::NotFound { .. })) => {
                         last = Some(error);
@@ -92,7 +112,7 @@ impl Archive {
                     Err(error) => return Err(error),
                 }
             }
-            return Ok((marks, problems));
+            return Ok(read);
         }
         Err(last.map_or_else(|| unreadable(EXPIRED_PREFIX, &"the marks do not rest"), ArchiveError::Store))
     }

@@ -37,6 +37,13 @@ pub struct InventoryReport {
     pub hidden_backups: usize,
 }
 
+/// An inventory and what it was made from.
+pub(super) struct Everything {
+    pub(super) inventory: Inventory,
+    pub(super) report: InventoryReport,
+    pub(super) found: Discovered,
+}
+
 impl Archive {
     /// Everything that is archived, as the marks leave it.
     ///
@@ -45,10 +52,23 @@ impl Archive {
     pub async fn inventory(&self) -> Result<(Inventory, InventoryReport), ArchiveError> {
         let listed_us = self.now().as_microsecond();
         let workload = self.workload().await?;
-        let (marks, bad_marks) = self.read_marks().await?;
+        let (marks, problems) = self.read_marks().await?;
+        let everything = self.everything(&marks, problems).await?;
+        let (mut inventory, report) = (everything.inventory, everything.report);
+        inventory.workload = workload;
+        inventory.listed_us = listed_us;
+        Ok((inventory, report))
+    }
+
+    /// What is archived beside what these marks hide. They were read before.
+    pub(super) async fn everything(
+        &self,
+        marks: &Marks,
+        bad_marks: Vec<(String, String)>,
+    ) -> Result<Everything, ArchiveError> {
         let mut found = self.discover(None).await?;
         found.unreadable.extend(bad_marks);
-        self.look_again(&mut found, &marks).await?;
+        self.look_again(&mut found, marks).await?;
         let (backups, bad_backups) = self.list_backup_manifests().await?;
         found.unreadable.extend(bad_backups);
         let mut report = InventoryReport {
@@ -56,13 +76,14 @@ impl Archive {
             unreadable: std::mem::take(&mut found.unreadable),
             ..InventoryReport::default()
         };
-        let records = self.visible(&found, &marks, &mut report);
+        let records = self.visible(&found, marks, &mut report);
         let binlogs = self.binlogs(records, &mut report).await?;
         let all_backups = backups.len();
-        let backups: Vec<_> = backups.into_iter().filter(|backup| !marks.backups.contains(&backup.id)).collect();
+        let backups: Vec<_> = backups.into_iter().filter(|backup| !marks.backups.contains_key(&backup.id)).collect();
         report.hidden_backups = all_backups - backups.len();
-        report.marked = marks.binlogs;
-        Ok((Inventory { workload, binlogs, backups, listed_us }, report))
+        report.marked = marks.binlogs.keys().cloned().collect();
+        let inventory = Inventory { workload: String::new(), binlogs, backups, listed_us: 0 };
+        Ok(Everything { inventory, report, found })
     }
 
     /// A listing is no snapshot: what was written or merged meanwhile may be in neither place. A hole counts when it looked the
@@ -92,7 +113,7 @@ impl Archive {
         let mut visible: BTreeMap<&BinlogId, Vec<&SegmentRecord>> = BTreeMap::new();
         for record in found.records() {
             let binlog = &record.key.binlog;
-            if marks.binlogs.contains(binlog) {
+            if marks.binlogs.contains_key(binlog) {
                 hidden.insert(binlog);
             } else {
                 visible.entry(binlog).or_default().push(record);
@@ -344,7 +365,7 @@ fn closed(header: &SegmentHeader) -> Closed {
 /// Where bytes are missing: between ranges of a binlog, and at the end of one that has a successor but no word about its end.
 fn holes(found: &Discovered, marks: &Marks) -> BTreeSet<(BinlogId, u64)> {
     let mut binlogs: BTreeMap<&BinlogId, Vec<&SegmentRecord>> = BTreeMap::new();
-    for record in found.records().filter(|record| !marks.binlogs.contains(&record.key.binlog)) {
+    for record in found.records().filter(|record| !marks.binlogs.contains_key(&record.key.binlog)) {
         binlogs.entry(&record.key.binlog).or_default().push(record);
     }
     let ids: Vec<&BinlogId> = binlogs.keys().copied().collect();

@@ -26,7 +26,7 @@ pub(super) async fn store(
 }
 
 /// Fetches a chunk; what does not have its hash is fetched again, for it may be damaged on the way only.
-pub(super) async fn fetch(archive: &Archive, chunk: &BackupChunk) -> Result<Bytes, ArchiveError> {
+pub(crate) async fn fetch(archive: &Archive, chunk: &BackupChunk) -> Result<Bytes, ArchiveError> {
     const ATTEMPTS: usize = 3;
     let key = chunk.key.to_string();
     let mut reason = String::new();

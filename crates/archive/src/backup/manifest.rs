@@ -41,8 +41,8 @@ pub struct BackupFacts {
 
 /// A manifest, and the list of files that it names.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Manifest {
-    pub(super) backup: BaseBackup,
+pub(crate) struct Manifest {
+    pub(crate) backup: BaseBackup,
     pub(super) files: ShortHash,
     pub(super) files_sha256: Digest,
 }
@@ -158,7 +158,7 @@ impl Archive {
         Ok((manifests.into_iter().map(|manifest| manifest.backup).collect(), problems))
     }
 
-    pub(super) async fn read_manifests(&self) -> Result<(Vec<Manifest>, Vec<(String, String)>), ArchiveError> {
+    pub(crate) async fn read_manifests(&self) -> Result<(Vec<Manifest>, Vec<(String, String)>), ArchiveError> {
         let mut problems = Vec::new();
         let mut ids = Vec::new();
         for object in self.store().list(BACKUPS_PREFIX).await? {

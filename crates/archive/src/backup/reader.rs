@@ -202,7 +202,7 @@ async fn set_mode(path: &Path, mode: u32) -> Result<(), ArchiveError> {
 
 impl Archive {
     /// The list of files of a backup, checked against the hash in its manifest.
-    pub(super) async fn read_files(&self, manifest: &Manifest) -> Result<Vec<BackupEntry>, ArchiveError> {
+    pub(crate) async fn read_files(&self, manifest: &Manifest) -> Result<Vec<BackupEntry>, ArchiveError> {
         let id = manifest.backup.id.clone();
         let key = ObjectKey::Files { backup: id.clone(), hash: manifest.files }.to_string();
         let listed = self.fetch_matching(&key, |bytes| sha256(bytes) == manifest.files_sha256).await?;

@@ -158,7 +158,7 @@ async fn a_later_backup_stores_only_what_has_changed() {
     assert_same(&restored(&archive, "bb-1").await.unwrap(), &small_files());
 
     // A marked backup is about to go, and its chunks with it: nothing of it is reused (T).
-    let marks = r#"{"format":1,"backups":[{"id":"bb-1"},{"id":"bb-2"}]}"#;
+    let marks = r#"{"format":1,"backups":[{"id":"bb-1","since":"2026-11-21T00:00:00Z"},{"id":"bb-2","since":"2026-11-21T00:00:00Z"}]}"#;
     let key = ObjectKey::Marks { generation: 1, hash: ShortHash::of(marks.as_bytes()) }.to_string();
     memory.put(&key, marks.into(), ObjectClass::Control).await.unwrap();
     let (third, new) = take(&archive, "bb-3", &files).await.unwrap();

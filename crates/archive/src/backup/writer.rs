@@ -404,7 +404,7 @@ impl Archive {
         let (marks, _) = self.read_marks().await?;
         let (manifests, _) = self.read_manifests().await?;
         let mut known = HashMap::new();
-        let unmarked = manifests.iter().rev().filter(|manifest| !marks.backups.contains(&manifest.backup.id));
+        let unmarked = manifests.iter().rev().filter(|manifest| !marks.backups.contains_key(&manifest.backup.id));
         for manifest in unmarked.take(REUSED_BACKUPS) {
             // One that cannot be read is not reused; that costs space and nothing else.
             let Ok(entries) = self.read_files(manifest).await else { continue };

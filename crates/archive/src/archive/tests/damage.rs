@@ -144,7 +144,10 @@ async fn a_damaged_mark_hides_nothing_and_is_named() {
     let history = History::new(1, 1, 4);
     catalogued(&archive, &history).await;
     let head = ShortHash(history.id.head);
-    let marks = format!(r#"{{"format":1,"binlogs":[{{"source":"{}","seq":1,"head":"{head}"}}]}}"#, history.id.source);
+    let marks = format!(
+        r#"{{"format":1,"binlogs":[{{"source":"{}","seq":1,"head":"{head}","since":"2026-11-21T00:00:00Z"}}]}}"#,
+        history.id.source
+    );
     let key = ObjectKey::Marks { generation: 1, hash: ShortHash::of(marks.as_bytes()) }.to_string();
     overwrite(&memory, &key, marks.clone()).await;
     let (inventory, report) = archive.inventory().await.unwrap();

@@ -1,0 +1,175 @@
+//! All that exists, marked or not, and the plan that a policy makes of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+use pitr_recovery::{
+    BinlogId, ExpireItem, ExpirePlan, Expiry, Indices, Inventory, RangeRef, RetentionRequest, StoredObject,
+    StoredTimes, Timeline,
+};
+
+use super::{Proposal, RetentionRules, is_past};
+use crate::archive::adopt::MarksRead;
+use crate::archive::{Archive, ArchiveError, READS_AT_ONCE};
+use crate::expiry::Marks;
+use crate::layout::{BACKUPS_PREFIX, ObjectKey, Place};
+use crate::segment::SegmentRecord;
+use crate::store::ListedObject;
+
+/// More binlogs than this are looked up with one listing of their source.
+const LISTED_SINGLY_MAX: usize = 200;
+
+/// What a run begins with.
+pub(super) struct Look {
+    pub(super) marks: MarksRead,
+    pub(super) proposal: Proposal,
+    /// Catalogued segments of marked binlogs.
+    pub(super) lines: BTreeMap<BinlogId, Vec<SegmentRecord>>,
+    /// Binlogs and base backups that were found.
+    pub(super) existing: BTreeSet<ExpireItem>,
+}
+
+impl Archive {
+    pub(super) async fn look_for_expiry(&self, rules: &RetentionRules, now: Timestamp) -> Result<Look, ArchiveError> {
+        let marks = self.read_mark_objects().await?;
+        let mut everything = self.everything(&Marks::default(), marks.problems.clone()).await?;
+        let is_gone = |id: &BinlogId| marks.marks.binlogs.get(id).is_some_and(|mark| mark.emptied_at.is_some());
+        everything.inventory.binlogs.retain(|binlog| !is_gone(&binlog.id));
+        let mut hindrances = std::mem::take(&mut everything.report.unreadable);
+        hindrances.retain(|(key, _)| is_hindrance(key));
+        let is_due =
+            |id: &BinlogId| marks.marks.binlogs.get(id).is_some_and(|mark| is_past(mark.since, rules.grace, now));
+        let request = RetentionRequest {
+            policy: rules.policy.clone(),
+            now_us: now.as_microsecond(),
+            promised_us: marks.marks.promised_us,
+            stored: StoredTimes { backups: self.backup_times().await?, binlogs: BTreeMap::new() },
+        };
+        let plan = loop {
+            match self.plan_expiry(&everything.inventory, request.clone()).await {
+                // Its objects went before a run could note it.
+                Err(ArchiveError::RangeLost { range } | ArchiveError::RangeChanged { range, .. })
+                    if is_due(&range.binlog) =>
+                {
+                    everything.inventory.binlogs.retain(|binlog| binlog.id != range.binlog);
+                }
+                other => break other?,
+            }
+        };
+        let mut lines: BTreeMap<BinlogId, Vec<SegmentRecord>> = BTreeMap::new();
+        for record in everything.found.catalogued.into_values() {
+            if marks.marks.binlogs.contains_key(&record.key.binlog) {
+                lines.entry(record.key.binlog.clone()).or_default().push(record);
+            }
+        }
+        let binlogs = everything.inventory.binlogs.into_iter().map(|binlog| ExpireItem::Binlog(binlog.id));
+        let backups = everything.inventory.backups.into_iter().map(|backup| ExpireItem::Backup(backup.id));
+        let existing = binlogs.chain(backups).collect();
+        let marked = marked_items(&marks.marks).collect();
+        Ok(Look { marks, proposal: Proposal { plan, hindrances, marked }, lines, existing })
+    }
+
+    async fn plan_expiry(
+        &self,
+        inventory: &Inventory,
+        mut request: RetentionRequest,
+    ) -> Result<ExpirePlan, ArchiveError> {
+        // Commit times decide first; then the store is asked about what would go.
+        let unknown = inventory.binlogs.iter().map(|binlog| (binlog.id.clone(), i64::MIN));
+        request.stored.binlogs = unknown.collect();
+        let mut timeline = Timeline::new(inventory.clone());
+        loop {
+            let plan = match timeline.expire(&request) {
+                Expiry::Plan(plan) => plan,
+                Expiry::Reads(wanted) => {
+                    let indices = self.read_indices(inventory, &wanted).await?;
+                    timeline = timeline.with_indices(indices);
+                    continue;
+                }
+            };
+            let is_unknown = |id: &&BinlogId| request.stored.binlogs.get(*id) == Some(&i64::MIN);
+            let binlogs = plan.expired().filter_map(|item| match item {
+                ExpireItem::Binlog(id) => Some(id),
+                ExpireItem::Backup(_) => None,
+            });
+            let unknown: BTreeSet<BinlogId> = binlogs.filter(is_unknown).cloned().collect();
+            if unknown.is_empty() {
+                return Ok(plan);
+            }
+            let times = self.binlog_times(&unknown).await?;
+            let known = |id: BinlogId| (times.get(&id).copied().unwrap_or(0), id);
+            request.stored.binlogs.extend(unknown.into_iter().map(known).map(|(us, id)| (id, us)));
+        }
+    }
+
+    async fn read_indices(&self, inventory: &Inventory, wanted: &[RangeRef]) -> Result<Indices, ArchiveError> {
+        let mut indices = Indices::new();
+        for range in wanted {
+            let index = self.read_index(range, &objects(inventory, range)).await?;
+            indices.insert(range.clone(), index);
+        }
+        Ok(indices)
+    }
+
+    /// When the store took each manifest.
+    async fn backup_times(&self) -> Result<BTreeMap<String, i64>, ArchiveError> {
+        let listed = self.store.list(BACKUPS_PREFIX).await?.into_iter();
+        Ok(listed
+            .filter_map(|object| match object.key.parse() {
+                Ok(ObjectKey::Manifest { backup }) => Some((backup, object.modified.as_microsecond())),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// When the store took the newest object of each of these binlogs.
+    async fn binlog_times(&self, binlogs: &BTreeSet<BinlogId>) -> Result<BTreeMap<BinlogId, i64>, ArchiveError> {
+        let prefixes: BTreeSet<String> = if binlogs.len() > LISTED_SINGLY_MAX {
+            let sources: BTreeSet<&str> = binlogs.iter().map(|id| id.source.as_str()).collect();
+            let both = |source| [Place::Binlogs, Place::Tail].map(|place| place.source_prefix(source));
+            sources.into_iter().flat_map(both).collect()
+        } else {
+            let both = |id| [Place::Binlogs, Place::Tail].map(|place| place.binlog_prefix(id));
+            binlogs.iter().flat_map(both).collect()
+        };
+        let mut times = BTreeMap::new();
+        let mut listed = stream::iter(prefixes).map(|prefix| self.listed(prefix)).buffer_unordered(READS_AT_ONCE);
+        while let Some(objects) = listed.try_next().await? {
+            for object in objects {
+                if let Ok(ObjectKey::Segment(key)) = object.key.parse() {
+                    let known = times.entry(key.binlog).or_insert(0);
+                    *known = object.modified.as_microsecond().max(*known);
+                }
+            }
+        }
+        Ok(times)
+    }
+
+    async fn listed(&self, prefix: String) -> Result<Vec<ListedObject>, ArchiveError> {
+        Ok(self.store.list(&prefix).await?)
+    }
+}
+
+/// All items with a mark.
+pub(super) fn marked_items(marks: &Marks) -> impl Iterator<Item = ExpireItem> {
+    let binlogs = marks.binlogs.keys().cloned().map(ExpireItem::Binlog);
+    binlogs.chain(marks.backups.keys().cloned().map(ExpireItem::Backup))
+}
+
+/// Whether not being able to read an object forbids to expire anything. One of the tail hides what is young anyway.
+fn is_hindrance(key: &str) -> bool {
+    match key.parse() {
+        Ok(ObjectKey::Page(_) | ObjectKey::Marks { .. } | ObjectKey::Manifest { .. }) => true,
+        Ok(ObjectKey::Segment(key)) => key.place == Place::Binlogs,
+        _ => false,
+    }
+}
+
+fn objects(inventory: &Inventory, wanted: &RangeRef) -> Vec<StoredObject> {
+    let binlogs = inventory.binlogs.iter().filter(|binlog| binlog.id == wanted.binlog);
+    let same = |range: &&pitr_recovery::ArchivedRange| {
+        (range.start, range.end, range.raw_sha256) == (wanted.start, wanted.end, wanted.raw_sha256)
+    };
+    binlogs.flat_map(|binlog| binlog.ranges.iter().filter(same)).flat_map(|range| range.objects.clone()).collect()
+}

@@ -1,0 +1,86 @@
+//! Deleting what was marked a grace ago and may still go.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use pitr_recovery::ExpireItem;
+
+use super::marks::MarksInWork;
+use super::{Retained, is_past};
+use crate::archive::{Archive, ArchiveError};
+use crate::layout::{ObjectKey, Place, backup_prefix};
+use crate::store::ListedObject;
+
+/// A mark goes when two looks so far apart found neither object nor line: a page or an object may have been on its way.
+const LOOKS_APART: Duration = Duration::from_secs(2 * 60 * 60);
+
+impl Archive {
+    /// Deletes the objects of due marks, and notes in the marks what is left of them.
+    pub(super) async fn reap(
+        &self,
+        marks: &mut MarksInWork,
+        (now, retained): (Timestamp, &mut Retained),
+    ) -> Result<(), ArchiveError> {
+        for item in marks.due.clone() {
+            let is_named = matches!(&item, ExpireItem::Binlog(id) if marks.named.contains(id));
+            let Some(mark) = marks.mark(&item) else { continue };
+            if mark.emptied_at.is_some() && is_named {
+                continue;
+            }
+            let objects = self.objects_of(&item).await?;
+            if !objects.is_empty() {
+                let left = self.reap_objects(&objects, retained).await?;
+                mark.unseen_since = None;
+                mark.emptied_at = left.is_empty().then_some(now);
+                retained.undeletable.extend(left);
+                continue;
+            }
+            mark.emptied_at = mark.emptied_at.or(Some(now));
+            match mark.unseen_since {
+                _ if is_named => {}
+                None => mark.unseen_since = Some(now),
+                Some(since) if is_past(since, LOOKS_APART, now) => {
+                    marks.forget(&item);
+                    retained.finished.push(item);
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes objects, looks again, and gives what is still there.
+    async fn reap_objects(
+        &self,
+        objects: &[ListedObject],
+        retained: &mut Retained,
+    ) -> Result<Vec<String>, ArchiveError> {
+        // A manifest goes before what it names: nothing that is listed ever lacks its content.
+        let is_manifest = |object: &&ListedObject| matches!(object.key.parse(), Ok(ObjectKey::Manifest { .. }));
+        let (manifests, others): (Vec<&ListedObject>, Vec<&ListedObject>) = objects.iter().partition(is_manifest);
+        let keys = |objects: &[&ListedObject]| objects.iter().map(|object| object.key.clone()).collect::<Vec<_>>();
+        let mut left = self.delete_what_may_go(&keys(&manifests)).await?;
+        if left.is_empty() {
+            left = self.delete_what_may_go(&keys(&others)).await?;
+        } else {
+            left.extend(keys(&others));
+        }
+        let gone = objects.iter().filter(|object| !left.contains(&object.key));
+        for object in gone {
+            retained.deleted_objects += 1;
+            retained.deleted_bytes += object.length;
+        }
+        Ok(left)
+    }
+
+    async fn objects_of(&self, item: &ExpireItem) -> Result<Vec<ListedObject>, ArchiveError> {
+        match item {
+            ExpireItem::Binlog(id) => {
+                let mut objects = self.store.list(&Place::Binlogs.binlog_prefix(id)).await?;
+                objects.extend(self.store.list(&Place::Tail.binlog_prefix(id)).await?);
+                Ok(objects)
+            }
+            ExpireItem::Backup(id) => Ok(self.store.list(&backup_prefix(id)).await?),
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Verification: is what the archive names there, and is it what was stored?
+//!
+//! Everything is looked for by listing; a slice of it is fetched and read. Which slice an object belongs to follows from its hash, and each
+//! run takes the slice that was read longest ago: after as many runs as there are slices all has been read. One bad object is
+//! named and stops nothing.
+
+mod events;
+mod rebuild;
+mod record;
+mod segments;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::Timestamp;
+use pitr_recovery::Timeline;
+
+use super::{Archive, ArchiveError};
+use crate::backup::{BackupChunk, EntryContent, fetch_chunk};
+use crate::layout::{CHUNKS_PREFIX, ChunkKey, ObjectKey};
+use crate::store::StoreError;
+
+pub use rebuild::Rebuilt;
+pub use record::{LastVerified, Slices};
+
+/// How much is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerifyRules {
+    /// How much of all segments and chunks is fetched in this run, in percent: 1 to 100.
+    pub percent: u32,
+    /// Whether the events in segments are walked, too: their checksums, and whether the index fits them.
+    pub deep: bool,
+}
+
+/// How far a run is, for whoever waits.
+#[derive(Debug, Default)]
+pub struct VerifyProgress {
+    /// Bytes to be fetched.
+    pub total: AtomicU64,
+    /// Bytes fetched.
+    pub done: AtomicU64,
+}
+
+/// What is wrong with something in the archive.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// What kind of trouble.
+    pub kind: FindingKind,
+    /// The object, or the gap or binlog concerned.
+    pub what: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// What kind of trouble something is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FindingKind {
+    /// An object is not what was stored. Nothing else is affected; what it holds cannot be restored from it.
+    Damaged,
+    /// An object that the archive names is not there.
+    Missing,
+    /// Transactions are missing between what is there.
+    Gap,
+    /// Histories contradict each other.
+    Contradiction,
+}
+
+/// What a run looked at and found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// When it was done.
+    pub at: Timestamp,
+    /// Which slice was fetched, and how long ago the others were.
+    pub slices: Slices,
+    /// Segments that were looked for.
+    pub segments: u64,
+    /// Segments that were fetched and read.
+    pub segments_read: u64,
+    /// Chunks of base backups that were looked for.
+    pub chunks: u64,
+    /// Chunks that were fetched and read.
+    pub chunks_read: u64,
+    /// Bytes that were fetched.
+    pub bytes_read: u64,
+    /// What is wrong, worst first.
+    pub findings: Vec<Finding>,
+    /// Whether the result could be left in the archive.
+    pub recorded: bool,
+}
+
+impl Verified {
+    fn find(&mut self, kind: FindingKind, what: impl Into<String>, reason: impl Into<String>) {
+        self.findings.push(Finding { kind, what: what.into(), reason: reason.into() });
+    }
+}
+
+impl Archive {
+    /// Verifies the archive, and leaves the result in it so that its age is known.
+    ///
+    /// # Errors
+    /// What the store answers. That something is damaged or missing is a result, not an error.
+    pub async fn verify(&self, rules: VerifyRules, progress: &VerifyProgress) -> Result<Verified, ArchiveError> {
+        let last = self.last_verified().await?;
+        let slices = Slices::next(last.as_ref(), rules.percent, self.now());
+        let mut verified = Verified {
+            at: self.now(),
+            slices,
+            segments: 0,
+            segments_read: 0,
+            chunks: 0,
+            chunks_read: 0,
+            bytes_read: 0,
+            findings: Vec::new(),
+            recorded: false,
+        };
+        let (marks, problems) = self.read_marks().await?;
+        let everything = self.everything(&marks, problems).await?;
+        for (key, reason) in &everything.report.unreadable {
+            verified.find(FindingKind::Damaged, key, reason);
+        }
+        self.verify_history(everything.inventory.clone(), &mut verified).await?;
+        let segments = self.look_for_segments(&everything.found, &marks, &mut verified).await?;
+        let chunks = self.look_for_chunks(&everything.inventory.backups, &mut verified).await?;
+        let sampled = |hash: &[u8]| verified.slices.holds(hash);
+        let segments: Vec<_> = segments.into_iter().filter(|record| sampled(&record.key.hash.0)).collect();
+        let chunks: Vec<_> = chunks.into_iter().filter(|chunk| sampled(&chunk.key.sha256)).collect();
+        let bytes = segments.iter().map(|record| record.length).chain(chunks.iter().map(|chunk| chunk.stored)).sum();
+        progress.total.store(bytes, Ordering::Relaxed);
+        self.read_segments(segments, rules.deep, (progress, &mut verified)).await?;
+        self.read_chunks(chunks, (progress, &mut verified)).await?;
+        verified.bytes_read = progress.done.load(Ordering::Relaxed);
+        verified.findings.sort();
+        verified.findings.dedup();
+        verified.at = self.now();
+        verified.slices.note(verified.at);
+        verified.recorded = self.record_verified(&verified).await?;
+        Ok(verified)
+    }
+
+    /// Positions and sets: whether each binlog is whole and follows on the one before.
+    async fn verify_history(
+        &self,
+        inventory: pitr_recovery::Inventory,
+        verified: &mut Verified,
+    ) -> Result<(), ArchiveError> {
+        let mut timeline = Timeline::new(inventory.clone());
+        let mut rounds = 0;
+        while let wanted @ [_, ..] = &timeline.ranges_for_windows()[..] {
+            let mut indices = pitr_recovery::Indices::new();
+            for range in wanted {
+                match self.read_index(range, &[]).await {
+                    Ok(index) => drop(indices.insert(range.clone(), index)),
+                    Err(error @ (ArchiveError::RangeLost { .. } | ArchiveError::RangeChanged { .. })) => {
+                        verified.find(FindingKind::Missing, range.binlog.to_string(), error.to_string());
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            rounds += 1;
+            // What cannot be read leaves the timeline a first glance: it is told as it is.
+            if indices.is_empty() || rounds > 100 {
+                break;
+            }
+            timeline = timeline.with_indices(indices);
+        }
+        for gap in timeline.gaps() {
+            verified.find(
+                FindingKind::Gap,
+                &gap.id,
+                format!("{} transactions are missing: {}", gap.transactions, gap.missing),
+            );
+        }
+        for problem in timeline.problems() {
+            use pitr_recovery::Problem;
+            match problem {
+                Problem::Divergence { binlog, offset } => {
+                    let reason = format!("two contents from offset {offset} on");
+                    verified.find(FindingKind::Contradiction, binlog.to_string(), reason);
+                }
+                Problem::Collision { streams: (a, b), gtids } => {
+                    verified.find(FindingKind::Contradiction, format!("{a}, {b}"), format!("{gtids} means two things"));
+                }
+                // What the server lost or wrote badly is archived as it was.
+                Problem::Ahead { .. } | Problem::Damaged { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for the content of all base backups; gives the chunks that are there, each once.
+    async fn look_for_chunks(
+        &self,
+        backups: &[pitr_recovery::BaseBackup],
+        verified: &mut Verified,
+    ) -> Result<Vec<BackupChunk>, ArchiveError> {
+        let mut listed: BTreeMap<ChunkKey, u64> = BTreeMap::new();
+        for object in self.store.list(CHUNKS_PREFIX).await? {
+            if let Ok(ObjectKey::Chunk(key)) = object.key.parse() {
+                listed.insert(key, object.length);
+            }
+        }
+        let mut chunks: BTreeMap<ChunkKey, BackupChunk> = BTreeMap::new();
+        let (manifests, _) = self.read_manifests().await?;
+        for manifest in manifests.iter().filter(|manifest| backups.contains(&manifest.backup)) {
+            let entries = match self.read_files(manifest).await {
+                Ok(entries) => entries,
+                Err(
+                    error @ (ArchiveError::Unreadable { .. }
+                    | ArchiveError::NewerFormat { .. }
+                    | ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. })),
+                ) => {
+                    verified.find(
+                        FindingKind::Damaged,
+                        format!("base backup {}", manifest.backup.id),
+                        error.to_string(),
+                    );
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            for entry in entries {
+                let EntryContent::File { chunks: of_file, .. } = entry.content else { continue };
+                for chunk in of_file {
+                    match listed.get(&chunk.key) {
+                        Some(length) if *length == chunk.stored => drop(chunks.insert(chunk.key.clone(), chunk)),
+                        found => {
+                            let (kind, what) = match found {
+                                Some(length) => {
+                                    (FindingKind::Damaged, format!("it has {length} bytes, not {}", chunk.stored))
+                                }
+                                None => (FindingKind::Missing, "it is not in the store".to_owned()),
+                            };
+                            let needs =
+                                format!("{what}; {} of base backup {} needs it", entry.path, manifest.backup.id);
+                            verified.find(kind, chunk.key.to_string(), needs);
+                        }
+                    }
+                }
+            }
+        }
+        verified.chunks = chunks.len() as u64;
+        Ok(chunks.into_values().collect())
+    }
+
+    async fn read_chunks(
+        &self,
+        chunks: Vec<BackupChunk>,
+        (progress, verified): (&VerifyProgress, &mut Verified),
+    ) -> Result<(), ArchiveError> {
+        for chunk in chunks {
+            match fetch_chunk(self, &chunk).await {
+                Ok(raw) if raw.len() as u64 == chunk.length => {}
+                Ok(raw) => {
+                    let reason = format!("it holds {} bytes, not {}", raw.len(), chunk.length);
+                    verified.find(FindingKind::Damaged, chunk.key.to_string(), reason);
+                }
+                Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => {
+                    verified.find(FindingKind::Damaged, chunk.key.to_string(), reason);
+                }
+                // Retention took it since.
+                Err(ArchiveError::Store(StoreError::NotFound { .. })) => {}
+                Err(error) => return Err(error),
+            }
+            verified.chunks_read += 1;
+            progress.done.fetch_add(chunk.stored, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}

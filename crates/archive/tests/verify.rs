@@ -1,0 +1,251 @@
+//! Verification finds whatever is done to an object, names it, and is not stopped by it; the catalog can be made again.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // clippy.toml means functions marked #[test]; here all are theirs
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use pitr_archive::backup::{BackupFacts, BackupWriter};
+use pitr_archive::testing::{Fault, Faulty, History, TimedStore};
+use pitr_archive::{
+    Archive, Clock, Codec, FindingKind, MergeEffort, ObjectClass, Place, Store, Verified, VerifyProgress, VerifyRules,
+};
+use pitr_binlog::Flavour;
+
+const ALL: VerifyRules = VerifyRules { percent: 100, deep: false };
+const BINLOGS: u64 = 6;
+
+fn open(store: Arc<dyn Store>, time: &Arc<TimedStore>) -> Archive {
+    let time = Arc::clone(time);
+    let clock: Clock = Arc::new(move || time.now());
+    Archive::open(store, clock)
+}
+
+struct Archived {
+    store: Arc<TimedStore>,
+    archive: Arc<Archive>,
+}
+
+impl Archived {
+    /// Some binlogs in two segments each, an open one in the tail, and a base backup of two files.
+    async fn new() -> Self {
+        let store = Arc::new(TimedStore::new("2026-11-01T00:00:00Z".parse().unwrap()));
+        let time = Arc::clone(&store);
+        let clock: Clock = Arc::new(move || time.now());
+        let archive =
+            Arc::new(Archive::claim(Arc::clone(&store) as Arc<dyn Store>, clock, "shop/mysql").await.unwrap());
+        for number in 1..=BINLOGS {
+            let history = History::new(4, number, 6);
+            let mut records = Vec::new();
+            for (from, to) in [(0, history.boundary(2)), (history.boundary(2), history.length())] {
+                let draft = history.draft(Place::Binlogs, from, to);
+                records.push(archive.write_segment(draft, Codec::default()).await.unwrap());
+            }
+            archive.write_page(&records).await.unwrap();
+        }
+        let open = History::new(4, BINLOGS + 1, 6);
+        archive.write_segment(open.draft(Place::Tail, 0, open.boundary(2)), Codec::default()).await.unwrap();
+        let mut writer = BackupWriter::begin(Arc::clone(&archive), "bb-1").await.unwrap();
+        for name in ["ibdata1", "shop/orders.ibd"] {
+            writer.add_file(name, 0o640, name.repeat(100).as_bytes()).await.unwrap();
+        }
+        let facts = BackupFacts {
+            method: "clone".to_owned(),
+            flavour: Flavour::MySql,
+            server_version: "9.7.0".to_owned(),
+            source: History::new(4, 1, 6).id.source,
+            executed: History::new(4, 2, 6).previous,
+            position: None,
+            snapshot_at: Timestamp::from_microsecond(1_700_000_000_006_500).unwrap(),
+            settings: BTreeMap::new(),
+        };
+        writer.finish(facts, &AtomicU64::new(0)).await.unwrap();
+        store.pass(SignedDuration::from_hours(3));
+        Self { store, archive }
+    }
+
+    async fn copy(&self) -> Self {
+        let store = Arc::new(self.store.copy().await);
+        let archive = Arc::new(open(Arc::clone(&store) as Arc<dyn Store>, &store));
+        Self { store, archive }
+    }
+
+    async fn verify(&self) -> Verified {
+        self.archive.verify(ALL, &VerifyProgress::default()).await.unwrap()
+    }
+
+    async fn keys(&self, prefix: &str) -> Vec<String> {
+        self.store.list(prefix).await.unwrap().into_iter().map(|object| object.key).collect()
+    }
+
+    async fn overwrite(&self, key: &str, bytes: Vec<u8>) {
+        self.store.put(key, bytes.into(), ObjectClass::Control).await.unwrap();
+        // As old as it was: what is damaged does not look young.
+        self.store.pass(SignedDuration::from_hours(3));
+    }
+}
+
+#[tokio::test]
+async fn all_is_well_with_what_nobody_touched() {
+    let archived = Archived::new().await;
+    let progress = VerifyProgress::default();
+    let verified = archived.archive.verify(ALL, &progress).await.unwrap();
+    assert_eq!(verified.findings, []);
+    assert_eq!((verified.segments, verified.segments_read), (2 * BINLOGS + 1, 2 * BINLOGS + 1));
+    assert_eq!((verified.chunks, verified.chunks_read, verified.recorded), (2, 2, true));
+    let (total, done) = (progress.total.load(Ordering::Relaxed), progress.done.load(Ordering::Relaxed));
+    assert_eq!((total, done), (verified.bytes_read, verified.bytes_read));
+    let last = archived.archive.last_verified().await.unwrap().unwrap();
+    assert_eq!((last.at, last.findings), (verified.at, 0));
+    // Another run replaces the result.
+    archived.verify().await;
+    assert_eq!(archived.keys("verified/").await.len(), 1);
+}
+
+/// What is done to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Harm {
+    Flip(usize),
+    Truncate,
+    Swap,
+    Delete,
+}
+
+#[tokio::test]
+async fn whatever_is_done_to_an_object_is_found_and_stops_nothing() {
+    let archived = Archived::new().await;
+    let keys: Vec<String> = archived.keys("").await.into_iter().filter(|key| key != "archive.json").collect();
+    assert!(keys.len() > 20);
+    let mut state = 0x5eed_u64;
+    for (number, key) in keys.iter().enumerate() {
+        let mut harms = vec![Harm::Truncate, Harm::Swap, Harm::Delete];
+        for _ in 0..12 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            harms.push(Harm::Flip((state >> 20) as usize));
+        }
+        for harm in harms {
+            let gone_without_trace = key.starts_with("tail/") || key.ends_with("manifest.json");
+            if harm == Harm::Delete && gone_without_trace {
+                continue;
+            }
+            let copy = archived.copy().await;
+            let mut bytes = copy.store.get(key).await.unwrap().to_vec();
+            match harm {
+                Harm::Flip(at) if key.ends_with("manifest.json") => {
+                    // A manifest vouches for its files; of itself only what is read can be checked.
+                    let place = bytes.windows(5).position(|text| text == b"\"id\":").unwrap() + 6;
+                    bytes[place + at % 2] ^= 1;
+                }
+                Harm::Flip(at) => {
+                    let place = at / 8 % bytes.len();
+                    bytes[place] ^= 1 << (at % 8);
+                }
+                Harm::Truncate => bytes.truncate(bytes.len() / 2),
+                Harm::Swap => bytes = copy.store.get(&keys[(number + 1) % keys.len()]).await.unwrap().to_vec(),
+                Harm::Delete => {}
+            }
+            if harm == Harm::Delete {
+                copy.store.delete(std::slice::from_ref(key)).await.unwrap();
+            } else {
+                copy.overwrite(key, bytes).await;
+            }
+            let verified = copy.verify().await;
+            assert!(!verified.findings.is_empty(), "{harm:?} of {key}");
+            if !key.starts_with("catalog/") && !key.starts_with("backups/") {
+                let named = verified.findings.iter().any(|finding| finding.what == *key);
+                assert!(named, "{harm:?} of {key}: {:?}", verified.findings);
+                // The rest was read all the same.
+                assert!(verified.segments_read + verified.chunks_read > 2 * BINLOGS, "{verified:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn samples_rotate_until_all_was_read() {
+    let archived = Archived::new().await;
+    let bad = archived.keys("binlogs/").await.remove(5);
+    let mut bytes = archived.store.get(&bad).await.unwrap().to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    archived.overwrite(&bad, bytes).await;
+    let quarter = VerifyRules { percent: 25, deep: false };
+    let (mut read, mut found, mut parts) = (0, 0, BTreeSet::new());
+    for run in 1..=4 {
+        let verified = archived.archive.verify(quarter, &VerifyProgress::default()).await.unwrap();
+        read += verified.segments_read + verified.chunks_read;
+        found += verified.findings.len();
+        parts.insert(verified.slices.current);
+        assert_eq!(verified.slices.complete_since().is_some(), run == 4);
+        archived.store.pass(SignedDuration::from_hours(24));
+    }
+    assert_eq!((parts.len(), found, read), (4, 1, 2 * BINLOGS + 1 + 2));
+    // The fifth run reads what the first one read.
+    let verified = archived.archive.verify(quarter, &VerifyProgress::default()).await.unwrap();
+    assert_eq!(verified.slices.current, 0);
+}
+
+#[tokio::test]
+async fn a_catalog_that_is_made_again_says_the_same() {
+    let archived = Archived::new().await;
+    let source = History::new(4, 1, 6).id.source;
+    let before = archived.archive.inventory().await.unwrap().0;
+    for harm in 0..3 {
+        let copy = archived.copy().await;
+        match harm {
+            // All pages are lost.
+            0 => copy.store.delete(&copy.keys("catalog/").await).await.unwrap(),
+            // One is damaged, others were merged.
+            1 => {
+                copy.archive.merge_pages(&source, MergeEffort::Idle).await.unwrap();
+                let page = copy.keys("catalog/").await.remove(0);
+                copy.overwrite(&page, vec![0; 99]).await;
+            }
+            // None is.
+            _ => {}
+        }
+        let rebuilt = copy.archive.rebuild_catalog(&VerifyProgress::default()).await.unwrap();
+        assert_eq!((rebuilt.segments, rebuilt.pages, rebuilt.unusable.len()), (2 * BINLOGS, 1, 0));
+        assert_eq!(copy.keys("catalog/").await.len(), 1);
+        let after = copy.archive.inventory().await.unwrap().0;
+        assert_eq!((&after.binlogs, &after.backups), (&before.binlogs, &before.backups), "{harm}");
+        assert_eq!(copy.verify().await.findings, []);
+    }
+}
+
+#[tokio::test]
+async fn a_rebuilding_may_die_at_any_call() {
+    let archived = Archived::new().await;
+    let before = archived.archive.inventory().await.unwrap().0;
+    let mut at = 0;
+    loop {
+        let copy = archived.copy().await;
+        let faulty = Arc::new(Faulty::new(Arc::clone(&copy.store), at, Fault::DiesAfter));
+        let dying = open(Arc::clone(&faulty) as Arc<dyn Store>, &copy.store);
+        let died = dying.rebuild_catalog(&VerifyProgress::default()).await.is_err();
+        let after = copy.archive.inventory().await.unwrap().0;
+        assert_eq!((&after.binlogs, &after.backups), (&before.binlogs, &before.backups), "call {at}");
+        copy.archive.rebuild_catalog(&VerifyProgress::default()).await.unwrap();
+        assert_eq!(copy.archive.inventory().await.unwrap().0.binlogs, before.binlogs);
+        if !died {
+            break;
+        }
+        at += 1;
+    }
+    assert!(at > 15, "{at}");
+}
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_read_keeps_its_line() {
+    let archived = Archived::new().await;
+    let bad = archived.keys("binlogs/").await.remove(2);
+    archived.store.put(&bad, Bytes::from_static(b"no segment"), ObjectClass::Content).await.unwrap();
+    let rebuilt = archived.archive.rebuild_catalog(&VerifyProgress::default()).await.unwrap();
+    assert_eq!(rebuilt.unusable.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&bad]);
+    assert_eq!(rebuilt.segments, 2 * BINLOGS);
+    let findings = archived.verify().await.findings;
+    assert!(findings.iter().any(|finding| finding.what == bad && finding.kind == FindingKind::Damaged), "{findings:?}");
+}

@@ -1,0 +1,140 @@
+//! Retention in the sidecar (`retention.run: here`): every so often a run, once a day a sweep.
+
+use std::time::Duration;
+
+use pitr_archive::{Retained, Swept};
+use pitr_recovery::code;
+use tokio::time::Instant;
+
+use super::{Archiver, Pipeline};
+use crate::archive_failure::of_archive;
+use crate::error::Failure;
+use crate::status::Area;
+
+/// What nobody names costs space and nothing else.
+const SWEEP_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+/// After a failed run.
+const AGAIN: Duration = Duration::from_secs(5 * 60);
+
+impl Archiver {
+    /// Carries retention out until told to stop, if that is its task.
+    pub(super) async fn retention_loop(&self, pipeline: &Pipeline) {
+        if !self.config.retention.here {
+            return;
+        }
+        let mut swept: Option<Instant> = None;
+        while !self.shutdown.is_cancelled() {
+            let mut done = self.retain(pipeline).await;
+            if done && swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
+                done = self.sweep(pipeline).await;
+                swept = done.then(Instant::now).or(swept);
+            }
+            let every = self.config.retention.every;
+            self.rest(if done { every } else { every.min(AGAIN) }).await;
+        }
+    }
+
+    async fn retain(&self, pipeline: &Pipeline) -> bool {
+        match pipeline.archive.retain(&self.config.retention.rules).await {
+            Ok(retained) => {
+                self.note_retained(pipeline, &retained).await;
+                true
+            }
+            Err(error) => {
+                self.board.fail(Area::Retention, of_archive(&error, &pipeline.archive.describe()));
+                false
+            }
+        }
+    }
+
+    async fn note_retained(&self, pipeline: &Pipeline, retained: &Retained) {
+        if let Some(failure) = refusal(retained) {
+            tracing::warn!(event = "retention-refused", code = %failure.code(), "{failure}");
+            self.board.fail(Area::Retention, failure);
+            return;
+        }
+        tracing::info!(
+            event = "retention",
+            marked = retained.marked.len(),
+            rescued = retained.rescued.len(),
+            finished = retained.finished.len(),
+            deletedObjects = retained.deleted_objects,
+            deletedBytes = retained.deleted_bytes,
+            undeletable = retained.undeletable.len(),
+        );
+        self.board.heal(Area::Retention);
+        let now_us = self.clock.now_us();
+        self.board.note(|facts| {
+            facts.successes.prune_us = Some(now_us);
+            facts.totals.expired_objects += retained.deleted_objects;
+            facts.totals.expired_bytes += retained.deleted_bytes;
+        });
+        // What is marked now is in no window any more.
+        if (!retained.marked.is_empty() || !retained.rescued.is_empty())
+            && let Err(failure) = self.list(pipeline).await
+        {
+            self.board.fail(Area::Listing, failure);
+        }
+    }
+
+    async fn sweep(&self, pipeline: &Pipeline) -> bool {
+        match pipeline.archive.sweep(self.config.retention.rules.grace).await {
+            Ok(swept) => {
+                let Swept { duplicates, adopted, covered, runs, chunks, deleted_bytes, .. } = swept;
+                tracing::info!(
+                    event = "swept",
+                    duplicates,
+                    adopted,
+                    covered,
+                    runs,
+                    chunks,
+                    deletedBytes = deleted_bytes
+                );
+                for (key, reason) in &swept.unusable {
+                    tracing::error!(event = "unusable", key, reason);
+                }
+                self.board.note(|facts| facts.totals.expired_bytes += deleted_bytes);
+                true
+            }
+            Err(error) => {
+                self.board.fail(Area::Retention, of_archive(&error, &pipeline.archive.describe()));
+                false
+            }
+        }
+    }
+}
+
+/// Why a run did nothing, if it did nothing.
+pub(crate) fn refusal(retained: &Retained) -> Option<Failure> {
+    if !retained.refused {
+        return None;
+    }
+    let hindered = &retained.proposal.hindrances;
+    if let Some((key, reason)) = hindered.first() {
+        let message = format!("nothing expires: {} cannot be read, such as {key}: {reason}", hindered.len());
+        return Some(
+            Failure::new(&code::CHECKSUM_MISMATCH, message)
+                .hint("what it says might forbid to delete something")
+                .fix("pitr-sidecar verify --archive URL --rebuild-catalog"),
+        );
+    }
+    Some(shrinks(&retained.proposal.plan))
+}
+
+/// The refusal to shrink a window.
+pub(crate) fn shrinks(plan: &pitr_recovery::ExpirePlan) -> Failure {
+    let spans: Vec<String> = plan.shrinks.iter().map(span).collect();
+    let message = match &spans[..] {
+        [] => "the window would shrink".to_owned(),
+        [first] => format!("{first} would become unreachable"),
+        [first, .., last] => format!("{first} to {last} would become unreachable"),
+    };
+    Failure::new(&code::PRUNE_BREAKS_PROMISE, message)
+        .hint("a longer window was promised before; nothing was marked or deleted")
+        .fix("a longer --window, or --force once")
+}
+
+fn span(span: &pitr_recovery::Span) -> String {
+    use pitr_recovery::format_time;
+    format!("{} .. {} on {}", format_time(span.from_us), format_time(span.to_us), span.branch)
+}

@@ -1,0 +1,74 @@
+//! What the configuration says about retention.
+
+use std::path::Path;
+use std::time::Duration;
+
+use pitr_archive::RetentionRules;
+use pitr_recovery::{RetentionPolicy, WithoutBase};
+
+use super::{Problem, Reader, Settings, document, environment, failure, read_file};
+use crate::error::Failure;
+
+/// A running base backup renews its claim on what it needs every hour: less grace than two of them is no grace.
+const GRACE_MIN: Duration = Duration::from_secs(2 * 60 * 60);
+/// More often costs requests and gains nothing.
+const EVERY_MIN: Duration = Duration::from_secs(60);
+
+/// Retention as configured.
+#[derive(Debug, Clone)]
+pub(crate) struct Retention {
+    /// What is kept, and for how long what is not stays marked.
+    pub(crate) rules: RetentionRules,
+    /// Whether the sidecar carries it out.
+    pub(crate) here: bool,
+    /// How often it does.
+    pub(crate) every: Duration,
+}
+
+/// Reads the `retention` section of a configuration file; what else is in it must be valid but is not needed.
+pub(crate) fn retention_of(file: &Path) -> Result<Retention, Failure> {
+    let text = read_file(file)?;
+    let read = |settings: Settings| {
+        let mut reader = Reader { settings: &settings, problems: Vec::new() };
+        let retention = reader.retention();
+        if reader.problems.is_empty() { Ok(retention) } else { Err(reader.problems) }
+    };
+    document::read(&text, &environment()).and_then(read).map_err(failure)
+}
+
+/// Whether so little grace can be given. `Err`: what is the least.
+pub(crate) fn check_grace(grace: Duration) -> Result<(), &'static str> {
+    if grace < GRACE_MIN { Err("at least 2h: running backups renew their claims every hour") } else { Ok(()) }
+}
+
+impl Reader<'_> {
+    pub(super) fn retention(&mut self) -> Retention {
+        let window = self.duration("retention.window");
+        if window.is_zero() {
+            self.problems.push(Problem::new("\"retention.window\" is too short", "such as 14d"));
+        }
+        let grace = self.duration("retention.grace");
+        if let Err(least) = check_grace(grace) {
+            self.problems.push(Problem::new("\"retention.grace\" is too short", least));
+        }
+        let every = self.duration("retention.every");
+        if every < EVERY_MIN {
+            self.problems.push(Problem::new("\"retention.every\" is too short", "at least 1m"));
+        }
+        let pins = self.text("retention.pins").unwrap_or_default();
+        let policy = RetentionPolicy {
+            window_us: i64::try_from(window.as_micros()).unwrap_or(i64::MAX),
+            keep_last: self.text("retention.keep_last").and_then(|text| text.parse().ok()).unwrap_or(1),
+            pins: pins.split(',').filter(|pin| !pin.is_empty()).map(str::to_owned).collect(),
+            without_base: match self.text("retention.without_base").as_deref() {
+                Some("age") => WithoutBase::Age,
+                Some(_) | None => WithoutBase::Keep,
+            },
+        };
+        Retention {
+            rules: RetentionRules { policy, grace, force: false },
+            here: self.text("retention.run").is_some_and(|value| value == "here"),
+            every,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! `pitr-sidecar verify` on a real server's archive: all is well, one byte is not, the catalog is lost and made again.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+#[allow(dead_code, reason = "shared with other tests")]
+mod archiving;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use self::archiving::{Archiving, text};
+
+/// Small segments: many of them, and transactions that are cut inside.
+const SMALL: &str = "pipeline: {segment_bytes: 64KiB}";
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut found: Vec<PathBuf> =
+        paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect();
+    found.sort();
+    found
+}
+
+async fn verify(scene: &Archiving, arguments: &[&str]) -> (i32, Value, String) {
+    let url = scene.url();
+    let output = scene.ask(&[&["verify", "--archive", &url, "-o", "json"], arguments].concat()).await;
+    let document = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output.status.code().unwrap(), document, text(&output))
+}
+
+#[tokio::test]
+async fn every_event_is_checked_one_bad_byte_is_named_and_the_catalog_is_made_again() {
+    let Some(scene) = Archiving::new(SMALL).await else { return };
+    for _ in 0..3 {
+        scene.insert(20, 6400).await;
+        // Larger than two segments: cut inside.
+        scene.insert(1, 640_000).await;
+        scene.server.sql("FLUSH BINARY LOGS").await.unwrap();
+    }
+    scene.insert(5, 640).await;
+    assert_eq!(scene.once().await.0, 0);
+    let (exit, document, said) = verify(&scene, &["--deep"]).await;
+    assert_eq!((exit, &document["ok"]), (0, &true.into()), "{said}");
+    let segments = document["segments"].as_u64().unwrap();
+    assert!(segments > 10 && document["segmentsRead"] == segments, "{document}");
+    assert!(said.contains("\"event\":\"progress\"") || said.contains("\"recorded\": true"), "{said}");
+
+    // Pages of a folder that is lost: the segments tell the same.
+    let status = async || {
+        let output = scene.ask(&["status", "--archive", &scene.url(), "-o", "json"]).await;
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["newest"].clone()
+    };
+    let before = status().await;
+    std::fs::remove_dir_all(scene.path("archive/catalog")).unwrap();
+    let (exit, document, said) = verify(&scene, &["--rebuild-catalog"]).await;
+    assert_eq!((exit, &document["ok"]), (0, &true.into()), "{said}");
+    assert_eq!(status().await, before);
+
+    let bad = files(&scene.path("archive/binlogs")).remove(4);
+    let mut bytes = std::fs::read(&bad).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&bad, bytes).unwrap();
+    let (exit, document, said) = verify(&scene, &[]).await;
+    assert_eq!(exit, 3, "{said}");
+    assert!(said.contains("error[PITR0606]"), "{said}");
+    let quarantined = document["quarantined"].as_array().unwrap();
+    assert_eq!(quarantined.len(), 1, "{document}");
+    let name = quarantined[0]["what"].as_str().unwrap();
+    assert!(bad.ends_with(name), "{name} is not {}", bad.display());
+    assert_eq!(document["segmentsRead"], segments);
+    // A sample of a half finds it in one of two runs.
+    let mut exits = vec![verify(&scene, &["--sample", "50%"]).await.0, verify(&scene, &["--sample", "50%"]).await.0];
+    exits.sort_unstable();
+    assert_eq!(exits, [0, 3]);
+    assert_eq!(verify(&scene, &["--sample", "0%"]).await.0, 2);
+}
