@@ -107,7 +107,7 @@ impl Archive {
         let mut merges = 0;
         let mut damaged = HashSet::new();
         loop {
-            let begun = Begun { instant: Instant::now(), wall: self.now() };
+            let begun = self.begin();
             let mut pages = self.list_pages(&catalog_prefix(source)).await?.pages;
             pages.retain(|(page, _)| !self.is_discarded(&page.to_string()) && !damaged.contains(page));
             let Some(merge) = choose(&pages, effort) else { return Ok(merges) };
@@ -134,7 +134,7 @@ impl Archive {
         }
         let keys: Vec<String> = old.iter().map(|(key, _)| key.clone()).collect();
         for page in compute(move || merged(&old)).await?? {
-            if self.elapsed(begun) > MERGE_MAX {
+            if self.is_late(begun) {
                 return Ok(Merged::GaveUp);
             }
             self.store_page(source, merge.level, page).await?;
@@ -146,14 +146,20 @@ impl Archive {
         Ok(if denied { Merged::GaveUp } else { Merged::Done })
     }
 
-    fn elapsed(&self, begun: Begun) -> Duration {
-        begun.instant.elapsed().max(self.now().duration_since(begun.wall).unsigned_abs())
+    /// Before the listing of a merge.
+    pub(super) fn begin(&self) -> Begun {
+        Begun { instant: Instant::now(), wall: self.now() }
+    }
+
+    /// Whether a merge that was begun then is too old to be sent: marks may have gone since, with what they hid (T).
+    pub(super) fn is_late(&self, begun: Begun) -> bool {
+        begun.instant.elapsed().max(self.now().duration_since(begun.wall).unsigned_abs()) > MERGE_MAX
     }
 }
 
 /// When a merge listed its pages, by two clocks: one stops while a host sleeps, the other may be set.
 #[derive(Debug, Clone, Copy)]
-struct Begun {
+pub(super) struct Begun {
     instant: Instant,
     wall: Timestamp,
 }

@@ -95,6 +95,13 @@ impl Archive {
             }
         }
         swept.adopted += self.adopt_all(&mut adopted).await?;
+        if !duplicates.is_empty() {
+            // A listing is no snapshot: another sweep may count on what looked like an orphan here. The catalog once more (T).
+            let named = self.discover(None).await?.catalogued;
+            duplicates.retain(
+                |object| !matches!(object.key.parse(), Ok(ObjectKey::Segment(key)) if named.contains_key(&key)),
+            );
+        }
         swept.duplicates += self.delete_swept(&duplicates, swept).await?;
         Ok(())
     }
