@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-#[allow(dead_code, reason = "shared with other tests")]
 mod archiving;
 
 use std::path::{Path, PathBuf};
