@@ -34,7 +34,7 @@ const INJECT: &[&str] = &[
 ];
 
 fn demo(file: &str) -> PathBuf {
-    PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("demo").join(file)
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("demo").join(file)
 }
 
 /// The accident: what was there, and the GTID of the DROP.
@@ -269,7 +269,7 @@ async fn the_bucket_alone_is_enough(cluster: &Kubernetes, accident: &Accident) -
 
 /// The plugin, run in the node's network with the user's own credentials of the store: the API server has its service's address there.
 async fn inside(cluster: &Kubernetes, words: &[&str]) -> Result<Outcome> {
-    let enter = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("parts/node/enter.sh");
+    let enter = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("parts/node/enter.sh");
     let plugin = pitr_e2e::product::Product::find()?.plugin_path();
     let mut command = tokio::process::Command::new(enter);
     command
