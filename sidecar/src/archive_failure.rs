@@ -26,6 +26,9 @@ pub(crate) fn of_archive(error: &ArchiveError, archive: &str) -> Failure {
                 .hint("retention may have been there")
                 .fix("plan again")
         }
+        ArchiveError::ClocksDiffer { .. } => Failure::new(&code::STORE_UNREACHABLE, format!("{archive}: {error}"))
+            .hint("every age would be wrong; nothing was marked and nothing deleted")
+            .fix("set the clock of this host, or the store's, by NTP"),
         ArchiveError::Stopped => Failure::new(&code::STORE_UNREACHABLE, format!("{archive}: {error}")).exit(130),
         other => Failure::new(&code::CHECKSUM_MISMATCH, format!("{archive}: {}", chain(other)))
             .hint("what is stored is not what was written")

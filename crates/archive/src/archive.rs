@@ -120,6 +120,14 @@ pub enum ArchiveError {
         /// What was found.
         reason: String,
     },
+    /// The store's clock, or ours, is wrong: nothing that depends on how old something is can be decided.
+    #[error("the store's clock says {store}, ours {ours}: nothing expires while they differ by more than an hour")]
+    ClocksDiffer {
+        /// When the store took what was just written.
+        store: Timestamp,
+        /// What it was here.
+        ours: Timestamp,
+    },
     /// There is no such base backup.
     #[error("base backup \"{id}\" is not in the archive")]
     NoSuchBackup {

@@ -92,7 +92,7 @@ fn flags_say_what_is_in_a_transaction() {
                 DDL, DDL, DDL, DDL, DDL, DDL,
             ],
         ),
-        ("myisam", &[DDL, PLAIN, PLAIN, PLAIN, DDL, PLAIN, PLAIN, PLAIN]),
+        ("myisam", &[DDL, PLAIN, PLAIN, PLAIN, DDL, PLAIN, NONE, PLAIN]),
         ("xa", &[DDL, PREPARE, NONE, COMMIT, PREPARE, ROLLBACK, NONE, PREPARE, COMMIT, PREPARE]),
         ("tagged", &[DDL, NONE, NONE, DDL, NONE, NONE, NONE]),
         ("payload", &[DDL, PAYLOAD, PAYLOAD, PAYLOAD, COMMIT, PLAIN, DDL, PAYLOAD]),

@@ -59,7 +59,7 @@ impl Reader<'_> {
         let policy = RetentionPolicy {
             window_us: i64::try_from(window.as_micros()).unwrap_or(i64::MAX),
             keep_last: self.text("retention.keep_last").and_then(|text| text.parse().ok()).unwrap_or(1),
-            pins: pins.split(',').filter(|pin| !pin.is_empty()).map(str::to_owned).collect(),
+            pins: pins.split(',').map(str::trim).filter(|pin| !pin.is_empty()).map(str::to_owned).collect(),
             without_base: match self.text("retention.without_base").as_deref() {
                 Some("age") => WithoutBase::Age,
                 Some(_) | None => WithoutBase::Keep,

@@ -22,6 +22,11 @@ impl Connection {
         self.run("record what was applied as part of a batch", sql).await
     }
 
+    /// Brings to disk what is committed: a restoring server does so only once a second.
+    pub(crate) async fn make_durable(&mut self) -> Result<(), SqlError> {
+        self.run("bring what is committed to disk", "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS".to_owned()).await
+    }
+
     /// Records transactions as executed whose effects are there by other means (a loaded dump). The server has executed nothing yet.
     pub(crate) async fn declare_executed(&mut self, set: &GtidSet) -> Result<(), SqlError> {
         let sql = format!("SET GLOBAL gtid_purged = {}", literal(&set.to_string()));

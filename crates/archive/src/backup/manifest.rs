@@ -170,17 +170,22 @@ impl Archive {
         }
         let read = stream::iter(ids).map(|id| self.read_named_manifest(id)).buffered(READS_AT_ONCE);
         let read: Vec<_> = read.collect().await;
-        let mut manifests = Vec::new();
+        let (mut manifests, mut missing) = (Vec::new(), Vec::new());
         for (manifest, id) in read {
             match manifest {
                 Ok(manifest) => manifests.push(manifest),
-                // Retention was there between listing and reading.
-                Err(ArchiveError::NoSuchBackup { .. }) => {}
+                Err(ArchiveError::NoSuchBackup { id }) => missing.push(ObjectKey::Manifest { backup: id }.to_string()),
                 Err(error @ (ArchiveError::Unreadable { .. } | ArchiveError::NewerFormat { .. })) => {
                     problems.push((ObjectKey::Manifest { backup: id }.to_string(), error.to_string()));
                 }
                 Err(error) => return Err(error),
             }
+        }
+        // Retention may have been there between listing and reading. A store that goes on naming what it does not give is another matter.
+        if !missing.is_empty() {
+            let listed = self.store().list(BACKUPS_PREFIX).await?.into_iter().map(|object| object.key);
+            let named = listed.filter(|key| missing.contains(key));
+            problems.extend(named.map(|key| (key, "the store lists it and does not give it".to_owned())));
         }
         manifests
             .sort_by(|a: &Manifest, b| (a.backup.snapshot_us, &a.backup.id).cmp(&(b.backup.snapshot_us, &b.backup.id)));

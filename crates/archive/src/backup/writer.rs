@@ -73,7 +73,7 @@ struct WritingWire<'a> {
     format: u32,
     id: &'a str,
     renewed_at: Timestamp,
-    chunks: &'a BTreeSet<String>,
+    chunks: BTreeSet<String>,
 }
 
 impl BackupWriter {
@@ -336,7 +336,10 @@ impl BackupWriter {
     async fn write_claim(&mut self, number: u64) -> Result<(), ArchiveError> {
         let begun = (Instant::now(), self.archive.now());
         let key = ObjectKey::Writing { backup: self.id.clone(), number }.to_string();
-        let wire = WritingWire { format: FORMAT, id: &self.id, renewed_at: self.archive.now(), chunks: &self.used };
+        // What may be reused is claimed from the first look on: the backups that name it may be marked right after, and go.
+        let known = self.known.values().map(|chunk| chunk.key.to_string());
+        let chunks = self.used.iter().cloned().chain(known).collect();
+        let wire = WritingWire { format: FORMAT, id: &self.id, renewed_at: self.archive.now(), chunks };
         let json = serde_json::to_vec(&wire).map_err(|error| unreadable(&key, &error))?;
         self.archive.store().put(&key, json.into(), ObjectClass::Control).await?;
         self.claim = Claim { number, written: begun };

@@ -18,14 +18,26 @@ use crate::{Archive, Codec, MemoryStore, Place, Store};
 fn assert_golden<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &str, document: &T) {
     let text = serde_json::to_string_pretty(document).unwrap() + "\n";
     let path = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("src/document/golden").join(name);
+    let lasting = without_hashes(&text);
     if std::env::var_os("PITR_BLESS").is_some() {
-        std::fs::write(&path, &text).unwrap();
+        std::fs::write(&path, &lasting).unwrap();
     }
-    assert_eq!(text, std::fs::read_to_string(&path).unwrap(), "{name}");
+    assert_eq!(lasting, std::fs::read_to_string(&path).unwrap(), "{name}");
     assert_eq!(&serde_json::from_str::<T>(&text).unwrap(), document);
     // A later version may say more.
     let more = text.replacen('{', "{\"fromALaterVersion\": {\"x\": 1},", 1);
     assert_eq!(&serde_json::from_str::<T>(&more).unwrap(), document);
+}
+
+/// No two encodings of a range have one key (archive-format.md "Segment"): what its hash is cannot be written down.
+fn without_hashes(text: &str) -> String {
+    let mut parts = text.split(".zst\"").map(|part| part.split_at(part.len().saturating_sub(16))).peekable();
+    let mut lasting = String::new();
+    while let Some((before, hash)) = parts.next() {
+        let ends_a_key = parts.peek().is_some();
+        lasting.extend(if ends_a_key { [before, "0123456789abcdef.zst\""] } else { [before, hash] });
+    }
+    lasting
 }
 
 /// Three binlogs of one server, the third of them two numbers later, and a base backup before each part.

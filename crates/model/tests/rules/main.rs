@@ -11,6 +11,7 @@
 //! | [`circles`] | a binlog that its server keeps for longer than we do | 1 archiver, 1 binlog |
 //! | [`chunks`] | chunks that a later backup shares | 2 backups, 1 sweep, hours up to the grace |
 
+#![cfg(feature = "stateright")]
 #![allow(clippy::unwrap_used, clippy::panic)] // clippy.toml means functions marked #[test]; here all are theirs
 
 mod check;

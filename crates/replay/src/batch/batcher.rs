@@ -68,6 +68,7 @@ impl Batcher {
         self.checksum = checksum;
         self.state = State::Passing;
         self.clock = Clock::default();
+        self.passing_over = false;
     }
 
     /// Whether what was sent last, or would have been, is something that the replica has.

@@ -134,7 +134,8 @@ impl Candidate {
                 None => false,
             },
             _ if !has_begun => false,
-            EventType::QUERY => !self.within_statement && is_savepoint(body),
+            // Followers have lost their own BEGIN: what a savepoint sets in the applier must be what is set already.
+            EventType::QUERY => !self.within_statement && settings_of_savepoint(body).as_ref() == Some(&self.settings),
             EventType::ROWS_QUERY => true,
             EventType::TABLE_MAP => {
                 self.within_statement = true;
@@ -186,6 +187,8 @@ fn settings_of_begin(body: &[u8]) -> Option<Vec<u8>> {
     (query.sql == b"BEGIN" && query.error_code == 0).then(|| query.settings_of_rows())?
 }
 
-fn is_savepoint(body: &[u8]) -> bool {
-    QueryEvent::parse(body).is_ok_and(|query| query.error_code == 0 && query.sql.starts_with(b"SAVEPOINT "))
+/// The settings that a savepoint carries; `None` as for BEGIN.
+fn settings_of_savepoint(body: &[u8]) -> Option<Vec<u8>> {
+    let query = QueryEvent::parse(body).ok()?;
+    (query.sql.starts_with(b"SAVEPOINT ") && query.error_code == 0).then(|| query.settings_of_rows())?
 }

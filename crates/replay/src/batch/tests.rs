@@ -304,14 +304,18 @@ fn what_is_not_on_the_white_list_stands_alone() {
 }
 
 #[test]
-fn savepoints_stay_in_a_batch() {
+fn savepoints_stay_in_a_batch_if_they_set_what_is_set() {
     let made = Made::new();
-    let savepoint = query(b"SAVEPOINT `a`", b"", 0);
-    let mut log = made.log(&[0; 9]);
-    log[4].insert(2, savepoint.clone());
-    log[4].insert(5, savepoint);
-    let sent = send(&join(&log), &windows(1, 200), nothing(), 1000).unwrap();
-    assert_eq!(committed(&sent.bytes).len(), 1);
+    let begin = &made.rest[0];
+    let settings = QueryEvent::parse(&begin[EventHeader::LENGTH..begin.len() - 4]).unwrap().status_variables.to_vec();
+    for (settings, commits) in [(settings.clone(), 1), ([&settings[..], b"\x05\x03UTC"].concat(), 3)] {
+        let savepoint = query(b"SAVEPOINT `a`", &settings, 0);
+        let mut log = made.log(&[0; 9]);
+        log[4].insert(2, savepoint.clone());
+        log[4].insert(5, savepoint);
+        let sent = send(&join(&log), &windows(1, 200), nothing(), 1000).unwrap();
+        assert_eq!(committed(&sent.bytes).len(), commits, "{settings:?}");
+    }
 }
 
 /// The GTIDs of what a replica commits.

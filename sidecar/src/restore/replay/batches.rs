@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 use pitr_binlog::GtidSet;
-use pitr_recovery::code;
+use pitr_recovery::{PlannedBinlog, code};
 use pitr_replay::{Batch, CUTTER_VERSION, Holes, LogOpener as _, Windows, left_open};
 use serde::{Deserialize, Serialize};
 
@@ -83,12 +83,14 @@ pub(super) async fn settle(
             BatchSize::AtMost(cap) => cap.get() > 1 && cap.get() == windows.cap,
         };
         if goes_on {
+            refuse_a_lost_start(&windows, &executed)?;
             return Ok(Batch::Windows(windows));
         }
         let mut reader = log.open(&executed);
         let open = left_open(&mut *reader, &windows, restore.plan.skip(), &executed).await;
         let open = open.context("read what an earlier run has put together")?;
         connection.record_executed(&open).await?;
+        connection.make_durable().await?;
         executed.union_with(&open);
         restore.journal.batching = None;
         restore.write_journal()?;
@@ -98,11 +100,38 @@ pub(super) async fn settle(
         BatchSize::AtMost(cap) if cap.get() == 1 => return Ok(Batch::One),
         BatchSize::AtMost(cap) => cap,
     };
+    if is_from_several_servers(restore.plan.files()) {
+        return Ok(Batch::One);
+    }
+    connection.make_durable().await?;
     let workers = u32::try_from(applier_workers()).unwrap_or(u32::MAX);
     restore.journal.batching =
         Some(Batching { cutter: CUTTER_VERSION, workers, cap: cap.get(), plan_hash, start: executed.to_string() });
     restore.write_journal()?;
     Ok(Batch::Windows(Windows { workers, cap: cap.get(), start: executed }))
+}
+
+/// Two servers' logs may hold one transaction twice, in different places. A server passes over what it has executed, but only one
+/// transaction at a time: in a batch a second copy would be applied, or would take the whole batch with it.
+fn is_from_several_servers(files: &[PlannedBinlog]) -> bool {
+    let mut sources = files.iter().map(|file| &file.id.source);
+    let first = sources.next();
+    sources.any(|source| Some(source) != first)
+}
+
+/// What was executed before the first batch is dropped from the log for good: it must still be there.
+fn refuse_a_lost_start(windows: &Windows, executed: &GtidSet) -> anyhow::Result<()> {
+    let lost = windows.start.subtract(executed);
+    if lost.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        &code::RESTORE_INCOMPLETE,
+        format!("restore is incomplete: the server has lost {lost} in a crash"),
+    )
+    .hint("it had them before the first batch was sent, and nothing would send them again")
+    .fix("restore onto an empty volume")
+    .into())
 }
 
 /// Records on the server what its batches hide, and says whether there was something.

@@ -1,6 +1,7 @@
 //! The marks of a run: which old ones live on, and where they are written.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use pitr_recovery::{BinlogId, ExpireItem};
@@ -56,12 +57,19 @@ impl MarksInWork {
     }
 }
 
+/// One wrong answer of a clock would make every grace be over.
+const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(60 * 60);
+
 impl Archive {
     /// The store's time: that of the marks, which are written once more as they are.
     pub(super) async fn store_time(&self) -> Result<Timestamp, ArchiveError> {
         let read = self.read_mark_objects().await?;
         let key = self.write_marks(read.marks.clone(), &read).await?;
-        Ok(self.store.head(&key).await?.modified)
+        let (store, ours) = (self.store.head(&key).await?.modified, self.now());
+        if store.duration_since(ours).unsigned_abs() > CLOCKS_DIFFER_MAX {
+            return Err(ArchiveError::ClocksDiffer { store, ours });
+        }
+        Ok(store)
     }
 
     /// Writes all live marks as one object, and then deletes those of lower generations that were read.

@@ -7,6 +7,7 @@ use pitr_recovery::ExpireItem;
 
 use super::marks::MarksInWork;
 use super::{Retained, is_past};
+use crate::archive::pages::Begun;
 use crate::archive::{Archive, ArchiveError};
 use crate::layout::{ObjectKey, Place, backup_prefix};
 use crate::store::ListedObject;
@@ -19,9 +20,14 @@ impl Archive {
     pub(super) async fn reap(
         &self,
         marks: &mut MarksInWork,
+        begun: Begun,
         (now, retained): (Timestamp, &mut Retained),
     ) -> Result<(), ArchiveError> {
         for item in marks.due.clone() {
+            // Another run may have found since that one of them is wanted.
+            if self.is_late(begun) {
+                break;
+            }
             let is_named = matches!(&item, ExpireItem::Binlog(id) if marks.named.contains(id));
             let Some(mark) = marks.mark(&item) else { continue };
             if mark.emptied_at.is_some() && is_named {
