@@ -116,7 +116,7 @@ fn change(random: &mut StdRng) -> String {
     }
 }
 
-/// A table of this session's own is made, changed, filled from another and dropped, so that DDL of two sessions does not clash.
+/// A table of this connection's own is made, changed, filled from another and dropped, so that DDL of two connections does not clash.
 fn ddl(random: &mut StdRng, session: u64, number: u64) -> Vec<String> {
     let table = format!("shop.work_{session}");
     match random.random_range(0..4) {
