@@ -6,9 +6,10 @@ use pitr_binlog::GtidSet;
 use pitr_recovery::{ArchivedBinlog, ArchivedRange, BinlogId, Closed, Damage, Inventory, RangeFlags, RangeKind};
 
 use super::records::Discovered;
+use super::tail::is_covered;
 use super::{Archive, ArchiveError};
 use crate::expiry::Marks;
-use crate::layout::Place;
+use crate::layout::{Place, SegmentKey};
 use crate::segment::{Closes, HeldSet, SegmentHeader, SegmentRecord};
 use crate::store::StoreError;
 
@@ -21,6 +22,8 @@ const SAME_LOOKS_WITHOUT_TAIL: usize = 2;
 
 /// Looks after which what is seen is told, whatever moves.
 const LOOKS_MAX: usize = 8;
+
+const VANISHED: &str = "it went while it was read, and nothing that is stored holds its bytes";
 
 /// What was found beside the inventory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,6 +72,8 @@ impl Archive {
         let mut found = self.discover(None).await?;
         found.unreadable.extend(bad_marks);
         self.look_again(&mut found, marks).await?;
+        let vanished = vanished(&found, marks).map(|key| (key.to_string(), VANISHED.to_owned())).collect::<Vec<_>>();
+        found.unreadable.extend(vanished);
         let (backups, bad_backups) = self.list_backup_manifests().await?;
         found.unreadable.extend(bad_backups);
         let mut report = InventoryReport {
@@ -91,7 +96,8 @@ impl Archive {
     async fn look_again(&self, found: &mut Discovered, marks: &Marks) -> Result<(), ArchiveError> {
         let (mut known, mut same) = (holes(found, marks), 1);
         for _ in 0..LOOKS_MAX {
-            let wanted = if found.tail.is_empty() { SAME_LOOKS_WITHOUT_TAIL } else { SAME_LOOKS };
+            let wanted =
+                if found.tail.is_empty() && found.gone.is_empty() { SAME_LOOKS_WITHOUT_TAIL } else { SAME_LOOKS };
             if known.is_empty() || same >= wanted {
                 break;
             }
@@ -362,14 +368,22 @@ fn closed(header: &SegmentHeader) -> Closed {
     }
 }
 
-/// Where bytes are missing: between ranges of a binlog, and at the end of one that has a successor but no word about its end.
+/// Segments of the tail that went while they were read, and that nothing read since covers.
+fn vanished<'a>(found: &'a Discovered, marks: &Marks) -> impl Iterator<Item = &'a SegmentKey> {
+    found.gone.iter().filter(|key| {
+        !marks.binlogs.contains_key(&key.binlog) && !is_covered(key, found.records().map(|record| &record.key))
+    })
+}
+
+/// Where bytes are missing: between ranges of a binlog, at the end of one that has a successor but no word about its end, and
+/// where a segment went while it was read.
 fn holes(found: &Discovered, marks: &Marks) -> BTreeSet<(BinlogId, u64)> {
     let mut binlogs: BTreeMap<&BinlogId, Vec<&SegmentRecord>> = BTreeMap::new();
     for record in found.records().filter(|record| !marks.binlogs.contains_key(&record.key.binlog)) {
         binlogs.entry(&record.key.binlog).or_default().push(record);
     }
     let ids: Vec<&BinlogId> = binlogs.keys().copied().collect();
-    let mut holes = BTreeSet::new();
+    let mut holes: BTreeSet<_> = vanished(found, marks).map(|key| (key.binlog.clone(), key.start)).collect();
     for (at, (id, mut records)) in binlogs.into_iter().enumerate() {
         records.sort_unstable_by_key(|record| (record.key.start, record.key.end));
         let mut position = 0;

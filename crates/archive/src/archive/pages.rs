@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -65,36 +65,37 @@ impl Archive {
         Err(Call::new(Operation::Get, key).corrupt("it does not match the hash in its key").into())
     }
 
-    /// All pages under a prefix that are not `known`, each handed to `sink` once, or what is wrong with it. When a merge
-    /// replaced pages meanwhile, the reading begins again with a fresh state.
-    pub(super) async fn each_page<S: Default>(
+    /// All pages under a prefix that are not `known`, each handed to `sink` once, or what is wrong with it; gives the keys that
+    /// are no pages. Where a merge took pages away meanwhile, what is new is read, until all that is listed is there.
+    pub(super) async fn each_page(
         &self,
         prefix: &str,
         known: &HashSet<PageKey>,
-        mut sink: impl FnMut(&mut S, &PageKey, Result<Bytes, String>) -> Result<(), ArchiveError>,
-    ) -> Result<(S, Vec<String>), ArchiveError> {
+        mut sink: impl FnMut(PageKey, Result<Bytes, String>) -> Result<(), ArchiveError>,
+    ) -> Result<Vec<String>, ArchiveError> {
         let mut last = None;
+        let mut read = HashSet::new();
         for _ in 0..LISTINGS_MAX {
             let mut listing = self.list_pages(prefix).await?;
-            listing.pages.retain(|(page, _)| !known.contains(page));
-            let mut state = S::default();
+            listing.pages.retain(|(page, _)| !known.contains(page) && !read.contains(page));
+            let mut gone = None;
             let mut pages = stream::iter(listing.pages)
                 .map(|(page, _)| self.fetch_named_page(page))
                 .buffer_unordered(READS_AT_ONCE);
-            loop {
-                match pages.try_next().await {
-                    Ok(Some((page, bytes))) => sink(&mut state, &page, bytes)?,
-                    Ok(None) => {
-                        drop(pages);
-                        return Ok((state, listing.unknown));
+            while let Some(page) = pages.next().await {
+                match page {
+                    Ok((page, bytes)) => {
+                        read.insert(page.clone());
+                        sink(page, bytes)?;
                     }
-                    Err(ArchiveError::Store(error @ StoreError::NotFound { .. })) => {
-                        last = Some(error);
-                        break;
-                    }
+                    Err(ArchiveError::Store(error @ StoreError::NotFound { .. })) => gone = Some(error),
                     Err(error) => return Err(error),
                 }
             }
+            if gone.is_none() {
+                return Ok(listing.unknown);
+            }
+            last = gone;
         }
         Err(last.map_or(ArchiveError::Stopped, ArchiveError::Store))
     }

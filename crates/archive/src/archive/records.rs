@@ -1,9 +1,9 @@
 //! What is stored, as records: the tail by its headers, the rest by the catalog.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 
 use super::{Archive, ArchiveError, READS_AT_ONCE, locked};
 use crate::catalog::{PageError, records};
@@ -32,6 +32,8 @@ pub struct Discovered {
     pub unknown_keys: Vec<String>,
     /// Objects that cannot be read, and why.
     pub unreadable: Vec<(String, String)>,
+    /// Segments of the tail that were listed and gone when they were read: catalogued or merged meanwhile.
+    pub(super) gone: BTreeSet<SegmentKey>,
     /// The pages that were read.
     pages: HashSet<PageKey>,
 }
@@ -45,6 +47,7 @@ impl Discovered {
     pub(super) fn absorb(&mut self, other: Self) {
         self.catalogued.extend(other.catalogued);
         self.tail.extend(other.tail);
+        self.gone.extend(other.gone);
         self.pages.extend(other.pages);
         for key in other.unknown_keys {
             if !self.unknown_keys.contains(&key) {
@@ -82,13 +85,15 @@ impl Archive {
 
     /// The pages under a prefix that are not `known`.
     async fn read_catalog(&self, prefix: &str, known: &HashSet<PageKey>) -> Result<Discovered, ArchiveError> {
-        let (mut found, unknown) = self
-            .each_page(prefix, known, |found: &mut Discovered, page, bytes| {
-                found.pages.insert(page.clone());
+        let mut found = Discovered::default();
+        let unknown = self
+            .each_page(prefix, known, |page, bytes| {
+                let key = page.to_string();
+                found.pages.insert(page);
                 let bytes = match bytes {
                     Ok(bytes) => bytes,
                     Err(reason) => {
-                        found.unreadable.push((page.to_string(), reason));
+                        found.unreadable.push((key, reason));
                         return Ok(());
                     }
                 };
@@ -96,12 +101,10 @@ impl Archive {
                     found.catalogued.insert(record.key.clone(), record);
                 });
                 match read {
-                    Err(PageError::NewerFormat { found }) => {
-                        Err(ArchiveError::NewerFormat { key: page.to_string(), found })
-                    }
+                    Err(PageError::NewerFormat { found }) => Err(ArchiveError::NewerFormat { key, found }),
                     // The lines before the damage count. What it hides shows up as a hole.
                     Err(error) => {
-                        found.unreadable.push((page.to_string(), error.to_string()));
+                        found.unreadable.push((key, error.to_string()));
                         Ok(())
                     }
                     Ok(()) => Ok(()),
@@ -112,16 +115,16 @@ impl Archive {
         Ok(found)
     }
 
-    /// The tail segments under a prefix, by their headers.
+    /// The tail segments under a prefix, by their headers. Those that are gone when they are read are told, too.
     pub(super) async fn read_tail(&self, prefix: &str) -> Result<Discovered, ArchiveError> {
-        let mut last = None;
-        for _ in 0..LISTINGS_MAX {
-            match self.read_tail_once(prefix).await {
-                Err(ArchiveError::Store(error @ StoreError::NotFound { .. })) => last = Some(error),
-                other => return other,
+        let mut found = self.read_tail_once(prefix).await?;
+        for _ in 1..LISTINGS_MAX {
+            if found.gone.is_empty() {
+                break;
             }
+            found = self.read_tail_once(prefix).await?;
         }
-        Err(last.map_or(ArchiveError::Stopped, ArchiveError::Store))
+        Ok(found)
     }
 
     async fn read_tail_once(&self, prefix: &str) -> Result<Discovered, ArchiveError> {
@@ -137,7 +140,14 @@ impl Archive {
         let mut records = stream::iter(segments)
             .map(|(key, object)| self.tail_record(key, object.length))
             .buffer_unordered(READS_AT_ONCE);
-        while let Some((key, record)) = records.try_next().await? {
+        while let Some((key, record)) = records.next().await {
+            let record = match record {
+                Err(ArchiveError::Store(StoreError::NotFound { .. })) => {
+                    found.gone.insert(key);
+                    continue;
+                }
+                other => other?,
+            };
             match record {
                 Ok(record) => drop(found.tail.insert(key, record)),
                 Err(SegmentError::NewerFormat { found }) => {
@@ -154,22 +164,24 @@ impl Archive {
         &self,
         key: SegmentKey,
         length: u64,
-    ) -> Result<(SegmentKey, Result<SegmentRecord, SegmentError>), ArchiveError> {
+    ) -> (SegmentKey, Result<Result<SegmentRecord, SegmentError>, ArchiveError>) {
         let text = key.to_string();
         if let Some(record) = locked(&self.tail_headers).get(&text).cloned() {
-            return Ok((key, Ok(record)));
+            return (key, Ok(Ok(record)));
         }
         let read = if length <= WHOLE_READ_BYTES {
-            self.read_whole(&key).await?
+            self.read_whole(&key).await
         } else {
-            self.read_header(&key).await?.map(|(header, _)| (header, None))
+            self.read_header(&key).await.map(|read| read.map(|(header, _)| (header, None)))
         };
-        let record = read.map(|(header, sha256)| {
-            let record = SegmentRecord { key: key.clone(), length, sha256, header: Arc::new(header) };
-            locked(&self.tail_headers).insert(text, record.clone());
-            record
+        let record = read.map(|read| {
+            read.map(|(header, sha256)| {
+                let record = SegmentRecord { key: key.clone(), length, sha256, header: Arc::new(header) };
+                locked(&self.tail_headers).insert(text, record.clone());
+                record
+            })
         });
-        Ok((key, record))
+        (key, record)
     }
 
     /// The header of a small segment, which is fetched whole, so that its hash vouches for the header.

@@ -6,7 +6,7 @@ use pitr_recovery::BinlogId;
 use sha2::{Digest as _, Sha256};
 
 use super::{Archive, ArchiveError, Fetched};
-use crate::layout::{Place, TAIL_PREFIX};
+use crate::layout::{Place, SegmentKey, TAIL_PREFIX};
 use crate::segment::{Codec, SegmentDraft, SegmentOrigin, SegmentRecord, index_of};
 use crate::store::StoreError;
 
@@ -90,19 +90,17 @@ fn begins_before(tail: &SegmentRecord, catalogued: &[SegmentRecord]) -> bool {
 
 /// Whether segments of `binlogs/` cover a tail object's range without a hole.
 fn is_within<'a>(tail: &SegmentRecord, catalogued: impl IntoIterator<Item = &'a SegmentRecord>) -> bool {
-    let mut ranges: Vec<(u64, u64)> = catalogued
-        .into_iter()
-        .filter(|record| record.key.place == Place::Binlogs && record.key.binlog == tail.key.binlog)
-        .map(|record| (record.key.start, record.key.end))
-        .collect();
+    let keys = catalogued.into_iter().map(|record| &record.key);
+    is_covered(&tail.key, keys.filter(|key| key.place == Place::Binlogs))
+}
+
+/// Whether what `by` holds of the same binlog reaches from the key's start to its end.
+pub(super) fn is_covered<'a>(key: &SegmentKey, by: impl Iterator<Item = &'a SegmentKey>) -> bool {
+    let mut ranges: Vec<(u64, u64)> =
+        by.filter(|other| other.binlog == key.binlog).map(|other| (other.start, other.end)).collect();
     ranges.sort_unstable();
-    let mut position = tail.key.start;
-    for (start, end) in ranges {
-        if start <= position {
-            position = position.max(end);
-        }
-    }
-    position >= tail.key.end
+    let reach = |reached: u64, (start, end): (u64, u64)| if start <= reached { reached.max(end) } else { reached };
+    ranges.into_iter().fold(key.start, reach) >= key.end
 }
 
 /// What a sweep of the tail found.

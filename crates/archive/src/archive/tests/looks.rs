@@ -1,71 +1,43 @@
 //! A LIST is no snapshot: what it misses is looked for again before it counts as a hole.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use super::{Archive, MemoryStore, Place, Store, catalogued, claimed, clock, store};
 use crate::layout::TAIL_PREFIX;
-use crate::store::{ListedObject, ObjectClass, ObjectInfo, StoreError};
-use crate::testing::History;
+use crate::store::{ListedObject, StoreError};
+use crate::testing::{History, Listener, Overheard};
 
 /// Hides an object from the first listings of the tail, as a LIST does when the object is stored behind the place that it has
 /// reached, or merged into one there.
 #[derive(Debug)]
 struct Blinking {
-    inner: Arc<MemoryStore>,
     hidden: String,
     looks: usize,
     listings: AtomicUsize,
 }
 
 #[async_trait]
-impl Store for Blinking {
-    async fn put(&self, key: &str, bytes: Bytes, class: ObjectClass) -> Result<(), StoreError> {
-        self.inner.put(key, bytes, class).await
-    }
-
-    async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
-        self.inner.get(key).await
-    }
-
-    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.inner.get_range(key, range).await
-    }
-
-    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
-        self.inner.head(key).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>, StoreError> {
-        let mut listed = self.inner.list(prefix).await?;
+impl Listener for Blinking {
+    async fn listed(&self, prefix: &str, mut listed: Vec<ListedObject>) -> Result<Vec<ListedObject>, StoreError> {
         if prefix == TAIL_PREFIX && self.listings.fetch_add(1, Ordering::SeqCst) < self.looks {
             listed.retain(|object| object.key != self.hidden);
         }
         Ok(listed)
-    }
-
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
-        self.inner.delete(keys).await
-    }
-
-    fn describe(&self) -> String {
-        self.inner.describe()
     }
 }
 
 /// How far each binlog's tail reaches for a reader from whose first looks this object is hidden, and how often it looked.
 async fn seen(memory: &Arc<MemoryStore>, hidden: &str, looks: usize) -> (Vec<Vec<u64>>, usize) {
     let listings = AtomicUsize::new(0);
-    let store = Arc::new(Blinking { inner: Arc::clone(memory), hidden: hidden.to_owned(), looks, listings });
+    let store = Arc::new(Overheard::new(memory, Blinking { hidden: hidden.to_owned(), looks, listings }));
     let reader = Archive::open(Arc::clone(&store) as Arc<dyn Store>, clock());
     let (inventory, report) = reader.inventory().await.unwrap();
     assert!(report.unreadable.is_empty(), "{report:?}");
     let ends = inventory.binlogs.iter().map(|binlog| binlog.ranges.iter().map(|range| range.end).collect());
-    (ends.collect(), store.listings.load(Ordering::SeqCst))
+    (ends.collect(), store.listener.listings.load(Ordering::SeqCst))
 }
 
 #[tokio::test]
@@ -105,4 +77,46 @@ async fn an_archive_that_is_whole_is_listed_once() {
     let active = History::new(7, 4, 4);
     store(&archive, &active, Place::Tail, (0, active.boundary(2))).await;
     assert_eq!(seen(&memory, "", 0).await.1, 1);
+}
+
+/// Stores the same bytes in other pieces between each listing and what is read of it, so many times.
+#[derive(Debug)]
+struct Restless {
+    archive: Archive,
+    memory: Arc<MemoryStore>,
+    history: History,
+    moves: AtomicUsize,
+}
+
+#[async_trait]
+impl Listener for Restless {
+    async fn listed(&self, prefix: &str, listed: Vec<ListedObject>) -> Result<Vec<ListedObject>, StoreError> {
+        let moves = self.moves.load(Ordering::SeqCst);
+        if prefix == TAIL_PREFIX && moves > 0 {
+            self.moves.store(moves - 1, Ordering::SeqCst);
+            let keys: Vec<String> = listed.iter().map(|object| object.key.clone()).collect();
+            self.memory.delete(&keys).await?;
+            let (half, end) = (self.history.boundary(0), self.history.boundary(1));
+            let pieces = if keys.len() == 1 { vec![(0, half), (half, end)] } else { vec![(0, end)] };
+            for piece in pieces {
+                store(&self.archive, &self.history, Place::Tail, piece).await;
+            }
+        }
+        Ok(listed)
+    }
+}
+
+#[tokio::test]
+async fn a_tail_that_moves_at_each_look_is_never_taken_for_nothing() {
+    for (moves, rests) in [(1, true), (20, true), (usize::MAX, false)] {
+        let (memory, archive) = claimed().await;
+        let history = History::new(7, 1, 4);
+        let end = history.boundary(1);
+        store(&archive, &history, Place::Tail, (0, end)).await;
+        let restless = Restless { archive, memory: Arc::clone(&memory), history, moves: AtomicUsize::new(moves) };
+        let reader = Archive::open(Arc::new(Overheard::new(&memory, restless)), clock());
+        let (inventory, report) = reader.inventory().await.unwrap();
+        let reached = inventory.binlogs.first().and_then(|binlog| binlog.ranges.iter().map(|range| range.end).max());
+        assert_eq!((reached, report.unreadable.is_empty()), (rests.then_some(end), rests), "{moves} moves: {report:?}");
+    }
 }
