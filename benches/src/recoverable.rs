@@ -19,10 +19,7 @@ pub(crate) async fn run(commits: u32) -> Result<()> {
     server.sql("INSTALL PLUGIN clone SONAME 'mysql_clone.so'").await?;
     let s3 = S3::start(&[]).await?;
     let url = format!("s3://{BUCKET}/bench");
-    let mut sidecar = Sidecar::configure(&server, &url, &s3.yaml())?;
-    for (name, value) in s3.environment() {
-        sidecar = sidecar.environment(name, &value);
-    }
+    let sidecar = Sidecar::configure(&server, &url, &s3.yaml())?.through(&s3);
     sidecar.backup("clone", &installation.program("mysqld")).await?.expect(0)?;
     let mut running = sidecar.run()?;
 

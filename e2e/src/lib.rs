@@ -6,5 +6,6 @@ pub mod mysqld;
 pub mod product;
 pub mod reference;
 pub mod s3;
+pub mod scene;
 pub mod shop;
 pub mod sidecar;

@@ -8,6 +8,7 @@ use tokio::process::{Child, Command};
 
 use crate::mysqld::Mysqld;
 use crate::product::{Outcome, Product, finish, spawn_logged};
+use crate::s3::S3;
 
 /// What `pitr-sidecar` needs to know of one workload.
 #[derive(Debug)]
@@ -35,6 +36,13 @@ impl Sidecar {
         let client = format!("[client]\nuser=root\nhost=127.0.0.1\nport={}\n", server.port());
         std::fs::write(home.path().join("client.cnf"), client).context("write the option file")?;
         Ok(Self { product: Product::find()?, home, archive: archive.to_owned(), environment: Vec::new() })
+    }
+
+    /// Lets every program started later use an S3 server.
+    #[must_use]
+    pub fn through(mut self, s3: &S3) -> Self {
+        self.environment.extend(s3.environment().map(|(name, value)| (name.to_owned(), value)));
+        self
     }
 
     /// Sets an environment variable of every program started later.

@@ -126,10 +126,7 @@ async fn stores_that_ignore_conditions_or_know_only_md5_make_no_difference() -> 
     let source = server(&installation).await?;
     for profile in ["ignores-conditions", "md5-only"] {
         let s3 = S3::start(&["--profile", profile]).await?;
-        let mut sidecar = Sidecar::configure(&source, &format!("s3://{BUCKET}/shop"), &s3.yaml())?;
-        for (name, value) in s3.environment() {
-            sidecar = sidecar.environment(name, &value);
-        }
+        let sidecar = Sidecar::configure(&source, &format!("s3://{BUCKET}/shop"), &s3.yaml())?.through(&s3);
         sidecar.archive_once().await?.expect(0)?;
         source.sql("FLUSH BINARY LOGS").await?;
         // What was the tail is catalogued now: its objects are deleted.
@@ -147,10 +144,7 @@ async fn a_store_that_fails_by_chance_loses_nothing() -> Result<()> {
         ["--errors", "25", "--throttles", "30", "--delays", "15", "--delay-max-ms", "50", "--corruptions", "1"];
     for seed in ["1", "2", "3"] {
         let s3 = S3::start(&[&chances[..], &["--seed", seed]].concat()).await?;
-        let mut sidecar = Sidecar::configure(&source, &format!("s3://{BUCKET}/shop"), &s3.yaml())?;
-        for (name, value) in s3.environment() {
-            sidecar = sidecar.environment(name, &value);
-        }
+        let sidecar = Sidecar::configure(&source, &format!("s3://{BUCKET}/shop"), &s3.yaml())?.through(&s3);
         sidecar.archive_once().await?.expect(0)?;
         source.sql("FLUSH BINARY LOGS").await?;
         sidecar.archive_once().await?.expect(0)?;

@@ -1,66 +1,14 @@
 //! What a user may choose beside the target: the nearest instant, a way across a gap, another base backup, transactions to leave
 //! out, a branch, a source. Each on real servers, and each compared with what the servers themselves held.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result, ensure};
-use pitr_e2e::mysqld::{Installation, Mysqld};
-use pitr_e2e::product::{Outcome, finish};
-use pitr_e2e::reference::{Content, Replica, content, log_of};
+use pitr_e2e::mysqld::Mysqld;
+use pitr_e2e::product::finish;
+use pitr_e2e::reference::{Replica, content, log_of};
+use pitr_e2e::scene::Scene;
 use pitr_e2e::sidecar::Sidecar;
-use tempfile::TempDir;
 
-/// A server with one table, and its archive.
-struct Scene {
-    installation: Installation,
-    source: Mysqld,
-    sidecar: Sidecar,
-    home: TempDir,
-}
-
-impl Scene {
-    async fn new() -> Result<Option<Self>> {
-        let Some(installation) = Installation::find()? else { return Ok(None) };
-        let source = Mysqld::fresh(&installation, 1).start().await?;
-        source.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, v INT NOT NULL)").await?;
-        source.sql("INSTALL PLUGIN clone SONAME 'mysql_clone.so'").await?;
-        let home = tempfile::Builder::new().prefix("pitr-targets-").tempdir_in("/tmp")?;
-        let sidecar = Sidecar::configure(&source, &url(&home), "")?;
-        Ok(Some(Self { installation, source, sidecar, home }))
-    }
-
-    async fn backup(&self) -> Result<()> {
-        self.sidecar.backup("clone", &self.installation.program("mysqld")).await?.expect(0).map(drop)
-    }
-
-    async fn archive(&self) -> Result<()> {
-        self.sidecar.archive_once().await?.expect(0).map(drop)
-    }
-
-    /// A restore with more options, onto a volume of this name.
-    async fn restore(&self, volume: &str, target: [&str; 2], more: &[&str]) -> Result<Outcome> {
-        let mysqld = self.installation.program("mysqld");
-        finish(self.sidecar.restore(target, &self.home.path().join(volume), &mysqld).args(more)).await
-    }
-
-    /// What such a restore leaves.
-    async fn restored(&self, volume: &str, target: [&str; 2], more: &[&str]) -> Result<Content> {
-        self.restore(volume, target, more).await?.expect(0)?;
-        self.content_of(&self.home.path().join(volume)).await
-    }
-
-    async fn content_of(&self, datadir: &Path) -> Result<Content> {
-        content(&self.started(datadir).await?).await
-    }
-
-    async fn started(&self, datadir: &Path) -> Result<Mysqld> {
-        Mysqld::on(&self.installation, datadir, 77).option("--skip_log_bin").start().await
-    }
-}
-
-fn url(home: &TempDir) -> String {
-    format!("file://{}", home.path().join("archive").display())
-}
+const COLUMNS: &str = "id INT PRIMARY KEY, v INT NOT NULL";
 
 async fn insert(server: &Mysqld, ids: std::ops::Range<u32>) -> Result<()> {
     let mut statements = String::new();
@@ -87,7 +35,7 @@ fn word<'a>(text: &'a str, beginning: &str) -> Result<&'a str> {
 
 #[tokio::test]
 async fn before_a_gap_and_across_it() -> Result<()> {
-    let Some(scene) = Scene::new().await? else { return Ok(()) };
+    let Some(scene) = Scene::new("targets", COLUMNS).await? else { return Ok(()) };
     scene.backup().await?;
     insert(&scene.source, 0..10).await?;
     scene.source.sql("FLUSH BINARY LOGS").await?;
@@ -106,7 +54,7 @@ async fn before_a_gap_and_across_it() -> Result<()> {
     let gap = word(&refused.stderr, "gap-")?.to_owned();
     let unknown = scene.restore("none", ["--to", "latest"], &["--allow-gap", "gap-none"]).await?.expect(4)?;
     ensure!(unknown.stderr.contains("error[PITR0301]: \"gap-none\" names 0 gaps"), "{}", unknown.stderr);
-    ensure!(!scene.home.path().join("none").exists(), "something was created");
+    ensure!(!scene.volume("none").exists(), "something was created");
 
     for (volume, target) in [("nearest", "latest".to_owned()), ("nearest-time", rfc3339(end.commit_us))] {
         ensure!(
@@ -116,7 +64,7 @@ async fn before_a_gap_and_across_it() -> Result<()> {
     }
 
     scene.restore("across", ["--to", "latest"], &["--allow-gap", &gap]).await?.expect(0)?;
-    let across = scene.started(&scene.home.path().join("across")).await?;
+    let across = scene.started(&scene.volume("across")).await?;
     let ids: Vec<u32> = across.rows("SELECT id FROM d.t ORDER BY id").await?.iter().filter_map(|r| r.get(0)).collect();
     ensure!(ids == (0..10).chain(20..30).collect::<Vec<_>>(), "{ids:?}");
     let missing = format!("SELECT GTID_SUBTRACT('{}', @@GLOBAL.gtid_executed)", scene.source.gtid_executed().await?);
@@ -134,7 +82,7 @@ async fn before_a_gap_and_across_it() -> Result<()> {
 
 #[tokio::test]
 async fn an_older_base_and_a_transaction_left_out() -> Result<()> {
-    let Some(scene) = Scene::new().await? else { return Ok(()) };
+    let Some(scene) = Scene::new("targets", COLUMNS).await? else { return Ok(()) };
     scene.backup().await?;
     insert(&scene.source, 0..10).await?;
     let mistake = scene.source.gtid_executed().await?;
@@ -145,8 +93,7 @@ async fn an_older_base_and_a_transaction_left_out() -> Result<()> {
     scene.archive().await?;
     let gtid: String = scene.source.value(&format!("SELECT GTID_SUBTRACT('{with_mistake}', '{mistake}')")).await?;
 
-    let planned =
-        finish(&mut scene.sidecar.command(&["plan", "--archive", &url(&scene.home), "--to", "latest"])).await?;
+    let planned = finish(&mut scene.sidecar.command(&["plan", "--archive", &scene.url(), "--to", "latest"])).await?;
     let newest = word(&planned.expect(0)?.stdout, "bb-")?.to_owned();
     let through = ["--skip-gtid", gtid.as_str()];
     let refused =
@@ -163,7 +110,7 @@ async fn an_older_base_and_a_transaction_left_out() -> Result<()> {
         .restore("older", ["--to", "latest"], &[&through[..], &["--from-backup", &oldest]].concat())
         .await?
         .expect(0)?;
-    let older = scene.started(&scene.home.path().join("older")).await?;
+    let older = scene.started(&scene.volume("older")).await?;
     let (sum, rows): (i64, i64) =
         (older.value("SELECT CAST(SUM(v) AS SIGNED) FROM d.t").await?, older.value("SELECT COUNT(*) FROM d.t").await?);
     ensure!((sum, rows) == ((0..20).sum(), 20), "sum {sum} of {rows} rows");
@@ -174,7 +121,7 @@ async fn an_older_base_and_a_transaction_left_out() -> Result<()> {
 
 #[tokio::test]
 async fn a_failover_that_lost_a_tail() -> Result<()> {
-    let Some(scene) = Scene::new().await? else { return Ok(()) };
+    let Some(scene) = Scene::new("targets", COLUMNS).await? else { return Ok(()) };
     let old = &scene.source;
     let second = Mysqld::fresh(&scene.installation, 2).start().await?;
     let change = format!(
@@ -192,7 +139,7 @@ async fn a_failover_that_lost_a_tail() -> Result<()> {
     insert(old, 10..15).await?;
     scene.archive().await?;
     insert(&second, 20..30).await?;
-    let promoted = Sidecar::configure(&second, &url(&scene.home), "")?;
+    let promoted = Sidecar::configure(&second, &scene.url(), "")?;
     promoted.archive_once().await?.expect(0)?;
 
     let (with_tail, live) = (content(old).await?, content(&second).await?);
@@ -220,7 +167,7 @@ async fn a_failover_that_lost_a_tail() -> Result<()> {
 
 #[tokio::test]
 async fn numbers_that_return_after_a_reset() -> Result<()> {
-    let Some(scene) = Scene::new().await? else { return Ok(()) };
+    let Some(scene) = Scene::new("targets", COLUMNS).await? else { return Ok(()) };
     scene.backup().await?;
     insert(&scene.source, 0..10).await?;
     scene.archive().await?;
@@ -243,10 +190,7 @@ async fn numbers_that_return_after_a_reset() -> Result<()> {
         let volume = format!("old-{number}");
         let outcome = scene.restore(&volume, ["--to", &rfc3339(last.commit_us)], &["--branch", branch]).await?;
         if outcome.code == Some(0) {
-            ensure!(
-                scene.content_of(&scene.home.path().join(&volume)).await? == before,
-                "{branch} restores something else"
-            );
+            ensure!(scene.content_of(&scene.volume(&volume)).await? == before, "{branch} restores something else");
             found += 1;
         }
     }
@@ -256,7 +200,7 @@ async fn numbers_that_return_after_a_reset() -> Result<()> {
 
 #[tokio::test]
 async fn a_time_that_a_client_put_into_the_future() -> Result<()> {
-    let Some(scene) = Scene::new().await? else { return Ok(()) };
+    let Some(scene) = Scene::new("targets", COLUMNS).await? else { return Ok(()) };
     scene.backup().await?;
     insert(&scene.source, 0..5).await?;
     let mut future = scene.source.connect().await?;

@@ -1,46 +1,19 @@
 //! XA transactions that a target leaves prepared: listed with what became of them, kept, rolled back, or refused.
 
 use anyhow::{Context as _, Result, ensure};
-use pitr_e2e::mysqld::{Installation, Mysqld};
-use pitr_e2e::product::{Outcome, finish};
 use pitr_e2e::reference::{Replica, log_of};
-use pitr_e2e::sidecar::Sidecar;
+use pitr_e2e::scene::Scene;
 use serde_json::Value;
-use tempfile::TempDir;
 
-struct Scene {
-    installation: Installation,
-    source: Mysqld,
-    sidecar: Sidecar,
-    home: TempDir,
-}
-
-impl Scene {
-    async fn new() -> Result<Option<Self>> {
-        let Some(installation) = Installation::find()? else { return Ok(None) };
-        let source = Mysqld::fresh(&installation, 1).start().await?;
-        source.sql("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY)").await?;
-        source.sql("INSTALL PLUGIN clone SONAME 'mysql_clone.so'").await?;
-        let home = tempfile::Builder::new().prefix("pitr-xa-").tempdir_in("/tmp")?;
-        let sidecar = Sidecar::configure(&source, &format!("file://{}", home.path().join("archive").display()), "")?;
-        Ok(Some(Self { installation, source, sidecar, home }))
-    }
-
-    async fn restore(&self, volume: &str, through: &str, more: &[&str]) -> Result<Outcome> {
-        let (data, mysqld) = (self.home.path().join(volume), self.installation.program("mysqld"));
-        finish(self.sidecar.restore(["--through-gtid", through], &data, &mysqld).args(more)).await
-    }
-
-    /// What a restore left: prepared transactions, rows, and its report.
-    async fn found(&self, volume: &str) -> Result<(Vec<String>, Vec<u32>, Value)> {
-        let data = self.home.path().join(volume);
-        let report = serde_json::from_slice(&std::fs::read(data.join(".pitr/RESTORED.json"))?)?;
-        let server = Mysqld::on(&self.installation, &data, 77).option("--skip_log_bin").start().await?;
-        let prepared = server.rows("XA RECOVER").await?;
-        let prepared = prepared.into_iter().filter_map(|row| row.get::<String, _>(3)).collect();
-        let rows = server.rows("SELECT id FROM d.t ORDER BY id").await?.into_iter().filter_map(|r| r.get(0)).collect();
-        Ok((prepared, rows, report))
-    }
+/// What a restore left: prepared transactions, rows, and its report.
+async fn found(scene: &Scene, volume: &str) -> Result<(Vec<String>, Vec<u32>, Value)> {
+    let data = scene.volume(volume);
+    let report = serde_json::from_slice(&std::fs::read(data.join(".pitr/RESTORED.json"))?)?;
+    let server = scene.started(&data).await?;
+    let prepared = server.rows("XA RECOVER").await?;
+    let prepared = prepared.into_iter().filter_map(|row| row.get::<String, _>(3)).collect();
+    let rows = server.rows("SELECT id FROM d.t ORDER BY id").await?.into_iter().filter_map(|r| r.get(0)).collect();
+    Ok((prepared, rows, report))
 }
 
 fn prepare(xid: &str, id: u32) -> String {
@@ -49,11 +22,11 @@ fn prepare(xid: &str, id: u32) -> String {
 
 #[tokio::test]
 async fn prepared_transactions_are_listed_kept_rolled_back_or_refused() -> Result<()> {
-    let Some(scene) = Scene::new().await? else { return Ok(()) };
+    let Some(scene) = Scene::new("xa", "id INT PRIMARY KEY").await? else { return Ok(()) };
     let source = &scene.source;
     // One that the base holds, and that nobody decides before the target.
     source.sql(&prepare("'in-base'", 1)).await?;
-    scene.sidecar.backup("clone", &scene.installation.program("mysqld")).await?.expect(0)?;
+    scene.backup().await?;
     source.sql("INSERT INTO d.t VALUES (2)").await?;
     source.sql(&prepare("'done','x',7", 3)).await?;
     source.sql("XA COMMIT 'done','x',7").await?;
@@ -64,12 +37,12 @@ async fn prepared_transactions_are_listed_kept_rolled_back_or_refused() -> Resul
     let target = log_of(&scene.installation, source).await?.last().context("a log")?.gtid.clone();
     source.sql("XA COMMIT 'later','y',7; FLUSH BINARY LOGS").await?;
     source.sql("XA ROLLBACK 'back'; INSERT INTO d.t VALUES (8)").await?;
-    scene.sidecar.archive_once().await?.expect(0)?;
+    scene.archive().await?;
     let executed = Replica::of(&scene.installation, source).await?.forward_through(&target).await?.executed;
 
-    let kept = scene.restore("kept", &target, &[]).await?.expect(0)?;
+    let kept = scene.restore("kept", ["--through-gtid", &target], &[]).await?.expect(0)?;
     ensure!(kept.stdout.contains("\"preparedXa\":4"), "{}", kept.stdout);
-    let (mut prepared, rows, report) = scene.found("kept").await?;
+    let (mut prepared, rows, report) = found(&scene, "kept").await?;
     prepared.sort();
     // MySQL 9.7.4 itself, without us, rolls one back that was prepared before an earlier restart when others were decided since.
     prepared.retain(|xid| xid != "in-base");
@@ -85,19 +58,22 @@ async fn prepared_transactions_are_listed_kept_rolled_back_or_refused() -> Resul
     ensure!(all == ["commit", "rollback", "unknown", "unknown"].map(Value::from), "{all:?} in {report:#}");
     ensure!(report["verdict"]["gtidSet"] == executed.as_str(), "the set is not the replica's: {report:#}");
 
-    let rolled = scene.restore("rolled", &target, &["--xa", "rollback", "--check-tables"]).await?.expect(0)?;
+    let rolled = scene
+        .restore("rolled", ["--through-gtid", &target], &["--xa", "rollback", "--check-tables"])
+        .await?
+        .expect(0)?;
     ensure!(rolled.stdout.contains("\"preparedXa\":0"), "{}", rolled.stdout);
-    let (prepared, rows, report) = scene.found("rolled").await?;
+    let (prepared, rows, report) = found(&scene, "rolled").await?;
     ensure!(prepared.is_empty() && rows == [2, 3, 7], "{prepared:?} {rows:?}");
     ensure!(report["verdict"]["gtidSet"] == executed.as_str(), "rolling back used a GTID: {report:#}");
 
-    let refused = scene.restore("refused", &target, &["--xa", "fail"]).await?.expect(5)?;
+    let refused = scene.restore("refused", ["--through-gtid", &target], &["--xa", "fail"]).await?.expect(5)?;
     let first = "error[PITR0417]: 4 XA transactions are prepared at the target and undecided";
     ensure!(refused.stderr.contains(first), "{}", refused.stderr);
     ensure!(refused.stderr.contains("(the source committed it later)"), "{}", refused.stderr);
     // The same volume goes on when the user has decided.
-    scene.restore("refused", &target, &["--xa", "rollback"]).await?.expect(0)?;
-    let (prepared, rows, _) = scene.found("refused").await?;
+    scene.restore("refused", ["--through-gtid", &target], &["--xa", "rollback"]).await?.expect(0)?;
+    let (prepared, rows, _) = found(&scene, "refused").await?;
     ensure!(prepared.is_empty() && rows == [2, 3, 7], "{prepared:?} {rows:?}");
     Ok(())
 }

@@ -2,18 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // clippy.toml means functions marked #[test]; here all are theirs
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use pitr_archive::testing::{History, TimedStore};
-use pitr_archive::{
-    Archive, Clock, Codec, ListedObject, ObjectClass, ObjectInfo, Place, SegmentRecord, Store, StoreError,
-};
+use pitr_archive::testing::{History, Listener, Overheard, TimedStore};
+use pitr_archive::{Archive, Clock, Codec, ListedObject, Place, SegmentRecord, Store, StoreError};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -27,47 +23,22 @@ fn open(store: Arc<dyn Store>, time: &Arc<TimedStore>) -> Archive {
 /// the other copy away.
 #[derive(Debug)]
 struct Meanwhile {
-    inner: Arc<TimedStore>,
+    store: Arc<TimedStore>,
     other: Archive,
     copies: Mutex<Option<(SegmentRecord, SegmentRecord)>>,
 }
 
 #[async_trait]
-impl Store for Meanwhile {
-    async fn put(&self, key: &str, bytes: Bytes, class: ObjectClass) -> Result<(), StoreError> {
-        self.inner.put(key, bytes, class).await
-    }
-
-    async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
-        self.inner.get(key).await
-    }
-
-    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.inner.get_range(key, range).await
-    }
-
-    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
-        self.inner.head(key).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>, StoreError> {
-        let listed = self.inner.list(prefix).await?;
+impl Listener for Meanwhile {
+    async fn listed(&self, prefix: &str, listed: Vec<ListedObject>) -> Result<Vec<ListedObject>, StoreError> {
         if prefix.starts_with("catalog/") {
             let copies = self.copies.lock().unwrap().take();
             if let Some((orphan, catalogued)) = copies {
                 self.other.write_page(&[orphan]).await.unwrap();
-                self.inner.delete(&[catalogued.key.to_string()]).await?;
+                self.store.delete(&[catalogued.key.to_string()]).await?;
             }
         }
         Ok(listed)
-    }
-
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
-        self.inner.delete(keys).await
-    }
-
-    fn describe(&self) -> String {
-        self.inner.describe()
     }
 }
 
@@ -90,7 +61,7 @@ async fn a_sweep_looks_at_the_catalog_again_before_it_deletes() {
     time.pass(SignedDuration::from_hours(48));
     let other = open(Arc::clone(&time) as Arc<dyn Store>, &time);
     let copies = Mutex::new(Some((orphan, catalogued)));
-    let meanwhile = Meanwhile { inner: Arc::clone(&time), other, copies };
+    let meanwhile = Overheard::new(&time, Meanwhile { store: Arc::clone(&time), other, copies });
     let swept = open(Arc::new(meanwhile), &time).sweep(DAY).await.unwrap();
     assert_eq!(swept.duplicates, 0, "{swept:?}");
     let reader = open(Arc::clone(&time) as Arc<dyn Store>, &time);

@@ -17,7 +17,7 @@ use super::volume::{Expected, Volume, check};
 use super::{BaseOrigin, RestoreArgs, existing, extract, fetch, hand_over, load, preflight, replay, verify};
 use crate::error::Failure;
 use crate::progress::Progress;
-use crate::server::{MatchedSettings, Programs, RunAs, Staging, end_leftover};
+use crate::server::{MatchedSettings, Mysqld, Programs, RunAs, Staging, end_leftover};
 use crate::verbs::Context;
 
 /// What a verdict needs to know, whatever happens.
@@ -111,6 +111,13 @@ impl Restore<'_> {
     /// Writes the journal.
     pub(super) fn write_journal(&self) -> anyhow::Result<()> {
         self.journal.write(&self.volume.journal()).context("write the journal")
+    }
+
+    /// Shuts the server down in order, so that what is applied need not be recovered, and notes it.
+    pub(super) async fn shut_down(&mut self, server: Mysqld) -> anyhow::Result<()> {
+        server.stop().await?;
+        self.journal.replica_ran = false;
+        self.write_journal()
     }
 
     /// A phase begins.

@@ -59,9 +59,7 @@ pub(super) async fn run(restore: &mut Restore<'_>) -> anyhow::Result<Mysqld> {
             // An id that the log has, too: another one is drawn.
             Halt::SharedServerId => {
                 restore.journal.server_id = super::journal::random_server_id();
-                server.stop().await?;
-                restore.journal.replica_ran = false;
-                restore.write_journal()?;
+                restore.shut_down(server).await?;
                 continue;
             }
             Halt::Error(error) => error,
@@ -73,10 +71,7 @@ pub(super) async fn run(restore: &mut Restore<'_>) -> anyhow::Result<Mysqld> {
             }
             Some(death) => return Err(error.context(death.to_string())),
             None => {
-                // In order, so that what is applied need not be recovered.
-                server.stop().await.context("shut down the server after a failure")?;
-                restore.journal.replica_ran = false;
-                restore.write_journal()?;
+                restore.shut_down(server).await.context("shut down the server after a failure")?;
                 return Err(error);
             }
         }

@@ -19,9 +19,7 @@ pub(super) async fn run(restore: &mut Restore<'_>, server: Mysqld) -> anyhow::Re
             Ok(server)
         }
         Err(error) => {
-            server.stop().await?;
-            restore.journal.replica_ran = false;
-            restore.write_journal()?;
+            restore.shut_down(server).await?;
             Err(error)
         }
     }
