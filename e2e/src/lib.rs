@@ -3,6 +3,7 @@
 pub mod document;
 pub mod kubernetes;
 pub mod mysqld;
+pub mod nasty;
 pub mod product;
 pub mod reference;
 pub mod s3;

@@ -1,5 +1,5 @@
 //! A restore equals an ordinary replica that was stopped at the same transaction: table checksums and executed GTID set, at
-//! targets of every kind, on a workload with DDL, several binlogs and many transactions in one second.
+//! targets of every kind, on workloads with DDL, several binlogs, many transactions in one second, and all kinds that break other tools.
 
 use std::path::Path;
 
@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use pitr_e2e::mysqld::{Installation, Mysqld};
 use pitr_e2e::product::finish;
 use pitr_e2e::reference::{Content, Logged, Replica, content, log_of};
-use pitr_e2e::shop;
 use pitr_e2e::sidecar::Sidecar;
+use pitr_e2e::{nasty, shop};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -40,17 +40,28 @@ async fn a_restore_equals_a_replica_stopped_there() -> Result<()> {
 }
 
 async fn workload(installation: &Installation, seed: u64) -> Result<()> {
-    let source = Mysqld::fresh(installation, 1).option("--max_binlog_size=256K").start().await?;
+    let options = [
+        "--max_binlog_size=256K",
+        ["--binlog_transaction_compression=OFF", "--binlog_transaction_compression=ON"]
+            [usize::from(seed.is_multiple_of(4))],
+        ["--binlog_row_image=FULL", "--binlog_row_image=MINIMAL"][usize::from(seed.is_multiple_of(3))],
+    ];
+    let source = options.iter().fold(Mysqld::fresh(installation, 1), |launch, option| launch.option(*option));
+    let source = source.start().await?;
     source.sql(shop::SCHEMA).await?;
+    source.sql(nasty::SCHEMA).await?;
     let archive = tempfile::tempdir()?;
     let sidecar = Sidecar::configure(&source, &format!("file://{}", archive.path().display()), "")?;
     let load = shop::Load { sessions: 4, transactions: 150, seed, ddl_every: 20, flush_every: 60 };
-    shop::run(&source, load).await?;
+    tokio::try_join!(shop::run(&source, load), nasty::run(&source, 40, seed))?;
+    // A clone would lose rows of this engine, and is refused.
+    source.sql("TRUNCATE nasty.isam").await?;
     source.sql("INSTALL PLUGIN clone SONAME 'mysql_clone.so'").await?;
     let mysqld = installation.program("mysqld");
     sidecar.backup("clone", &mysqld).await?.expect(0)?;
     let in_base = log_of(installation, &source).await?.len();
-    shop::run(&source, shop::Load { transactions: 500, seed: seed + 1, ..load }).await?;
+    let more = shop::Load { transactions: 500, seed: seed + 1, ..load };
+    tokio::try_join!(shop::run(&source, more), nasty::run(&source, 200, seed + 1))?;
     sidecar.archive_once().await?.expect(0)?;
 
     let log = log_of(installation, &source).await?;

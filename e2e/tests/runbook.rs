@@ -29,7 +29,9 @@ async fn by_hand_on_any_linux_host() -> Result<()> {
 
     let datadir = home.path().join("restored");
     let commands = commands("restore-runbook.md", "sh local")?;
-    ensure!(commands.len() == 5, "the runbook has other commands: {commands:#?}");
+    ensure!(commands.len() == 6, "the runbook has other commands: {commands:#?}");
+    let drills = home.path().join("drills");
+    std::fs::create_dir(&drills)?;
     for line in commands {
         let (ours, servers) = (Product::find()?.folder().display().to_string(), mysqld.parent().context("a folder")?);
         let path = format!("{ours}:{}:{}", servers.display(), std::env::var("PATH")?);
@@ -41,11 +43,17 @@ async fn by_hand_on_any_linux_host() -> Result<()> {
             .env("MYSQLD", &mysqld)
             .env("DATADIR", &datadir)
             .env("SCRATCH", home.path().join("scratch"))
+            .env("DRILLS", &drills)
             .env("CLIENT", sidecar.client());
         shell.env("TARGET", jiff::Timestamp::from_microsecond(dropped - 1)?.to_string());
         let outcome = finish(&mut shell).await?.expect(0).with_context(|| line.clone())?;
         println!("$ {line}\n{}", outcome.stdout);
     }
+    ensure!(std::fs::read_dir(&drills)?.next().is_none(), "the drill left something behind");
+    let left: Vec<_> = std::fs::read_dir(home.path().join("archive/drills"))?.collect::<Result<_, _>>()?;
+    ensure!(left.len() == 1, "the drill left {} results", left.len());
+    let result: serde_json::Value = serde_json::from_slice(&std::fs::read(left[0].path())?)?;
+    ensure!(result["verified"] == true, "{result:#}");
     // The dropped table is back in the database that never stopped.
     ensure!(source.checksums().await? == before.checksums, "the source does not hold what it did before the DROP");
     let restored = Mysqld::on(&installation, &datadir, 77).option("--skip_log_bin").start().await?;

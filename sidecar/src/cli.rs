@@ -9,6 +9,7 @@ use crate::backup::BackupArgs;
 use crate::logging::LoggingArgs;
 use crate::restore::{RestoreArgs, ServeArgs};
 use crate::target_args::TargetArgs;
+use crate::verbs::DrillArgs;
 
 /// Archives the binary logs of a MySQL or MariaDB server, takes base backups, and restores to an exact point.
 #[derive(Debug, Parser)]
@@ -33,6 +34,8 @@ pub(crate) enum Verb {
     Restore(RestoreArgs),
     /// Run the server on restored data, read-only, to look around
     Serve(ServeArgs),
+    /// Restore to a scratch directory and throw it away; the result stays in the archive for status and metrics
+    Drill(DrillArgs),
     /// Show what a restore would do; creates nothing
     Plan(PlanArgs),
     /// What is recoverable, from the archive alone or from a running sidecar

@@ -3,6 +3,7 @@
 mod adopt;
 mod describe;
 mod discard;
+mod drill;
 mod inventory;
 mod pages;
 mod read;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use adopt::Adoption;
 pub use describe::{Description, StopDescription};
+pub use drill::{Drill, Drills, Pace};
 pub use inventory::{InventoryReport, add_record, lay_over, remove_objects};
 pub use records::Discovered;
 pub use retention::{Proposal, Retained, RetentionRules, Swept};

@@ -7,6 +7,7 @@
 //! catalog/<source>/<level>-<hash>.jsonl.zst
 //! expired/<generation>-<hash>.json
 //! verified/<generation>-<hash>.json
+//! drills/<generation>-<hash>.json
 //! backups/<id>/manifest.json, files-<hash>.jsonl.zst, writing-<n>.json
 //! chunks/<first two digits>/<sha256>-<backup id>.zst
 //! ```
@@ -25,6 +26,8 @@ pub const ARCHIVE_KEY: &str = "archive.json";
 pub const EXPIRED_PREFIX: &str = "expired/";
 /// Results of verification.
 pub const VERIFIED_PREFIX: &str = "verified/";
+/// Results of restore drills.
+pub const DRILLS_PREFIX: &str = "drills/";
 /// Base backups.
 pub const BACKUPS_PREFIX: &str = "backups/";
 /// Content of base backups.
@@ -111,6 +114,13 @@ pub enum ObjectKey {
     /// The expiry marks of one run of retention.
     Marks {
         /// Counts up; the highest holds all live marks.
+        generation: u64,
+        /// Hash of the stored object.
+        hash: ShortHash,
+    },
+    /// How a restore drill ended.
+    Drill {
+        /// Counts up; the highest is the last one.
         generation: u64,
         /// Hash of the stored object.
         hash: ShortHash,
@@ -247,6 +257,7 @@ impl fmt::Display for ObjectKey {
             Self::Page(key) => key.fmt(f),
             Self::Marks { generation, hash } => write!(f, "{EXPIRED_PREFIX}{generation:010}-{hash}.json"),
             Self::Verified { generation, hash } => write!(f, "{VERIFIED_PREFIX}{generation:010}-{hash}.json"),
+            Self::Drill { generation, hash } => write!(f, "{DRILLS_PREFIX}{generation:010}-{hash}.json"),
             Self::Manifest { backup } => write!(f, "{BACKUPS_PREFIX}{backup}/manifest.json"),
             Self::Files { backup, hash } => write!(f, "{BACKUPS_PREFIX}{backup}/files-{hash}.jsonl.zst"),
             Self::Writing { backup, number } => write!(f, "{BACKUPS_PREFIX}{backup}/writing-{number}.json"),
@@ -272,6 +283,7 @@ fn parse(text: &str) -> Option<ObjectKey> {
         ["catalog", source, file] => parse_page(source, file),
         ["expired", file] => parse_generation(file).map(|(generation, hash)| ObjectKey::Marks { generation, hash }),
         ["verified", file] => parse_generation(file).map(|(generation, hash)| ObjectKey::Verified { generation, hash }),
+        ["drills", file] => parse_generation(file).map(|(generation, hash)| ObjectKey::Drill { generation, hash }),
         ["backups", backup, file] => parse_backup(backup, file),
         ["chunks", folder, file] => parse_chunk(folder, file),
         _ => None,
@@ -387,6 +399,7 @@ mod tests {
             })),
             (any::<u64>(), hash()).prop_map(|(generation, hash)| ObjectKey::Marks { generation, hash }),
             (any::<u64>(), hash()).prop_map(|(generation, hash)| ObjectKey::Verified { generation, hash }),
+            (any::<u64>(), hash()).prop_map(|(generation, hash)| ObjectKey::Drill { generation, hash }),
             name().prop_map(|backup| ObjectKey::Manifest { backup }),
             (name(), hash()).prop_map(|(backup, hash)| ObjectKey::Files { backup, hash }),
             (name(), any::<u64>()).prop_map(|(backup, number)| ObjectKey::Writing { backup, number }),

@@ -24,10 +24,10 @@ pub mod testing;
 mod url;
 
 pub use archive::{
-    Adoption, Archive, ArchiveError, Clock, Description, Discovered, EncodedSegment, Finding, FindingKind, Found,
-    FoundTransaction, InventoryReport, LastVerified, Matching, NoResume, Point, Proposal, Published, Rebuilt, Resume,
-    Retained, RetentionRules, Search, SearchError, Slices, Sought, StopDescription, Swept, TailCoverage, TailReport,
-    Verified, VerifyProgress, VerifyRules, add_record, lay_over, remove_objects,
+    Adoption, Archive, ArchiveError, Clock, Description, Discovered, Drill, Drills, EncodedSegment, Finding,
+    FindingKind, Found, FoundTransaction, InventoryReport, LastVerified, Matching, NoResume, Pace, Point, Proposal,
+    Published, Rebuilt, Resume, Retained, RetentionRules, Search, SearchError, Slices, Sought, StopDescription, Swept,
+    TailCoverage, TailReport, Verified, VerifyProgress, VerifyRules, add_record, lay_over, remove_objects,
 };
 pub use catalog::{MergeEffort, PageError};
 pub use digest::{Digest, ShortHash, sha256};

@@ -313,6 +313,11 @@ codes! {
         "the server lost …:84925810-84925816 in a crash; they are kept as a branch",
         "sync_binlog is not 1, or the disk lost what it had confirmed",
         "timeline W; restore the branch to a new volume";
+    DRILL_FAILED = 514 exit 3:
+        "the last restore drill failed",
+        "the restore drill of 2026-11-21T02:00:11Z failed: PITR0606",
+        "no drill was verified since; the archive may not be restorable",
+        "run the drill again and read what it says: pitr-sidecar drill";
     LIFECYCLE_TOO_SHORT = 522 exit 3:
         "lifecycle shorter than retention",
         "a lifecycle rule expires the prefix after 7d, retention is 14d",

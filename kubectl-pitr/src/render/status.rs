@@ -204,7 +204,11 @@ fn verified(state: &WorkloadState, now: Timestamp) -> Option<String> {
         let took = verify.drill_seconds.map_or_else(String::new, |s| format!(" in {}", duration(s as u64)));
         format!("restore drill passed {} ago{took}", age(at, now))
     });
-    let parts: Vec<_> = checksums.into_iter().chain(drill).collect();
+    let failed = verify.drill_failed_at.map(|at| {
+        let code = verify.drill_failed_code.as_deref().unwrap_or("-");
+        format!("restore drill FAILED {} ago with {code}", age(at, now))
+    });
+    let parts: Vec<_> = checksums.into_iter().chain(drill).chain(failed).collect();
     (!parts.is_empty()).then(|| format!("{:<13}{}", "Verified", parts.join("; ")))
 }
 

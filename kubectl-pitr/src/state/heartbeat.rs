@@ -116,6 +116,9 @@ pub struct Verify {
     #[serde(deserialize_with = "lenient")]
     pub drill_at: Option<Timestamp>,
     pub drill_seconds: Option<f64>,
+    #[serde(deserialize_with = "lenient")]
+    pub drill_failed_at: Option<Timestamp>,
+    pub drill_failed_code: Option<String>,
 }
 
 impl Heartbeat {

@@ -10,7 +10,7 @@ use super::answer::Answer;
 use super::query;
 use crate::error::Failure;
 use crate::planning;
-use crate::status::{Heart, StatusDocument, metrics, proven_to};
+use crate::status::{Heart, Proofs, StatusDocument, metrics, proven_to};
 
 /// Who may ask on an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,8 @@ impl Api {
             ("/v1/status", None) => match self {
                 Self::Sidecar(heart) => Answer::document(&heart.document().await),
                 Self::Archive(archive) => {
-                    Answer::document(&StatusDocument::new(&*self.timeline().await?, archive.describe()))
+                    let (timeline, proofs) = (self.timeline().await?, Proofs::of(archive).await?);
+                    Answer::document(&StatusDocument::new(&timeline, &proofs, archive.describe()))
                 }
             },
             ("/v1/windows", None) => Answer::document(&WindowsDocument::from(&*self.timeline().await?)),

@@ -39,10 +39,11 @@ use pitr_recovery::code;
 
 use self::chosen::ChosenTables;
 use self::phases::Facts;
-use self::replay::BatchSize;
+pub(crate) use self::planned::asked_for;
+pub(crate) use self::replay::BatchSize;
 pub(crate) use self::serve::{ServeArgs, run as serve};
-use self::verdict::{Outcome, Verdict};
-use self::xa::XaPolicy;
+pub(crate) use self::verdict::{Outcome, Verdict};
+pub(crate) use self::xa::XaPolicy;
 use crate::archive_args::ArchiveArgs;
 use crate::archive_failure;
 use crate::cli::OutputFormat;
@@ -120,19 +121,8 @@ pub(crate) struct RestoreArgs {
 
 /// Restores to a target, and ends with exactly one verdict.
 pub(crate) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<ExitCode> {
-    let begun = Instant::now();
     let json = args.output.map_or(context.json_log, |format| format == OutputFormat::Json);
-    let archive = args.archive.archive.as_deref().unwrap_or_default();
-    let mut facts = Facts::default();
-    let result = phases::run(&args, context, &mut facts).await.map_err(|error| named(error, &facts, archive));
-    let outcome = result.as_ref().err().map_or(Outcome::Verified, outcome_of);
-    let mut verdict = Verdict::new(outcome, &args.datadir);
-    facts.tell(&mut verdict);
-    if let Err(error) = &result {
-        let rendered = Rendered::of(error);
-        (verdict.code, verdict.message) = (rendered.code.clone(), Some(rendered.text()));
-    }
-    verdict.duration_seconds = begun.elapsed().as_secs();
+    let (result, verdict) = judge(&args, context).await;
     if json {
         output::print_line(&verdict.line())?;
     } else if result.is_ok() {
@@ -145,6 +135,23 @@ pub(crate) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
         Err(error) if args.plan_file.is_some() => Err(for_a_job(error)),
         Err(error) => Err(error),
     }
+}
+
+/// Restores, and says how it ended.
+pub(crate) async fn judge(args: &RestoreArgs, context: &Context) -> (anyhow::Result<()>, Verdict) {
+    let begun = Instant::now();
+    let archive = args.archive.archive.as_deref().unwrap_or_default();
+    let mut facts = Facts::default();
+    let result = phases::run(args, context, &mut facts).await.map_err(|error| named(error, &facts, archive));
+    let outcome = result.as_ref().err().map_or(Outcome::Verified, outcome_of);
+    let mut verdict = Verdict::new(outcome, &args.datadir);
+    facts.tell(&mut verdict);
+    if let Err(error) = &result {
+        let rendered = Rendered::of(error);
+        (verdict.code, verdict.message) = (rendered.code.clone(), Some(rendered.text()));
+    }
+    verdict.duration_seconds = begun.elapsed().as_secs();
+    (result, verdict)
 }
 
 /// An error that has no name of its own is a failed restore.

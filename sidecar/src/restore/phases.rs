@@ -1,11 +1,12 @@
 //! The phases in their order, and what they share.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use pitr_archive::Archive;
 use pitr_archive::backup::BackupReader;
+use pitr_archive::{Archive, Pace};
 use pitr_binlog::GtidSet;
 use pitr_recovery::{BoundaryTransaction, RestorePlan, code};
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,8 @@ pub(super) struct Facts {
     pub(super) dump: Option<DumpSummary>,
     /// Seconds of replay, over all runs.
     pub(super) replay_seconds: u64,
+    /// How fast this run was.
+    pub(super) pace: Pace,
     /// When an earlier run verified and handed the volume over, in which case this one did nothing.
     pub(super) handed_over_at: Option<Timestamp>,
 }
@@ -63,6 +66,7 @@ impl Facts {
         verdict.prepared_xa = self.prepared_xa;
         verdict.dump.clone_from(&self.dump);
         verdict.replay_seconds = self.replay_seconds;
+        verdict.pace = Pace { transactions: self.transactions, ..self.pace };
         verdict.message =
             self.handed_over_at.map(|at| format!("verified and handed over at {at}; the data is not checked again"));
     }
@@ -218,7 +222,13 @@ async fn resume(ground: Ground<'_>, journal: Journal) -> anyhow::Result<(Journal
     Ok((journal, planned))
 }
 
+/// A duration in milliseconds.
+pub(super) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 async fn carry_out(restore: &mut Restore<'_>) -> anyhow::Result<()> {
+    let begun = Instant::now();
     if !restore.journal.has_done(Phase::FetchBase) {
         restore.enter(Phase::FetchBase);
         fetch::run(restore).await?;
@@ -228,6 +238,9 @@ async fn carry_out(restore: &mut Restore<'_>) -> anyhow::Result<()> {
         restore.enter(Phase::Prepare);
         load::run(restore).await?;
         restore.done(Phase::Prepare)?;
+        let base = restore.plan.base();
+        restore.facts.pace.base_bytes = base.raw_bytes.max(base.stored_bytes);
+        restore.facts.pace.base_ms = milliseconds(begun.elapsed());
     }
     if !restore.journal.has_done(Phase::StopServer) {
         let server = replay::run(restore).await?;

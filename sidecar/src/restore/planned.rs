@@ -99,7 +99,7 @@ pub(super) fn purpose(args: &RestoreArgs, planned: &PlannedRestore) -> Purpose {
 }
 
 /// The target as it was typed, in one line.
-pub(super) fn asked_for(args: &RestoreArgs) -> String {
+pub(crate) fn asked_for(args: &RestoreArgs) -> String {
     let target = &args.target;
     let mut words = Vec::new();
     let options = [

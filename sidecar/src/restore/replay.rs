@@ -17,7 +17,7 @@ pub(crate) use self::batches::{BatchSize, Batching};
 use self::watch::{Halt, Watch};
 use super::archived_log::ArchivedLog;
 use super::journal::Phase;
-use super::phases::Restore;
+use super::phases::{Restore, milliseconds};
 use super::start;
 use crate::error::Failure;
 use crate::mysql::{Connection, Password, SqlError};
@@ -43,6 +43,7 @@ pub(super) async fn run(restore: &mut Restore<'_>) -> anyhow::Result<Mysqld> {
         let outcome = drive(restore, &server).await;
         restore.journal.replay_seconds += begun.elapsed().as_secs();
         restore.facts.replay_seconds = restore.journal.replay_seconds;
+        restore.facts.pace.replay_ms += milliseconds(begun.elapsed());
         let error = match outcome {
             Ok(()) => {
                 if !restore.journal.has_done(Phase::Replay) {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use jiff::Timestamp;
+use pitr_archive::Pace;
 use serde::{Deserialize, Serialize};
 
 use super::event_states::IntendedState;
@@ -65,6 +66,9 @@ pub(crate) struct Verdict {
     pub(crate) replay_seconds: u64,
     /// The data directory.
     pub(crate) volume: String,
+    /// How fast this run was.
+    #[serde(skip)]
+    pub(crate) pace: Pace,
 }
 
 impl Verdict {
@@ -89,6 +93,7 @@ impl Verdict {
             duration_seconds: 0,
             replay_seconds: 0,
             volume: volume.display().to_string(),
+            pace: Pace::default(),
         }
     }
 

@@ -21,6 +21,8 @@ pub(super) struct Look<'a> {
     pub(super) purge_is_near: bool,
     /// Whether one of the tasks does not move.
     pub(super) is_stuck: bool,
+    /// Whether the last restore drill failed.
+    pub(super) drill_failed: bool,
 }
 
 /// `ok`, `degraded` or `starting`.
@@ -42,6 +44,7 @@ pub(super) fn codes(look: Look<'_>) -> Vec<&'static Code> {
     codes.extend(look.is_late.then_some(&code::END_TOO_OLD));
     codes.extend(look.purge_is_near.then_some(&code::PURGE_IS_NEAR));
     codes.extend(look.is_stuck.then_some(&code::NO_ARCHIVER));
+    codes.extend(look.drill_failed.then_some(&code::DRILL_FAILED));
     if let Some(timeline) = look.timeline {
         codes.extend(of_archive(timeline));
     }

@@ -7,14 +7,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pitr_archive::document::{
     ActiveBinlog, ArchiveState, BackupSummary, ClosedBinlog, GapSummary, Heartbeat, Instant, SCHEMA_VERSION,
-    ServerState, StoreState, VerifyState, WindowSummary,
+    ServerState, StoreState, WindowSummary,
 };
 use pitr_recovery::{Timeline, Window};
 use tokio_util::sync::CancellationToken;
 
 use super::board::Facts;
 use super::findings::{self, Look, live_branch};
-use super::outlook::{Outlook, proven_to};
+use super::outlook::{Outlook, Proofs, proven_to};
 use super::purge;
 use crate::archiver::Archiver;
 use crate::config::Config;
@@ -48,6 +48,8 @@ pub(crate) struct Snapshot {
     pub(crate) facts: Facts,
     /// What is archived; none before it was listed.
     pub(crate) timeline: Option<Arc<Timeline>>,
+    /// What verification and restore drills have proven.
+    pub(crate) proofs: Proofs,
     /// Now.
     pub(crate) now: Timestamp,
     /// Whether one of the tasks does not move.
@@ -75,16 +77,18 @@ impl Heart {
 
     /// Everything that is known now.
     pub(crate) async fn look(&self) -> Snapshot {
-        let timeline = match self.archiver.pipeline() {
-            Some(pipeline) if self.archiver.board.read().listed_us.is_some() => self.outlook.timeline(pipeline).await,
-            Some(_) | None => None,
+        let (timeline, proofs) = match self.archiver.pipeline() {
+            Some(pipeline) if self.archiver.board.read().listed_us.is_some() => {
+                (self.outlook.timeline(pipeline).await, self.outlook.proofs(pipeline).await)
+            }
+            Some(_) | None => (None, Proofs::default()),
         };
         let board = &self.archiver.board;
         let stuck = board.watchdog.stuck(tokio::time::Instant::now());
         if let Some((task, silent)) = stuck {
             tracing::error!(event = "stuck", task = task.as_str(), silentSeconds = silent.as_secs());
         }
-        Snapshot { facts: board.read(), timeline, now: self.archiver.clock().now(), is_stuck: stuck.is_some() }
+        Snapshot { facts: board.read(), timeline, proofs, now: self.archiver.clock().now(), is_stuck: stuck.is_some() }
     }
 
     /// The state now.
@@ -125,6 +129,7 @@ pub(crate) fn document(config: &Config, snapshot: &Snapshot) -> Heartbeat {
         is_late: lag_seconds.is_some_and(|lag| lag > LATE * expected_lag_seconds),
         purge_is_near: purge::is_near(facts, seconds_until_purge, lag_seconds),
         is_stuck: *is_stuck,
+        drill_failed: snapshot.proofs.drills.failed.is_some(),
     });
     let gaps = timeline.map(Timeline::gaps).unwrap_or_default();
     Heartbeat {
@@ -165,7 +170,7 @@ pub(crate) fn document(config: &Config, snapshot: &Snapshot) -> Heartbeat {
             last_error_code: facts.store.failing.as_ref().map(|failure| failure.code().to_string()),
             retry_in_seconds: None,
         },
-        verify: VerifyState { checksums_at: None, drill_at: None, drill_seconds: None },
+        verify: snapshot.proofs.document(),
         rss_bytes: resident_bytes(),
     }
 }

@@ -96,6 +96,26 @@ fn window(page: &mut Page<'_>, heartbeat: &Heartbeat) {
     let end = window.map(|window| window.proven_to.map_or(window.to.0, |proven| proven.0.max(window.to.0)));
     page.instant("pitr_window_end_timestamp_seconds", "Last instant of the newest window", end);
     page.instant(
+        "pitr_restore_drill_last_success_timestamp_seconds",
+        "When a restore was last tried and verified",
+        heartbeat.verify.drill_at.as_ref().map(|at| at.0),
+    );
+    page.number(
+        "pitr_restore_drill_duration_seconds",
+        "How long the last verified restore drill took",
+        heartbeat.verify.drill_seconds,
+    );
+    page.instant(
+        "pitr_restore_drill_failed_timestamp_seconds",
+        "When the last restore drill failed, if none was verified since",
+        heartbeat.verify.drill_failed_at.as_ref().map(|at| at.0),
+    );
+    page.instant(
+        "pitr_verify_last_timestamp_seconds",
+        "When the archive's checksums were last verified",
+        heartbeat.verify.checksums_at.as_ref().map(|at| at.0),
+    );
+    page.instant(
         "pitr_base_backup_last_success_timestamp_seconds",
         "When the newest usable base backup was consistent",
         heartbeat.base_backups.newest_at.map(|at| at.0),

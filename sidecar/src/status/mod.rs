@@ -13,6 +13,6 @@ mod watchdog;
 pub(crate) use self::board::{ActiveFacts, Area, BacklogFacts, Board, ClosedFacts, Proof, Refused, ServerFacts, Stage};
 pub(crate) use self::heartbeat::Heart;
 pub(crate) use self::metrics::metrics;
-pub(crate) use self::outlook::{Outlook, proven_to};
+pub(crate) use self::outlook::{Outlook, Proofs, proven_to};
 pub(crate) use self::report::{Report, StatusDocument};
 pub(crate) use self::watchdog::{Task, in_this_task, tick};

@@ -1,18 +1,64 @@
 //! The timeline of what this process knows to be archived, computed when somebody asks and something has changed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
+use pitr_archive::document::VerifyState;
+use pitr_archive::{Archive, ArchiveError, Drills};
 use pitr_recovery::{Timeline, WindowEnd};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::board::Facts;
 use crate::archiver::{Pipeline, blocking};
 use crate::planning;
 
+/// Drills and verification run elsewhere, and seldom: the archive is asked for their results this often.
+const PROOFS_EVERY: Duration = Duration::from_secs(300);
+
 /// The last timeline. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Outlook {
     last: Arc<Mutex<Option<Known>>>,
+    proofs: Arc<Mutex<Option<Asked>>>,
+}
+
+/// When the archive was asked, and what it said.
+#[derive(Debug)]
+struct Asked {
+    at: Instant,
+    proofs: Proofs,
+}
+
+/// What others have proven of the archive.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Proofs {
+    /// When checksums were last verified.
+    pub(crate) checksums_at: Option<Timestamp>,
+    /// How the last restore drills ended.
+    pub(crate) drills: Drills,
+}
+
+impl Proofs {
+    /// What lies in the archive.
+    pub(crate) async fn of(archive: &Archive) -> Result<Self, ArchiveError> {
+        let checksums_at = archive.last_verified().await?.map(|last| last.at);
+        Ok(Self { checksums_at, drills: archive.last_drills().await? })
+    }
+
+    /// As documents have it.
+    #[expect(clippy::cast_precision_loss, reason = "seconds of a restore")]
+    pub(crate) fn document(&self) -> VerifyState {
+        let (verified, failed) = (self.drills.verified.as_ref(), self.drills.failed.as_ref());
+        VerifyState {
+            checksums_at: self.checksums_at.map(Into::into),
+            drill_at: verified.map(|drill| drill.at.into()),
+            drill_seconds: verified.map(|drill| drill.seconds as f64),
+            drill_failed_at: failed.map(|drill| drill.at.into()),
+            drill_failed_code: failed.and_then(|drill| drill.code.clone()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -22,6 +68,19 @@ struct Known {
 }
 
 impl Outlook {
+    /// What others have proven. What cannot be read now is unknown, and asked for again.
+    pub(crate) async fn proofs(&self, pipeline: &Pipeline) -> Proofs {
+        let mut last = self.proofs.lock().await;
+        if let Some(known) = &*last
+            && known.at.elapsed() < PROOFS_EVERY
+        {
+            return known.proofs.clone();
+        }
+        let Ok(proofs) = Proofs::of(&pipeline.archive).await else { return Proofs::default() };
+        *last = Some(Asked { at: Instant::now(), proofs: proofs.clone() });
+        proofs
+    }
+
     /// The timeline as of now. One is computed at a time; who comes meanwhile waits for it.
     pub(crate) async fn timeline(&self, pipeline: &Pipeline) -> Option<Arc<Timeline>> {
         let mut last = self.last.lock().await;

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use pitr_archive::document::{BackupsDocument, Heartbeat, WindowsDocument};
-use pitr_recovery::{Inventory, Problem, Timeline};
+use pitr_archive::document::{BackupsDocument, Heartbeat, VerifyState, WindowsDocument};
+use pitr_recovery::{Inventory, Problem, Timeline, code};
 use serde::{Deserialize, Serialize};
 
-use super::findings;
+use super::{Proofs, findings};
 use crate::amounts::{binary_size, count_of, duration};
 
 /// `kind: Status`: windows, gaps and base backups of one archive.
@@ -26,6 +26,9 @@ pub(crate) struct StatusDocument {
     newest: Option<Newest>,
     windows: WindowsDocument,
     backups: BackupsDocument,
+    /// What verification and restore drills have proven.
+    #[serde(default)]
+    verify: VerifyState,
     /// What needs a human.
     problems: Vec<String>,
     /// The same and everything else that is wrong, as codes.
@@ -45,9 +48,10 @@ struct Newest {
 
 impl StatusDocument {
     /// The status of an archive.
-    pub(crate) fn new(timeline: &Timeline, archive: String) -> Self {
+    pub(crate) fn new(timeline: &Timeline, proofs: &Proofs, archive: String) -> Self {
         let inventory = timeline.inventory();
-        let codes = findings::of_archive(timeline);
+        let mut codes = findings::of_archive(timeline);
+        codes.extend(proofs.drills.failed.as_ref().map(|_| &code::DRILL_FAILED));
         let is_degraded = codes.iter().any(|code| code.exit != 0);
         Self {
             api_version: pitr_archive::document::API_VERSION.to_owned(),
@@ -64,6 +68,7 @@ impl StatusDocument {
             }),
             windows: timeline.into(),
             backups: timeline.into(),
+            verify: proofs.document(),
             problems: timeline.problems().iter().map(problem).collect(),
             codes: codes.iter().map(ToString::to_string).collect(),
             state: if is_degraded { "degraded" } else { "ok" }.to_owned(),
@@ -139,6 +144,7 @@ impl fmt::Display for Report<'_> {
         }
         self.archived(f)?;
         self.backups(f)?;
+        self.verified(f)?;
         for problem in &status.problems {
             writeln!(f, "Problem      {problem}")?;
         }
@@ -220,6 +226,21 @@ impl Report<'_> {
             binary_size(newest.raw_bytes),
             self.age(newest.consistent_at.0)
         )
+    }
+
+    fn verified(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verify = &self.status.verify;
+        let checksums = verify.checksums_at.as_ref().map(|at| format!("checksums {} ago", self.age(at.0)));
+        let drill = verify.drill_at.as_ref().map(|at| {
+            let took = verify.drill_seconds.map_or_else(String::new, |s| format!(" in {}", duration(s as u64)));
+            format!("restore drill passed {} ago{took}", self.age(at.0))
+        });
+        let failed = verify.drill_failed_at.as_ref().map(|at| {
+            let code = verify.drill_failed_code.as_deref().unwrap_or("-");
+            format!("restore drill FAILED {} ago with {code} [PITR0514]", self.age(at.0))
+        });
+        let parts: Vec<_> = checksums.into_iter().chain(drill).chain(failed).collect();
+        if parts.is_empty() { Ok(()) } else { writeln!(f, "Verified     {}", parts.join("; ")) }
     }
 
     fn age(&self, us: i64) -> String {

@@ -2,6 +2,7 @@
 
 mod cat;
 mod check_config;
+mod drill;
 mod get;
 mod inspect;
 mod install_self;
@@ -23,6 +24,8 @@ use crate::cli::Verb;
 use crate::clock::Clock;
 use crate::logging::LoggingArgs;
 use crate::{backup, restore};
+
+pub(crate) use drill::DrillArgs;
 
 /// What every verb is given.
 #[derive(Clone)]
@@ -47,6 +50,7 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCod
         Verb::Backup(args) => backup::run(args, context).await,
         Verb::Restore(args) => restore::run(args, context).await,
         Verb::Serve(args) => restore::serve(&args, context).await,
+        Verb::Drill(args) => drill::run(args, context).await,
         Verb::InstallSelf(args) => install_self::run(&args),
         Verb::Version => version::run(),
         Verb::Run(args) => run::run(&args, context).await,

@@ -11,7 +11,7 @@ use crate::archive_args::ArchiveArgs;
 use crate::cli::{OutputFormat, StatusArgs};
 use crate::error::Failure;
 use crate::http;
-use crate::status::{Report, StatusDocument};
+use crate::status::{Proofs, Report, StatusDocument};
 use crate::{output, planning};
 
 /// Prints the status.
@@ -26,7 +26,7 @@ async fn of_archive(archive: &ArchiveArgs, format: OutputFormat, context: &Conte
     let archive = super::open(archive, context).await?;
     let inventory = planning::inventory(&archive).await?;
     let timeline = planning::exact(&archive, Timeline::new(inventory)).await?;
-    let status = StatusDocument::new(&timeline, archive.describe());
+    let status = StatusDocument::new(&timeline, &Proofs::of(&archive).await?, archive.describe());
     match format {
         OutputFormat::Json => output::print_line(&serde_json::to_string_pretty(&status)?)?,
         OutputFormat::Text => {
@@ -75,6 +75,12 @@ fn lines(heartbeat: &Heartbeat) -> String {
         (Some(id), Some(at)) => format!("Base         {} usable; newest {id}, {at}", heartbeat.base_backups.usable),
         _ => "Base         none usable".to_owned(),
     });
+    if let Some(at) = &heartbeat.verify.drill_failed_at {
+        let code = heartbeat.verify.drill_failed_code.as_deref().unwrap_or("-");
+        lines.push(format!("Verified     restore drill of {at} FAILED with {code}"));
+    } else if let Some(at) = &heartbeat.verify.drill_at {
+        lines.push(format!("Verified     restore drill of {at} passed"));
+    }
     if !heartbeat.codes.is_empty() {
         lines.push(format!("Findings     {}", heartbeat.codes.join(", ")));
     }

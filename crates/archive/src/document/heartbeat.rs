@@ -192,13 +192,19 @@ pub struct StoreState {
 }
 
 /// The last proofs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VerifyState {
     /// When checksums were last verified.
     pub checksums_at: Option<Instant>,
-    /// When a restore was last tried.
+    /// When a restore was last tried and verified.
     pub drill_at: Option<Instant>,
     /// How long it took.
     pub drill_seconds: Option<f64>,
+    /// When a restore was last tried and failed, if none was verified since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill_failed_at: Option<Instant>,
+    /// The code of its error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill_failed_code: Option<String>,
 }

@@ -185,7 +185,7 @@ fn a_heartbeat_of_a_sidecar_that_knows_nothing_yet_is_written_like_this() {
         volume_free_bytes: None,
         base_backups: BackupSummary { usable: 0, newest_id: None, newest_at: None },
         store: StoreState { errors_1h: 3, last_error_code: Some("PITR0502".to_owned()), retry_in_seconds: Some(2.5) },
-        verify: VerifyState { checksums_at: None, drill_at: None, drill_seconds: None },
+        verify: VerifyState::default(),
         rss_bytes: None,
         ..heartbeat()
     };
@@ -247,7 +247,7 @@ fn heartbeat() -> Heartbeat {
             newest_at: Some(at(75_000)),
         },
         store: StoreState { errors_1h: 0, last_error_code: None, retry_in_seconds: None },
-        verify: VerifyState { checksums_at: Some(at(0)), drill_at: None, drill_seconds: None },
+        verify: VerifyState { checksums_at: Some(at(0)), ..VerifyState::default() },
         rss_bytes: Some(25 << 20),
     }
 }

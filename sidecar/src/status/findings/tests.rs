@@ -80,7 +80,14 @@ const BEGIN_US: i64 = 1_700_000_000_000_000;
 
 fn found(timeline: &Timeline) -> (Vec<u16>, &'static str) {
     let facts = Facts { stage: Stage::Archiving, ..Facts::default() };
-    let look = Look { facts: &facts, timeline: Some(timeline), is_late: false, purge_is_near: false, is_stuck: false };
+    let look = Look {
+        facts: &facts,
+        timeline: Some(timeline),
+        is_late: false,
+        purge_is_near: false,
+        is_stuck: false,
+        drill_failed: false,
+    };
     let codes = codes(look);
     (codes.iter().map(|code| code.number).collect(), state(&facts, &codes))
 }

@@ -1,0 +1,131 @@
+//! What restore drills leave in the archive: the last one that was verified, and the last one that was not.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Archive, ArchiveError, unreadable};
+use crate::digest::ShortHash;
+use crate::layout::{DRILLS_PREFIX, ObjectKey};
+use crate::segment::FORMAT;
+use crate::store::{ObjectClass, StoreError};
+
+/// How a restore drill ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Drill {
+    /// When it ended.
+    pub at: Timestamp,
+    /// What was to be restored, as flags of `restore`.
+    pub target: String,
+    /// Whether the restored server held exactly what the plan said.
+    pub verified: bool,
+    /// The code of what went wrong.
+    pub code: Option<String>,
+    /// What went wrong.
+    pub message: Option<String>,
+    /// How long all of it took.
+    pub seconds: u64,
+    /// What the restored server had executed.
+    pub gtid_set: Option<String>,
+    /// How fast its parts were.
+    pub pace: Pace,
+}
+
+/// How much was done in how long.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pace {
+    /// Size of the base backup's data, unpacked, in bytes.
+    pub base_bytes: u64,
+    /// From the first byte to a base that a server can start on, in milliseconds.
+    pub base_ms: u64,
+    /// Transactions replayed.
+    pub transactions: u64,
+    /// From the server's start to the last of them, in milliseconds.
+    pub replay_ms: u64,
+}
+
+/// What is known of the drills of an archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Drills {
+    /// The last one that was verified.
+    pub verified: Option<Drill>,
+    /// The last one that was not, if no later one was verified.
+    pub failed: Option<Drill>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DrillWire {
+    format: u32,
+    #[serde(flatten)]
+    drill: Drill,
+}
+
+/// A result in the archive.
+struct Kept {
+    generation: u64,
+    key: String,
+    drill: Drill,
+}
+
+impl Archive {
+    /// How the last drills ended.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn last_drills(&self) -> Result<Drills, ArchiveError> {
+        let mut drills = Drills::default();
+        for Kept { drill, .. } in self.drills().await? {
+            if drill.verified {
+                drills = Drills { verified: Some(drill), failed: None };
+            } else {
+                drills.failed = Some(drill);
+            }
+        }
+        Ok(drills)
+    }
+
+    /// Leaves a result in place of the one before it of the same kind. `false`: this is a right that a reader does not have.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn record_drill(&self, drill: &Drill) -> Result<bool, ArchiveError> {
+        let before = self.drills().await?;
+        let generation = before.last().map_or(0, |kept| kept.generation) + 1;
+        let wire = DrillWire { format: FORMAT, drill: drill.clone() };
+        let json = serde_json::to_vec(&wire).map_err(|error| unreadable(DRILLS_PREFIX, &error))?;
+        let key = ObjectKey::Drill { generation, hash: ShortHash::of(&json) }.to_string();
+        match self.store.put(&key, json.into(), ObjectClass::Control).await {
+            Ok(()) => {}
+            Err(StoreError::Denied { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        let of_the_kind = before.into_iter().filter(|kept| kept.drill.verified == drill.verified);
+        let old: Vec<String> = of_the_kind.map(|kept| kept.key).collect();
+        if !old.is_empty() {
+            match self.store.delete(&old).await {
+                // An old result more does no harm.
+                Ok(()) | Err(StoreError::Denied { .. } | StoreError::Fatal { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Results that are there and can be read, in order. One that cannot be read is worth nothing.
+    async fn drills(&self) -> Result<Vec<Kept>, ArchiveError> {
+        let mut found = Vec::new();
+        for object in self.store.list(DRILLS_PREFIX).await? {
+            let Ok(ObjectKey::Drill { generation, hash }) = object.key.parse() else { continue };
+            let bytes = match self.fetch_matching(&object.key, |bytes| ShortHash::of(bytes) == hash).await {
+                Ok(bytes) => bytes,
+                Err(ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. })) => continue,
+                Err(error) => return Err(error),
+            };
+            let Ok(wire) = serde_json::from_slice::<DrillWire>(&bytes) else { continue };
+            found.push(Kept { generation, key: object.key, drill: wire.drill });
+        }
+        found.sort_by_key(|kept| kept.generation);
+        Ok(found)
+    }
+}
