@@ -153,13 +153,22 @@ fn a_restore_is_a_claim_a_job_and_a_plan() {
         assert: vec!["SELECT '$(HOME)'".into()],
         check_tables: true,
         xa: "rollback".into(),
+        batch: "1".into(),
     };
     let options = options.options();
-    let expected =
-        ["--tables=shop.orders", "--tables=shop.*", "--assert=SELECT '$$(HOME)'", "--check-tables", "--xa=rollback"];
+    let expected = [
+        "--tables=shop.orders",
+        "--tables=shop.*",
+        "--assert=SELECT '$$(HOME)'",
+        "--check-tables",
+        "--xa=rollback",
+        "--batch=1",
+    ];
     assert_eq!(options, expected);
     let asked = serde_json::to_string(&restore_job(&RestoreJob { options, ..job.clone() }, &volume.name)).unwrap();
     assert!(asked.contains(r#""--staging=/staging","--tables=shop.orders","--tables=shop.*""#), "{asked}");
+    let batches = RestoreJob { options: vec!["--batch=50".into()], ..job.clone() };
+    golden("plan/restore-batch.yaml", &manifest(&restore_job(&batches, &volume.name)));
 
     let held = Store {
         secret: None,

@@ -9,15 +9,19 @@
 //! A batch bears the GTID of its first transaction; those of the others are holes in the executed set until the caller
 //! fills them, which [`Holes`] tells. "The first is executed" means "the whole batch is": it is one transaction.
 //!
-//! What is put together depends on nothing but the bytes of a file, [`Windows`] and what is to be skipped: not on how the
+//! What is put together depends on nothing but the bytes of the log, [`Windows`] and what is to be skipped: not on how the
 //! bytes arrive, nor on what the replica has by now. So a second pass makes the same batches, and whatever a killed
 //! restore left is understood.
+//!
+//! Two servers' logs may hold one transaction twice. What has come before in the log is dropped, so every pass over the logs of
+//! several servers must begin at the first of them; one server's log may be begun at any file.
 
 mod batcher;
 mod candidate;
 mod clock;
 mod holes;
 mod partition;
+mod payload;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +32,7 @@ pub use self::holes::{Holes, left_open};
 
 /// What the same log and the same [`Windows`] are cut into changes with this number. The batches of another version cannot
 /// be made again.
-pub const CUTTER_VERSION: u32 = 1;
+pub const CUTTER_VERSION: u32 = 2;
 
 /// A larger transaction gains nothing by company, and is not held in memory. In bytes of its events.
 const TRANSACTION_BYTES_MAX: usize = 128 << 10;

@@ -65,6 +65,17 @@ pub struct ProofArgs {
     /// What becomes of XA transactions that the target leaves prepared
     #[arg(long, value_name = "POLICY", default_value = "keep", value_parser = ["keep", "rollback", "fail"])]
     pub xa: String,
+    /// Transactions that are committed as one, at most; 1 applies each as it was written [N or auto]
+    #[arg(long, value_name = "N", default_value = "auto", value_parser = batch)]
+    pub batch: String,
+}
+
+fn batch(text: &str) -> Result<String, String> {
+    match text.parse::<u32>() {
+        _ if text == "auto" => Ok(text.to_owned()),
+        Ok(1..) => Ok(text.to_owned()),
+        Ok(0) | Err(_) => Err("a number from 1 on, or auto".to_owned()),
+    }
 }
 
 fn table(text: &str) -> Result<String, String> {
@@ -83,6 +94,7 @@ impl ProofArgs {
         options.extend(self.assert.iter().map(|sql| format!("--assert={}", literal(sql))));
         options.extend(self.check_tables.then(|| "--check-tables".to_owned()));
         options.extend((!matches!(self.xa.as_str(), "" | "keep")).then(|| format!("--xa={}", self.xa)));
+        options.extend((!matches!(self.batch.as_str(), "" | "auto")).then(|| format!("--batch={}", self.batch)));
         options
     }
 }

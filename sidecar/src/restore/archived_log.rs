@@ -47,15 +47,14 @@ impl ArchivedLog {
         ReadError::new(text)
     }
 
-    /// The first file that holds something which is not in `executed`. Only files of one server are passed over, because only there
-    /// a file's previous set says that everything before it is executed.
+    /// The first file that holds something which is not in `executed`. Of several servers' logs none is passed over: batches drop what has
+    /// come before, and must see it.
     async fn first_needed(&self, executed: &GtidSet) -> Result<usize, ReadError> {
-        if *executed == *self.base {
+        if *executed == *self.base || is_from_several_servers(&self.files) {
             return Ok(0);
         }
-        let same_server = self.files.iter().take_while(|file| file.id.source == self.files[0].id.source).count();
         // Previous sets only grow along one server's files.
-        let (mut needed, mut beyond) = (0, same_server);
+        let (mut needed, mut beyond) = (0, self.files.len());
         while beyond - needed > 1 {
             let middle = usize::midpoint(needed, beyond);
             let head = self.head(&self.files[middle]).await?;
@@ -106,6 +105,11 @@ impl ArchivedLog {
         }
         Ok(pieces)
     }
+}
+
+/// Whether the files are of more than one server: then a transaction may be in two of them.
+fn is_from_several_servers(files: &[PlannedBinlog]) -> bool {
+    files.iter().any(|file| file.id.source != files[0].id.source)
 }
 
 /// One fetch.
@@ -267,7 +271,7 @@ mod tests {
     use pitr_binlog::BinlogName;
     use pitr_recovery::{BinlogId, PlannedBinlog, PlannedRange};
 
-    use super::{Step, steps_of};
+    use super::{Step, is_from_several_servers, steps_of};
 
     fn range(start: u64, end: u64) -> PlannedRange {
         PlannedRange { start, end, raw_sha256: [0; 32], objects: Vec::new() }
@@ -291,6 +295,21 @@ mod tests {
         let expected = [(true, Some((157, 1000))), (false, Some((1000, 1500))), (false, Some((1500, 1700)))];
         assert_eq!(steps(&[(0, 1000), (800, 1500), (1500, 3000)], 157, 1700), expected);
         assert_eq!(steps(&[(0, 1000), (200, 900), (900, 1100)], 157, 1100).len(), 2);
+    }
+
+    #[test]
+    fn logs_of_several_servers_are_told_from_those_of_one() {
+        let file = |source: &str, number| PlannedBinlog {
+            id: BinlogId { source: source.into(), number, head: [0; 8] },
+            name: BinlogName::parse("binlog.000001").unwrap(),
+            head: range(0, 100),
+            ranges: Vec::new(),
+            from: 157,
+            to: 157,
+        };
+        assert!(!is_from_several_servers(&[]));
+        assert!(!is_from_several_servers(&[file("a", 1), file("a", 2)]));
+        assert!(is_from_several_servers(&[file("a", 1), file("a", 2), file("b", 1)]));
     }
 
     #[test]

@@ -134,7 +134,8 @@ async fn read(ground: Ground<'_>, journal: &Journal) -> anyhow::Result<BaseBacku
         redo_capacity: preflight::redo_capacity(volume.free_bytes()?),
     };
     let account = LocalAccount::named(journal.account.clone());
-    let server = Mysqld::start(&options, &ServerPurpose::Replay { relay }, &machine.staging, account).await?;
+    let server =
+        Mysqld::start(&options, &ServerPurpose::Replay { relay, rows_only: false }, &machine.staging, account).await?;
     let held = held(&server).await;
     // Whatever it says, and although a plan may be refused: nothing of ours must stay.
     let left = leave(&server).await;

@@ -115,6 +115,8 @@ pub(crate) enum Purpose {
     Replay {
         /// Where relay logs lie meanwhile.
         relay: PathBuf,
+        /// Nothing in the log is a statement: what is read is no concern, and gaps between rows need no lock.
+        rows_only: bool,
     },
     /// To be looked at, by everybody who has an account on it.
     Serve {
@@ -175,11 +177,12 @@ impl ServerOptions {
                 arguments.extend(SERVING.iter().map(ToString::to_string));
             }
             Purpose::Load => arguments.extend(LOADING.iter().map(ToString::to_string)),
-            Purpose::Replay { relay } => {
+            Purpose::Replay { relay, rows_only } => {
                 arguments.push(path("relay-log", &relay.join("relay")));
                 arguments.push(path("relay-log-index", &relay.join("relay.index")));
                 arguments.push(format!("--replica-parallel-workers={}", applier_workers()));
                 arguments.extend(REPLAYING.iter().map(ToString::to_string));
+                arguments.extend(rows_only.then(|| "--transaction-isolation=READ-COMMITTED".to_owned()));
             }
         }
         arguments

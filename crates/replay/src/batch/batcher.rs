@@ -42,6 +42,8 @@ pub(crate) struct Batcher {
     passing_over: bool,
     /// Transactions beyond the start that the replica has.
     found: u64,
+    /// Transactions beyond the start that have come.
+    seen: GtidSet,
     pub(crate) counts: CutCounts,
 }
 
@@ -59,6 +61,7 @@ impl Batcher {
             clock: Clock::default(),
             passing_over: false,
             found: 0,
+            seen: GtidSet::new(),
             counts: CutCounts::default(),
         }
     }
@@ -128,11 +131,12 @@ impl Batcher {
         self.dropping_event = false;
         self.state = State::Dropping;
         let (gtid, place) = self.known.place_of(&header, event, self.checksum)?;
-        if self.windows.start.contains(&gtid) {
+        if self.windows.start.contains(&gtid) || self.seen.contains(&gtid) {
             self.passing_over = true;
             self.counts.passed_over += 1;
             return Ok(());
         }
+        self.seen.insert(&gtid);
         if self.known.skip.contains(&gtid) {
             self.close_run(out)?;
             let clock = self.clock.place([clock_of(&place)].into_iter());
@@ -210,6 +214,11 @@ impl Batcher {
         let State::Gathering(candidate) = std::mem::replace(&mut self.state, State::Passing) else {
             return Ok(());
         };
+        let before = self.run.back().map_or(i64::MIN, |last| last.clock.sequence_number);
+        if candidate.place.sequence_number <= before {
+            // Numbers that go back promise nothing about those before.
+            self.close_run(out)?;
+        }
         let transaction = candidate.whole(self.run.back().map(|last| &last.settings));
         self.run_bytes += transaction.len();
         self.run.push_back(transaction);

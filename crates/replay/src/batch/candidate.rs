@@ -4,6 +4,7 @@ use pitr_binlog::Gtid;
 use pitr_binlog::event::{EventHeader, EventType, GtidEvent, LogicalClock, QueryEvent, RowsEvent};
 
 use super::TRANSACTION_BYTES_MAX;
+use super::payload::unpacked;
 
 /// What is known of a transaction as its events come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +125,9 @@ impl Candidate {
             return Standing::Alone;
         };
         let has_begun = self.begin_end > self.first_end;
+        if self.header.event_type == EventType::TRANSACTION_PAYLOAD && !has_begun {
+            return self.unpack();
+        }
         let goes_on = match self.header.event_type {
             EventType::QUERY if !has_begun => match settings_of_begin(body) {
                 Some(settings) => {
@@ -153,6 +157,31 @@ impl Candidate {
             _ => false,
         };
         if goes_on { Standing::Open } else { Standing::Alone }
+    }
+
+    /// The event in hand is the whole transaction, compressed: it becomes what it holds, if that may be merged. Else it goes as it is.
+    fn unpack(&mut self) -> Standing {
+        let event = &self.bytes[self.event_at..];
+        let Some(body) = event.get(EventHeader::LENGTH..event.len().saturating_sub(self.crc)) else {
+            return Standing::Alone;
+        };
+        let Some(events) = unpacked(&self.header, body, self.crc) else { return Standing::Alone };
+        let own = Self::begin(self.gtid, self.place, self.header, self.first(), self.crc);
+        let Some(mut inside) = own else { return Standing::Alone };
+        let mut standing = Standing::Open;
+        for event in &events {
+            let header = event.first_chunk().map(EventHeader::parse);
+            standing = match (standing, header) {
+                (Standing::Open, Some(header)) => inside.next(header, event),
+                // Something follows what ends it.
+                _ => Standing::Alone,
+            };
+        }
+        if standing != Standing::Mergeable {
+            return Standing::Alone;
+        }
+        *self = inside;
+        Standing::Mergeable
     }
 
     /// The transaction, once it is known to be mergeable; equal settings are shared with `like`.

@@ -11,6 +11,8 @@ const REMEMBERED: usize = 1 << 16;
 pub(super) struct Clock {
     /// The file's numbers of the first transactions of the batches that are remembered.
     firsts: VecDeque<i64>,
+    /// The file's last number so far.
+    last: i64,
     /// Batches so far.
     count: i64,
 }
@@ -24,8 +26,9 @@ impl Clock {
         };
         // What waits for a transaction of its own batch comes after it there, and after everything before the batch.
         let last_committed = batch.clone().map(waits_for).max().unwrap_or(self.count);
-        let first = batch.map(|clock| clock.sequence_number).min().unwrap_or(i64::MAX);
-        let in_order = self.firsts.back().is_none_or(|last| *last < first);
+        let first = batch.clone().map(|clock| clock.sequence_number).min().unwrap_or(i64::MAX);
+        let in_order = self.firsts.is_empty() || self.last < first;
+        self.last = batch.map(|clock| clock.sequence_number).max().unwrap_or(self.last);
         if !in_order {
             // Numbers that go back say nothing about what came before: it all comes first.
             self.firsts.clear();
@@ -78,5 +81,8 @@ mod tests {
         assert_eq!(place(&mut clock, &[(0, 1)]), (count + 1, count + 2));
         assert_eq!(place(&mut clock, &[(0, 2)]), (count + 1, count + 3));
         assert_eq!(place(&mut clock, &[(1, 3)]), (count + 2, count + 4));
+        // A number within the last batch is another clock's.
+        assert_eq!(place(&mut clock, &[(3, 4), (3, 9)]), (count + 4, count + 5));
+        assert_eq!(place(&mut clock, &[(3, 6)]), (count + 5, count + 6));
     }
 }

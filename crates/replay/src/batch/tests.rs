@@ -5,8 +5,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use pitr_binlog::event::{
-    ChecksumAlgorithm, Event, EventHeader, EventType, Events, GtidEvent, LogicalClock, QueryEvent, renumbered,
-    write_crc32,
+    ChecksumAlgorithm, Event, EventHeader, EventType, Events, GtidEvent, LogicalClock, PayloadEvent, QueryEvent,
+    renumbered, write_crc32,
 };
 use pitr_binlog::{Gtid, GtidSet, Transaction, scan};
 
@@ -38,16 +38,27 @@ fn windows(workers: u32, cap: u32) -> Windows {
 }
 
 fn send(log: &[u8], windows: &Windows, known: Known, piece: usize) -> Result<Sent, Uncuttable> {
-    let (holes, mut out, mut splitter) = (Holes::default(), VecDeque::new(), Splitter::default());
+    send_pieces(&[log], windows, known, piece)
+}
+
+fn send_files(files: &[Vec<u8>], windows: &Windows, known: Known) -> Result<Sent, Uncuttable> {
+    send_pieces(&files.iter().map(Vec::as_slice).collect::<Vec<_>>(), windows, known, 1000)
+}
+
+fn send_pieces(files: &[&[u8]], windows: &Windows, known: Known, piece: usize) -> Result<Sent, Uncuttable> {
+    let (holes, mut out) = (Holes::default(), VecDeque::new());
     let mut batcher = Batcher::new(windows.clone(), known, holes.clone());
-    batcher.restart(CRC);
-    for piece in log.chunks(piece) {
-        splitter.feed(Bytes::copy_from_slice(piece));
-        while let Some(part) = splitter.next().unwrap() {
-            batcher.cut(part, &mut out)?;
+    for file in files {
+        let mut splitter = Splitter::default();
+        batcher.restart(CRC);
+        for piece in file.chunks(piece) {
+            splitter.feed(Bytes::copy_from_slice(piece));
+            while let Some(part) = splitter.next().unwrap() {
+                batcher.cut(part, &mut out)?;
+            }
         }
+        batcher.end_file(&mut out)?;
     }
-    batcher.end_file(&mut out)?;
     let mut bytes = Vec::new();
     for cut in out {
         match cut {
@@ -81,15 +92,29 @@ fn transactions(log: &[u8]) -> Vec<Transaction> {
     found
 }
 
-/// Everything but what batching leaves out: GTID events, and BEGIN and XID where transactions meet.
-fn changes(log: &[u8]) -> Vec<Vec<u8>> {
+/// Everything but what batching leaves out: GTID events, and BEGIN and XID where transactions meet. Unpacked.
+fn changes(log: &[u8]) -> Vec<(EventType, u32, Vec<u8>)> {
     let is_change = |event: &Event<'_>| match event.event_type() {
         EventType::XID | EventType::ROTATE | EventType::STOP => false,
         EventType::QUERY => QueryEvent::parse(event.body).unwrap().sql != b"BEGIN",
         event_type => !GtidEvent::is_one(event_type),
     };
-    let events = Events::new(log, CRC).map(Result::unwrap);
-    events.filter(is_change).map(|event| event.bytes.to_vec()).collect()
+    let mut changes = Vec::new();
+    let mut add = |event: &Event<'_>| {
+        if is_change(event) {
+            changes.push((event.event_type(), event.header.timestamp, event.body.to_vec()));
+        }
+    };
+    for event in Events::new(log, CRC).map(Result::unwrap) {
+        if event.event_type() == EventType::TRANSACTION_PAYLOAD {
+            let payload = PayloadEvent::parse(event.body).unwrap();
+            let inside = zstd::bulk::decompress(payload.payload, payload.uncompressed_size as usize).unwrap();
+            Events::new(&inside, ChecksumAlgorithm::None).for_each(|event| add(&event.unwrap()));
+        } else {
+            add(&event);
+        }
+    }
+    changes
 }
 
 /// What holds for any log and any windows. Gives the lengths of the batches.
@@ -169,8 +194,8 @@ fn real_logs_of_every_kind() {
         }
     }
     assert!(merged["rows"] > 0 && merged["tagged"] > 0 && merged["imported"] > 0, "{merged:?}");
-    // Payloads stay compressed, statements and engines without rollback stay alone.
-    assert_eq!((merged["payload"], merged["statement"]), (0, 0), "{merged:?}");
+    // Payloads are unpacked; statements stay alone.
+    assert!(merged["payload"] > 0 && merged["statement"] == 0, "{merged:?}");
 }
 
 /// One transaction of rows of a real server, again and again with other numbers.
@@ -339,4 +364,121 @@ fn skipped_transactions_and_those_of_the_start_are_in_no_batch() {
     assert_eq!(clocks, [(Some(gtids[2]), 0, 1), (Some(gtids[6]), 0, 2), (Some(gtids[7]), 0, 3)]);
     assert_eq!(sent.holes.batch_of(&gtids[6]), None);
     assert_eq!(sent.holes.batch_of(&gtids[7]), Some(gtids[8..].iter().copied().collect()));
+}
+
+/// What a payload holds must be whole, alone in it, and on the white list: else it goes as it came.
+#[test]
+fn a_payload_that_is_not_one_ordinary_transaction_stays_packed() {
+    let made = Made::new();
+    let bare = |events: &[Vec<u8>]| -> Vec<u8> {
+        let bare = |event: &Vec<u8>| {
+            let header = EventHeader::parse(event.first_chunk().unwrap());
+            let header = EventHeader { size: header.size - 4, log_pos: 0, ..header };
+            [&header.to_bytes()[..], &event[EventHeader::LENGTH..event.len() - 4]].concat()
+        };
+        events.iter().flat_map(bare).collect()
+    };
+    let payload = |inside: &[u8], says: usize| {
+        let packed = zstd::bulk::compress(inside, 3).unwrap();
+        let field = |number: u8, value: usize| [&[number, 3, 252][..], &(value as u16).to_le_bytes()].concat();
+        let body = [field(2, 0), field(3, says), field(1, packed.len()), vec![0], packed].concat();
+        let size = (EventHeader::LENGTH + body.len() + 4) as u32;
+        let event_type = EventType::TRANSACTION_PAYLOAD;
+        let header = EventHeader { timestamp: 1, event_type, server_id: 1, size, log_pos: 9000, flags: 0 };
+        sealed([&header.to_bytes()[..], &body, &[0; 4]].concat())
+    };
+    let [begin, map, rows, xid] = [0, 1, 2, 3].map(|n| made.rest[n].clone());
+    let good = bare(&made.rest);
+    let twice = bare(&[&made.rest[..], &made.rest[..]].concat());
+    let cases = [
+        (payload(&good, good.len()), 1),
+        (payload(&good, good.len() - 1), 3),
+        (payload(&good, good.len() + 1), 3),
+        (payload(&twice, twice.len()), 3),
+        (
+            payload(
+                &bare(&[begin.clone(), map.clone(), rows.clone()]),
+                bare(&[begin, map.clone(), rows.clone()]).len(),
+            ),
+            3,
+        ),
+        (payload(&bare(&[map.clone(), rows.clone(), xid.clone()]), bare(&[map, rows, xid]).len()), 3),
+        (payload(&good[..good.len() - 3], good.len() - 3), 3),
+    ];
+    for (number, (payload, commits)) in cases.into_iter().enumerate() {
+        let mut log = made.log(&[0; 9]);
+        log[4].truncate(1);
+        let place = LogicalClock { last_committed: 0, sequence_number: 5 };
+        log[4][0] = renumbered(&log[4][0], CRC, place, payload.len() as u64).unwrap();
+        log[4].push(payload.clone());
+        let sent = send(&join(&log), &windows(1, 200), nothing(), 1000).unwrap();
+        assert_eq!(committed(&sent.bytes).len(), commits, "case {number}");
+        let packed = Events::new(&sent.bytes, CRC).any(|event| event.unwrap().bytes == payload);
+        assert_eq!(packed, commits > 1, "case {number}");
+        if commits == 1 {
+            assert!(transactions(&sent.bytes).len() == 1 && changes(&sent.bytes) == changes(&join(&made.log(&[0; 9]))));
+        }
+    }
+}
+
+/// A clock that goes back promises nothing: what comes before must be applied before.
+#[test]
+fn numbers_that_go_back_end_a_window() {
+    let made = Made::new();
+    let mut log = made.log(&[0; 12]);
+    for (n, sequence_number) in (6..).zip([3, 4, 5, 6, 7, 8]) {
+        let rest = log[n][1..].iter().map(Vec::len).sum::<usize>() as u64;
+        let clock = LogicalClock { last_committed: 2, sequence_number };
+        log[n][0] = renumbered(&log[n][0], CRC, clock, rest).unwrap();
+    }
+    let sent = send(&join(&log), &windows(2, 200), nothing(), 1000).unwrap();
+    let clocks: Vec<(u64, i64, i64)> = transactions(&sent.bytes)
+        .iter()
+        .map(|t| (t.gtid.unwrap().number, t.last_committed, t.sequence_number))
+        .collect();
+    let second = clocks.iter().position(|(number, ..)| *number == 7).unwrap() as i64;
+    assert!(clocks[..second as usize].iter().all(|(number, ..)| *number < 7), "{clocks:?}");
+    assert!(clocks[second as usize].1 == second, "{clocks:?}");
+}
+
+/// Two servers' logs, the second of which begins with transactions of the first: each is sent once, and a second pass knows what is open
+/// after any number of batches.
+#[test]
+fn what_came_before_in_another_server_s_log_is_dropped() {
+    let made = Made::new();
+    let log = made.log(&[0; 24]);
+    let renumber = |transactions: &[Vec<Vec<u8>>]| -> Vec<Vec<Vec<u8>>> {
+        let place = |(n, transaction): (usize, &Vec<Vec<u8>>)| {
+            let mut transaction = transaction.clone();
+            let rest = transaction[1..].iter().map(Vec::len).sum::<usize>() as u64;
+            let clock = LogicalClock { last_committed: 0, sequence_number: n as i64 + 1 };
+            transaction[0] = renumbered(&transaction[0], CRC, clock, rest).unwrap();
+            transaction
+        };
+        transactions.iter().enumerate().map(place).collect()
+    };
+    // The second server applied some of the first's in another order, and went on by itself.
+    let second = renumber(&[&log[4..6], &log[16..20], &log[8..12], &log[20..]].concat());
+    let files = [join(&log[..16]), join(&second)];
+    let windows = windows(2, 5);
+    let whole = send_files(&files, &windows, nothing()).unwrap();
+    let mut all = GtidSet::new();
+    let (mut firsts, mut open) = (GtidSet::new(), GtidSet::new());
+    for gtid in committed(&whole.bytes) {
+        let hidden = whole.holes.batch_of(&gtid).unwrap_or_default();
+        assert!(!all.contains(&gtid) && all.is_disjoint(&hidden), "{gtid} is sent twice");
+        all.insert(&gtid);
+        all.union_with(&hidden);
+        firsts.insert(&gtid);
+        open.union_with(&hidden);
+        for has in [&firsts, &all] {
+            let again = send_files(&files, &windows, executed(has)).unwrap();
+            assert_eq!(again.found, has.count());
+            assert_eq!(again.holes.due(has), open.subtract(has));
+            let rest = committed(&whole.bytes).into_iter().filter(|gtid| !firsts.contains(gtid)).collect::<Vec<_>>();
+            assert_eq!(committed(&again.bytes), rest);
+        }
+    }
+    assert_eq!(all.count(), 24);
+    assert_eq!(changes(&whole.bytes).len(), changes(&join(&log)).len());
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 use pitr_binlog::GtidSet;
-use pitr_recovery::{PlannedBinlog, code};
+use pitr_recovery::code;
 use pitr_replay::{Batch, CUTTER_VERSION, Holes, LogOpener as _, Windows, left_open};
 use serde::{Deserialize, Serialize};
 
@@ -100,23 +100,12 @@ pub(super) async fn settle(
         BatchSize::AtMost(cap) if cap.get() == 1 => return Ok(Batch::One),
         BatchSize::AtMost(cap) => cap,
     };
-    if is_from_several_servers(restore.plan.files()) {
-        return Ok(Batch::One);
-    }
     connection.make_durable().await?;
     let workers = u32::try_from(applier_workers()).unwrap_or(u32::MAX);
     restore.journal.batching =
         Some(Batching { cutter: CUTTER_VERSION, workers, cap: cap.get(), plan_hash, start: executed.to_string() });
     restore.write_journal()?;
     Ok(Batch::Windows(Windows { workers, cap: cap.get(), start: executed }))
-}
-
-/// Two servers' logs may hold one transaction twice, in different places. A server passes over what it has executed, but only one
-/// transaction at a time: in a batch a second copy would be applied, or would take the whole batch with it.
-fn is_from_several_servers(files: &[PlannedBinlog]) -> bool {
-    let mut sources = files.iter().map(|file| &file.id.source);
-    let first = sources.next();
-    sources.any(|source| Some(source) != first)
 }
 
 /// What was executed before the first batch is dropped from the log for good: it must still be there.
