@@ -123,14 +123,18 @@ impl ArchiveView {
     /// The plan for a target.
     pub async fn plan(self, request: &PlanRequest, now: Timestamp) -> Result<(Self, PlanDocument), Failure> {
         let mut view = self;
+        let workload = view.workload.clone();
         loop {
-            let wanted = view.timeline.ranges_to_read(request).map_err(|a| refusal::unrecoverable(&a, request, now))?;
+            let wanted = view
+                .timeline
+                .ranges_to_read(request)
+                .map_err(|a| refusal::unrecoverable(&a, (request, &workload), now))?;
             if wanted.is_empty() {
                 break;
             }
             view = view.with_indices(wanted).await?;
         }
-        let plan = view.timeline.plan(request).map_err(|a| refusal::unrecoverable(&a, request, now))?;
+        let plan = view.timeline.plan(request).map_err(|a| refusal::unrecoverable(&a, (request, &workload), now))?;
         let document = PlanDocument::new(plan).map_err(|e| Failure::without_code(1, e.to_string()))?;
         Ok((view, document))
     }

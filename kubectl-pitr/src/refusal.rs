@@ -7,8 +7,26 @@ use pitr_recovery::{PlanRequest, RecoveryTarget, Rfc3339, Timeline, Unrecoverabl
 use crate::failure::Failure;
 use crate::render::duration;
 
-/// Why a target cannot be reached. Nothing was created, and what can be reached is named.
-pub fn unrecoverable(answer: &Unrecoverable, request: &PlanRequest, now: Timestamp) -> Failure {
+/// What follows the verb in a command about a workload: `mysql -n shop` for `shop/mysql`.
+pub fn place(workload: &str) -> String {
+    workload.split_once('/').map_or_else(|| workload.to_owned(), |(namespace, name)| format!("{name} -n {namespace}"))
+}
+
+/// A sidecar speaks of itself to whoever is in its pod. What that is for people elsewhere; `place` as [`place`] gives it.
+pub fn way_out(told: &str, place: &str) -> String {
+    let Some((before, after)) = told.split_once("pitr-sidecar ") else { return told.to_owned() };
+    let verb = after.split([' ', ',']).next().unwrap_or_default();
+    match verb {
+        "backup" => format!("kubectl pitr backup {place}"),
+        // What a server's log holds, the archive shows too.
+        "inspect" => format!("copy one from: kubectl pitr timeline {place}"),
+        "status" => format!("{before}kubectl pitr status {place}"),
+        _ => told.to_owned(),
+    }
+}
+
+/// Why a target cannot be reached, for the workload `shop/mysql`. Nothing was created, and what can be reached is named.
+pub fn unrecoverable(answer: &Unrecoverable, (request, workload): (&PlanRequest, &str), now: Timestamp) -> Failure {
     let message = match answer {
         Unrecoverable::AfterLastArchived { target_us, end_us } => format!(
             "{} is {} after the recoverable end ({})",
@@ -23,7 +41,7 @@ pub fn unrecoverable(answer: &Unrecoverable, request: &PlanRequest, now: Timesta
         Some(hint) => failure.hint(format!("{hint}; nothing was created")),
         None => failure.hint("nothing was created"),
     };
-    match fix(answer, request) {
+    match fix(answer, (request, &place(workload))) {
         Some(fix) => failure.fix(fix),
         None => failure,
     }
@@ -58,9 +76,9 @@ fn hint(answer: &Unrecoverable, now: Timestamp) -> Option<String> {
     })
 }
 
-fn fix(answer: &Unrecoverable, request: &PlanRequest) -> Option<String> {
+fn fix(answer: &Unrecoverable, (request, place): (&PlanRequest, &str)) -> Option<String> {
     Some(match answer {
-        Unrecoverable::NoBaseBackup => "kubectl pitr backup W".to_owned(),
+        Unrecoverable::NoBaseBackup => format!("kubectl pitr backup {place}"),
         Unrecoverable::BeforeFirstBackup { .. } => "a time inside a window of kubectl pitr status".to_owned(),
         Unrecoverable::BackupDoesNotReach { .. } | Unrecoverable::NoSuchBackup { .. } => {
             "leave --from-backup out, or take an id of kubectl pitr backups".to_owned()
@@ -145,5 +163,23 @@ pub fn search(error: &SearchError, timeline: &Timeline, url: &str) -> Failure {
             Failure::new(code::GTID_NOT_REACHABLE, message).hint(hint).fix("another --branch, or a time")
         }
         SearchError::Archive(error) => archive(error, url),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{place, way_out};
+
+    #[test]
+    fn what_a_sidecar_advises_can_be_pasted_elsewhere() {
+        let shop = place("shop/mysql");
+        let told = |text: &str| way_out(text, &shop);
+        let backup = "take a base backup: pitr-sidecar backup, or kubectl pitr backup";
+        assert_eq!(told(backup), "kubectl pitr backup mysql -n shop");
+        let inspect = "copy one from the server's log: pitr-sidecar inspect FILE --transactions";
+        assert_eq!(told(inspect), "copy one from: kubectl pitr timeline mysql -n shop");
+        let status = "a point inside a window: pitr-sidecar status";
+        assert_eq!(told(status), "a point inside a window: kubectl pitr status mysql -n shop");
+        assert_eq!(told("--nearest, or wait"), "--nearest, or wait");
     }
 }

@@ -245,6 +245,7 @@ fn backup() -> BackupJob {
         name: "pitr-backup-mysql-20261121-073102".into(),
         namespace: "shop".into(),
         workload: "mysql".into(),
+        archive_of: "shop/mysql".into(),
         method: "auto".into(),
         host: "mysql-2.mysql.shop".into(),
         port: 3306,
@@ -298,7 +299,7 @@ fn targets_out_of_reach_are_refused_by_name() {
     let texts: Vec<String> = answers
         .iter()
         .map(|answer| {
-            let failure = refusal::unrecoverable(answer, &request, now);
+            let failure = refusal::unrecoverable(answer, (&request, "shop/mysql"), now);
             format!("{}exit {}\n", failure.text(), failure.exit())
         })
         .collect();

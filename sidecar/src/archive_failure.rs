@@ -42,7 +42,7 @@ pub(crate) fn of_store(error: &StoreError, archive: &str) -> Failure {
     match error {
         StoreError::Denied { operation, .. } => Failure::new(&code::STORE_DENIES, message)
             .hint(format!("the store needs {} on this prefix, or other credentials", operation.action()))
-            .fix("see docs/store-policies.md"),
+            .fix("see docs/operations.md#rights-in-the-bucket"),
         StoreError::Corrupt { .. } => Failure::new(&code::CHECKSUM_MISMATCH, message)
             .hint("the store answered with bytes that were never stored")
             .fix("run it again; if it stays, take a new base backup"),

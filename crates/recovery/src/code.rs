@@ -332,7 +332,7 @@ codes! {
         "store denies",
         "PutObject s3://backups/old/legacy/: access denied",
         "the missing action is named",
-        "docs/store-policies.md";
+        "docs/operations.md#rights-in-the-bucket";
     NO_ARCHIVE_THERE = 603 exit 1:
         "no archive, several, or a newer format at the URL",
         "s3://backups holds 3 archives",

@@ -21,7 +21,7 @@ pub use inject::{ConfirmArgs, InjectArgs, InjectMode, InjectOutput, Rollout, Uni
 pub use jobs::{DryRun, JobArgs};
 pub use logs::LogsArgs;
 pub use output::{ColourChoice, CommonArgs, OutputFormat, StateArgs, Via};
-pub use restore::{ProofArgs, RestoreArgs, RestoresArgs, RestoresVerb};
+pub use restore::{ChangeArgs, ProofArgs, RestoreArgs, RestoresArgs, RestoresVerb};
 pub use status::{BackupsArgs, ListArgs, StatusArgs};
 pub use target::TargetArgs;
 pub use timeline::{BinlogsArgs, TimelineArgs, TimelineFormat, is_duration};

@@ -99,6 +99,42 @@ impl ProofArgs {
     }
 }
 
+/// What another attempt at a restore does otherwise than the one before it
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Otherwise than before")]
+#[group(skip)]
+pub struct ChangeArgs {
+    /// Tables to write down, instead of those that were asked for (repeatable, or with commas)
+    #[arg(long, value_name = "SCHEMA.TABLE", value_delimiter = ',', value_parser = table)]
+    pub tables: Vec<String>,
+    /// What becomes of XA transactions that the target leaves prepared
+    #[arg(long, value_name = "POLICY", value_parser = ["keep", "rollback", "fail"])]
+    pub xa: Option<String>,
+    /// Transactions that are committed as one, at most; 1 is slower and names the very one that the server refuses
+    #[arg(long, value_name = "N|auto", value_parser = batch)]
+    pub batch: Option<String>,
+}
+
+fn batch(text: &str) -> Result<String, String> {
+    match text.parse::<u32>() {
+        Ok(1..) => Ok(text.to_owned()),
+        _ if text == "auto" => Ok(text.to_owned()),
+        _ => Err("not a number from 1 on, or auto".to_owned()),
+    }
+}
+
+impl ChangeArgs {
+    /// The same for the Job's program.
+    #[must_use]
+    pub fn options(&self) -> Vec<String> {
+        let literal = |text: &String| text.replace("$(", "$$(");
+        let mut options: Vec<String> = self.tables.iter().map(|t| format!("--tables={}", literal(t))).collect();
+        options.extend(self.xa.as_ref().map(|policy| format!("--xa={policy}")));
+        options.extend(self.batch.as_ref().map(|size| format!("--batch={size}")));
+        options
+    }
+}
+
 /// List, describe, attach, serve, finish, resume, abort or prune restores
 #[derive(Debug, Args)]
 #[command(
@@ -142,11 +178,13 @@ pub enum RestoresVerb {
     /// Go on with a restore that ended early, on the same volume and by the same plan
     Resume {
         name: String,
+        #[command(flatten)]
+        change: ChangeArgs,
         /// Stop waiting after this time; the Job runs on
         #[arg(long, default_value = "6h", value_parser = duration, value_name = "DURATION")]
         timeout: Duration,
     },
-    /// Stop a restore and delete its Job; its volume stays
+    /// Stop a restore that is not verified: its Jobs are deleted, its volume stays
     Abort { name: String },
     /// Run a server on a verified restore, read-only, to look around or to dump one table
     Serve {
@@ -162,7 +200,7 @@ pub enum RestoresVerb {
         /// Only those that ended this long ago
         #[arg(long, default_value = "7d", value_parser = duration, value_name = "DURATION")]
         older_than: Duration,
-        /// Delete the restored volumes too
+        /// Delete the restored volumes too, but those that a running pod mounts
         #[arg(long)]
         with_volumes: bool,
         /// The namespace, to confirm without a terminal

@@ -58,6 +58,11 @@ impl Workload {
         carries_sidecar(&self.object)
     }
 
+    /// What follows the verb in a command about it: `mysql -n shop`.
+    pub fn place(&self) -> String {
+        format!("{} -n {}", self.name, self.namespace)
+    }
+
     pub fn replicas(&self) -> i32 {
         self.object.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1)
     }
@@ -120,7 +125,8 @@ impl Cluster {
         Ok(sets.items.iter().filter(|s| all || carries_sidecar(s)).map(ResourceExt::name_any).collect())
     }
 
-    async fn pods(&self, all: Option<()>) -> Result<Vec<Pod>, Failure> {
+    /// All pods of the namespace, or of all.
+    pub async fn pods(&self, all: Option<()>) -> Result<Vec<Pod>, Failure> {
         let api: Api<Pod> = if all.is_some() { Api::all(self.client.clone()) } else { self.api() };
         let list = api.list(&ListParams::default()).await;
         list.map(|l| l.items).map_err(|e| self.call("list", "pods", "").failed(&e))

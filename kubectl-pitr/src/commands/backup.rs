@@ -157,6 +157,7 @@ fn job(
         name: stem(&format!("pitr-backup-{}-{at}", workload.name.replace('.', "-"))),
         namespace: workload.namespace.clone(),
         workload: workload.name.clone(),
+        archive_of: facts.archive_of,
         method: args.method.as_str().to_owned(),
         host: origin.host.clone(),
         port: args.mysql_port.unwrap_or(MYSQL_PORT),

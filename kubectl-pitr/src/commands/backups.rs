@@ -6,6 +6,7 @@ use super::source;
 use crate::archive_view::ArchiveView;
 use crate::args::{BackupsArgs, OutputFormat};
 use crate::cluster::WorkloadName;
+use crate::refusal::place;
 use crate::render::{backups_document, backups_table};
 use crate::session::Session;
 use crate::state::Backups;
@@ -17,7 +18,7 @@ pub async fn run(session: &Session, args: &BackupsArgs) -> Result<u8> {
     let (list, again) = match archive {
         Some(location) => {
             let view = ArchiveView::open(&location, session.clock()).await?;
-            (view.backups(), "kubectl pitr backup W".to_owned())
+            (view.backups(), format!("kubectl pitr backup {}", place(&view.workload)))
         }
         None => {
             let cluster = session.cluster().await?;

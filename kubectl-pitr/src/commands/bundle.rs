@@ -121,7 +121,7 @@ async fn answers(
     let pods = source::pods_to_ask(cluster, workload, &args.state, session.now()).await;
     for path in ASKED {
         let name = format!("{}.json", path.trim_start_matches("/v1/"));
-        bundle.take(&name, source::document(cluster, &pods, path, &args.state).await);
+        bundle.take(&name, source::document(cluster, (workload, &pods), path, &args.state).await);
     }
 }
 

@@ -8,6 +8,7 @@ use crate::archive_view::ArchiveView;
 use crate::args::ExplainArgs;
 use crate::cluster::WorkloadName;
 use crate::failure::{Failure, parse_code};
+use crate::refusal::place;
 use crate::render::gap_story;
 use crate::session::Session;
 use crate::state::Windows;
@@ -33,7 +34,7 @@ async fn gap(session: &Session, args: &ExplainArgs) -> Result<u8> {
     let (windows, again): (Windows, String) = match archive {
         Some(location) => {
             let view = ArchiveView::open(&location, session.clock()).await?;
-            (view.windows(), "kubectl pitr backup W".to_owned())
+            (view.windows(), format!("kubectl pitr backup {}", place(&view.workload)))
         }
         None => {
             let cluster = session.cluster().await?;

@@ -19,6 +19,8 @@ pub(super) struct JobFacts {
     pub(super) image: String,
     pub(super) server: Server,
     pub(super) store: Store,
+    /// What the archive belongs to. A StatefulSet that took another one's place may go on with that one's archive.
+    pub(super) archive_of: String,
     pub(super) survey: Survey,
     /// Secret with the account for base backups.
     pub(super) mysql_secret: Option<String>,
@@ -63,7 +65,8 @@ pub(super) async fn gather(
     server.service_account = job.service_account.clone().or(server.service_account);
     let (volume_bytes, storage_class) = volume(cluster, workload, &survey).await;
     let image = job.image.clone().or_else(|| copied::sidecar_image(&workload.object)).unwrap_or_else(default_image);
-    Ok(JobFacts { image, server, store, survey, mysql_secret, volume_bytes, storage_class })
+    let archive_of = copied::archive_of(&config, (&workload.namespace, &workload.name));
+    Ok(JobFacts { image, server, store, archive_of, survey, mysql_secret, volume_bytes, storage_class })
 }
 
 /// The sidecar's configuration, and the Secret that its ConfigMap names for base backups.

@@ -7,6 +7,7 @@ pub mod bundle;
 pub mod check;
 pub mod completion;
 mod destination;
+mod ending;
 pub mod explain;
 mod facts;
 pub mod inject;

@@ -52,7 +52,7 @@ impl Origin {
     /// What follows the verb in a command about this workload: `mysql -n shop`.
     pub(super) fn place(&self) -> String {
         match self {
-            Self::Sidecars(of) => format!("{} -n {}", of.workload.name, of.workload.namespace),
+            Self::Sidecars(of) => of.workload.place(),
             Self::Archive(view) => view.flags.trim_start().to_owned(),
         }
     }
@@ -74,6 +74,6 @@ impl Origin {
 
 impl Sidecars {
     async fn asked(&self, path: &str) -> Result<Value, Failure> {
-        source::document(&self.cluster, &self.pods, path, &self.state).await
+        source::document(&self.cluster, (&self.workload, &self.pods), path, &self.state).await
     }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::Result;
 use pitr_recovery::code;
 
+use super::ending;
 use super::making::take_back;
 use super::restore::follow;
-use super::restores_state::{jobs_of, rows, volume};
+use super::restores_state::{jobs_of, rows};
 use super::serving;
 use crate::args::{OutputFormat, RestoresArgs, RestoresVerb};
 use crate::cluster::{Cluster, DryMode, Need, finished, require};
@@ -34,8 +35,13 @@ pub async fn run(session: &Session, args: &RestoresArgs) -> Result<u8> {
             Ok(0)
         }
         Some(RestoresVerb::Attach { name, timeout }) => attach(session, &cluster, name, *timeout).await,
-        Some(RestoresVerb::Resume { name, timeout }) => resume(session, &cluster, name, *timeout).await,
-        Some(RestoresVerb::Abort { name }) => abort(session, &cluster, name).await,
+        Some(RestoresVerb::Resume { name, change, timeout }) => {
+            resume(session, &cluster, (name, &change.options()), *timeout).await
+        }
+        Some(RestoresVerb::Abort { name }) => {
+            let row = one(session, &cluster, name).await?;
+            ending::abort(session, &cluster, &row).await
+        }
         Some(RestoresVerb::Serve { name, timeout }) => {
             let row = one(session, &cluster, name).await?;
             serving::serve(session, &cluster, &row.name, *timeout).await
@@ -45,7 +51,7 @@ pub async fn run(session: &Session, args: &RestoresArgs) -> Result<u8> {
             serving::finish(session, &cluster, &row.name).await
         }
         Some(RestoresVerb::Prune { older_than, with_volumes, confirm }) => {
-            prune(session, &cluster, *older_than, (*with_volumes, confirm.as_deref())).await
+            ending::prune(session, &cluster, *older_than, (*with_volumes, confirm.as_deref())).await
         }
     }
 }
@@ -103,13 +109,23 @@ async fn attach(session: &Session, cluster: &Cluster, name: &str, limit: Duratio
     follow(session, cluster, (&job_of(&row, cluster)?, &row.name), limit).await
 }
 
-async fn resume(session: &Session, cluster: &Cluster, name: &str, limit: Duration) -> Result<u8> {
+async fn resume(
+    session: &Session,
+    cluster: &Cluster,
+    (name, changed): (&str, &[String]),
+    limit: Duration,
+) -> Result<u8> {
     require(cluster, &[Need::of("create", "batch", "jobs"), Need::core("create", "configmaps")], "restorer").await?;
     let row = one(session, cluster, name).await?;
     let latest = job_of(&row, cluster)?;
     let jobs = jobs_of(cluster, &row.name).await?;
     let old = jobs.last().ok_or_else(|| Failure::new(code::NOT_REACHABLE, format!("job \"{latest}\" not found")))?;
     match finished(old) {
+        None if !changed.is_empty() => {
+            return Err(Failure::usage("it is still running: nothing of it can be changed")
+                .fix(format!("kubectl pitr restores abort {} -n {}", row.name, cluster.namespace()))
+                .into());
+        }
         None => {
             session.tell("it is still running");
             return follow(session, cluster, (&latest, &row.name), limit).await;
@@ -127,63 +143,10 @@ async fn resume(session: &Session, cluster: &Cluster, name: &str, limit: Duratio
     })?;
     let names: Vec<String> = jobs.iter().filter_map(|j| j.metadata.name.clone()).collect();
     let next = again::next_name(&row.name, &names);
-    let made = cluster.create_job(&again::job(old, &next), DryMode::Real).await?;
+    let made = cluster.create_job(&again::job(old, &next, changed), DryMode::Real).await?;
     if let Err(failure) = cluster.create_config_map(&again::plan(&plan, &next), &made, DryMode::Real).await {
         return Err(take_back(cluster, failure, Some(&next), None).await.into());
     }
     session.tell(&format!("job.batch/{next}, configmap/{next} created; Ctrl-C is safe, the Job continues"));
     follow(session, cluster, (&next, &row.name), limit).await
-}
-
-async fn abort(session: &Session, cluster: &Cluster, name: &str) -> Result<u8> {
-    require(cluster, &[Need::of("delete", "batch", "jobs")], "restorer").await?;
-    let row = one(session, cluster, name).await?;
-    let jobs = jobs_of(cluster, &row.name).await?;
-    for job in jobs.iter().filter(|j| finished(j).is_none()) {
-        let name = job.metadata.name.clone().unwrap_or_default();
-        cluster.delete_job(&name).await?;
-        session.tell(&format!("job.batch/{name} deleted"));
-    }
-    if let Some(volume) = jobs.last().and_then(volume).or(row.volume) {
-        session.tell(&format!(
-            "its volume stays, incomplete. To delete it: kubectl delete pvc {volume} -n {}",
-            cluster.namespace()
-        ));
-    }
-    Ok(0)
-}
-
-async fn prune(
-    session: &Session,
-    cluster: &Cluster,
-    older_than: Duration,
-    (with_volumes, confirm): (bool, Option<&str>),
-) -> Result<u8> {
-    let mut needs = vec![Need::of("delete", "batch", "jobs")];
-    if with_volumes {
-        needs.push(Need::core("delete", "persistentvolumeclaims"));
-    }
-    require(cluster, &needs, "restorer").await?;
-    let old = |row: &RestoreRow| row.ended_seconds_ago.is_some_and(|s| s >= older_than.as_secs());
-    let rows: Vec<RestoreRow> = rows(cluster, false, session.now()).await?.into_iter().filter(old).collect();
-    if rows.is_empty() {
-        session.tell("nothing to prune");
-        return Ok(0);
-    }
-    session.print(&restores_table(&rows, true, false))?;
-    let what =
-        if with_volumes { "This deletes these Jobs AND their restored volumes" } else { "This deletes these Jobs" };
-    session.confirm(cluster.namespace(), confirm, what)?;
-    for row in &rows {
-        for job in jobs_of(cluster, &row.name).await? {
-            let name = job.metadata.name.clone().unwrap_or_default();
-            cluster.delete_job(&name).await?;
-            session.tell(&format!("job.batch/{name} deleted"));
-        }
-        if let Some(volume) = row.volume.as_ref().filter(|_| with_volumes) {
-            cluster.delete_claim(volume).await?;
-            session.tell(&format!("persistentvolumeclaim/{volume} deleted"));
-        }
-    }
-    Ok(0)
 }

@@ -31,20 +31,21 @@ pub(super) async fn serve(session: &Session, cluster: &Cluster, restore: &str, l
         session.tell(&format!("pod/{name} created; the server starts on the restored data, read-only"));
     }
     wait_until_ready(cluster, &name, limit).await?;
-    let namespace = cluster.namespace();
-    let container = serve::CONTAINER;
-    session.print(&format!(
-        "Serving      volume {} read-only at pod/{name}, port {}; accounts and passwords are those of the restored data\n\
+    session.print(&served(&volume(job).unwrap_or_default(), restore, cluster.namespace()))?;
+    Ok(0)
+}
+
+/// What can be done with a server that runs. What is dumped drops nothing where it is loaded.
+fn served(volume: &str, restore: &str, namespace: &str) -> String {
+    let (name, container, port) = (serve::name(restore), serve::CONTAINER, serve::PORT);
+    format!(
+        "Serving      volume {volume} read-only at pod/{name}, port {port}; accounts and passwords are those of the restored data\n\
          Look around  kubectl exec -it {name} -n {namespace} -c {container} -- mysql -h 127.0.0.1 -u USER -p\n\
          One table    kubectl exec -i {name} -n {namespace} -c {container} -- mysqldump -h 127.0.0.1 -u USER -pPASSWORD \
-         --single-transaction --set-gtid-purged=OFF SCHEMA TABLE > table.sql\n\
-         From here    kubectl port-forward pod/{name} {}:3306 -n {namespace}\n\
-         When done    kubectl pitr restores finish {restore} -n {namespace}\n",
-        volume(job).unwrap_or_default(),
-        serve::PORT,
-        serve::PORT,
-    ))?;
-    Ok(0)
+         --single-transaction --set-gtid-purged=OFF --skip-add-drop-table --no-tablespaces SCHEMA TABLE > table.sql\n\
+         From here    kubectl port-forward pod/{name} {port}:3306 -n {namespace}\n\
+         When done    kubectl pitr restores finish {restore} -n {namespace}\n"
+    )
 }
 
 fn not_verified(restore: &str, cluster: &Cluster, gone: bool) -> Failure {
@@ -127,4 +128,17 @@ pub(super) async fn finish(session: &Session, cluster: &Cluster, restore: &str) 
     let volume = volume(done).unwrap_or_default();
     session.tell(&format!("the restored data stays in persistentvolumeclaim/{volume}"));
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::served;
+
+    #[test]
+    fn a_dump_as_it_is_shown_drops_no_live_table() {
+        let text = served("rescue", "rescue", "shop");
+        let dump = text.lines().find(|line| line.contains("mysqldump")).unwrap();
+        assert!(dump.contains("--skip-add-drop-table") && dump.ends_with("SCHEMA TABLE > table.sql"), "{dump}");
+        assert!(text.contains("pod/rescue-serve, port 3306"), "{text}");
+    }
 }

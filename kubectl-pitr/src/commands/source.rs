@@ -13,6 +13,7 @@ use crate::archive_view::{self, ArchiveView};
 use crate::args::{ArchiveArgs, ListArgs, StateArgs, Via};
 use crate::cluster::{Cluster, Reply, Silence, Workload, WorkloadName, runs_sidecar};
 use crate::failure::Failure;
+use crate::refusal;
 use crate::session::Session;
 use crate::state::{Backups, Beat, Heartbeat, Pod, SCHEMA_VERSION, Windows, WorkloadState, from_archive, merge};
 
@@ -197,7 +198,7 @@ pub(super) async fn pods_to_ask(
 /// A document that the command is about, as it came.
 pub(super) async fn document(
     cluster: &Cluster,
-    pods: &[String],
+    (workload, pods): (&Workload, &[String]),
     path: &str,
     args: &StateArgs,
 ) -> Result<Value, Failure> {
@@ -205,7 +206,7 @@ pub(super) async fn document(
     let reply = ask(cluster, pods, (path, None), (via, args.via_timeout)).await?;
     match serde_json::from_slice(&reply.body) {
         Ok(document) if reply.ok => Ok(document),
-        Ok(_) => Err(told(&reply)),
+        Ok(_) => Err(told(&reply, &workload.place())),
         Err(_) => {
             let name = path.split('?').next().unwrap_or(path);
             let words = String::from_utf8_lossy(&reply.body).trim().chars().take(200).collect::<String>();
@@ -227,7 +228,7 @@ pub(super) async fn required<T: DeserializeOwned>(
     let via = if args.via == Via::Log { Via::Auto } else { args.via };
     let reply = ask(cluster, &order(&state), (path, None), (via, args.via_timeout)).await?;
     if !reply.ok {
-        return Err(told(&reply));
+        return Err(told(&reply, &workload.place()));
     }
     serde_json::from_slice(&reply.body)
         .map_err(|_| Failure::without_code(1, format!("the sidecar's answer to {path} is not understood")))
@@ -244,11 +245,11 @@ pub(super) async fn plan(
     let via = if args.via == Via::Log { Via::Auto } else { args.via };
     let limit = args.via_timeout.max(PLAN_LIMIT);
     let reply = ask(cluster, &order(&state), ("/v1/plan", Some(&request.to_string())), (via, limit)).await?;
-    if reply.ok { Ok(reply) } else { Err(told(&reply)) }
+    if reply.ok { Ok(reply) } else { Err(told(&reply, &workload.place())) }
 }
 
 /// A sidecar's `kind: Error` as our own.
-fn told(reply: &Reply) -> Failure {
+fn told(reply: &Reply, place: &str) -> Failure {
     let document: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     let message = document["message"].as_str().unwrap_or("the sidecar refused and did not say why");
     let exit = document["exit"].as_u64().and_then(|e| u8::try_from(e).ok());
@@ -257,8 +258,7 @@ fn told(reply: &Reply) -> Failure {
         failure = failure.hint(hint);
     }
     for fix in words(&document["fix"]) {
-        // The sidecar speaks of itself to whoever is in its pod.
-        failure = failure.fix(fix.replace("pitr-sidecar ", "kubectl pitr "));
+        failure = failure.fix(refusal::way_out(&fix, place));
     }
     failure
 }

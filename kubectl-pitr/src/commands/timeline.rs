@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::origin::Origin;
 use crate::args::{TimelineArgs, TimelineFormat, is_duration};
-use crate::failure::Failure;
+use crate::failure::{EXIT_INTERRUPTED, Failure};
 use crate::question::Question;
 use crate::render::{TimelineShown, timeline_text, to_micros};
 use crate::session::Session;
@@ -22,19 +22,33 @@ pub async fn run(session: &Session, args: &TimelineArgs) -> Result<u8> {
     let format = session.output(TimelineFormat::Text)?;
     let question = question(session, args)?;
     let origin = Origin::find(session, args.workload.as_deref(), (&args.state, &args.archive)).await?;
-    let document = ask_all(session, &origin, question.clone()).await?;
+    let ask = async |question: &Question| origin.timeline(question).await;
+    let stop = async { drop(tokio::signal::ctrl_c().await) };
+    let (document, end) = ask_all((ask, stop), question.clone(), &|text| session.tell(text)).await?;
+    print(session, args, (&question, &origin.place()), (document, format))?;
+    Ok(match end {
+        End::All => 0,
+        End::Stopped => EXIT_INTERRUPTED,
+    })
+}
+
+fn print(
+    session: &Session,
+    args: &TimelineArgs,
+    (question, place): (&Question, &str),
+    (document, format): (Value, TimelineFormat),
+) -> Result<()> {
     let yaml = match format {
         TimelineFormat::Text | TimelineFormat::Wide => {
             let timeline: Timeline = serde_json::from_value(document)?;
-            let place = origin.place();
             let wide = format == TimelineFormat::Wide;
-            let shown = TimelineShown { question: &question, since: since(session, args)?, place: &place, wide };
-            return session.print(&timeline_text(&timeline, &shown, &session.zone)).map(|()| 0);
+            let shown = TimelineShown { question, since: since(session, args)?, place, wide };
+            return session.print(&timeline_text(&timeline, &shown, &session.zone));
         }
         TimelineFormat::Json => crate::args::OutputFormat::Json,
         TimelineFormat::Yaml => crate::args::OutputFormat::Yaml,
     };
-    session.print_document(&document, yaml).map(|()| 0)
+    session.print_document(&document, yaml)
 }
 
 fn question(session: &Session, args: &TimelineArgs) -> Result<Question, Failure> {
@@ -70,23 +84,40 @@ fn since(session: &Session, args: &TimelineArgs) -> Result<i64, Failure> {
     }
 }
 
+/// How a search ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    All,
+    /// Ctrl-C: what was found until then is shown.
+    Stopped,
+}
+
 /// One document out of as many answers as a long search takes: each goes on, further back, where the one before it ended.
-async fn ask_all(session: &Session, origin: &Origin, mut question: Question) -> Result<Value> {
-    let mut document = origin.timeline(&question).await?;
+async fn ask_all(
+    (ask, stop): (impl AsyncFn(&Question) -> Result<Value, Failure>, impl Future<Output = ()>),
+    mut question: Question,
+    tell: &dyn Fn(&str),
+) -> Result<(Value, End)> {
+    let mut document = ask(&question).await?;
+    let mut stop = std::pin::pin!(stop);
     loop {
         let timeline: Timeline = serde_json::from_value(document.clone())?;
         let (Sought::Matching(matching), Some(next)) = (&mut question.sought, &timeline.next) else {
-            return Ok(document);
+            return Ok((document, End::All));
         };
         let missing = matching.limit.saturating_sub(timeline.transactions.len());
         if missing == 0 {
-            return Ok(document);
+            return Ok((document, End::All));
         }
         let back = timeline.searched_to.map_or_else(String::new, |at| format!(" back to {}", to_micros(at)));
-        session.tell(&format!("searched{back}, found {} so far; Ctrl-C stops", timeline.transactions.len()));
+        tell(&format!("searched{back}, found {} so far; Ctrl-C stops and shows them", timeline.transactions.len()));
         matching.below = Some(next.parse()?);
         let limit = std::mem::replace(&mut matching.limit, missing);
-        let more = origin.timeline(&question).await?;
+        let more = tokio::select! {
+            biased;
+            () = &mut stop => return Ok((document, End::Stopped)),
+            more = ask(&question) => more?,
+        };
         if let Sought::Matching(matching) = &mut question.sought {
             matching.limit = limit;
         }
@@ -108,6 +139,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const NEXT: &str = "3e11fa47/0000000413-1f2e3d4c5b6a7988:7";
+
     #[test]
     fn answers_of_one_search_are_one_document() {
         let younger = json!({"transactions": [{"gtid": "u:8"}, {"gtid": "u:9"}], "undescribed": 1, "next": "s/1-0:9"});
@@ -115,5 +148,23 @@ mod tests {
         let expected = json!({"transactions": [{"gtid": "u:3"}, {"gtid": "u:8"}, {"gtid": "u:9"}], "undescribed": 3,
             "next": null, "searchedTo": 5});
         assert_eq!(joined(&younger, older), expected);
+    }
+
+    #[tokio::test]
+    async fn what_was_found_is_there_when_a_search_is_stopped() {
+        let sought = Matching { text: None, ddl: true, since_us: 0, until_us: i64::MAX, limit: 9, below: None };
+        let question = Question { branch: None, sought: Sought::Matching(sought) };
+        let (asked, told) = (std::cell::Cell::new(0), std::cell::RefCell::new(String::new()));
+        let ask = async |_: &Question| {
+            asked.set(asked.get() + 1);
+            if asked.get() > 1 {
+                std::future::pending::<()>().await;
+            }
+            Ok(json!({"transactions": [], "next": NEXT}))
+        };
+        let tell = |text: &str| told.borrow_mut().push_str(text);
+        let (document, end) = ask_all((ask, async { tokio::task::yield_now().await }), question, &tell).await.unwrap();
+        assert_eq!((end, document["next"].as_str()), (End::Stopped, Some(NEXT)));
+        assert!(told.borrow().contains("Ctrl-C stops"), "{}", told.borrow());
     }
 }

@@ -35,6 +35,8 @@ pub struct BackupJob {
     pub name: String,
     pub namespace: String,
     pub workload: String,
+    /// What the archive belongs to, as the sidecar's configuration has it: `shop/mysql`.
+    pub archive_of: String,
     pub method: String,
     pub host: String,
     pub port: u16,
@@ -64,7 +66,7 @@ pub fn backup_job(job: &BackupJob) -> Job {
             let mut vars = pod::environment(&job.store);
             vars.push(k8s_openapi::api::core::v1::EnvVar {
                 name: "PITR_WORKLOAD".to_owned(),
-                value: Some(format!("{}/{}", job.namespace, job.workload)),
+                value: Some(job.archive_of.clone()),
                 ..Default::default()
             });
             vars

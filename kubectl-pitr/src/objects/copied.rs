@@ -64,6 +64,12 @@ pub fn store(config: &Value, object: &StatefulSet) -> Store {
     }
 }
 
+/// What the archive belongs to: what the configuration says, else the workload itself.
+pub fn archive_of(config: &Value, (namespace, name): (&str, &str)) -> String {
+    let said = config["workload"].as_str().filter(|text| !text.is_empty());
+    said.map_or_else(|| format!("{namespace}/{name}"), str::to_owned)
+}
+
 fn credentials_secret(object: &StatefulSet) -> Option<String> {
     let pod = object.spec.as_ref()?.template.spec.as_ref()?;
     let volume = pod.volumes.iter().flatten().find(|v| v.name == VOLUMES[1])?;
@@ -123,6 +129,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_backup_belongs_to_the_archive_that_the_sidecar_writes() {
+        let place = ("shop", "mysql-new");
+        assert_eq!(archive_of(&json!({"workload": "old/mysql"}), place), "old/mysql");
+        assert_eq!(archive_of(&json!({"workload": ""}), place), "shop/mysql-new");
+        assert_eq!(archive_of(&json!({}), place), "shop/mysql-new");
+    }
 
     #[test]
     fn a_server_that_cannot_open_the_base_is_refused() {

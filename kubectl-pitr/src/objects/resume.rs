@@ -13,8 +13,9 @@ pub fn next_name(restore: &str, jobs: &[String]) -> String {
     format!("{}-r{}", stem(restore), used + 1)
 }
 
-/// A copy of the Job without what the API server and the Job controller wrote into it.
-pub fn job(old: &Job, name: &str) -> Job {
+/// A copy of the Job without what the API server and the Job controller wrote into it. `changed` are options of the program, such as
+/// `--xa=keep`: each goes before what the old Job says of it.
+pub fn job(old: &Job, name: &str, changed: &[String]) -> Job {
     let mut spec = old.spec.clone().unwrap_or_default();
     spec.selector = None;
     spec.manual_selector = None;
@@ -28,6 +29,13 @@ pub fn job(old: &Job, name: &str) -> Job {
         if let Some(map) = volume.config_map.as_mut().filter(|_| volume.name == "plan") {
             map.name = name.to_owned();
         }
+    }
+    if let Some(main) = spec.template.spec.as_mut().and_then(|pod| pod.containers.first_mut()) {
+        let option = |word: &String| word.split_once('=').map(|(name, _)| name.to_owned());
+        let said: Vec<String> = changed.iter().filter_map(option).collect();
+        let command = main.command.get_or_insert_default();
+        command.retain(|word| !option(word).is_some_and(|name| said.contains(&name)));
+        command.extend_from_slice(changed);
     }
     Job { metadata: metadata(&old.metadata, name), spec: Some(spec), status: None }
 }
@@ -79,11 +87,25 @@ mod tests {
                     {"name": "data", "persistentVolumeClaim": {"claimName": "r"}}]}}},
             "status": {"failed": 1}}))
         .unwrap();
-        let new = serde_json::to_value(job(&old, "r-r2")).unwrap();
+        let new = serde_json::to_value(job(&old, "r-r2", &[])).unwrap();
         assert_eq!(new["metadata"], json!({"name": "r-r2", "labels": {"kubectl-pitr/restore": "r"}}));
         assert!(new["spec"].get("selector").is_none() && new.get("status").is_none());
         assert_eq!(new["spec"]["template"]["metadata"]["labels"], json!({"kubectl-pitr/restore": "r"}));
         assert_eq!(new["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"], "r-r2");
         assert_eq!(new["spec"]["template"]["spec"]["volumes"][1]["persistentVolumeClaim"]["claimName"], "r");
+    }
+
+    #[test]
+    fn what_is_changed_goes_before_what_was_said() {
+        let old: Job = serde_json::from_value(json!({"metadata": {"name": "r"}, "spec": {"template": {"spec": {"containers": [
+            {"name": "restore", "command": ["/pitr/pitr-sidecar", "restore", "--xa=fail", "--tables=shop.a", "--tables=shop.b",
+                "--check-tables"]}]}}}}))
+        .unwrap();
+        let changed = ["--tables=shop.c".to_owned(), "--xa=rollback".to_owned()];
+        let new = serde_json::to_value(job(&old, "r-r2", &changed)).unwrap();
+        assert_eq!(
+            new["spec"]["template"]["spec"]["containers"][0]["command"],
+            json!(["/pitr/pitr-sidecar", "restore", "--check-tables", "--tables=shop.c", "--xa=rollback"])
+        );
     }
 }

@@ -87,7 +87,11 @@ pub fn restore_verdict(verdict: &Verdict, volume: &str, (name, namespace): (&str
     if let Some(failure) = told(verdict) {
         // Whatever stopped the Job, the restore failed.
         let failure = if failure.exit() == 1 { failure.with_exit(code::RESTORE_FAILED.exit) } else { failure };
-        return Err(if verdict.result == "refused" { failure } else { failure.fix(resume) });
+        if verdict.result == "refused" {
+            return Err(failure);
+        }
+        let batched = verdict.message.as_deref().is_some_and(|text| text.contains("--batch"));
+        return Err(ways_on(&failure, &resume, batched).into_iter().fold(failure, Failure::fix));
     }
     let phase = verdict.phase.as_deref().unwrap_or("unknown");
     Err(match verdict.result.as_str() {
@@ -102,6 +106,18 @@ pub fn restore_verdict(verdict: &Verdict, volume: &str, (name, namespace): (&str
         }
         _ => Failure::new(code::RESTORE_FAILED, format!("restore failed in phase \"{phase}\"")).fix(resume),
     })
+}
+
+/// How a restore that failed goes on: with something changed, where the same again would end the same.
+fn ways_on(failure: &Failure, resume: &str, batched: bool) -> Vec<String> {
+    let number = |code: code::Code| Some(code.number);
+    match failure.number() {
+        n if n == number(code::EVENT_REFUSED) && batched => vec![format!("{resume} --batch 1")],
+        n if n == number(code::XA_UNDECIDED) => vec![format!("{resume} --xa rollback"), format!("{resume} --xa keep")],
+        n if n == number(code::TABLE_NOT_THERE) => vec![format!("{resume} --tables SCHEMA.TABLE")],
+        n if [code::EVENT_REFUSED, code::PLANNED_OBJECT_GONE].map(number).contains(&n) => Vec::new(),
+        _ => vec![resume.to_owned()],
+    }
 }
 
 /// What a verified restore left beside the data, a line each.
@@ -150,7 +166,7 @@ fn told(verdict: &Verdict) -> Option<Failure> {
         rest.trim_start_matches(": ")
     });
     let mut failure = Failure::told(verdict.code.as_deref(), Some(5), head);
-    // In a Job "the same command" is another Job: how to get one is said here.
+    // In a Job "the same command" is another Job: `ways_on` says how to get one.
     for line in lines.map(str::trim).filter(|line| !line.contains("the same command")) {
         if let Some(hint) = line.strip_prefix("hint:") {
             failure = failure.hint(hint.trim());
@@ -198,8 +214,7 @@ mod tests {
         let failure = restore_verdict(&verdict, "v", ("n", "shop")).unwrap_err();
         assert_eq!(
             failure.text(),
-            "error[PITR0413]: replay stopped at x:7\n  hint: no row is ever skipped\n  fix:  an earlier target\n  fix:  \
-             kubectl pitr restores resume n -n shop\n"
+            "error[PITR0413]: replay stopped at x:7\n  hint: no row is ever skipped\n  fix:  an earlier target\n"
         );
         assert_eq!(failure.exit(), 5);
         let verdict = Verdict {
@@ -210,6 +225,29 @@ mod tests {
         };
         assert_eq!(restore_verdict(&verdict, "v", ("n", "shop")).unwrap_err().exit(), 5);
         assert_eq!(backup_verdict(&verdict, "again").unwrap_err().exit(), 1);
+    }
+
+    #[test]
+    fn where_the_same_again_would_fail_again_it_is_said_what_to_change() {
+        let fixes = |code: &str, fix: &str| {
+            let verdict = Verdict {
+                result: "failed".into(),
+                code: Some(code.into()),
+                message: Some(format!("error[{code}]: stopped\n  fix:  {fix}\n")),
+                ..Verdict::default()
+            };
+            let text = restore_verdict(&verdict, "v", ("n", "shop")).unwrap_err().text();
+            text.lines().skip(1).map(|line| line.trim().replace("fix:  ", "")).collect::<Vec<_>>()
+        };
+        let resume = "kubectl pitr restores resume n -n shop";
+        let batch = fixes("PITR0413", "the same command with --batch=1, which names the transaction");
+        assert_eq!(batch, [format!("{resume} --batch 1")]);
+        let xa = fixes("PITR0417", "the same command with --xa rollback or --xa keep, or another target");
+        assert_eq!(xa, [format!("{resume} --xa rollback"), format!("{resume} --xa keep")]);
+        let tables = fixes("PITR0418", "the same command with another --tables, or an earlier target");
+        assert_eq!(tables, [format!("{resume} --tables SCHEMA.TABLE")]);
+        assert_eq!(fixes("PITR0416", "plan again"), ["plan again"]);
+        assert_eq!(fixes("PITR0414", "run the same command again"), [resume]);
     }
 
     #[test]
