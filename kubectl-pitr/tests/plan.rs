@@ -136,6 +136,7 @@ fn restore() -> RestoreJob {
         mount_path: "/var/lib/mysql".into(),
         sub_path: None,
         options: Vec::new(),
+        identity_secret: None,
     }
 }
 
@@ -222,6 +223,27 @@ fn a_job_uses_the_store_as_the_sidecar_does() {
     let elsewhere = Store { sse: Some("c:/etc/keys/sse".into()), ..store };
     let refused = elsewhere.refuse_unseen_files().unwrap_err();
     assert_eq!(refused.number(), Some(404), "{refused:?}");
+}
+
+#[test]
+fn only_the_restore_sees_the_identity_and_backups_have_the_public_half() {
+    let job = RestoreJob { identity_secret: Some("pitr-identity".into()), ..restore() };
+    let text = serde_json::to_string(&restore_job(&job, "v")).unwrap();
+    assert!(text.contains(r#"{"name":"PITR_IDENTITY_FILE","value":"/etc/pitr-identity/identity"}"#), "{text}");
+    assert!(text.contains(r#"{"mountPath":"/etc/pitr-identity","name":"identity","readOnly":true}"#), "{text}");
+    assert!(text.contains(r#""secretName":"pitr-identity""#), "{text}");
+    let config = copied::configuration(
+        "{archive: \"file:///a\", encryption: {age_recipients: [age1x, age1y], hash_key_file: /etc/pitr-s3/hash-key}}",
+    );
+    let copied = copied::store(&config.unwrap(), &StatefulSet::default());
+    assert_eq!(copied.refuse_unseen_hash_key().unwrap_err().number(), Some(404), "no Secret, no key of hashes");
+    let store = Store { secret: Some("pitr-s3".into()), ..copied };
+    store.refuse_unseen_hash_key().unwrap();
+    let backup = serde_json::to_string(&backup_job(&BackupJob { store, ..backup() })).unwrap();
+    for (name, value) in [("AGE_RECIPIENTS", "age1x,age1y"), ("HASH_KEY_FILE", "/etc/pitr-s3/hash-key")] {
+        assert!(backup.contains(&format!(r#"{{"name":"PITR_ENCRYPTION_{name}","value":"{value}"}}"#)), "{backup}");
+    }
+    assert!(!backup.contains("IDENTITY"), "{backup}");
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use pitr_archive::{
-    ArchiveUrl, Checksum, Credentials, RetryPolicy, Retrying, S3Options, ServerEncryption, StorageClass, Store,
-    UrlError, connect,
+    ArchiveUrl, Checksum, Credentials, Identities, KeyError, RetryPolicy, Retrying, S3Options, ServerEncryption,
+    StorageClass, Store, UrlError, connect,
 };
 use pitr_recovery::code;
 
@@ -69,6 +69,9 @@ pub(crate) struct ArchiveArgs {
     /// Storage class of segments and chunks
     #[arg(long, value_name = "NAME", env = "PITR_S3_STORAGE_CLASS", hide_env = true)]
     pub(crate) storage_class: Option<StorageClass>,
+    /// Identities (AGE-SECRET-KEY-1...) that open an encrypted archive, one a line: needed to restore, not to plan
+    #[arg(long, value_name = "FILE", env = "PITR_IDENTITY_FILE", hide_env = true)]
+    pub(crate) identity_file: Option<PathBuf>,
 }
 
 /// Where an archive is and how its store is reached.
@@ -81,6 +84,21 @@ pub(crate) struct ArchiveLocation {
 }
 
 impl ArchiveArgs {
+    /// The identities of the file; none without a file.
+    pub(crate) fn identities(&self) -> Result<Identities, Failure> {
+        let Some(file) = &self.identity_file else { return Ok(Identities::default()) };
+        let unusable = |reason: String| {
+            Failure::new(
+                &code::WRONG_IDENTITY,
+                format!("identity file \"{}\" cannot be used: {reason}", file.display()),
+            )
+            .hint("it holds one AGE-SECRET-KEY-1... a line, as age-keygen writes it; nothing was touched")
+            .fix("--identity-file FILE")
+        };
+        let text = std::fs::read_to_string(file).map_err(|reason| unusable(reason.to_string()))?;
+        text.parse().map_err(|reason: KeyError| unusable(reason.to_string()))
+    }
+
     /// Checks what was typed.
     pub(crate) fn location(&self) -> Result<ArchiveLocation, Failure> {
         let Some(url) = &self.archive else {

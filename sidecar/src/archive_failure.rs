@@ -1,6 +1,6 @@
 //! What went wrong with an archive or its store, with its code, its meaning and what helps.
 
-use pitr_archive::{ArchiveError, StoreError};
+use pitr_archive::{ArchiveError, SegmentError, StoreError};
 use pitr_recovery::code;
 
 use crate::error::Failure;
@@ -29,11 +29,35 @@ pub(crate) fn of_archive(error: &ArchiveError, archive: &str) -> Failure {
         ArchiveError::ClocksDiffer { .. } => Failure::new(&code::STORE_UNREACHABLE, format!("{archive}: {error}"))
             .hint("every age would be wrong; nothing was marked and nothing deleted")
             .fix("set the clock of this host, or the store's, by NTP"),
+        ArchiveError::Segment { source: SegmentError::Encrypted { recipients }, .. } => {
+            let to = if recipients.is_empty() { String::new() } else { format!(" to {}", recipients.join(", ")) };
+            identity_missing(format!("{archive} is encrypted{to}, and no identity was given"))
+        }
+        ArchiveError::BackupSealed { wrong: false, .. } => {
+            identity_missing(format!("{archive}: {error}, and no identity was given"))
+        }
+        ArchiveError::Segment { source: SegmentError::WrongIdentity { recipients }, .. } => wrong_identity(format!(
+            "no identity that was given opens {archive}, which is encrypted to {}",
+            recipients.join(", ")
+        )),
+        ArchiveError::BackupSealed { wrong: true, .. } => wrong_identity(format!("{archive}: {error}")),
         ArchiveError::Stopped => Failure::new(&code::STORE_UNREACHABLE, format!("{archive}: {error}")).exit(130),
         other => Failure::new(&code::CHECKSUM_MISMATCH, format!("{archive}: {}", chain(other)))
             .hint("what is stored is not what was written")
             .fix("take a new base backup; what precedes the damage stays restorable"),
     }
+}
+
+fn identity_missing(message: String) -> Failure {
+    Failure::new(&code::IDENTITY_MISSING, message)
+        .hint("those who store hold public keys only; windows and plans need no identity, a restore does")
+        .fix("--identity-file FILE; in a cluster --identity-secret NAME")
+}
+
+fn wrong_identity(message: String) -> Failure {
+    Failure::new(&code::WRONG_IDENTITY, message)
+        .hint("the public key of an identity stands in its file as a comment: # public key: age1...")
+        .fix("--identity-file with the identity of one of these recipients; several may stand in one file")
 }
 
 /// The named failure of a call to a store.

@@ -5,6 +5,7 @@ mod describe;
 mod discard;
 mod drill;
 mod inventory;
+mod keys;
 mod pages;
 mod read;
 mod records;
@@ -38,6 +39,7 @@ pub use write::{EncodedSegment, Published};
 
 use crate::catalog::PageError;
 use crate::layout::ARCHIVE_KEY;
+use crate::seal::{HashKey, Identities, Sealer};
 use crate::segment::{DraftError, FORMAT, SegmentError, SegmentRecord};
 use crate::store::{ObjectClass, Store, StoreError};
 
@@ -146,6 +148,14 @@ pub enum ArchiveError {
         /// What is wrong.
         reason: String,
     },
+    /// A chunk of a base backup is encrypted, and no identity at hand opens it.
+    #[error("\"{key}\" is encrypted{}", if *.wrong { ", and none of the identities at hand opens it" } else { "" })]
+    BackupSealed {
+        /// The object.
+        key: String,
+        /// Whether there are identities.
+        wrong: bool,
+    },
     /// Reading what is to be stored, or writing what is restored, failed.
     #[error("{action} \"{path}\" failed")]
     Io {
@@ -172,6 +182,12 @@ pub struct Archive {
     store: Arc<dyn Store>,
     clock: Clock,
     writer: String,
+    /// What encrypts payloads, if anything does.
+    sealer: Option<Sealer>,
+    /// What opens them.
+    identities: Identities,
+    /// Keys of hashes that were given, or found in payloads.
+    hash_keys: Mutex<Vec<HashKey>>,
     /// When this process stored segments that no page names yet.
     stored: Mutex<HashMap<String, write::StoredAt>>,
     /// Redundant objects that a store with a cached view keeps a little longer.
@@ -206,6 +222,9 @@ impl Archive {
             store,
             clock,
             writer: format!("pitr-archive {}", env!("CARGO_PKG_VERSION")),
+            sealer: None,
+            identities: Identities::default(),
+            hash_keys: Mutex::default(),
             stored: Mutex::default(),
             discards: Mutex::default(),
             tail_headers: Mutex::default(),

@@ -23,6 +23,7 @@ pub(crate) use manifest::Manifest;
 pub use reader::{BackupReader, Restored};
 pub use writer::BackupWriter;
 
+use crate::digest::Digest;
 use crate::layout::ChunkKey;
 
 /// The length of all chunks but the last of a file.
@@ -62,6 +63,8 @@ pub struct BackupChunk {
     pub length: u64,
     /// Its length in the archive.
     pub stored: u64,
+    /// Hash of the stored object, where the content is encrypted: what whoever has no identity can check.
+    pub stored_sha256: Option<Digest>,
 }
 
 /// The id of a backup that begins now: sorted by time, and different when two begin in the same second.

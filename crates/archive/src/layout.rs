@@ -96,10 +96,12 @@ pub struct PageKey {
 /// The key of a chunk of a base backup.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkKey {
-    /// Hash of the raw content.
+    /// Hash of the raw content: SHA-256 in clear, HMAC-SHA256 where it is encrypted.
     pub sha256: Digest,
     /// The backup run that stored it.
     pub backup: String,
+    /// Whether the content is encrypted.
+    pub encrypted: bool,
 }
 
 /// Any key of an archive.
@@ -245,7 +247,8 @@ impl fmt::Display for PageKey {
 impl fmt::Display for ChunkKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sha256 = hex::encode(self.sha256);
-        write!(f, "chunks/{}/{sha256}-{}.zst", &sha256[..2], self.backup)
+        let age = if self.encrypted { ".age" } else { "" };
+        write!(f, "chunks/{}/{sha256}-{}.zst{age}", &sha256[..2], self.backup)
     }
 }
 
@@ -347,10 +350,11 @@ fn parse_backup(backup: &str, file: &str) -> Option<ObjectKey> {
 }
 
 fn parse_chunk(folder: &str, file: &str) -> Option<ObjectKey> {
+    let (file, encrypted) = file.strip_suffix(".age").map_or((file, false), |inner| (inner, true));
     let (sha256, backup) = file.strip_suffix(".zst")?.split_once('-')?;
     let lower = !sha256.bytes().any(|b| b.is_ascii_uppercase());
     let digest = parse_digest(sha256).filter(|_| lower && sha256.starts_with(folder) && folder.len() == 2)?;
-    is_backup_id(backup).then(|| ObjectKey::Chunk(ChunkKey { sha256: digest, backup: backup.to_owned() }))
+    is_backup_id(backup).then(|| ObjectKey::Chunk(ChunkKey { sha256: digest, backup: backup.to_owned(), encrypted }))
 }
 
 /// A decimal number in exactly `width` digits, or more without leading zeros: the one form that is written.
@@ -403,7 +407,8 @@ mod tests {
             name().prop_map(|backup| ObjectKey::Manifest { backup }),
             (name(), hash()).prop_map(|(backup, hash)| ObjectKey::Files { backup, hash }),
             (name(), any::<u64>()).prop_map(|(backup, number)| ObjectKey::Writing { backup, number }),
-            (any::<[u8; 32]>(), name()).prop_map(|(sha256, backup)| ObjectKey::Chunk(ChunkKey { sha256, backup })),
+            (any::<[u8; 32]>(), name(), any::<bool>())
+                .prop_map(|(sha256, backup, encrypted)| ObjectKey::Chunk(ChunkKey { sha256, backup, encrypted })),
         ]
     }
 

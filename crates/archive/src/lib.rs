@@ -17,6 +17,7 @@ mod digest;
 pub mod document;
 mod expiry;
 pub mod layout;
+mod seal;
 mod segment;
 mod store;
 #[cfg(any(test, feature = "testing"))]
@@ -32,6 +33,7 @@ pub use archive::{
 pub use catalog::{MergeEffort, PageError};
 pub use digest::{Digest, ShortHash, sha256};
 pub use layout::Place;
+pub use seal::{HashKey, HashKeyId, Identities, Identity, KeyError, KeyFileError, Recipient, Sealer};
 pub use segment::{
     Closes, Codec, CodecError, DraftError, HeaderCodec, HeldSet, IndexedTransaction, OpenedSegment, Parts,
     SEGMENT_RAW_BYTES_MAX, SegmentDamage, SegmentDraft, SegmentError, SegmentHeader, SegmentOrigin, SegmentRecord,

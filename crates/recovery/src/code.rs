@@ -183,6 +183,11 @@ codes! {
         "the archive is encrypted to age1qx…, no identity was given",
         "the sidecar holds public keys only",
         "--identity-secret NAME";
+    WRONG_IDENTITY = 311 exit 4:
+        "encrypted, and no identity at hand opens it",
+        "no identity that was given opens s3://backups/shop/mysql, which is encrypted to age1qx…",
+        "the public key of an identity stands in its file as a comment",
+        "--identity-file with the identity of one of these recipients";
     RESTORE_EXISTS = 401 exit 4:
         "that restore exists",
         "job \"mysql-pitr-20261121-071403\" exists",
@@ -378,6 +383,11 @@ codes! {
         "no archived binlog continues bb-20261113-020010-07d3",
         "its GTID set meets a gap at once",
         "backup W";
+    BACKUP_IN_CLEAR = 804 exit 4:
+        "the archive is encrypted, and the backup would not be",
+        "s3://backups/shop/mysql is encrypted to age1qx…, and this backup would not be",
+        "nothing was stored",
+        "--age-recipient age1qx… --hash-key-file FILE";
     PRUNE_BREAKS_PROMISE = 901 exit 4:
         "prune breaks the promise",
         "2026-11-14 .. 2026-11-16 would become unreachable",

@@ -43,6 +43,9 @@ pub struct RestoreArgs {
     pub state: StateArgs,
     #[command(flatten)]
     pub archive: ArchiveArgs,
+    /// Secret whose key "identity" opens an encrypted archive; only the restore's pod sees it
+    #[arg(long, value_name = "NAME")]
+    pub identity_secret: Option<String>,
     /// Claim that holds a file:// archive: it is mounted at the URL's directory
     #[arg(long, value_name = "PVC")]
     pub archive_claim: Option<String>,

@@ -61,6 +61,7 @@ pub async fn run(session: &Session, args: &BackupArgs) -> Result<u8> {
     }
     let workload = cluster.workload(&name).await?;
     let facts = facts::gather(&cluster, &workload, &args.job, None).await?;
+    facts.store.refuse_unseen_hash_key()?;
     let state = source::observe(session, &cluster, &workload, (&args.state, false)).await;
     let origin = origin(args, &workload, &state)?;
     let job = job(session, args, (&workload, &state), (facts, &origin))?;

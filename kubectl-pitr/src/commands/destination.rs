@@ -34,6 +34,7 @@ pub(super) struct Destination {
     size: String,
     storage_class: Option<String>,
     options: Vec<String>,
+    identity_secret: Option<String>,
 }
 
 /// A name that Kubernetes takes for a Job, a claim and a label.
@@ -79,6 +80,7 @@ pub(super) fn beside(
         datadir: facts.survey.datadir,
         size,
         storage_class: args.storage_class.clone().or(facts.storage_class),
+        identity_secret: args.identity_secret.clone(),
         options: args.proof.options(),
     })
 }
@@ -126,6 +128,8 @@ pub(super) fn from_archive(
         sse: args.archive.sse.clone(),
         checksum: None,
         storage_class: None,
+        age_recipients: None,
+        hash_key_file: None,
         secret: args.job.secret.clone(),
         claim,
     };
@@ -154,6 +158,7 @@ pub(super) fn from_archive(
         size: sizing::volume_size(args.size.as_deref(), None, sizing::restore_bytes(parts))?,
         storage_class: args.storage_class.clone(),
         options: args.proof.options(),
+        identity_secret: args.identity_secret.clone(),
     })
 }
 
@@ -186,6 +191,19 @@ impl Destination {
         format!("persistentvolumeclaim, job, configmap {} ({}, {class})", self.name, self.size)
     }
 
+    /// Refuses a restore of an encrypted archive that nobody could open. A plan alone needs no identity.
+    pub(super) fn refuse_without_identity(&self, plan: &RestorePlan) -> Result<(), Failure> {
+        let objects = plan.files().iter().flat_map(|file| &file.ranges).flat_map(|range| &range.objects);
+        let is_encrypted = objects.into_iter().any(|object| object.key.ends_with(".age"));
+        if !is_encrypted || self.identity_secret.is_some() {
+            return Ok(());
+        }
+        let message = format!("{} is encrypted, and no identity was given", self.store.url);
+        Err(Failure::new(code::IDENTITY_MISSING, message)
+            .hint("the sidecar holds public keys only; nothing was created")
+            .fix("kubectl create secret generic NAME --from-file=identity=FILE, then --identity-secret NAME"))
+    }
+
     /// The objects for a plan.
     pub(super) fn objects(&self, plan: &PlanDocument) -> Result<RestoreObjects> {
         let compressed = plan.bytes().len() > PLAN_BYTES_PLAIN_MAX;
@@ -204,6 +222,7 @@ impl Destination {
             mount_path: self.mount_path.clone(),
             sub_path: self.sub_path.clone(),
             options: self.options.clone(),
+            identity_secret: self.identity_secret.clone(),
         };
         let claim =
             Claim { name: self.name.clone(), size: self.size.clone(), storage_class: self.storage_class.clone() };

@@ -66,6 +66,7 @@ pub async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
     };
     require(&cluster, &NEEDS, "restorer").await?;
     let destination = destination(session, args, &planned).await?;
+    destination.refuse_without_identity(planned.document.plan())?;
     let objects = destination.objects(&planned.document)?;
     match args.job.dry_run {
         DryRun::Client => return session.print(&objects.manifests()?).map(|()| 0),

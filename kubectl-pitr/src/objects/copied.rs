@@ -59,6 +59,11 @@ pub fn store(config: &Value, object: &StatefulSet) -> Store {
         checksum: text(&s3["checksum"]),
         sse: text(&s3["sse"]),
         storage_class: text(&s3["storage_class"]).filter(|class| !class.is_empty()),
+        age_recipients: config["encryption"]["age_recipients"]
+            .as_array()
+            .filter(|all| !all.is_empty())
+            .map(|all| all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")),
+        hash_key_file: text(&config["encryption"]["hash_key_file"]).filter(|file| !file.is_empty()),
         secret: credentials_secret(object),
         claim: None,
     }

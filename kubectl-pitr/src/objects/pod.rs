@@ -30,6 +30,9 @@ pub struct Store {
     pub checksum: Option<String>,
     pub sse: Option<String>,
     pub storage_class: Option<String>,
+    /// Public keys that payloads are encrypted to, joined by commas, and the key of hashes: a file of the Secret.
+    pub age_recipients: Option<String>,
+    pub hash_key_file: Option<String>,
     /// Secret with one file a key; without it the pod's ServiceAccount is the identity.
     pub secret: Option<String>,
     /// The claim that holds a `file://` archive, and the directory it is mounted at.
@@ -54,6 +57,22 @@ impl Store {
             return Err(Failure::new(code::NO_STORE_IDENTITY, message).hint(only));
         }
         Ok(())
+    }
+}
+
+impl Store {
+    /// Refuses a backup that could not encrypt: the key of hashes must be in the Secret, too.
+    pub fn refuse_unseen_hash_key(&self) -> Result<(), Failure> {
+        let Some(file) = self.hash_key_file.as_deref() else { return Ok(()) };
+        if self.secret.is_some() && is_in_secret(file) {
+            return Ok(());
+        }
+        let message = format!("the Job cannot encrypt: its pod does not have the key of hashes \"{file}\"");
+        Err(Failure::new(code::NO_STORE_IDENTITY, message)
+            .hint(format!("a Job has the files of the Secret alone, in {CREDENTIALS_DIRECTORY}; nothing was created"))
+            .fix(format!(
+                "put it into the Secret as key hash-key, and encryption.hash_key_file={CREDENTIALS_DIRECTORY}/hash-key"
+            )))
     }
 }
 
@@ -147,6 +166,8 @@ pub(super) fn environment(store: &Store) -> Vec<EnvVar> {
         ("PITR_S3_CHECKSUM", &store.checksum),
         ("PITR_S3_SSE", &store.sse),
         ("PITR_S3_STORAGE_CLASS", &store.storage_class),
+        ("PITR_ENCRYPTION_AGE_RECIPIENTS", &store.age_recipients),
+        ("PITR_ENCRYPTION_HASH_KEY_FILE", &store.hash_key_file),
     ] {
         vars.extend(value.as_deref().map(|v| var(name, v)));
     }

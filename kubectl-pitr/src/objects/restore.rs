@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapVolumeSource, Container, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+    ConfigMap, ConfigMapVolumeSource, Container, EnvVar, PersistentVolumeClaim, PersistentVolumeClaimSpec,
     PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume, VolumeMount, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -18,6 +18,9 @@ use super::{ANNOTATION_PLAN_HASH, ANNOTATION_TARGET, LABEL_RESTORE, labels};
 pub const PLAN_BYTES_PLAIN_MAX: usize = 512 << 10;
 /// Name of the container that restores.
 pub const CONTAINER: &str = "restore";
+/// Where the identity is mounted, and which key of its Secret it is.
+const IDENTITY_DIRECTORY: &str = "/etc/pitr-identity";
+const IDENTITY_KEY: &str = "identity";
 
 /// The new volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub struct RestoreJob {
     pub sub_path: Option<String>,
     /// Further options of the program.
     pub options: Vec<String>,
+    /// Secret with the identity that opens an encrypted archive.
+    pub identity_secret: Option<String>,
 }
 
 fn metadata(job: &RestoreJob, name: &str) -> ObjectMeta {
@@ -109,7 +114,7 @@ pub fn restore_job(job: &RestoreJob, claim_name: &str) -> Job {
         "--staging=/staging".to_owned(),
     ];
     command.extend_from_slice(&job.options);
-    let main = Container {
+    let mut main = Container {
         name: CONTAINER.to_owned(),
         image: Some(job.server.image.clone()),
         command: Some(command),
@@ -121,7 +126,7 @@ pub fn restore_job(job: &RestoreJob, claim_name: &str) -> Job {
         ]),
         ..Container::default()
     };
-    let volumes = vec![
+    let mut volumes = vec![
         Volume {
             name: "data".to_owned(),
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
@@ -137,6 +142,13 @@ pub fn restore_job(job: &RestoreJob, claim_name: &str) -> Job {
         },
         pod::empty_dir("staging"),
     ];
+    if let Some(secret) = &job.identity_secret {
+        let file = format!("{IDENTITY_DIRECTORY}/{IDENTITY_KEY}");
+        let variable = EnvVar { name: "PITR_IDENTITY_FILE".to_owned(), value: Some(file), ..EnvVar::default() };
+        main.env.get_or_insert_default().push(variable);
+        main.volume_mounts.get_or_insert_default().push(mount("identity", IDENTITY_DIRECTORY, true));
+        volumes.push(pod::secret("identity", secret));
+    }
     let metadata = metadata(job, &job.name);
     let template = PodTemplateSpec {
         metadata: Some(ObjectMeta { labels: metadata.labels.clone(), ..ObjectMeta::default() }),

@@ -76,7 +76,7 @@ pub(crate) async fn archive(
     let tail = pipeline.ledger().tail(&binlog.id);
     let has_tail = !tail.is_empty();
     let mut source = PieceSource::open(pipeline, file, (binlog, extent), manner.is_old).await?;
-    source.coverage = TailCoverage::of(tail);
+    source.coverage = pipeline.archive.coverage(tail);
     let records = archive_pieces(pipeline, &mut source, &|| !has_tail && (manner.is_first)()).await?;
     let PieceSource { binlog, coverage, damage, .. } = source;
     Ok((claim, Archived { binlog, records, coverage, has_tail, damage }))

@@ -70,6 +70,10 @@ impl Archiver {
         let clock = self.clock.clone();
         let claimed = Archive::claim(Arc::new(store), Arc::new(move || clock.now()), &self.config.workload).await;
         let archive = claimed.map_err(|error| of_archive(&error, &location.url.to_string()))?;
+        let archive = match self.config.encryption.sealer()? {
+            Some(sealer) => archive.sealed_by(sealer),
+            None => archive,
+        };
         let settings = (&self.config.pipeline, limits);
         let pipeline = Pipeline::new(Arc::new(archive), (self.board.clone(), counts), self.clock.clone(), settings);
         Ok(Arc::clone(self.pipeline.get_or_init(|| Arc::new(pipeline))))

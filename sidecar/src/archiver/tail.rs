@@ -12,7 +12,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pitr_archive::{Place, SegmentRecord, TailCoverage};
+use bytes::Bytes;
+use pitr_archive::{Place, SegmentRecord};
 
 use super::continuation;
 use super::cutter::{CutError, Cutter, Extent, Piece};
@@ -155,7 +156,8 @@ impl Tail {
     /// A segment's worth: it leaves the tail.
     async fn store_full(&self, active: &mut Active, piece: Piece) -> Result<(), WorkError> {
         let (id, start, raw) = (active.binlog.id.clone(), piece.start, piece.raw.clone());
-        let mut coverage = TailCoverage::of(self.pipeline.ledger().tail(&id));
+        let tail = self.pipeline.ledger().tail(&id);
+        let mut coverage = self.pipeline.archive.coverage(tail);
         let coverage = blocking(move || {
             coverage.feed(&id, start, &raw);
             coverage
@@ -185,7 +187,10 @@ impl Tail {
             return Ok(());
         }
         let run = longest_small_run(&tail, self.pipeline.segment_bytes);
-        let Some(merged) = self.pipeline.archive.merge_tail(run, self.pipeline.codec).await? else { return Ok(()) };
+        // The file has their bytes still: nothing is fetched, and what is encrypted need not be opened.
+        let raw = active.bytes_of(run).await;
+        let merged = self.pipeline.archive.merge_tail(run, self.pipeline.codec, raw).await?;
+        let Some(merged) = merged else { return Ok(()) };
         let keys: Vec<String> = run.iter().map(|record| record.key.to_string()).collect();
         let now_us = self.pipeline.clock.now_us();
         let mut ledger = self.pipeline.ledger();
@@ -261,6 +266,20 @@ impl Active {
         .await?;
         self.cutter = Some(cutter);
         Ok(done?)
+    }
+
+    /// The bytes of neighbouring tail objects as they stand in the file, if it still has them.
+    async fn bytes_of(&self, run: &[SegmentRecord]) -> Option<Bytes> {
+        let (first, last) = (run.first()?, run.last()?);
+        let start = first.key.start;
+        let length = usize::try_from(last.key.end.checked_sub(start)?).ok()?;
+        let file = Arc::clone(&self.file);
+        let read = blocking(move || {
+            let mut bytes = vec![0; length];
+            let count = file.read_at(start, &mut bytes).ok()?;
+            (count == length).then(|| Bytes::from(bytes))
+        });
+        read.await.ok()?
     }
 
     /// Whether all that was read makes sense.

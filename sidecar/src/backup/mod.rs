@@ -31,6 +31,7 @@ use self::verdict::{BackupOutcome, BackupVerdict};
 use crate::archive_args::ArchiveArgs;
 use crate::archive_failure;
 use crate::cli::OutputFormat;
+use crate::encryption_args::EncryptionArgs;
 use crate::error::{Failure, Rendered};
 use crate::output;
 use crate::progress::{Progress, tell};
@@ -64,6 +65,8 @@ impl BackupMethod {
 pub(crate) struct BackupArgs {
     #[command(flatten)]
     pub(crate) archive: ArchiveArgs,
+    #[command(flatten)]
+    pub(crate) encryption: EncryptionArgs,
     /// What the archive belongs to, such as shop/mysql; needed for the first thing that is stored in it
     #[arg(long, value_name = "NAME", env = "PITR_WORKLOAD", hide_env = true)]
     pub(crate) workload: Option<String>,
@@ -182,8 +185,32 @@ async fn claim(args: &BackupArgs, context: &Context) -> anyhow::Result<Arc<Archi
         Some(workload) => workload.clone(),
         None => Archive::open(Arc::clone(&store), Arc::clone(&clock)).workload().await.map_err(nobody_s)?,
     };
+    let sealer = args.encryption.sealer()?;
     let archive = Archive::claim(store, clock, &workload).await.context("claim the archive")?;
-    Ok(Arc::new(archive))
+    match sealer {
+        Some(sealer) => Ok(Arc::new(archive.sealed_by(sealer))),
+        None => {
+            refuse_clear_beside_encrypted(&archive).await?;
+            Ok(Arc::new(archive))
+        }
+    }
+}
+
+/// Whoever encrypts the log does not want the data beside it in clear.
+async fn refuse_clear_beside_encrypted(archive: &Archive) -> anyhow::Result<()> {
+    let recipients = archive.newest_recipients().await.context("read whether the archive is encrypted")?;
+    if recipients.is_empty() {
+        return Ok(());
+    }
+    let message =
+        format!("{} is encrypted to {}, and this backup would not be", archive.describe(), recipients.join(", "));
+    Err(Failure::new(&code::BACKUP_IN_CLEAR, message)
+        .hint("nothing was stored")
+        .fix(format!(
+            "--age-recipient {} --hash-key-file FILE, as the sidecar's configuration has them",
+            recipients.join(",")
+        ))
+        .into())
 }
 
 /// Only the archiver or a name makes an archive: a mistyped address must not become a new one.

@@ -164,7 +164,18 @@ pub(super) const KEYS: &[Key] = &[
     key("pipeline.bandwidth_limit", Kind::Text, "none", "bytes a second to the store, such as 20MiB"),
     key("pipeline.read_limit", Kind::Text, "none", "bytes a second from the disk, of closed binlogs"),
     key("pipeline.nice", Kind::Count, "10", "CPU niceness, 0 to 19"),
-    later("encryption.age_recipients", "public keys that segments are encrypted to"),
+    key(
+        "encryption.age_recipients",
+        Kind::List,
+        "",
+        "age public keys that payloads are encrypted to; default: not encrypted",
+    ),
+    key(
+        "encryption.hash_key_file",
+        Kind::Text,
+        "",
+        "32 bytes or their base64: the key of hashes in an encrypted archive",
+    ),
     key("retention.window", Kind::Duration, "14d", "how far back every instant stays restorable"),
     key("retention.keep_last", Kind::Count, "1", "usable base backups to keep at least"),
     only(

@@ -21,6 +21,7 @@ use pitr_recovery::code;
 
 use crate::archive_args::{ArchiveArgs, PathStyle};
 use crate::archiver::{PROGRAM_BYTES, piece_bytes, table_bytes};
+use crate::encryption_args::EncryptionArgs;
 use crate::error::Failure;
 use crate::mysql::{Dsn, TlsMode};
 
@@ -56,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) archive: ArchiveArgs,
     /// Where the binlogs are.
     pub(crate) source: SourceConfig,
+    /// What encrypts what is stored.
+    pub(crate) encryption: EncryptionArgs,
     /// When things happen.
     pub(crate) schedule: Schedule,
     /// How much is done at once.
@@ -170,6 +173,7 @@ fn interpret(settings: &Settings) -> Result<Config, Vec<Problem>> {
             identity: reader.identity(),
             mysql: reader.mysql(),
         },
+        encryption: reader.encryption(),
         schedule: reader.schedule(),
         pipeline: reader.pipeline(),
         retention: reader.retention(),
@@ -219,6 +223,7 @@ impl Reader<'_> {
             checksum: self.option("s3.checksum").unwrap_or_default(),
             sse: self.option("s3.sse").unwrap_or_default(),
             storage_class: self.option("s3.storage_class"),
+            identity_file: None,
         };
         if self.problems.is_empty()
             && let Err(reason) = args.location()
@@ -237,6 +242,26 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    fn encryption(&mut self) -> EncryptionArgs {
+        let recipients = self.text("encryption.age_recipients").unwrap_or_default();
+        let encryption = EncryptionArgs {
+            age_recipients: recipients.split(',').map(str::to_owned).filter(|text| !text.is_empty()).collect(),
+            hash_key_file: self.text("encryption.hash_key_file").map(PathBuf::from),
+        };
+        match encryption.recipients() {
+            Err(reason) => {
+                let problem = Problem::new(format!("\"encryption.age_recipients\": {reason}"), "public keys: age1...");
+                self.problems.push(problem);
+            }
+            Ok(recipients) if recipients.is_empty() == encryption.hash_key_file.is_none() => {}
+            Ok(_) => self.problems.push(Problem::new(
+                "\"encryption.age_recipients\" and \"encryption.hash_key_file\" go together",
+                "openssl rand -base64 32 makes a hash key",
+            )),
+        }
+        encryption
     }
 
     fn identity(&mut self) -> Option<String> {

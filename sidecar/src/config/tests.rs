@@ -65,7 +65,6 @@ fn an_unknown_key_is_named_with_what_was_meant() {
 #[test]
 fn keys_of_later_features_are_refused_by_name() {
     for (text, named) in [
-        ("encryption: {age_recipients: [age1x]}", "\"encryption.age_recipients\" is not supported in this version"),
         ("source: {mode: stream}", "\"source.mode\" cannot be \"stream\": not supported in this version"),
         ("retention: {run: nowhere}", "\"retention.run\" cannot be \"nowhere\""),
         ("retention: {grace: 10m}", "\"retention.grace\" is too short"),
@@ -103,6 +102,21 @@ fn options_that_no_store_has_are_refused_by_key() {
         let rendered = refused(&format!("{LEAST}{text}\n"));
         assert!(rendered.starts_with("error[PITR0209]") && rendered.contains(named), "{rendered}");
     }
+}
+
+#[test]
+fn encryption_takes_public_keys_and_a_key_of_hashes_and_repeats_no_secret() {
+    let recipient = pitr_archive::Identity::generate().unwrap().recipient().to_string();
+    let both = format!("{LEAST}encryption: {{age_recipients: [{recipient}], hash_key_file: /etc/pitr-s3/hash-key}}\n");
+    assert_eq!(accepted(&both).encryption.age_recipients, std::slice::from_ref(&recipient));
+    assert!(accepted(LEAST).encryption.age_recipients.is_empty());
+    let alone = refused(&format!("{LEAST}encryption: {{age_recipients: [{recipient}]}}\n"));
+    assert!(alone.contains("go together"), "{alone}");
+    let broken = refused(&format!("{LEAST}encryption: {{age_recipients: [age1x], hash_key_file: /k}}\n"));
+    assert!(broken.contains("\"encryption.age_recipients\": \"age1x\" is no age recipient"), "{broken}");
+    let secret = "AGE-SECRET-KEY-1EGTZVFFV20835NWYV6270LXYVK2VKNX2MMDKWYKLMGR48UAWX40Q2P2LM0";
+    let secret = refused(&format!("{LEAST}encryption: {{age_recipients: [{secret}], hash_key_file: /k}}\n"));
+    assert!(secret.contains("make a new pair") && !secret.contains("EGTZVFFV"), "{secret}");
 }
 
 #[test]
@@ -148,6 +162,12 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(*origin, Origin::Environment("PITR_SCHEDULE_TAIL_INTERVAL".to_owned()));
     let wrong = BTreeMap::from([("PITR_ENCRYPTION_AGE_RECIPIENTS".to_owned(), "age1".to_owned())]);
     assert!(parse(LEAST, &wrong).is_err());
+    let one = pitr_archive::Identity::generate().unwrap().recipient().to_string();
+    let encrypted = BTreeMap::from([
+        ("PITR_ENCRYPTION_AGE_RECIPIENTS".to_owned(), format!("{one},{one}")),
+        ("PITR_ENCRYPTION_HASH_KEY_FILE".to_owned(), "/etc/pitr-s3/hash-key".to_owned()),
+    ]);
+    assert_eq!(parse(LEAST, &encrypted).unwrap().encryption.age_recipients, [one.clone(), one]);
 }
 
 #[test]

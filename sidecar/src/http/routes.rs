@@ -23,6 +23,7 @@ pub(crate) enum Audience {
 
 /// What requests are answered from.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them in the process")]
 pub(crate) enum Api {
     /// A running sidecar.
     Sidecar(Heart),

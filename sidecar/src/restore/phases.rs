@@ -160,7 +160,8 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts
     let programs = preflight::programs(args)?;
     let store = args.archive.location()?.store().await?;
     let clock = context.clock.clone();
-    let archive = Arc::new(Archive::open(store, Arc::new(move || clock.now())));
+    let archive = Archive::open(store, Arc::new(move || clock.now())).opened_by(args.archive.identities()?);
+    let archive = Arc::new(archive);
     let expected = if args.base == BaseOrigin::Existing { Expected::Base } else { Expected::Empty };
 
     // A plan that cannot be made or a base that does not fit is refused before anything is written.
@@ -172,6 +173,7 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts
     };
     if let Some(planned) = &planned {
         preflight::server_fits(args, &programs, planned.plan.base()).await?;
+        preflight::identities(&archive, &planned.plan).await?;
         check(&args.datadir, expected)?;
         preflight::room_for_a_new_restore(&args.datadir, &planned.plan)?;
     }
@@ -194,6 +196,9 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts
         BaseOrigin::Archive => Some(BackupReader::open(Arc::clone(&archive), &planned.plan.base().id).await?),
         BaseOrigin::Existing => None,
     };
+    if !(fresh && base.is_some()) {
+        archive.check_identities(&planned.plan, base.as_ref()).await?;
+    }
     let machine = Machine { settings: preflight::settings(&machine.settings, planned.plan.base())?, ..machine };
     let progress = Progress::new(context.clock.clone(), context.json_log);
     let mut restore =

@@ -1,8 +1,11 @@
 //! What is checked before the first byte is fetched.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
+use pitr_archive::Archive;
+use pitr_archive::backup::BackupReader;
 use pitr_recovery::{BaseBackup, RestorePlan, code};
 
 use super::RestoreArgs;
@@ -32,6 +35,12 @@ pub(super) fn programs(args: &RestoreArgs) -> anyhow::Result<Programs> {
             .fix("--mysqld PATH")
             .into()
     })
+}
+
+/// The identities at hand must open everything that the plan needs: an archive that cannot be read is no reason to touch anything.
+pub(super) async fn identities(archive: &Arc<Archive>, plan: &RestorePlan) -> anyhow::Result<()> {
+    let base = BackupReader::open(Arc::clone(archive), &plan.base().id).await?;
+    Ok(archive.check_identities(plan, Some(&base)).await?)
 }
 
 /// The server must be able to open the base, which never goes back a version, and the server that will use the data must want it as it is.

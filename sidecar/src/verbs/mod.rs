@@ -70,5 +70,5 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCod
 async fn open(args: &ArchiveArgs, context: &Context) -> anyhow::Result<Archive> {
     let store = args.location()?.store().await?;
     let clock = context.clock.clone();
-    Ok(Archive::open(store, Arc::new(move || clock.now())))
+    Ok(Archive::open(store, Arc::new(move || clock.now())).opened_by(args.identities()?))
 }

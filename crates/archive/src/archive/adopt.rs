@@ -1,6 +1,6 @@
 //! Adoption (T): what a predecessor stored and did not catalogue is verified and catalogued.
 
-use super::{Archive, ArchiveError, Fetched, unreadable};
+use super::{Archive, ArchiveError, unreadable};
 use crate::digest::ShortHash;
 use crate::expiry::Marks;
 use crate::layout::{EXPIRED_PREFIX, ObjectKey, Place, SegmentKey};
@@ -53,8 +53,8 @@ impl Archive {
         candidates.retain(|key| !known.contains_key(key) && !marks.binlogs.contains_key(&key.binlog));
         let mut unpublished = Vec::new();
         for key in candidates {
-            match self.fetch_segment(&key).await {
-                Ok(Fetched { record, .. }) => {
+            match self.check_segment_at(&key).await {
+                Ok(record) => {
                     self.remember(&record);
                     unpublished.push(record);
                 }

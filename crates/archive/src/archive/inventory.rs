@@ -157,6 +157,7 @@ impl Archive {
         let Some(any) = records.first() else { return Ok(None) };
         let mut ranges: BTreeMap<(u64, u64, [u8; 32]), ArchivedRange> = BTreeMap::new();
         let mut previous = None;
+        let mixed = records.iter().any(|record| record.header.hash_key != any.header.hash_key);
         for record in records {
             if previous.is_none() && record.header.start == 0 {
                 previous = self.previous(record, before, report).await?;
@@ -164,6 +165,18 @@ impl Archive {
             let range = (record.header.start, record.header.end, record.header.raw_sha256);
             if let Some(known) = ranges.get_mut(&range) {
                 known.objects.push(record.stored_object());
+                continue;
+            }
+            // Hashes with different keys tell nothing; then the indices decide whether the bytes are the same.
+            let same_extent = |known: &&&SegmentRecord| {
+                (known.header.start, known.header.end) == (record.header.start, record.header.end)
+                    && known.header.hash_key != record.header.hash_key
+                    && known.header.parts.index_sha256 == record.header.parts.index_sha256
+            };
+            let is_known = |known: &&SegmentRecord| {
+                ranges.contains_key(&(known.header.start, known.header.end, known.header.raw_sha256))
+            };
+            if mixed && records.iter().filter(same_extent).any(is_known) {
                 continue;
             }
             let Some(gtids) = self.gtids(record, report).await? else { continue };

@@ -70,7 +70,7 @@ impl Archive {
             let next = covers(&candidates, range, wrong.len() + 1).into_iter().find(|cover| !wrong.contains(cover));
             let Some(cover) = next else { break };
             match self.read_pieces(range, &cover).await? {
-                Ok(bytes) if sha256(&bytes) == range.raw_sha256 => return Ok((bytes, cover)),
+                Ok(bytes) if self.has_digest(&bytes, &range.raw_sha256) => return Ok((bytes, cover)),
                 Ok(_) => {
                     reason = Some("other bytes stand in this place".to_owned());
                     wrong.insert(cover);
@@ -103,7 +103,9 @@ impl Archive {
                 Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => {
                     return Ok(Err((key.clone(), Some(reason))));
                 }
-                Err(ArchiveError::Segment { source, .. }) => {
+                Err(ArchiveError::Segment { source, .. })
+                    if !matches!(source, SegmentError::Encrypted { .. } | SegmentError::WrongIdentity { .. }) =>
+                {
                     return Ok(Err((key.clone(), Some(source.to_string()))));
                 }
                 Err(error) => return Err(error),
@@ -137,7 +139,7 @@ impl Archive {
         Ok(keys)
     }
 
-    async fn read_segment_index(
+    pub(super) async fn read_segment_index(
         &self,
         key: &SegmentKey,
     ) -> Result<(SegmentHeader, Vec<IndexedTransaction>), ArchiveError> {
@@ -154,19 +156,48 @@ impl Archive {
     /// A whole segment: its stored hash, its header, its raw hash, all checked.
     pub(crate) async fn fetch_segment(&self, key: &SegmentKey) -> Result<Fetched, ArchiveError> {
         let object = self.fetch_matching(&key.to_string(), |bytes| ShortHash::of(bytes) == key.hash).await?;
-        Self::decode(key.clone(), object).await
+        self.decode(key.clone(), object).await
     }
 
-    pub(super) async fn decode(key: SegmentKey, object: Bytes) -> Result<Fetched, ArchiveError> {
-        compute(move || {
-            let decoded = read_header(&object, &key).and_then(|header| Ok((raw_bytes(&header, &object)?, header)));
-            let (raw, header) = decoded.map_err(|source| ArchiveError::Segment { key: key.to_string(), source })?;
-            let (length, sha256) = (object.len() as u64, Some(sha256(&object)));
-            let record = SegmentRecord { key, length, sha256, header: Arc::new(header) };
-            Ok(Fetched { record, raw: raw.into() })
+    pub(super) async fn decode(&self, key: SegmentKey, object: Bytes) -> Result<Fetched, ArchiveError> {
+        let identities = self.identities().clone();
+        let (fetched, hash_key) = compute(move || {
+            let decoded =
+                read_header(&object, &key).and_then(|header| Ok((raw_bytes(&header, &object, &identities)?, header)));
+            let ((raw, hash_key), header) = decoded.map_err(in_segment(&key))?;
+            Ok::<_, ArchiveError>((Fetched { record: record(key, &object, header), raw: raw.into() }, hash_key))
         })
-        .await?
+        .await??;
+        hash_key.into_iter().for_each(|key| self.learn(key));
+        Ok(fetched)
     }
+
+    /// A whole segment, checked as far as the keys at hand allow: of one that is encrypted to others the stored hash, header and
+    /// index. Whoever stores holds no identity.
+    pub(super) async fn check_segment_at(&self, key: &SegmentKey) -> Result<SegmentRecord, ArchiveError> {
+        let object = self.fetch_matching(&key.to_string(), |bytes| ShortHash::of(bytes) == key.hash).await?;
+        match self.decode(key.clone(), object.clone()).await {
+            Ok(fetched) => Ok(fetched.record),
+            Err(ArchiveError::Segment {
+                source: SegmentError::Encrypted { .. } | SegmentError::WrongIdentity { .. },
+                ..
+            }) => {
+                let header = read_header(&object, key).map_err(in_segment(key))?;
+                index_of(&header, &object).map_err(in_segment(key))?;
+                Ok(record(key.clone(), &object, header))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn in_segment(key: &SegmentKey) -> impl FnOnce(SegmentError) -> ArchiveError + use<> {
+    let key = key.to_string();
+    move |source| ArchiveError::Segment { key, source }
+}
+
+fn record(key: SegmentKey, object: &Bytes, header: SegmentHeader) -> SegmentRecord {
+    SegmentRecord { key, length: object.len() as u64, sha256: Some(sha256(object)), header: Arc::new(header) }
 }
 
 /// The segments that a plan or a range knows.
@@ -180,7 +211,7 @@ fn segment_keys(range: &RangeRef, known: &[StoredObject]) -> Vec<SegmentKey> {
 }
 
 /// An object that is gone or damaged is passed over; anything else ends the reading.
-fn pass_over(error: ArchiveError) -> Result<(), ArchiveError> {
+pub(super) fn pass_over(error: ArchiveError) -> Result<(), ArchiveError> {
     match error {
         ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. })
         | ArchiveError::Segment { source: SegmentError::Damaged(_), .. } => Ok(()),

@@ -1,13 +1,16 @@
 //! The tail: which of its objects the catalog covers with the same bytes, and merging those that age.
 
+use std::collections::BTreeMap;
+
 use bytes::{Bytes, BytesMut};
 use pitr_binlog::GtidSet;
 use pitr_recovery::BinlogId;
-use sha2::{Digest as _, Sha256};
 
+use super::read::pass_over;
 use super::{Archive, ArchiveError, Fetched};
 use crate::layout::{Place, SegmentKey, TAIL_PREFIX};
-use crate::segment::{Codec, SegmentDraft, SegmentOrigin, SegmentRecord, index_of};
+use crate::seal::{HashKey, HashKeyId, RawDigest, RawHasher};
+use crate::segment::{Codec, IndexedTransaction, SegmentDraft, SegmentError, SegmentOrigin, SegmentRecord, index_of};
 use crate::store::StoreError;
 
 /// Compares tail objects with the bytes that go into the catalog, while those bytes pass by.
@@ -22,17 +25,30 @@ pub struct TailCoverage {
 #[derive(Debug)]
 struct Entry {
     record: SegmentRecord,
-    hasher: Sha256,
+    /// None: its hash is made with a key that is not at hand.
+    hasher: Option<RawHasher>,
     next: u64,
 }
 
 impl TailCoverage {
-    /// Compares with these tail objects.
+    /// Compares with these tail objects. Those that are encrypted are left alone: [`Archive::coverage`] knows their key.
     #[must_use]
     pub fn of(tail: impl IntoIterator<Item = SegmentRecord>) -> Self {
+        Self::with_keys(tail, |_| None)
+    }
+
+    /// Compares with these tail objects; those whose hashes are made with a key that is not at hand are left alone.
+    pub(super) fn with_keys(
+        tail: impl IntoIterator<Item = SegmentRecord>,
+        key: impl Fn(HashKeyId) -> Option<HashKey>,
+    ) -> Self {
         let entries = tail.into_iter().map(|record| {
             let next = record.header.start;
-            Entry { record, hasher: Sha256::new(), next }
+            let hasher = match record.header.hash_key {
+                None => Some(RawDigest(None).hasher()),
+                Some(id) => key(id).map(|key| RawDigest(Some(&key)).hasher()),
+            };
+            Entry { record, hasher, next }
         });
         Self { entries: entries.collect() }
     }
@@ -46,8 +62,8 @@ impl TailCoverage {
                 continue;
             }
             let place = |offset: u64| usize::try_from(offset - start).unwrap_or(usize::MAX);
-            if let Some(bytes) = raw.get(place(entry.next)..place(wanted_end)) {
-                entry.hasher.update(bytes);
+            if let (Some(hasher), Some(bytes)) = (&mut entry.hasher, raw.get(place(entry.next)..place(wanted_end))) {
+                hasher.update(bytes);
                 entry.next = wanted_end;
             }
         }
@@ -63,7 +79,8 @@ impl TailCoverage {
                 verdict.has_earlier_part |= begins_before(&entry.record, catalogued);
                 continue;
             }
-            let same = <[u8; 32]>::from(entry.hasher.finalize()) == header.raw_sha256;
+            let Some(hasher) = entry.hasher else { continue };
+            let same = hasher.finish() == header.raw_sha256;
             if same { &mut verdict.covered } else { &mut verdict.differing }.push(entry.record.key.to_string());
         }
         verdict
@@ -120,7 +137,7 @@ impl Archive {
     /// Whether these raw bytes are those that a header's `raw_sha256` speaks of.
     #[must_use]
     pub fn is_content(&self, raw: &[u8], raw_sha256: &[u8; 32]) -> bool {
-        <[u8; 32]>::from(Sha256::digest(raw)) == *raw_sha256
+        self.has_digest(raw, raw_sha256)
     }
 
     /// Deletes what a predecessor left in a source's tail although the catalog covers it, and gives what is still young.
@@ -143,8 +160,8 @@ impl Archive {
             }
         }
         report.kept.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        let mut coverage = TailCoverage::of(candidates.iter().cloned());
-        let mut fed = Vec::new();
+        let mut coverage = self.coverage(candidates.iter().cloned());
+        let (mut fed, mut sealed) = (Vec::new(), Vec::new());
         for record in catalogued {
             // In the order of keys, which is that of the file. Two copies of one range: the first counts.
             let overlaps = candidates.iter().any(|tail| {
@@ -160,6 +177,10 @@ impl Archive {
                     coverage.feed(&record.key.binlog, record.key.start, &raw);
                     fed.push(record.clone());
                 }
+                Err(ArchiveError::Segment {
+                    source: SegmentError::Encrypted { .. } | SegmentError::WrongIdentity { .. },
+                    ..
+                }) => sealed.push(record.clone()),
                 // What cannot be read covers nothing.
                 Err(
                     ArchiveError::Segment { .. }
@@ -169,6 +190,8 @@ impl Archive {
             }
         }
         Verdict { covered: report.covered, differing: report.differing, .. } = coverage.finish(&fed);
+        fed.append(&mut sealed);
+        self.judge_by_indices(candidates, &fed, &mut report).await?;
         let settled = |key: &String| listed.iter().any(|object| object.key == *key && self.is_settled(object.modified));
         let (now, later): (Vec<String>, Vec<String>) = report.covered.iter().cloned().partition(settled);
         if !now.is_empty() {
@@ -178,8 +201,63 @@ impl Archive {
         Ok(report)
     }
 
-    /// Makes one tail object of several that follow each other, and then deletes them. `None`: they do not, or there is
-    /// only one.
+    /// Of tail objects whose bytes cannot be compared, for they or what covers them are encrypted to others, the indices tell: the
+    /// same transactions, each with a GTID and a commit time in microseconds, in the same places, from the first byte to the last.
+    async fn judge_by_indices(
+        &self,
+        candidates: Vec<SegmentRecord>,
+        catalogued: &[SegmentRecord],
+        report: &mut TailReport,
+    ) -> Result<(), ArchiveError> {
+        for tail in candidates {
+            let key = tail.key.to_string();
+            if report.covered.contains(&key) || report.differing.contains(&key) {
+                continue;
+            }
+            let over: Vec<&SegmentRecord> =
+                catalogued.iter().filter(|record| record.key.binlog == tail.key.binlog).collect();
+            let is_sealed = |record: &SegmentRecord| record.header.hash_key.is_some();
+            if !is_sealed(&tail) && !over.iter().any(|record| is_sealed(record)) {
+                continue;
+            }
+            if is_within(&tail, over.iter().copied()) && self.have_same_index(&tail, &over).await? {
+                report.covered.push(key);
+            } else {
+                report.kept.push(tail);
+            }
+        }
+        report.kept.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        Ok(())
+    }
+
+    async fn have_same_index(&self, tail: &SegmentRecord, over: &[&SegmentRecord]) -> Result<bool, ArchiveError> {
+        let wanted = match self.read_segment_index(&tail.key).await {
+            Ok((_, entries)) => entries,
+            Err(error) => return pass_over(error).map(|()| false),
+        };
+        let exact = |entry: &IndexedTransaction| entry.gtid.is_some() && !entry.whole_second;
+        let ends_there = wanted.last().is_some_and(|last| last.end == tail.key.end);
+        if !ends_there || !wanted.iter().all(exact) {
+            return Ok(false);
+        }
+        let mut found: BTreeMap<u64, IndexedTransaction> = BTreeMap::new();
+        for record in over.iter().filter(|record| record.key.start < tail.key.end && tail.key.start < record.key.end) {
+            let entries = match self.read_segment_index(&record.key).await {
+                Ok((_, entries)) => entries,
+                Err(error) => return pass_over(error).map(|()| false),
+            };
+            for entry in entries.into_iter().filter(|entry| entry.end > tail.key.start && entry.end <= tail.key.end) {
+                if found.insert(entry.end, entry.clone()).is_some_and(|other| other != entry) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(found.into_values().eq(wanted))
+    }
+
+    /// Makes one tail object of several that follow each other, and then deletes them. `raw` is all their bytes, for whoever
+    /// has them at hand; without it they are fetched. `None`: they do not follow each other, there is only one, or their bytes can be neither
+    /// fetched nor compared, for they are encrypted to others.
     ///
     /// # Errors
     /// What the store answers.
@@ -187,27 +265,26 @@ impl Archive {
         &self,
         tail: &[SegmentRecord],
         codec: Codec,
+        raw: Option<Bytes>,
     ) -> Result<Option<SegmentRecord>, ArchiveError> {
         let ([first, .., last], true) = (tail, follow_each_other(tail)) else { return Ok(None) };
         let Some(origin) = origin_of(first) else { return Ok(None) };
-        let mut raw = BytesMut::new();
-        let mut transactions = Vec::new();
-        for record in tail {
-            let key = record.key.to_string();
-            let (fetched, index) = self.fetch_with_index(&record.key).await?;
-            if fetched.record.header.raw_sha256 != record.header.raw_sha256 {
-                return Err(super::unreadable(&key, &"it is not the object that was listed"));
-            }
-            raw.extend_from_slice(&fetched.raw);
-            transactions.extend(index);
-        }
+        let beside = match raw {
+            Some(raw) => self.indices_beside(tail, &raw).await?.map(|transactions| (raw, transactions)),
+            None => None,
+        };
+        let read = match beside {
+            Some(read) => Some(read),
+            None => self.fetch_all_with_indices(tail).await?,
+        };
+        let Some((raw, transactions)) = read else { return Ok(None) };
         let draft = SegmentDraft {
             place: Place::Tail,
             binlog: first.key.binlog.clone(),
             name: first.header.name.clone(),
             origin,
             start: first.key.start,
-            raw: raw.freeze(),
+            raw,
             transactions,
             closes: last.header.closes.clone(),
             damage: last.header.damage.clone(),
@@ -220,6 +297,51 @@ impl Archive {
         Ok(Some(merged))
     }
 
+    /// The transactions of tail objects whose bytes are at hand. `None`: the bytes are not those that were stored, or nobody can tell.
+    async fn indices_beside(
+        &self,
+        tail: &[SegmentRecord],
+        raw: &Bytes,
+    ) -> Result<Option<Vec<IndexedTransaction>>, ArchiveError> {
+        let mut transactions = Vec::new();
+        let mut rest = raw.clone();
+        for record in tail {
+            let length = usize::try_from(record.key.end - record.key.start).unwrap_or(usize::MAX);
+            let key = record.header.hash_key.map(|id| self.hash_key(id));
+            if rest.len() < length || matches!(key, Some(None)) {
+                return Ok(None);
+            }
+            let piece = rest.split_to(length);
+            if RawDigest(key.flatten().as_ref()).of(&piece) != record.header.raw_sha256 {
+                return Ok(None);
+            }
+            transactions.extend(self.read_segment_index(&record.key).await?.1);
+        }
+        Ok(rest.is_empty().then_some(transactions))
+    }
+
+    async fn fetch_all_with_indices(
+        &self,
+        tail: &[SegmentRecord],
+    ) -> Result<Option<(Bytes, Vec<IndexedTransaction>)>, ArchiveError> {
+        let (mut raw, mut transactions) = (BytesMut::new(), Vec::new());
+        for record in tail {
+            let (fetched, index) = match self.fetch_with_index(&record.key).await {
+                Err(ArchiveError::Segment {
+                    source: SegmentError::Encrypted { .. } | SegmentError::WrongIdentity { .. },
+                    ..
+                }) => return Ok(None),
+                fetched => fetched?,
+            };
+            if fetched.record.header.raw_sha256 != record.header.raw_sha256 {
+                return Err(super::unreadable(&record.key.to_string(), &"it is not the object that was listed"));
+            }
+            raw.extend_from_slice(&fetched.raw);
+            transactions.extend(index);
+        }
+        Ok(Some((raw.freeze(), transactions)))
+    }
+
     async fn fetch_with_index(
         &self,
         key: &crate::layout::SegmentKey,
@@ -229,7 +351,7 @@ impl Archive {
         let in_segment = |source| ArchiveError::Segment { key: text.clone(), source };
         let header = crate::segment::read_header(&object, key).map_err(in_segment)?;
         let index = index_of(&header, &object).map_err(in_segment)?.unwrap_or_default();
-        let fetched = Self::decode(key.clone(), object).await?;
+        let fetched = self.decode(key.clone(), object).await?;
         Ok((fetched, index))
     }
 }

@@ -5,6 +5,7 @@ mod covers;
 mod damage;
 mod looks;
 mod merges;
+mod sealed;
 
 use std::sync::Arc;
 

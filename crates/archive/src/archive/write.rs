@@ -60,7 +60,8 @@ impl Archive {
     /// [`ArchiveError::Draft`].
     pub async fn encode_segment(&self, draft: SegmentDraft, codec: Codec) -> Result<EncodedSegment, ArchiveError> {
         let stamp = Stamp { written_at: self.now(), writer: self.writer().to_owned() };
-        let (object, record) = compute(move || encode(draft, codec, stamp)).await??;
+        let sealer = self.sealer().cloned();
+        let (object, record) = compute(move || encode(draft, codec, sealer.as_ref(), stamp)).await??;
         Ok(EncodedSegment { object, record })
     }
 

@@ -31,6 +31,11 @@ struct ChunkWire {
     backup: Option<String>,
     length: u64,
     stored: u64,
+    /// Only of encrypted chunks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stored_sha256: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    encrypted: bool,
 }
 
 /// The list as it is stored.
@@ -61,6 +66,8 @@ fn chunk_wire(backup: &str, chunk: &BackupChunk) -> ChunkWire {
         backup: foreign.then(|| chunk.key.backup.clone()),
         length: chunk.length,
         stored: chunk.stored,
+        stored_sha256: chunk.stored_sha256.map(hex::encode),
+        encrypted: chunk.key.encrypted,
     }
 }
 
@@ -105,7 +112,13 @@ fn chunk(backup: &str, wire: ChunkWire) -> Result<BackupChunk, String> {
     if !is_backup_id(&backup) || wire.length > CHUNK_BYTES as u64 {
         return Err(format!("chunk {} is not valid", wire.sha256));
     }
-    Ok(BackupChunk { key: ChunkKey { sha256, backup }, length: wire.length, stored: wire.stored })
+    let hash = |text: String| parse_digest(&text).ok_or_else(|| format!("{text:?} is no hash"));
+    Ok(BackupChunk {
+        key: ChunkKey { sha256, backup, encrypted: wire.encrypted },
+        length: wire.length,
+        stored: wire.stored,
+        stored_sha256: wire.stored_sha256.map(hash).transpose()?,
+    })
 }
 
 #[cfg(test)]
@@ -115,9 +128,10 @@ mod tests {
     #[test]
     fn a_list_is_read_as_it_was_written() {
         let chunk = |backup: &str| BackupChunk {
-            key: ChunkKey { sha256: [7; 32], backup: backup.to_owned() },
+            key: ChunkKey { sha256: [7; 32], backup: backup.to_owned(), encrypted: backup == "bb-1" },
             length: 5,
             stored: 4,
+            stored_sha256: (backup == "bb-1").then_some([8; 32]),
         };
         let entries = vec![
             BackupEntry { path: "shop".to_owned(), mode: 0o750, content: EntryContent::Directory },

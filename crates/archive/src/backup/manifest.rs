@@ -45,6 +45,8 @@ pub(crate) struct Manifest {
     pub(crate) backup: BaseBackup,
     pub(super) files: ShortHash,
     pub(super) files_sha256: Digest,
+    /// To whom its chunks are encrypted; empty: to nobody.
+    pub(super) recipients: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,6 +68,13 @@ struct ManifestWire {
     raw_bytes: u64,
     stored_bytes: u64,
     files: FilesWire,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    encryption: Option<EncryptionWire>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EncryptionWire {
+    recipients: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -108,6 +117,7 @@ impl Manifest {
                 name: files.rsplit('/').next().unwrap_or_default().to_owned(),
                 sha256: hex::encode(self.files_sha256),
             },
+            encryption: (!self.recipients.is_empty()).then(|| EncryptionWire { recipients: self.recipients.clone() }),
         };
         serde_json::to_vec_pretty(&wire).map_err(|error| unreadable(&key, &error))
     }
@@ -144,6 +154,7 @@ impl Manifest {
             },
             files: hash,
             files_sha256: parse_digest(&wire.files.sha256).ok_or_else(|| invalid("files.sha256"))?,
+            recipients: wire.encryption.map(|encryption| encryption.recipients).unwrap_or_default(),
         })
     }
 }

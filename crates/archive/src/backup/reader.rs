@@ -1,5 +1,6 @@
 //! Restoring a base backup: each chunk is verified, and what is there already is not fetched again.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::{BackupChunk, BackupEntry, EntryContent, chunk, files, relative};
 use crate::archive::{Archive, ArchiveError, compute, unreadable};
 use crate::digest::sha256;
 use crate::layout::ObjectKey;
+use crate::seal;
 use crate::store::StoreError;
 
 /// Chunks that are fetched ahead of the one being written; each takes twice its length.
@@ -26,6 +28,7 @@ pub struct BackupReader {
     archive: Arc<Archive>,
     backup: BaseBackup,
     entries: Vec<BackupEntry>,
+    recipients: Vec<String>,
 }
 
 /// What restoring one entry did.
@@ -45,7 +48,22 @@ impl BackupReader {
     pub async fn open(archive: Arc<Archive>, id: &str) -> Result<Self, ArchiveError> {
         let manifest = archive.read_manifest(id).await?;
         let entries = archive.read_files(&manifest).await?;
-        Ok(Self { archive, backup: manifest.backup, entries })
+        Ok(Self { archive, backup: manifest.backup, entries, recipients: manifest.recipients })
+    }
+
+    /// Whether the identities at hand open its chunks, asked of one chunk of each run that stored some.
+    pub(crate) async fn check_identities(&self) -> Result<(), ArchiveError> {
+        let mut runs = BTreeSet::new();
+        for chunk in self.entries.iter().flat_map(chunks_of).filter(|chunk| chunk.key.encrypted) {
+            if !runs.insert(&chunk.key.backup) {
+                continue;
+            }
+            let key = chunk.key.to_string();
+            let first = self.archive.store().get_range(&key, 0..seal::HEADER_BYTES_MAX as u64).await?;
+            let checked = self.archive.check_opens(&first, &self.recipients);
+            checked.map_err(|source| ArchiveError::Segment { key, source })?;
+        }
+        Ok(())
     }
 
     /// What the manifest says.
@@ -117,6 +135,7 @@ impl BackupReader {
         chunks: &[BackupChunk],
     ) -> Result<Restored, ArchiveError> {
         let failed = |source| io("write", path, source);
+        self.learn_hash_key(chunks).await?;
         let mut options = OpenOptions::new();
         let mut file = options.read(true).write(true).create(true).truncate(false).open(path).await.map_err(failed)?;
         let present = file.metadata().await.map_err(failed)?.len();
@@ -125,7 +144,7 @@ impl BackupReader {
         let mut position = 0;
         for chunk in chunks {
             let there =
-                position + chunk.length <= present && holds(&mut file, position, chunk).await.map_err(failed)?;
+                position + chunk.length <= present && self.holds(&mut file, position, chunk).await.map_err(failed)?;
             if there {
                 restored.kept += chunk.length;
             } else {
@@ -146,6 +165,23 @@ impl BackupReader {
         file.set_len(length).await.map_err(failed)?;
         file.sync_all().await.map_err(failed)?;
         Ok(restored)
+    }
+
+    /// Encrypted chunks are told apart by hashes whose key is inside each of them: one is fetched for it.
+    async fn learn_hash_key(&self, chunks: &[BackupChunk]) -> Result<(), ArchiveError> {
+        match chunks.iter().find(|chunk| chunk.key.encrypted) {
+            Some(chunk) if !self.archive.knows_hash_keys() => chunk::fetch(&self.archive, chunk).await.map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a file has a chunk's content at this place.
+    async fn holds(&self, file: &mut File, position: u64, chunk: &BackupChunk) -> std::io::Result<bool> {
+        file.seek(SeekFrom::Start(position)).await?;
+        let mut bytes = Vec::with_capacity(usize::try_from(chunk.length).unwrap_or(0));
+        file.take(chunk.length).read_to_end(&mut bytes).await?;
+        let (archive, wanted) = (Arc::clone(&self.archive), chunk.key.sha256);
+        compute(move || archive.has_digest(&bytes, &wanted)).await.map_err(std::io::Error::other)
     }
 
     /// Fetches chunks ahead, and gives them in order.
@@ -184,15 +220,6 @@ fn chunks_of(entry: &BackupEntry) -> &[BackupChunk] {
         EntryContent::Directory => &[],
         EntryContent::File { chunks, .. } => chunks,
     }
-}
-
-/// Whether a file has a chunk's content at this place.
-async fn holds(file: &mut File, position: u64, chunk: &BackupChunk) -> std::io::Result<bool> {
-    file.seek(SeekFrom::Start(position)).await?;
-    let mut bytes = Vec::with_capacity(usize::try_from(chunk.length).unwrap_or(0));
-    file.take(chunk.length).read_to_end(&mut bytes).await?;
-    let digest = compute(move || sha256(&bytes)).await.map_err(std::io::Error::other)?;
-    Ok(digest == chunk.key.sha256)
 }
 
 async fn set_mode(path: &Path, mode: u32) -> Result<(), ArchiveError> {

@@ -13,8 +13,9 @@ use pitr_recovery::BaseBackup;
 
 use super::*;
 use crate::archive::{Archive, ArchiveError};
-use crate::digest::ShortHash;
+use crate::digest::{ShortHash, sha256};
 use crate::layout::ObjectKey;
+use crate::seal::{HashKey, Identities, Identity, Sealer};
 use crate::store::{Counting, MemoryStore, ObjectClass, Operation, Store, StoreError};
 use crate::testing::{Fault, Faulty};
 
@@ -321,4 +322,66 @@ async fn names_that_would_leave_the_directory_are_refused() {
         assert!(writer.add_file(path, 0o640, &b"x"[..]).await.is_err(), "{path}");
         assert!(writer.add_directory(path, 0o750).is_err(), "{path}");
     }
+}
+
+fn sealed_pair(memory: &Arc<MemoryStore>) -> (Arc<Archive>, Arc<Archive>) {
+    let identity = Identity::generate().unwrap();
+    let sealer = Sealer::new(vec![identity.recipient()], HashKey::from([5; 32])).unwrap();
+    let plain = || Archive::open(Arc::clone(memory) as Arc<dyn Store>, Arc::new(Timestamp::now));
+    (Arc::new(plain().sealed_by(sealer)), Arc::new(plain().opened_by(Identities::from(vec![identity]))))
+}
+
+#[tokio::test]
+async fn an_encrypted_backup_is_taken_with_public_keys_and_restored_with_the_identity() {
+    let memory = Arc::new(MemoryStore::new());
+    let (writer, owner) = sealed_pair(&memory);
+    let mut files = small_files();
+    files.extend([("large", content(3, CHUNK_BYTES + 5))]);
+    take(&writer, "bb-1", &files).await.unwrap();
+    let chunks = keys(&memory, "chunks/").await;
+    assert!(chunks.iter().all(|key| key.ends_with("-bb-1.zst.age")), "{chunks:?}");
+    for (_, content) in &files {
+        let clear = hex::encode(sha256(content));
+        assert!(chunks.iter().all(|key| !key.contains(&clear)), "a hash that confirms a guess");
+    }
+    assert_same(&restored(&owner, "bb-1").await.unwrap(), &files);
+    let refused = restored(&open(Arc::clone(&memory) as Arc<dyn Store>), "bb-1").await.unwrap_err();
+    assert!(matches!(refused, ArchiveError::BackupSealed { wrong: false, .. }), "{refused:?}");
+    let (_, stranger) = sealed_pair(&memory);
+    let refused = restored(&stranger, "bb-1").await.unwrap_err();
+    assert!(matches!(refused, ArchiveError::BackupSealed { wrong: true, .. }), "{refused:?}");
+    let reader = BackupReader::open(stranger, "bb-1").await.unwrap();
+    assert!(reader.check_identities().await.is_err());
+    BackupReader::open(Arc::clone(&owner), "bb-1").await.unwrap().check_identities().await.unwrap();
+
+    // A second backup, still without an identity: what is there is proven by the hash of the object, and reused.
+    let (_, new) = take(&writer, "bb-2", &files).await.unwrap();
+    assert_eq!((new, keys(&memory, "chunks/").await.len()), (0, chunks.len()));
+    // A damaged one is found out and stored anew.
+    let mut damaged = memory.get(&chunks[0]).await.unwrap().to_vec();
+    *damaged.last_mut().unwrap() ^= 1;
+    memory.put(&chunks[0], damaged.into(), ObjectClass::Content).await.unwrap();
+    let (_, new) = take(&writer, "bb-3", &files).await.unwrap();
+    assert!(new > 0);
+    assert_same(&restored(&owner, "bb-3").await.unwrap(), &files);
+}
+
+#[tokio::test]
+async fn a_second_attempt_at_an_encrypted_restore_keeps_what_is_there() {
+    let memory = Arc::new(MemoryStore::new());
+    let (writer, owner) = sealed_pair(&memory);
+    let files: Files = vec![("large", content(3, CHUNK_BYTES + 5))];
+    take(&writer, "bb-1", &files).await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let attempt = |archive: Arc<Archive>| async {
+        let reader = BackupReader::open(archive, "bb-1").await.unwrap();
+        let entry = reader.entries().iter().find(|entry| entry.path == "large").unwrap().clone();
+        reader.restore_entry(&entry, home.path()).await.unwrap()
+    };
+    let first = attempt(Arc::clone(&owner)).await;
+    assert_eq!((first.fetched, first.kept), (CHUNK_BYTES as u64 + 5, 0));
+    // Another process, which knows nothing of the key of hashes yet.
+    let fresh = Archive::open(Arc::clone(&memory) as Arc<dyn Store>, Arc::new(Timestamp::now));
+    let second = attempt(Arc::new(fresh.opened_by(owner.identities().clone()))).await;
+    assert_eq!((second.fetched, second.kept), (0, CHUNK_BYTES as u64 + 5));
 }

@@ -158,7 +158,8 @@ impl BackupWriter {
             }
             length += raw.len() as u64;
             let hashed = raw.clone();
-            let digest = compute(move || sha256(&hashed)).await?;
+            let archive = Arc::clone(&self.archive);
+            let digest = compute(move || archive.raw_digest().of(&hashed)).await?;
             let place = chunks.len();
             let known = self.known.get(&digest).cloned();
             self.used.extend(known.iter().map(|chunk| chunk.key.to_string()));
@@ -229,7 +230,8 @@ impl BackupWriter {
             stored_bytes,
             settings: facts.settings,
         };
-        let manifest = Manifest { backup, files: hash, files_sha256 };
+        let recipients = self.archive.sealer().map(|s| s.recipients().iter().map(ToString::to_string).collect());
+        let manifest = Manifest { backup, files: hash, files_sha256, recipients: recipients.unwrap_or_default() };
         let key = ObjectKey::Manifest { backup: self.id.clone() }.to_string();
         self.archive.store().put(&key, manifest.to_json()?.into(), ObjectClass::Control).await?;
         self.drop_claims(u64::MAX).await;
@@ -243,9 +245,8 @@ impl BackupWriter {
             let (archive, id) = (&archive, &id);
             async move {
                 let damaged = |reason| ArchiveError::BackupDamaged { id: id.clone(), path, reason };
-                match chunk::fetch(archive, &chunk).await {
-                    Ok(raw) if raw.len() as u64 == chunk.length => Ok(chunk.length),
-                    Ok(_) => Err(damaged(format!("{} does not have its length", chunk.key))),
+                match chunk::prove(archive, &chunk).await {
+                    Ok(()) => Ok(chunk.length),
                     Err(ArchiveError::Store(error @ (StoreError::NotFound { .. } | StoreError::Corrupt { .. }))) => {
                         Err(damaged(error.to_string()))
                     }
@@ -368,8 +369,11 @@ impl BackupWriter {
 
 /// Fetches a chunk of an earlier backup. `false`: it is gone, or is not what it was.
 async fn is_right(archive: &Archive, chunk: &BackupChunk, length: usize) -> Result<bool, ArchiveError> {
-    match chunk::fetch(archive, chunk).await {
-        Ok(raw) => Ok(raw.len() == length && chunk.length == length as u64),
+    if chunk.length != length as u64 {
+        return Ok(false);
+    }
+    match chunk::prove(archive, chunk).await {
+        Ok(()) => Ok(true),
         Err(ArchiveError::Store(error @ (StoreError::NotFound { .. } | StoreError::Corrupt { .. }))) => {
             tracing::warn!(%error, "a chunk of an earlier backup is damaged and stored anew; that backup is damaged, too");
             Ok(false)

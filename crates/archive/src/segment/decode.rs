@@ -8,6 +8,7 @@ use super::wire::{FORMAT, HeaderWire};
 use super::{FRAME_HEADER_BYTES, HEADER_BYTES_MAX, SEGMENT_RAW_BYTES_MAX, SKIPPABLE};
 use crate::digest::sha256;
 use crate::layout::SegmentKey;
+use crate::seal::{self, HashKey, Identities, Opened, RawDigest, SealError};
 
 /// Why an object is no segment that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +25,12 @@ pub enum SegmentError {
     /// It is encrypted, and there is no identity.
     #[error("encrypted to {}", recipients.join(", "))]
     Encrypted {
+        /// To whom.
+        recipients: Vec<String>,
+    },
+    /// It is encrypted, and the identities that there are do not open it.
+    #[error("encrypted to {}, whose identity is not among those at hand", recipients.join(", "))]
+    WrongIdentity {
         /// To whom.
         recipients: Vec<String>,
     },
@@ -105,7 +112,7 @@ pub fn open_segment(object: &[u8]) -> Result<OpenedSegment, SegmentError> {
         return Err(damaged("its parts are not valid"));
     }
     let transactions = index_of(&header, object)?.ok_or_else(|| damaged("it ends within its index"))?;
-    let raw = raw_bytes(&header, object);
+    let raw = raw_bytes(&header, object, &Identities::default()).map(|(raw, _)| raw);
     Ok(OpenedSegment { header, transactions, raw })
 }
 
@@ -142,6 +149,9 @@ fn check(header: &SegmentHeader, key: &SegmentKey) -> Result<(), SegmentError> {
     {
         return Err(damaged("its codec is not that of its key"));
     }
+    if key.encrypted == header.recipients.is_empty() || key.encrypted != header.hash_key.is_some() {
+        return Err(damaged("its key and its header differ about encryption"));
+    }
     if header.end - header.start > SEGMENT_RAW_BYTES_MAX {
         return Err(damaged("its range is longer than any segment's"));
     }
@@ -169,11 +179,13 @@ pub(crate) fn index_of(header: &SegmentHeader, first: &[u8]) -> Result<Option<Ve
     Ok(Some(entries))
 }
 
-/// The raw bytes of a whole object, checked against the header. CPU-bound: for a thread that may block.
-pub(crate) fn raw_bytes(header: &SegmentHeader, object: &[u8]) -> Result<Vec<u8>, SegmentError> {
-    if !header.recipients.is_empty() {
-        return Err(SegmentError::Encrypted { recipients: header.recipients.clone() });
-    }
+/// The raw bytes of a whole object, checked against the header, and the key of its hash where it is encrypted. CPU-bound: for a
+/// thread that may block.
+pub(crate) fn raw_bytes(
+    header: &SegmentHeader,
+    object: &[u8],
+    identities: &Identities,
+) -> Result<(Vec<u8>, Option<HashKey>), SegmentError> {
     let codec = match &header.codec {
         HeaderCodec::Known(codec) => *codec,
         HeaderCodec::Other(name) => return Err(SegmentError::UnknownCodec { name: name.clone() }),
@@ -182,9 +194,32 @@ pub(crate) fn raw_bytes(header: &SegmentHeader, object: &[u8]) -> Result<Vec<u8>
     let payload_at = usize::try_from(header.parts.payload_at).map_err(|_| too_long())?;
     let payload = object.get(payload_at..).ok_or_else(|| damaged("it ends before its payload"))?;
     let length = usize::try_from(header.end - header.start).map_err(|_| too_long())?;
-    let raw = codec.decompress(payload, length).map_err(|error| damaged(error.to_string()))?;
-    if raw.len() != length || sha256(&raw) != header.raw_sha256 {
+    let opened = opened(header, payload, identities)?;
+    let content = opened.as_ref().map_or(payload, Opened::content);
+    let raw = codec.decompress(content, length).map_err(|error| damaged(error.to_string()))?;
+    let key = opened.as_ref().map(|opened| &opened.hash_key);
+    if raw.len() != length || RawDigest(key).of(&raw) != header.raw_sha256 {
         return Err(damaged("its bytes do not match their hash"));
     }
-    Ok(raw)
+    let key = key.cloned();
+    Ok((raw, key))
+}
+
+/// What is in an encrypted payload; none for one in clear.
+fn opened(header: &SegmentHeader, payload: &[u8], identities: &Identities) -> Result<Option<Opened>, SegmentError> {
+    let recipients = || header.recipients.clone();
+    if header.recipients.is_empty() {
+        return Ok(None);
+    }
+    if identities.is_empty() {
+        return Err(SegmentError::Encrypted { recipients: recipients() });
+    }
+    let opened = seal::open(identities, payload).map_err(|error| match error {
+        SealError::WrongIdentity => SegmentError::WrongIdentity { recipients: recipients() },
+        error => damaged(error.to_string()),
+    })?;
+    if Some(opened.hash_key.id()) != header.hash_key {
+        return Err(damaged("its hash key is not the one that its header names"));
+    }
+    Ok(Some(opened))
 }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::digest::{ShortHash, sha256};
 use crate::layout::{Place, SegmentKey, is_source};
+use crate::seal::{RawDigest, SealError, Sealer, Sealing};
 
 /// The lowest bit of the first event's flags: the server is writing this file.
 const IN_USE: u8 = 1;
@@ -108,13 +109,21 @@ pub enum DraftError {
     /// Compressing failed.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// Encrypting failed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// The header cannot be written as JSON.
     #[error("the header cannot be written: {0}")]
     Json(String),
 }
 
 /// The stored object and its record. CPU-bound: for a thread that may block.
-pub(crate) fn encode(draft: SegmentDraft, codec: Codec, stamp: Stamp) -> Result<(Bytes, SegmentRecord), DraftError> {
+pub(crate) fn encode(
+    draft: SegmentDraft,
+    codec: Codec,
+    sealer: Option<&Sealer>,
+    stamp: Stamp,
+) -> Result<(Bytes, SegmentRecord), DraftError> {
     let length = draft.raw.len() as u64;
     check(&draft, length)?;
     let codec = codec.for_length(draft.raw.len());
@@ -123,9 +132,10 @@ pub(crate) fn encode(draft: SegmentDraft, codec: Codec, stamp: Stamp) -> Result<
     let mut header = SegmentHeader {
         start: draft.start,
         end: draft.start + length,
-        raw_sha256: sha256(&draft.raw),
+        raw_sha256: RawDigest(sealer.map(Sealer::hash_key)).of(&draft.raw),
+        hash_key: sealer.map(|sealer| sealer.hash_key().id()),
         codec: HeaderCodec::Known(codec),
-        recipients: Vec::new(),
+        recipients: sealer.map(|s| s.recipients().iter().map(ToString::to_string).collect()).unwrap_or_default(),
         parts: Parts { index_at: 0, payload_at: 0, index_sha256: sha256(&encoded_index) },
         nonce: format!("{:016x}", rand::random::<u64>()),
         transactions,
@@ -142,15 +152,18 @@ pub(crate) fn encode(draft: SegmentDraft, codec: Codec, stamp: Stamp) -> Result<
         flavour: draft.origin.flavour,
         server_version: draft.origin.server_version,
     };
-    let mut object = assemble(&mut header, &encoded_index, &draft.raw, codec)?;
     let mut stored_as = codec;
-    if codec != Codec::None && object.len() as u64 - header.parts.payload_at >= length {
+    let (mut object, mut payload) = assemble(&mut header, &encoded_index, &draft.raw, (codec, sealer))?;
+    if codec != Codec::None && payload.bytes >= length {
         // What does not shrink is stored as it is: then reading it costs nothing either.
         drop(object);
         stored_as = Codec::None;
-        object = assemble(&mut header, &encoded_index, &draft.raw, stored_as)?;
+        (object, payload) = assemble(&mut header, &encoded_index, &draft.raw, (stored_as, sealer))?;
     }
     drop(draft.raw);
+    if let Some(sealing) = payload.sealing {
+        sealing.finish(&mut object)?;
+    }
     let sha256 = sha256(&object);
     let key = SegmentKey {
         place: draft.place,
@@ -159,20 +172,38 @@ pub(crate) fn encode(draft: SegmentDraft, codec: Codec, stamp: Stamp) -> Result<
         end: header.end,
         hash: ShortHash::of_digest(&sha256),
         compression: stored_as.compression(),
-        encrypted: false,
+        encrypted: sealer.is_some(),
     };
     let record = SegmentRecord { key, length: object.len() as u64, sha256: Some(sha256), header: Arc::new(header) };
     Ok((object.into(), record))
 }
 
+/// A payload that stands in its object, not sealed yet.
+struct Payload {
+    /// Its compressed bytes.
+    bytes: u64,
+    sealing: Option<Sealing>,
+}
+
 /// Header, index and payload, one behind the other.
-fn assemble(header: &mut SegmentHeader, encoded_index: &[u8], raw: &[u8], codec: Codec) -> Result<Vec<u8>, DraftError> {
+fn assemble(
+    header: &mut SegmentHeader,
+    encoded_index: &[u8],
+    raw: &[u8],
+    (codec, sealer): (Codec, Option<&Sealer>),
+) -> Result<(Vec<u8>, Payload), DraftError> {
     header.codec = HeaderCodec::Known(codec);
     let json = header_json(header, encoded_index.len())?;
     let mut object = Vec::with_capacity(json.len() + encoded_index.len() + 2 * FRAME_HEADER_BYTES);
     put_frame(&mut object, &json);
     put_frame(&mut object, encoded_index);
-    Ok(codec.compress_onto(raw, object)?)
+    let sealing = sealer.map(|sealer| sealer.begin_onto(&mut object)).transpose()?;
+    let object = codec.compress_onto(raw, object)?;
+    let bytes = match &sealing {
+        None => object.len() as u64 - header.parts.payload_at,
+        Some(sealing) => sealing.content_bytes(&object) as u64,
+    };
+    Ok((object, Payload { bytes, sealing }))
 }
 
 fn check(draft: &SegmentDraft, length: u64) -> Result<(), DraftError> {

@@ -6,6 +6,7 @@ use pitr_recovery::{BinlogId, TransactionPoint};
 
 use super::codec::Codec;
 use crate::digest::{Digest, sha256};
+use crate::seal::HashKeyId;
 
 /// The header of a segment: everything that a reader wants to know without decoding the payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +23,10 @@ pub struct SegmentHeader {
     pub start: u64,
     /// Byte after the last one.
     pub end: u64,
-    /// Hash of the raw bytes.
+    /// Hash of the raw bytes: SHA-256 in clear, HMAC-SHA256 where the payload is encrypted.
     pub raw_sha256: Digest,
+    /// Which key that hash is made with; none: it is in clear.
+    pub hash_key: Option<HashKeyId>,
     /// How the payload is compressed.
     pub codec: HeaderCodec,
     /// The recipients that it is encrypted to; empty when it is not.

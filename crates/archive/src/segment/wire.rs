@@ -59,6 +59,9 @@ struct CodecWire {
 #[derive(Debug, Serialize, Deserialize)]
 struct EncryptionWire {
     recipients: Vec<String>,
+    /// `raw_sha256` is an HMAC under the key of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hash_key: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -145,8 +148,7 @@ impl HeaderWire {
             end: header.end,
             raw_sha256: hex::encode(header.raw_sha256),
             codec: codec_wire(&header.codec),
-            encryption: (!header.recipients.is_empty())
-                .then(|| EncryptionWire { recipients: header.recipients.clone() }),
+            encryption: encryption_wire(header),
             nonce: header.nonce.clone(),
             index_sha256: hex::encode(header.parts.index_sha256),
             index_at: header.parts.index_at,
@@ -175,6 +177,13 @@ impl HeaderWire {
     pub(crate) fn header(self) -> Result<SegmentHeader, &'static str> {
         let name = BinlogName::parse(&self.binlog).map_err(|_| "binlog")?;
         let head = ShortHash::parse(&self.head).ok_or("head")?;
+        let (recipients, hash_key) = match self.encryption {
+            None => (Vec::new(), None),
+            Some(EncryptionWire { recipients, hash_key }) => {
+                let id = hash_key.map(|id| ShortHash::parse(&id).ok_or("encryption.hash_key")).transpose()?;
+                (recipients, id)
+            }
+        };
         Ok(SegmentHeader {
             binlog: BinlogId { source: self.source, number: name.number(), head: head.0 },
             name,
@@ -184,7 +193,8 @@ impl HeaderWire {
             end: self.end,
             raw_sha256: parse_digest(&self.raw_sha256).ok_or("raw_sha256")?,
             codec: codec(self.codec),
-            recipients: self.encryption.map(|encryption| encryption.recipients).unwrap_or_default(),
+            recipients,
+            hash_key,
             parts: Parts {
                 index_at: self.index_at,
                 payload_at: self.payload_at,
@@ -216,6 +226,13 @@ impl HeaderWire {
             writer: self.writer,
         })
     }
+}
+
+fn encryption_wire(header: &SegmentHeader) -> Option<EncryptionWire> {
+    (!header.recipients.is_empty()).then(|| EncryptionWire {
+        recipients: header.recipients.clone(),
+        hash_key: header.hash_key.map(|id| id.to_string()),
+    })
 }
 
 fn codec_wire(codec: &HeaderCodec) -> CodecWire {

@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use pitr_archive::testing::History;
-use pitr_archive::{
-    Archive, ArchiveError, Clock, Codec, MemoryStore, MergeEffort, Place, SegmentRecord, Store, TailCoverage,
-};
+use pitr_archive::{Archive, ArchiveError, Clock, Codec, MemoryStore, MergeEffort, Place, SegmentRecord, Store};
 use pitr_binlog::GtidSet;
 use pitr_recovery::{ArchivedBinlog, BinlogId, Closed, Inventory, RangeKind};
 
@@ -99,7 +97,7 @@ async fn archive_binlog(
         }
         if transaction == 3 || transaction == 10 {
             let run: Vec<SegmentRecord> = following(&tail);
-            if let Some(merged) = archive.merge_tail(&run, Codec::None).await? {
+            if let Some(merged) = archive.merge_tail(&run, Codec::None, None).await? {
                 tail.retain(|record| !run.contains(record));
                 tail.push(merged);
             }
@@ -130,7 +128,7 @@ async fn publish(
     pieces: &[(u64, u64)],
     tail: &mut Vec<SegmentRecord>,
 ) -> Result<(), ArchiveError> {
-    let mut coverage = TailCoverage::of(tail.iter().cloned());
+    let mut coverage = archive.coverage(tail.iter().cloned());
     let mut records = Vec::new();
     for (start, end) in pieces.iter().copied().filter(|(start, end)| start < end) {
         let draft = history.draft(Place::Binlogs, start, end);

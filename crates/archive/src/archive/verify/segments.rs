@@ -14,7 +14,8 @@ use crate::archive::{Archive, ArchiveError, compute};
 use crate::digest::ShortHash;
 use crate::expiry::Marks;
 use crate::layout::{ObjectKey, Place, SegmentKey, TAIL_PREFIX};
-use crate::segment::{SegmentRecord, index_of, raw_bytes, read_header};
+use crate::seal::Identities;
+use crate::segment::{SegmentError, SegmentRecord, index_of, raw_bytes, read_header};
 use crate::store::StoreError;
 
 /// A segment is named by a page within an hour, or was never meant to be.
@@ -104,12 +105,13 @@ impl Archive {
             Err(error) => return (record, Err(error)),
         };
         let catalogued = record.clone();
-        let wrong = compute(move || wrong_with(&catalogued, &object, deep)).await;
+        let identities = self.identities().clone();
+        let wrong = compute(move || wrong_with(&catalogued, &object, deep, &identities)).await;
         (record, wrong)
     }
 }
 
-fn wrong_with(record: &SegmentRecord, object: &Bytes, deep: bool) -> Option<String> {
+fn wrong_with(record: &SegmentRecord, object: &Bytes, deep: bool, identities: &Identities) -> Option<String> {
     let header = match read_header(object, &record.key) {
         Ok(header) => header,
         Err(error) => return Some(error.to_string()),
@@ -126,9 +128,10 @@ fn wrong_with(record: &SegmentRecord, object: &Bytes, deep: bool) -> Option<Stri
     if index.len() as u64 != header.transactions.count {
         return Some(format!("its index has {} transactions, its header {}", index.len(), header.transactions.count));
     }
-    match raw_bytes(&header, object) {
-        Ok(raw) if deep => check_events(&header, &index, &raw).err(),
-        Ok(_) => None,
+    match raw_bytes(&header, object, identities) {
+        Ok((raw, _)) if deep => check_events(&header, &index, &raw).err(),
+        // Without the identity, stored hash, header and index are all that can be looked at.
+        Ok(_) | Err(SegmentError::Encrypted { .. } | SegmentError::WrongIdentity { .. }) => None,
         Err(error) => Some(error.to_string()),
     }
 }
