@@ -17,7 +17,7 @@ use std::path::{Component, Path, PathBuf};
 
 use jiff::Timestamp;
 
-pub(crate) use chunk::fetch as fetch_chunk;
+pub(crate) use chunk::prove as prove_chunk;
 pub use manifest::BackupFacts;
 pub(crate) use manifest::Manifest;
 pub use reader::{BackupReader, Restored};

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use pitr_recovery::Timeline;
 
 use super::{Archive, ArchiveError};
-use crate::backup::{BackupChunk, EntryContent, fetch_chunk};
+use crate::backup::{BackupChunk, EntryContent, prove_chunk};
 use crate::layout::{CHUNKS_PREFIX, ChunkKey, ObjectKey};
 use crate::store::StoreError;
 
@@ -248,12 +248,8 @@ impl Archive {
         (progress, verified): (&VerifyProgress, &mut Verified),
     ) -> Result<(), ArchiveError> {
         for chunk in chunks {
-            match fetch_chunk(self, &chunk).await {
-                Ok(raw) if raw.len() as u64 == chunk.length => {}
-                Ok(raw) => {
-                    let reason = format!("it holds {} bytes, not {}", raw.len(), chunk.length);
-                    verified.find(FindingKind::Damaged, chunk.key.to_string(), reason);
-                }
+            match prove_chunk(self, &chunk).await {
+                Ok(()) => {}
                 Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => {
                     verified.find(FindingKind::Damaged, chunk.key.to_string(), reason);
                 }

@@ -67,7 +67,7 @@ pub(crate) async fn fetch(archive: &Archive, chunk: &BackupChunk) -> Result<Byte
 
 /// Makes sure that a chunk is there and is what was stored: by its content, or, where that is encrypted to others, by the hash of the
 /// object. Whoever takes backups holds no identity.
-pub(super) async fn prove(archive: &Archive, chunk: &BackupChunk) -> Result<(), ArchiveError> {
+pub(crate) async fn prove(archive: &Archive, chunk: &BackupChunk) -> Result<(), ArchiveError> {
     let key = chunk.key.to_string();
     let corrupt = |reason: &str| Err(Call::new(Operation::Get, &key).corrupt(reason).into());
     if !chunk.key.encrypted || !archive.identities().is_empty() {
