@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use pitr_archive::{
-    ArchiveUrl, Checksum, Credentials, Identities, KeyError, RetryPolicy, Retrying, S3Options, ServerEncryption,
-    StorageClass, Store, UrlError, connect,
+    ArchiveUrl, Checksum, Credentials, Identities, RetryPolicy, Retrying, S3Options, ServerEncryption, StorageClass,
+    Store, UrlError, connect,
 };
 use pitr_recovery::code;
 
@@ -87,16 +87,11 @@ impl ArchiveArgs {
     /// The identities of the file; none without a file.
     pub(crate) fn identities(&self) -> Result<Identities, Failure> {
         let Some(file) = &self.identity_file else { return Ok(Identities::default()) };
-        let unusable = |reason: String| {
-            Failure::new(
-                &code::WRONG_IDENTITY,
-                format!("identity file \"{}\" cannot be used: {reason}", file.display()),
-            )
-            .hint("it holds one AGE-SECRET-KEY-1... a line, as age-keygen writes it; nothing was touched")
-            .fix("--identity-file FILE")
-        };
-        let text = std::fs::read_to_string(file).map_err(|reason| unusable(reason.to_string()))?;
-        text.parse().map_err(|reason: KeyError| unusable(reason.to_string()))
+        Identities::read(file).map_err(|reason| {
+            Failure::new(&code::WRONG_IDENTITY, format!("identity file \"{}\" {reason}", file.display()))
+                .hint("it holds one AGE-SECRET-KEY-1... a line, as age-keygen writes it; nothing was touched")
+                .fix("--identity-file FILE")
+        })
     }
 
     /// Checks what was typed.

@@ -33,7 +33,9 @@ pub use archive::{
 pub use catalog::{MergeEffort, PageError};
 pub use digest::{Digest, ShortHash, sha256};
 pub use layout::Place;
-pub use seal::{HashKey, HashKeyId, Identities, Identity, KeyError, KeyFileError, Recipient, Sealer};
+pub use seal::{
+    HashKey, HashKeyId, Identities, Identity, IdentityFileError, KeyError, KeyFileError, Recipient, Sealer,
+};
 pub use segment::{
     Closes, Codec, CodecError, DraftError, HeaderCodec, HeldSet, IndexedTransaction, OpenedSegment, Parts,
     SEGMENT_RAW_BYTES_MAX, SegmentDamage, SegmentDraft, SegmentError, SegmentHeader, SegmentOrigin, SegmentRecord,

@@ -118,14 +118,6 @@ pub struct ChangeArgs {
     pub batch: Option<String>,
 }
 
-fn batch(text: &str) -> Result<String, String> {
-    match text.parse::<u32>() {
-        Ok(1..) => Ok(text.to_owned()),
-        _ if text == "auto" => Ok(text.to_owned()),
-        _ => Err("not a number from 1 on, or auto".to_owned()),
-    }
-}
-
 impl ChangeArgs {
     /// The same for the Job's program.
     #[must_use]

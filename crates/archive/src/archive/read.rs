@@ -3,7 +3,7 @@
 //! A plan names ranges, not keys. The objects it knows are tried first; after a 404 or damage the binlog is listed and
 //! whatever covers the range serves, if the bytes, cut to the range, have the plan's hash.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -50,7 +50,13 @@ impl Archive {
             }
         }
         // Other objects prove that they hold this range only by their bytes, so those are read.
-        let (_, cover) = self.read_cover(range).await?;
+        let (_, cover) = match self.read_cover(range).await {
+            Err(ArchiveError::Segment {
+                source: SegmentError::Encrypted { .. } | SegmentError::WrongIdentity { .. },
+                ..
+            }) => return self.read_index_unopened(range).await,
+            read => read?,
+        };
         let mut entries: Vec<IndexedTransaction> = Vec::new();
         for key in cover {
             let (_, more) = self.read_segment_index(&key).await?;
@@ -58,6 +64,31 @@ impl Archive {
             entries.extend(more.into_iter().filter(|entry| entry.end > after));
         }
         Ok(index(entries, range))
+    }
+
+    /// The transactions of a range whose objects moved and cannot be opened: those on which everything that stands in its place agrees.
+    async fn read_index_unopened(&self, range: &RangeRef) -> Result<TransactionIndex, ArchiveError> {
+        let mut read: Vec<(SegmentKey, Vec<IndexedTransaction>)> = Vec::new();
+        for key in self.overlapping(range, &BTreeSet::new()).await? {
+            match self.read_segment_index(&key).await {
+                Ok((_, entries)) => read.push((key, entries)),
+                Err(error) => pass_over(error)?,
+            }
+        }
+        let keys: Vec<SegmentKey> = read.iter().map(|(key, _)| key.clone()).collect();
+        if covers(&keys, range, 1).is_empty() {
+            return Err(ArchiveError::RangeLost { range: Box::new(range.clone()) });
+        }
+        let all = read.iter().flat_map(|(_, entries)| entries).map(|entry| (entry.end, entry.clone()));
+        let all: BTreeMap<u64, IndexedTransaction> = all.collect();
+        let agrees = |(key, entries): &(SegmentKey, Vec<IndexedTransaction>)| {
+            all.range(key.start + 1..=key.end).map(|(_, entry)| entry).eq(entries)
+        };
+        if !read.iter().all(agrees) {
+            let reason = "other transactions stand in this place, too, and no identity opens it".to_owned();
+            return Err(ArchiveError::RangeChanged { range: Box::new(range.clone()), reason });
+        }
+        Ok(index(all.into_values().collect(), range))
     }
 
     /// The bytes of the range from any objects that cover it, and those objects, in order.

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 use pitr_recovery::Timeline;
 
+use super::inventory::objects_of;
 use super::{Archive, ArchiveError};
 use crate::backup::{BackupChunk, EntryContent, prove_chunk};
 use crate::layout::{CHUNKS_PREFIX, ChunkKey, ObjectKey};
@@ -148,7 +149,7 @@ impl Archive {
         while let wanted @ [_, ..] = &timeline.ranges_for_windows()[..] {
             let mut indices = pitr_recovery::Indices::new();
             for range in wanted {
-                match self.read_index(range, &[]).await {
+                match self.read_index(range, &objects_of(&inventory, range)).await {
                     Ok(index) => drop(indices.insert(range.clone(), index)),
                     Err(error @ (ArchiveError::RangeLost { .. } | ArchiveError::RangeChanged { .. })) => {
                         verified.find(FindingKind::Missing, range.binlog.to_string(), error.to_string());
@@ -249,12 +250,11 @@ impl Archive {
     ) -> Result<(), ArchiveError> {
         for chunk in chunks {
             match prove_chunk(self, &chunk).await {
-                Ok(()) => {}
+                // Retention took it since, or all is well.
+                Ok(()) | Err(ArchiveError::Store(StoreError::NotFound { .. })) => {}
                 Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => {
                     verified.find(FindingKind::Damaged, chunk.key.to_string(), reason);
                 }
-                // Retention took it since.
-                Err(ArchiveError::Store(StoreError::NotFound { .. })) => {}
                 Err(error) => return Err(error),
             }
             verified.chunks_read += 1;

@@ -12,14 +12,15 @@ use aws_lc_rs::{hkdf, hmac};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use zeroize::Zeroizing;
 
 use super::keys::{Identities, Identity, Recipient};
 use super::{HEADER_BYTES_MAX, SealError};
 
 /// Bytes of a file key.
 pub(super) const FILE_KEY_BYTES: usize = 16;
-/// What payloads are encrypted from.
-pub(super) type FileKey = [u8; FILE_KEY_BYTES];
+/// What payloads are encrypted from; like all keys here it is wiped from memory when it goes.
+pub(super) type FileKey = Zeroizing<[u8; FILE_KEY_BYTES]>;
 
 const VERSION: &[u8] = b"age-encryption.org/v1\n";
 const X25519_KIND: &str = "X25519";
@@ -35,20 +36,20 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// HKDF-SHA256 with an output of one hash's length.
-pub(super) fn derived(secret: &[u8], salt: &[u8], label: &[u8]) -> Result<[u8; 32], SealError> {
-    let mut key = [0; 32];
+pub(super) fn derived(secret: &[u8], salt: &[u8], label: &[u8]) -> Result<Zeroizing<[u8; 32]>, SealError> {
+    let mut key = Zeroizing::new([0; 32]);
     let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(secret);
-    prk.expand(&[label], hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut key)).map_err(|_| SealError::Failed)?;
+    prk.expand(&[label], hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut *key)).map_err(|_| SealError::Failed)?;
     Ok(key)
 }
 
 fn mac_key(file_key: &FileKey) -> Result<hmac::Key, SealError> {
-    Ok(hmac::Key::new(hmac::HMAC_SHA256, &derived(file_key, &[], b"header")?))
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, &*derived(&file_key[..], &[], b"header")?))
 }
 
 fn wrapping_key(shared: &[u8], share: &[u8; 32], recipient: &[u8; 32]) -> Result<LessSafeKey, SealError> {
     let key = derived(shared, &[&share[..], recipient].concat(), X25519_LABEL)?;
-    let key = UnboundKey::new(&CHACHA20_POLY1305, &key).map_err(|_| SealError::Failed)?;
+    let key = UnboundKey::new(&CHACHA20_POLY1305, &*key).map_err(|_| SealError::Failed)?;
     Ok(LessSafeKey::new(key))
 }
 
@@ -64,8 +65,10 @@ pub(super) fn write(recipients: &[Recipient], file_key: &FileKey, out: &mut Vec<
     for recipient in recipients {
         let ephemeral = Identity::generate().ok_or(SealError::Failed)?;
         let shared = ephemeral.shared_with(&recipient.public).ok_or(SealError::Failed)?;
-        let mut body = file_key.to_vec();
-        wrapping_key(&shared, &ephemeral.public, &recipient.public)?
+        // Room for the tag: no copy of the key is left behind where it grows.
+        let mut body = Vec::with_capacity(FILE_KEY_BYTES + TAG_BYTES);
+        body.extend_from_slice(&file_key[..]);
+        wrapping_key(&*shared, &ephemeral.public, &recipient.public)?
             .seal_in_place_append_tag(only_nonce(), Aad::empty(), &mut body)
             .map_err(|_| SealError::Failed)?;
         out.extend_from_slice(format!("-> {X25519_KIND} {}\n", BASE64.encode(ephemeral.public)).as_bytes());
@@ -158,10 +161,10 @@ fn unwrapped(identities: &Identities, stanzas: &[Stanza]) -> Result<Option<FileK
         for identity in identities.iter() {
             // A share without a common secret is one that only damage or malice makes.
             let shared = identity.shared_with(&share).ok_or_else(damaged)?;
-            let key = wrapping_key(&shared, &share, &identity.public)?;
-            let mut body = stanza.body.clone();
+            let key = wrapping_key(&*shared, &share, &identity.public)?;
+            let mut body = Zeroizing::new(stanza.body.clone());
             if let Ok(opened) = key.open_in_place(only_nonce(), Aad::empty(), &mut body) {
-                return Ok(FileKey::try_from(&*opened).ok());
+                return Ok(<[u8; FILE_KEY_BYTES]>::try_from(&*opened).ok().map(Zeroizing::new));
             }
         }
     }

@@ -15,8 +15,8 @@ const NONCE_BYTES: usize = 16;
 pub(super) struct PayloadKey(LessSafeKey);
 
 fn payload_key(file_key: &FileKey, nonce: &[u8]) -> Result<PayloadKey, SealError> {
-    let key = derived(file_key, nonce, b"payload")?;
-    Ok(PayloadKey(LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &key).map_err(|_| SealError::Failed)?)))
+    let key = derived(&file_key[..], nonce, b"payload")?;
+    Ok(PayloadKey(LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &*key).map_err(|_| SealError::Failed)?)))
 }
 
 /// Eleven bytes that count, and one that says whether this is the last.

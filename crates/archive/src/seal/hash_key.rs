@@ -8,6 +8,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use crate::digest::{Digest, ShortHash, sha256};
 
@@ -17,7 +18,7 @@ const ID_LABEL: &[u8] = b"pitr hash key id";
 /// The key of hashes: 32 random bytes that all writers of an archive share. Shown nowhere.
 #[derive(Clone)]
 pub struct HashKey {
-    bytes: [u8; KEY_BYTES],
+    bytes: Zeroizing<[u8; KEY_BYTES]>,
     key: hmac::Key,
 }
 
@@ -43,7 +44,7 @@ impl fmt::Debug for HashKey {
 
 impl From<[u8; KEY_BYTES]> for HashKey {
     fn from(bytes: [u8; KEY_BYTES]) -> Self {
-        Self { bytes, key: hmac::Key::new(hmac::HMAC_SHA256, &bytes) }
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &bytes), bytes: Zeroizing::new(bytes) }
     }
 }
 
@@ -53,12 +54,12 @@ impl HashKey {
     /// # Errors
     /// [`KeyFileError`].
     pub fn read(file: &Path) -> Result<Self, KeyFileError> {
-        let content = std::fs::read(file)?;
+        let content = Zeroizing::new(std::fs::read(file)?);
         let bytes = match content.len() {
             KEY_BYTES => content,
-            _ => STANDARD.decode(content.trim_ascii()).unwrap_or_default(),
+            _ => Zeroizing::new(STANDARD.decode(content.trim_ascii()).unwrap_or_default()),
         };
-        let bytes: [u8; KEY_BYTES] = bytes.try_into().map_err(|_| KeyFileError::Length)?;
+        let bytes = <[u8; KEY_BYTES]>::try_from(&bytes[..]).map_err(|_| KeyFileError::Length)?;
         Ok(Self::from(bytes))
     }
 

@@ -1,12 +1,14 @@
 //! Recipients (`age1...`) and identities (`AGE-SECRET-KEY-1...`): X25519 keys in Bech32.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
 use bech32::primitives::decode::CheckedHrpstring;
 use bech32::{Bech32, Hrp};
+use zeroize::Zeroizing;
 
 const KEY_BYTES: usize = 32;
 const RECIPIENT_PREFIX: &str = "age";
@@ -31,6 +33,17 @@ pub enum KeyError {
     NoIdentity,
 }
 
+/// A file that gives no identity. Its content is not repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityFileError {
+    /// It cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(#[from] std::io::Error),
+    /// It holds something else.
+    #[error("cannot be used: {0}")]
+    Unusable(#[from] KeyError),
+}
+
 /// Whom something is encrypted to: a public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipient {
@@ -38,13 +51,14 @@ pub struct Recipient {
     pub(super) public: [u8; KEY_BYTES],
 }
 
-fn decoded(text: &str, prefix: &str) -> Option<[u8; KEY_BYTES]> {
+fn decoded(text: &str, prefix: &str) -> Option<Zeroizing<[u8; KEY_BYTES]>> {
     let checked = CheckedHrpstring::new::<Bech32>(text).ok()?;
     if !checked.hrp().as_str().eq_ignore_ascii_case(prefix) {
         return None;
     }
-    let bytes: Vec<u8> = checked.byte_iter().collect();
-    bytes.try_into().ok()
+    let mut key = Zeroizing::new([0; KEY_BYTES]);
+    key.iter_mut().zip(checked.byte_iter()).for_each(|(slot, byte)| *slot = byte);
+    (checked.byte_iter().count() == KEY_BYTES).then_some(key)
 }
 
 fn encoded(key: &[u8; KEY_BYTES], prefix: &'static str) -> Option<String> {
@@ -60,7 +74,7 @@ impl FromStr for Recipient {
         }
         let public = decoded(text, RECIPIENT_PREFIX).filter(|_| text.starts_with(RECIPIENT_PREFIX));
         let public = public.ok_or_else(|| KeyError::Recipient(text.to_owned()))?;
-        Ok(Self { text: text.to_owned(), public })
+        Ok(Self { text: text.to_owned(), public: *public })
     }
 }
 
@@ -87,8 +101,8 @@ impl Identity {
     /// A new one; it lives as long as this process. `None`: the system gives no random numbers.
     #[must_use]
     pub fn generate() -> Option<Self> {
-        let mut secret = [0; KEY_BYTES];
-        aws_lc_rs::rand::fill(&mut secret).ok()?;
+        let mut secret = Zeroizing::new([0; KEY_BYTES]);
+        aws_lc_rs::rand::fill(&mut *secret).ok()?;
         Self::from_secret(&secret)
     }
 
@@ -113,9 +127,9 @@ impl Identity {
     }
 
     /// What it has in common with the owner of another public key. `None`: that is no key.
-    pub(super) fn shared_with(&self, public: &[u8; KEY_BYTES]) -> Option<[u8; KEY_BYTES]> {
+    pub(super) fn shared_with(&self, public: &[u8; KEY_BYTES]) -> Option<Zeroizing<[u8; KEY_BYTES]>> {
         let peer = UnparsedPublicKey::new(&X25519, public);
-        agree(&self.secret, peer, (), |shared| shared.try_into().map_err(drop)).ok()
+        agree(&self.secret, peer, (), |shared| shared.try_into().map(Zeroizing::new).map_err(drop)).ok()
     }
 }
 
@@ -124,6 +138,15 @@ impl Identity {
 pub struct Identities(Arc<[Identity]>);
 
 impl Identities {
+    /// Reads a file of them.
+    ///
+    /// # Errors
+    /// [`IdentityFileError`].
+    pub fn read(file: &Path) -> Result<Self, IdentityFileError> {
+        let text = Zeroizing::new(std::fs::read_to_string(file)?);
+        Ok(text.parse()?)
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

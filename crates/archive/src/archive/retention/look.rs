@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use pitr_recovery::{
-    BinlogId, ExpireItem, ExpirePlan, Expiry, Indices, Inventory, RangeRef, RetentionRequest, StoredObject,
-    StoredTimes, Timeline,
+    BinlogId, ExpireItem, ExpirePlan, Expiry, Indices, Inventory, RangeRef, RetentionRequest, StoredTimes, Timeline,
 };
 
 use super::{Proposal, RetentionRules, is_past};
 use crate::archive::adopt::MarksRead;
+use crate::archive::inventory::objects_of;
 use crate::archive::{Archive, ArchiveError, READS_AT_ONCE};
 use crate::expiry::Marks;
 use crate::layout::{BACKUPS_PREFIX, ObjectKey, Place};
@@ -106,7 +106,7 @@ impl Archive {
     async fn read_indices(&self, inventory: &Inventory, wanted: &[RangeRef]) -> Result<Indices, ArchiveError> {
         let mut indices = Indices::new();
         for range in wanted {
-            let index = self.read_index(range, &objects(inventory, range)).await?;
+            let index = self.read_index(range, &objects_of(inventory, range)).await?;
             indices.insert(range.clone(), index);
         }
         Ok(indices)
@@ -164,12 +164,4 @@ fn is_hindrance(key: &str) -> bool {
         Ok(ObjectKey::Segment(key)) => key.place == Place::Binlogs,
         _ => false,
     }
-}
-
-fn objects(inventory: &Inventory, wanted: &RangeRef) -> Vec<StoredObject> {
-    let binlogs = inventory.binlogs.iter().filter(|binlog| binlog.id == wanted.binlog);
-    let same = |range: &&pitr_recovery::ArchivedRange| {
-        (range.start, range.end, range.raw_sha256) == (wanted.start, wanted.end, wanted.raw_sha256)
-    };
-    binlogs.flat_map(|binlog| binlog.ranges.iter().filter(same)).flat_map(|range| range.objects.clone()).collect()
 }

@@ -72,6 +72,8 @@ async fn windows_and_stops_need_no_identity_and_bytes_do() {
     assert_eq!(inventory.binlogs[0].ranges[0].gtids, scene.history.gtids());
     let (range, objects) = (range_of(&record), [record.stored_object()]);
     assert_eq!(stranger.read_index(&range, &objects).await.unwrap().entries.len(), 100);
+    // What the range moved into since it was seen is not opened either: its place and its index must do.
+    assert_eq!(stranger.read_index(&range, &[]).await.unwrap().entries.len(), 100);
     let refused = stranger.read_range(&range, &objects).await.unwrap_err();
     assert!(matches!(refused, ArchiveError::Segment { source: SegmentError::Encrypted { .. }, .. }), "{refused:?}");
     let refused = scene.opened(&Identity::generate().unwrap()).read_range(&range, &objects).await.unwrap_err();
@@ -83,6 +85,21 @@ async fn windows_and_stops_need_no_identity_and_bytes_do() {
     let owner = scene.opened(&scene.identity);
     assert_eq!(owner.read_range(&range, &[]).await.unwrap(), scene.history.raw);
     assert_eq!(stranger.newest_recipients().await.unwrap(), record.header.recipients);
+}
+
+#[tokio::test]
+async fn an_index_that_cannot_be_proven_and_is_disputed_is_none() {
+    let scene = Scene::new();
+    scene.claim().await;
+    let record = catalogued(&scene.writer(), &scene.history).await;
+    let mut other = scene.history.clone();
+    other.transactions.iter_mut().for_each(|transaction| transaction.commit_us += 1);
+    let (from, to) = (other.boundary(29), other.boundary(39));
+    scene.writer().write_segment(other.draft(Place::Tail, from, to), Codec::default()).await.unwrap();
+    let read = reader(&scene.memory).read_index(&range_of(&record), &[]).await;
+    assert!(matches!(read, Err(ArchiveError::RangeChanged { .. })), "{read:?}");
+    let owner = scene.opened(&scene.identity).read_index(&range_of(&record), &[]).await.unwrap();
+    assert_eq!(owner.entries.len(), 100, "who opens it knows which one it is");
 }
 
 #[tokio::test]
