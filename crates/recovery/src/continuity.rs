@@ -12,6 +12,7 @@ use crate::inventory::{Closed, Inventory};
 use crate::log::{IndexReader, Log};
 use crate::short_id::ShortIds;
 use crate::stream::Stream;
+use crate::unlogged::supplement;
 
 /// All streams of an inventory, what is wrong with single binlogs, and which streams contradict each other from the start.
 pub(crate) struct Continuity {
@@ -41,19 +42,23 @@ pub(crate) fn find_streams(reader: &IndexReader<'_>, ids: &mut ShortIds) -> Cont
         let first = chain.pieces.first().map(|piece| (&inventory.binlogs[piece.binlog].id, piece.start));
         (first, chain.disowned)
     });
+    let chains = supplement(chains, inventory);
     let logs: Vec<Log> = chains.into_iter().map(|chain| chain.into_log(inventory, ids)).collect();
     let disputes = disputes_of(&logs);
     Continuity { logs, problems, disputes }
 }
 
 /// A stream in the making.
-struct Chain {
-    pieces: Vec<Piece>,
-    before: GtidSet,
-    after_anonymous: bool,
-    broken: Option<Break>,
-    disowned: bool,
-    disputed: Option<GtidSet>,
+pub(crate) struct Chain {
+    pub pieces: Vec<Piece>,
+    /// The state before its first piece.
+    pub before: GtidSet,
+    pub after_anonymous: bool,
+    pub broken: Option<Break>,
+    pub disowned: bool,
+    pub disputed: Option<GtidSet>,
+    /// A base backup of its server proves the state before it.
+    pub is_proven: bool,
 }
 
 impl Chain {
@@ -65,6 +70,7 @@ impl Chain {
             broken: fragment.broken,
             disowned: false,
             disputed: None,
+            is_proven: false,
         })
     }
 
@@ -99,6 +105,7 @@ impl Chain {
             broken: self.broken,
             disowned: self.disowned,
             disputed: self.disputed,
+            is_proven: self.is_proven,
         }
     }
 }

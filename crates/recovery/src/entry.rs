@@ -65,7 +65,14 @@ fn entry(backup: usize, of: &BaseBackup, section: (usize, &Section), logs: &Logs
     let place = place_of(&of.executed, section, logs);
     let from_us = || elsewhere_us(of, section, from_us(of, section, place, logs), logs);
     let entry = || Entry { backup, section: number, place, from_us: from_us() };
-    continues(&of.executed, section, place, logs).then(entry)
+    (continues(&of.executed, section, place, logs) && !is_foreign_beginning(of, section, logs)).then(entry)
+}
+
+/// Whether a base backup with nothing executed would enter another server's log, of which nothing proves that it really begins
+/// with nothing: heads leave out what came with a clone or a restore.
+fn is_foreign_beginning(of: &BaseBackup, section: &Section, logs: &Logs<'_>) -> bool {
+    let log = section.legs.first().map(|leg| &logs.logs[leg.log]);
+    of.executed.is_empty() && log.is_some_and(|log| !log.is_proven && log.stream.source != of.source)
 }
 
 /// Whether what a state lacks before its place can still be applied: whatever else the state has must follow in the same log.

@@ -22,14 +22,14 @@ pub(crate) fn cause(lower: &Log, upper: &Log, missing: &GtidSet, logs: (&[Log], 
     let own =
         all.iter().filter(|log| log.stream.source == upper.stream.source && log.after().is_subset_of(upper.before()));
     let own = own.filter(|log| !log.disowned && !std::ptr::eq(*log, upper)).max_by_key(|log| log.after().count());
-    own.and_then(|own| hole(own, upper, inventory)).unwrap_or_else(|| GapCause::BetweenServers {
+    own.and_then(|own| hole(own, upper, missing, inventory)).unwrap_or_else(|| GapCause::BetweenServers {
         before: lower.stream.source.clone(),
         after: upper.stream.source.clone(),
     })
 }
 
 /// The hole between two streams of one server.
-fn hole(lower: &Log, upper: &Log, inventory: &Inventory) -> Option<GapCause> {
+fn hole(lower: &Log, upper: &Log, missing: &GtidSet, inventory: &Inventory) -> Option<GapCause> {
     let last = binlog_of(lower, false, inventory);
     let first = binlog_of(upper, true, inventory);
     let (id, name) = (last.id.clone(), last.name.clone());
@@ -48,12 +48,21 @@ fn hole(lower: &Log, upper: &Log, inventory: &Inventory) -> Option<GapCause> {
             first: name.next(),
             last: before(&first.name).unwrap_or_else(|| name.next()),
         },
+        None if is_in_no_log(missing, (lower, upper), inventory) => GapCause::NeverLogged { source: id.source },
         None => {
             let start = lower.pieces.last().map_or(0, |piece| piece.end);
             GapCause::MissingRange { binlog: id, name, start, end: None }
         }
     };
     Some(cause)
+}
+
+/// Whether a server's log goes on without a hole, and without a word about these transactions.
+fn is_in_no_log(missing: &GtidSet, (lower, upper): (&Log, &Log), inventory: &Inventory) -> bool {
+    let (Some(last), Some(first)) = (lower.pieces.last(), upper.pieces.first()) else { return false };
+    let goes_on = last.binlog == first.binlog && last.end == first.start;
+    let begins = first.start == 0 && inventory.binlogs[first.binlog].previous.is_disjoint(missing);
+    goes_on || begins
 }
 
 /// The last binlog with transactions without GTID up to the beginning of a stream.

@@ -33,6 +33,7 @@ mod survey;
 mod target;
 mod time;
 mod timeline;
+mod unlogged;
 mod unrecoverable;
 mod ways;
 mod window;

@@ -23,6 +23,8 @@ pub(crate) struct Log {
     pub disowned: bool,
     /// Bytes that contradict others of the same binlog, and the GTIDs in dispute.
     pub disputed: Option<GtidSet>,
+    /// A base backup of its server proves the state before it, which heads alone do not tell.
+    pub is_proven: bool,
 }
 
 /// A point in a stream: all pieces before `piece`, and the first `count` transactions of it.

@@ -53,11 +53,13 @@ pictures! {
     base_alone
     base_inside_a_binlog
     clock_stepping_back
+    cloned_replica
     collision
     crash_end
     damaged_binlog
     divergence
     errant_transactions
+    executed_without_a_log
     failover_with_lost_tail
     fork_after_restore
     gap
@@ -68,8 +70,11 @@ pictures! {
     plain_chain
     position
     purged_holes
+    renamed_log
     replica_fills_a_hole
     reset
+    restored_server
+    restored_server_without_backup
     returned_numbers_and_replicas
     returned_numbers_three_times
     skip_gtid

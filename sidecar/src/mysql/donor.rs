@@ -29,6 +29,8 @@ const RECORDED: &[&str] = &[
     "innodb_page_size",
     "innodb_undo_directory",
     "log_bin_trust_function_creators",
+    "log_replica_updates",
+    "log_slave_updates",
     "lower_case_table_names",
     "ngram_token_size",
     "partial_revokes",

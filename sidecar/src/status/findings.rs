@@ -59,7 +59,7 @@ pub(super) fn of_archive(timeline: &Timeline) -> Vec<&'static Code> {
     let mut codes = Vec::new();
     if inventory.binlogs.is_empty() && inventory.backups.is_empty() {
         codes.push(&code::NEVER_ARCHIVED);
-    } else if timeline.windows().is_empty() {
+    } else if !has_window(timeline) {
         codes.push(&code::BASE_BACKUP_MISSING);
     }
     if timeline.gaps().iter().any(|gap| gap.is_open() && !inventory.backups.is_empty()) {
@@ -72,6 +72,15 @@ pub(super) fn of_archive(timeline: &Timeline) -> Vec<&'static Code> {
     codes.sort_unstable_by_key(|code| code.number);
     codes.dedup_by_key(|code| code.number);
     codes
+}
+
+/// Whether anything can be restored of the branch that the server is on, or, where nobody knows which that is, of any.
+///
+/// Another branch's window is no comfort: after RESET, or where a restored or cloned server has no base backup of its own, the
+/// old history can be restored, and nothing of what is written now.
+fn has_window(timeline: &Timeline) -> bool {
+    let live = live_branch(timeline);
+    timeline.windows().iter().any(|window| live.is_none_or(|live| window.branch == live.id))
 }
 
 fn of_problem(problem: &Problem, timeline: &Timeline) -> Option<&'static Code> {

@@ -130,6 +130,7 @@ fn reason(cause: &GapCause) -> &'static str {
         GapCause::Incident { .. } => "incident",
         GapCause::WithoutGtids { .. } => "without-gtids",
         GapCause::NeverArchived { .. } => "never-archived",
+        GapCause::NeverLogged { .. } => "never-logged",
         GapCause::BetweenServers { .. } => "between-servers",
     }
 }

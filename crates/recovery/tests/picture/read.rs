@@ -67,8 +67,14 @@ impl Reader {
         let (id, rest) = line.split_once(" {").unwrap();
         let (set, rest) = rest.split_once("} at ").unwrap();
         let (at, source) = rest.split_once(" from ").unwrap();
+        // `A.2 3`: at its server's position behind the third transaction of that file.
+        let (source, position) = source.split_once(" behind ").unwrap_or((source, ""));
         let mut base = backup(id, &source_of(source), set_of(set), seconds(at));
         base.flavour = self.world.flavour;
+        if let Some((file, count)) = position.split_once(' ') {
+            base.position = Some((name(binlog_id(file).number), boundary(count.parse().unwrap())));
+            base.settings.insert("log_replica_updates".to_owned(), "ON".to_owned());
+        }
         self.world.backups.push(base);
     }
 

@@ -46,6 +46,8 @@ pub(crate) enum Event {
         server: usize,
         from: usize,
         behind: usize,
+        /// As real servers do it: heads leave out for ever what it began with.
+        silent: bool,
     },
 }
 
@@ -57,6 +59,7 @@ pub(crate) enum Temper {
     Resetting,
     Stepping,
     Rebuilding,
+    Cloning,
 }
 
 /// A random history before it is told.
@@ -64,6 +67,9 @@ pub(crate) enum Temper {
 pub(crate) struct Script {
     pub(crate) servers: usize,
     pub(crate) reorders: bool,
+    /// Only a server writes that has all that any has: two histories that a silent clone has merged cannot be told from one
+    /// (docs/decisions/0007).
+    pub(crate) one_writer: bool,
     pub(crate) events: Vec<Event>,
     /// How each file is cut and what of it is archived; used round and round.
     pub(crate) cuts: Vec<u8>,
@@ -79,6 +85,8 @@ pub(crate) struct Story {
     pub(crate) kept: Vec<usize>,
     /// For each file: the one in which its server went on.
     pub(crate) next: Vec<Option<usize>>,
+    /// Heads leave out what some server began with: only base backups tell it.
+    pub(crate) silent: bool,
     /// For each base backup: everything in it.
     pub(crate) bases: Vec<Vec<Tx>>,
 }
@@ -87,6 +95,8 @@ struct Server {
     source: String,
     uuid: Uuid,
     executed: Vec<Tx>,
+    /// What its heads leave out.
+    unlogged: GtidSet,
     file: usize,
     number: u64,
     epoch: u64,
@@ -98,12 +108,14 @@ pub(crate) fn scripts() -> impl Strategy<Value = Script> {
         Just(Temper::Crashing),
         Just(Temper::Resetting),
         Just(Temper::Stepping),
-        Just(Temper::Rebuilding)
+        Just(Temper::Rebuilding),
+        Just(Temper::Cloning)
     ];
     (1..=3_usize, temper, proptest::bool::weighted(0.25)).prop_flat_map(|(servers, temper, reorders)| {
         let events = proptest::collection::vec(event(servers, temper), 4..30);
         let cuts = proptest::collection::vec(any::<u8>(), 1..24);
-        (events, cuts).prop_map(move |(events, cuts)| Script { servers, reorders, events, cuts })
+        let one_writer = temper == Temper::Cloning;
+        (events, cuts).prop_map(move |(events, cuts)| Script { servers, reorders, one_writer, events, cuts })
     })
 }
 
@@ -119,8 +131,13 @@ fn event(servers: usize, temper: Temper) -> impl Strategy<Value = Event> {
         Temper::Crashing => (0..servers, 0..3_usize).prop_map(|(server, lost)| Event::Crash { server, lost }).boxed(),
         Temper::Resetting => (0..servers).prop_map(|server| Event::Reset { server }).boxed(),
         Temper::Stepping => (1..40_u8).prop_map(|tenths| Event::StepBack { tenths }).boxed(),
-        Temper::Rebuilding => (0..servers, 0..servers, 0..4_usize)
-            .prop_map(|(server, from, behind)| Event::Rebuild { server, from, behind })
+        Temper::Rebuilding | Temper::Cloning => (0..servers, 0..servers, 0..4_usize)
+            .prop_map(move |(server, from, behind)| Event::Rebuild {
+                server,
+                from,
+                behind,
+                silent: temper == Temper::Cloning,
+            })
             .boxed(),
     };
     prop_oneof![8 => write, 8 => replicate, 3 => rotate, 2 => base, 1 => special]
@@ -146,12 +163,14 @@ struct Teller {
     clock_us: i64,
     next_id: u32,
     reorders: bool,
+    one_writer: bool,
 }
 
 /// Lets a script happen.
 pub(crate) fn tell(script: &Script) -> Story {
     let world = World { flavour: Flavour::MySql, files: Vec::new(), backups: Vec::new() };
-    let story = Story { world, before: Vec::new(), kept: Vec::new(), next: Vec::new(), bases: Vec::new() };
+    let story =
+        Story { world, before: Vec::new(), kept: Vec::new(), next: Vec::new(), silent: false, bases: Vec::new() };
     let mut teller = Teller {
         story,
         servers: Vec::new(),
@@ -159,9 +178,10 @@ pub(crate) fn tell(script: &Script) -> Story {
         clock_us: 1_000_000_000,
         next_id: 0,
         reorders: script.reorders,
+        one_writer: script.one_writer,
     };
     for _ in 0..script.servers {
-        let server = teller.new_server(Vec::new());
+        let server = teller.new_server(Vec::new(), false);
         teller.servers.push(server);
     }
     for event in &script.events {
@@ -172,13 +192,14 @@ pub(crate) fn tell(script: &Script) -> Story {
 }
 
 impl Teller {
-    fn new_server(&mut self, executed: Vec<Tx>) -> Server {
+    fn new_server(&mut self, executed: Vec<Tx>, silent: bool) -> Server {
         let letter = char::from(b"abcdef0123456789"[usize::from(self.letters % 16)]);
         self.letters += 1;
         let digits = |count: usize| letter.to_string().repeat(count);
         let source = format!("{}-{}-{}-{}-{}", digits(8), digits(4), digits(4), digits(4), digits(12));
         let uuid = source.parse().unwrap();
-        let mut server = Server { source, uuid, executed, file: 0, number: 0, epoch: 0 };
+        let unlogged = if silent { gtids(&executed) } else { GtidSet::new() };
+        let mut server = Server { source, uuid, executed, unlogged, file: 0, number: 0, epoch: 0 };
         self.begin_file(&mut server);
         server
     }
@@ -188,7 +209,7 @@ impl Teller {
         server.file = self.story.world.files.len();
         self.story.world.files.push(File {
             id: file_id(&server.source, server.number, server.epoch),
-            previous: gtids(&server.executed),
+            previous: gtids(&server.executed).subtract(&server.unlogged),
             txs: Vec::new(),
             closed: Closed::Open,
             damage: None,
@@ -223,6 +244,7 @@ impl Teller {
             }
             Event::Reset { server } => {
                 self.servers[server].executed.clear();
+                self.servers[server].unlogged = GtidSet::new();
                 self.servers[server].number = 0;
                 self.servers[server].epoch += 1;
                 self.clock_us += 1;
@@ -231,16 +253,20 @@ impl Teller {
             Event::Backup { server } => {
                 let executed = self.servers[server].executed.clone();
                 let id = format!("bb-{}", self.story.bases.len());
-                let base = backup(&id, &self.servers[server].source, gtids(&executed), self.clock_us);
+                let file = &self.story.world.files[self.servers[server].file];
+                let mut base = backup(&id, &self.servers[server].source, gtids(&executed), self.clock_us);
+                base.position = Some((name(file.id.number), boundary(self.story.kept[self.servers[server].file])));
+                base.settings.insert("log_replica_updates".to_owned(), "ON".to_owned());
                 self.story.world.backups.push(base);
                 self.story.bases.push(executed);
             }
             Event::StepBack { tenths } => self.clock_us -= i64::from(tenths) * 100_000,
-            Event::Rebuild { server, from, behind } => {
+            Event::Rebuild { server, from, behind, silent } => {
                 let of = &self.servers[from].executed;
                 let state = of[..of.len().saturating_sub(behind)].to_vec();
                 if self.letters < 16 {
-                    self.servers[server] = self.new_server(state);
+                    self.story.silent |= silent;
+                    self.servers[server] = self.new_server(state, silent);
                 }
             }
         }
@@ -250,6 +276,7 @@ impl Teller {
         let new = Server {
             source: self.servers[server].source.clone(),
             executed: self.servers[server].executed.clone(),
+            unlogged: self.servers[server].unlogged.clone(),
             ..self.servers[server]
         };
         let mut new = new;
@@ -262,6 +289,10 @@ impl Teller {
     }
 
     fn write(&mut self, server: usize, tenths: u8) {
+        let has = ids(&self.servers[server].executed);
+        if self.one_writer && self.servers.iter().any(|other| !ids(&other.executed).is_subset(&has)) {
+            return;
+        }
         // Often in one microsecond, often within a second, sometimes later.
         self.clock_us += match tenths {
             0..3 => 0,
@@ -287,6 +318,11 @@ impl Teller {
     fn replicate(&mut self, to: usize, from: usize, second: bool) {
         let (target, origin) = (&self.servers[to].executed, &self.servers[from].executed);
         if to == from || !agree(target, origin) {
+            return;
+        }
+        // A clone goes on replicating from servers that have what it was cloned from. If it merged another history with that
+        // one, nothing in any log would tell.
+        if !self.servers[to].unlogged.is_subset_of(&gtids(origin)) {
             return;
         }
         let has = ids(target);

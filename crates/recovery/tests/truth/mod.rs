@@ -36,7 +36,7 @@ impl<'a> Truth<'a> {
         let mut by_id: Vec<&Tx> = files.iter().flat_map(|file| &file.txs).collect();
         by_id.sort_by_key(|tx| tx.id);
         let steady = by_id.is_sorted_by_key(|tx| tx.us);
-        Self { story, known, orderly, decidable: orderly && !returns, stepped: !steady }
+        Self { story, known, orderly, decidable: orderly && !returns && !story.silent, stepped: !steady }
     }
 
     /// Everything executed before a point of a file, in its server's order.
