@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pitr_binlog::GtidSet;
 use pitr_recovery::{
-    ArchivedBinlog, ArchivedRange, BinlogId, Closed, Damage, Inventory, RangeFlags, RangeKind, RangeRef, StoredObject,
+    ArchivedBinlog, ArchivedRange, BaseBackup, BinlogId, Closed, Damage, Inventory, RangeFlags, RangeKind, RangeRef,
+    StoredObject,
 };
 
 use super::records::Discovered;
@@ -58,11 +59,12 @@ impl Archive {
         let listed_us = self.now().as_microsecond();
         let workload = self.workload().await?;
         let (marks, problems) = self.read_marks().await?;
-        let everything = self.everything(&marks, problems).await?;
-        let (mut inventory, report) = (everything.inventory, everything.report);
-        inventory.workload = workload;
-        inventory.listed_us = listed_us;
-        Ok((inventory, report))
+        let (mut found, backups, mut report) = self.look(&marks, problems).await?;
+        // What is found goes as the inventory grows: both at once would be twice the memory.
+        let records =
+            std::mem::take(&mut found.catalogued).into_values().chain(std::mem::take(&mut found.tail).into_values());
+        let binlogs = self.binlogs(records, &marks, &mut report).await?;
+        Ok((Inventory { workload, binlogs, backups, listed_us }, report))
     }
 
     /// What is archived beside what these marks hide. They were read before.
@@ -71,26 +73,35 @@ impl Archive {
         marks: &Marks,
         bad_marks: Vec<(String, String)>,
     ) -> Result<Everything, ArchiveError> {
+        let (found, backups, mut report) = self.look(marks, bad_marks).await?;
+        let binlogs = self.binlogs(found.records().cloned(), marks, &mut report).await?;
+        let inventory = Inventory { workload: String::new(), binlogs, backups, listed_us: 0 };
+        Ok(Everything { inventory, report, found })
+    }
+
+    /// What is stored, the base backups that no mark hides, and a report of the two.
+    async fn look(
+        &self,
+        marks: &Marks,
+        bad_marks: Vec<(String, String)>,
+    ) -> Result<(Discovered, Vec<BaseBackup>, InventoryReport), ArchiveError> {
         let mut found = self.discover(None).await?;
         found.unreadable.extend(bad_marks);
         self.look_again(&mut found, marks).await?;
         let vanished = vanished(&found, marks).map(|key| (key.to_string(), VANISHED.to_owned())).collect::<Vec<_>>();
         found.unreadable.extend(vanished);
-        let (backups, bad_backups) = self.list_backup_manifests().await?;
+        let (mut backups, bad_backups) = self.list_backup_manifests().await?;
         found.unreadable.extend(bad_backups);
-        let mut report = InventoryReport {
+        let all_backups = backups.len();
+        backups.retain(|backup| !marks.backups.contains_key(&backup.id));
+        let report = InventoryReport {
             unknown_keys: std::mem::take(&mut found.unknown_keys),
             unreadable: std::mem::take(&mut found.unreadable),
-            ..InventoryReport::default()
+            marked: marks.binlogs.keys().cloned().collect(),
+            hidden_binlogs: 0,
+            hidden_backups: all_backups - backups.len(),
         };
-        let records = self.visible(&found, marks, &mut report);
-        let binlogs = self.binlogs(records, &mut report).await?;
-        let all_backups = backups.len();
-        let backups: Vec<_> = backups.into_iter().filter(|backup| !marks.backups.contains_key(&backup.id)).collect();
-        report.hidden_backups = all_backups - backups.len();
-        report.marked = marks.binlogs.keys().cloned().collect();
-        let inventory = Inventory { workload: String::new(), binlogs, backups, listed_us: 0 };
-        Ok(Everything { inventory, report, found })
+        Ok((found, backups, report))
     }
 
     /// A listing is no snapshot: what was written or merged meanwhile may be in neither place. A hole counts when it looked the
@@ -111,34 +122,27 @@ impl Archive {
         Ok(())
     }
 
-    fn visible<'a>(
+    async fn binlogs(
         &self,
-        found: &'a Discovered,
+        records: impl Iterator<Item = SegmentRecord>,
         marks: &Marks,
         report: &mut InventoryReport,
-    ) -> BTreeMap<&'a BinlogId, Vec<&'a SegmentRecord>> {
-        let mut hidden = BTreeSet::new();
-        let mut visible: BTreeMap<&BinlogId, Vec<&SegmentRecord>> = BTreeMap::new();
-        for record in found.records() {
-            let binlog = &record.key.binlog;
-            if marks.binlogs.contains_key(binlog) {
-                hidden.insert(binlog);
-            } else {
-                visible.entry(binlog).or_default().push(record);
+    ) -> Result<Vec<ArchivedBinlog>, ArchiveError> {
+        let (mut hidden, mut visible) = (BTreeSet::new(), BTreeMap::<BinlogId, Vec<SegmentRecord>>::new());
+        for record in records {
+            if marks.binlogs.contains_key(&record.key.binlog) {
+                hidden.insert(record.key.binlog);
+                continue;
+            }
+            match visible.get_mut(&record.key.binlog) {
+                Some(others) => others.push(record),
+                None => drop(visible.insert(record.key.binlog.clone(), vec![record])),
             }
         }
         report.hidden_binlogs = hidden.len();
-        visible
-    }
-
-    async fn binlogs(
-        &self,
-        records: BTreeMap<&BinlogId, Vec<&SegmentRecord>>,
-        report: &mut InventoryReport,
-    ) -> Result<Vec<ArchivedBinlog>, ArchiveError> {
-        let mut binlogs = Vec::with_capacity(records.len());
+        let mut binlogs = Vec::with_capacity(visible.len());
         let mut before = Before::default();
-        for (id, records) in records {
+        for (id, records) in visible {
             if before.source != id.source {
                 before = Before { source: id.source.clone(), executed: GtidSet::new() };
             }
@@ -151,8 +155,8 @@ impl Archive {
 
     async fn binlog(
         &self,
-        id: &BinlogId,
-        records: &[&SegmentRecord],
+        id: BinlogId,
+        records: &[SegmentRecord],
         before: &mut Before,
         report: &mut InventoryReport,
     ) -> Result<Option<ArchivedBinlog>, ArchiveError> {
@@ -189,7 +193,7 @@ impl Archive {
         before.executed =
             ranges.values().fold(previous.clone().unwrap_or_default(), |set, range| set.union(&range.gtids));
         Ok(Some(ArchivedBinlog {
-            id: id.clone(),
+            id,
             name: any.header.name.clone(),
             flavour: any.header.flavour,
             server_version: any.header.server_version.clone(),
@@ -341,8 +345,8 @@ struct Before {
     executed: GtidSet,
 }
 
-fn catalogued<'a>(records: &'a [&SegmentRecord]) -> impl Iterator<Item = &'a SegmentRecord> {
-    records.iter().copied().filter(|record| record.key.place == Place::Binlogs)
+fn catalogued(records: &[SegmentRecord]) -> impl Iterator<Item = &SegmentRecord> {
+    records.iter().filter(|record| record.key.place == Place::Binlogs)
 }
 
 fn archived_range(record: &SegmentRecord, gtids: GtidSet) -> ArchivedRange {

@@ -52,6 +52,10 @@ impl Intervals {
         let reach = last.saturating_add(1);
         let to = from + self.0[from..].partition_point(|i| i.first <= reach);
         if from == to {
+            if self.0.is_empty() {
+                // Most sources have one interval, and archives have very many sets.
+                self.0.reserve_exact(1);
+            }
             self.0.insert(from, Interval { first, last });
             return;
         }

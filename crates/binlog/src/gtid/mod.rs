@@ -3,6 +3,7 @@
 mod intervals;
 mod set;
 mod single;
+mod sources;
 mod tag;
 mod text;
 mod uuid;

@@ -1,8 +1,7 @@
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::ops::RangeInclusive;
 
 use super::intervals::Intervals;
+use super::sources::Sources;
 use super::{Gtid, GtidSource};
 
 /// A set of GTIDs: for each source, intervals of numbers. Holes are ordinary (T9).
@@ -11,14 +10,14 @@ use super::{Gtid, GtidSource};
 /// A number outside a source's range (0, or for MySQL 2^63-1 and above) names no transaction and is never a member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct GtidSet {
-    pub(super) sources: BTreeMap<GtidSource, Intervals>,
+    pub(super) sources: Sources,
 }
 
 impl GtidSet {
     /// The empty set.
     #[must_use]
     pub const fn new() -> Self {
-        Self { sources: BTreeMap::new() }
+        Self { sources: Sources::new() }
     }
 
     /// Whether no GTID is in the set.
@@ -42,7 +41,7 @@ impl GtidSet {
     pub fn insert_range(&mut self, source: &GtidSource, numbers: RangeInclusive<u64>) {
         let (first, last) = ((*numbers.start()).max(1), (*numbers.end()).min(source.largest_number()));
         if !numbers.is_empty() && first <= last {
-            self.sources.entry(*source).or_default().insert(first, last);
+            self.sources.of(source).insert(first, last);
         }
     }
 
@@ -56,16 +55,9 @@ impl GtidSet {
 
     /// Adds all of another set.
     pub fn union_with(&mut self, other: &Self) {
-        for (source, intervals) in &other.sources {
-            match self.sources.entry(*source) {
-                Entry::Occupied(mut own) => {
-                    let merged = own.get().union(intervals);
-                    own.insert(merged);
-                }
-                Entry::Vacant(free) => {
-                    free.insert(intervals.clone());
-                }
-            }
+        for (source, intervals) in other.sources.iter() {
+            let own = self.sources.of(source);
+            *own = if own.is_empty() { intervals.clone() } else { own.union(intervals) };
         }
     }
 
@@ -111,12 +103,12 @@ impl GtidSet {
     /// The number of GTIDs in the set (`u64::MAX` when there are more).
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.sources.values().fold(0, |sum: u64, intervals| sum.saturating_add(intervals.count()))
+        self.sources.iter().fold(0, |sum: u64, (_, intervals)| sum.saturating_add(intervals.count()))
     }
 
     /// The sources that have a GTID in the set, in order.
     pub fn sources(&self) -> impl ExactSizeIterator<Item = &GtidSource> + '_ {
-        self.sources.keys()
+        self.sources.iter().map(|(source, _)| source)
     }
 
     /// The intervals of one source, ascending, with a hole between any two.
