@@ -5,12 +5,14 @@
 //! pitr-bench archive                # archiving 1 GiB of binlogs: memory, time, size, beside zstd on the same files
 //! pitr-bench recoverable            # from COMMIT to "the bucket proves it", through an S3 server
 //! pitr-bench restore                # replay, beside mysqlbinlog | mysql and plain replication, same base and settings
+//! pitr-bench status                 # what is recoverable, over an archive of 100,000 binlogs: time, memory, requests
 //! ```
 
 mod archive;
 mod process;
 mod recoverable;
 mod restore;
+mod status;
 mod workload;
 
 use std::process::ExitCode;
@@ -58,6 +60,15 @@ enum Bench {
         #[arg(long)]
         durable: bool,
     },
+    /// What is recoverable, told from the bucket alone, over an archive of many binlogs
+    Status {
+        /// How many binlogs (repeatable) [default: 1000, 10000, 100000]
+        #[arg(long)]
+        binlogs: Vec<u64>,
+        /// How often each is measured; the median counts
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+    },
 }
 
 #[tokio::main]
@@ -65,6 +76,10 @@ async fn main() -> ExitCode {
     let result = match Arguments::parse().bench {
         Bench::Archive { mib, rounds } => archive::run(mib, rounds).await,
         Bench::Recoverable { commits } => recoverable::run(commits).await,
+        Bench::Status { binlogs, rounds } => {
+            let usual = vec![1_000, 10_000, 100_000];
+            status::run(if binlogs.is_empty() { &usual } else { &binlogs }, rounds).await
+        }
         Bench::Restore { workload, hundredths, rounds, durable } => {
             let each = Workload::value_variants();
             restore::run(if workload.is_empty() { each } else { &workload }, hundredths, rounds, durable).await

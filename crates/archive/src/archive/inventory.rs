@@ -174,12 +174,12 @@ impl Archive {
                 continue;
             }
             // Hashes with different keys tell nothing; then the indices decide whether the bytes are the same.
-            let same_extent = |known: &&&SegmentRecord| {
+            let same_extent = |known: &&SegmentRecord| {
                 (known.header.start, known.header.end) == (record.header.start, record.header.end)
                     && known.header.hash_key != record.header.hash_key
                     && known.header.parts.index_sha256 == record.header.parts.index_sha256
             };
-            let is_known = |known: &&SegmentRecord| {
+            let is_known = |known: &SegmentRecord| {
                 ranges.contains_key(&(known.header.start, known.header.end, known.header.raw_sha256))
             };
             if mixed && records.iter().filter(same_extent).any(is_known) {
