@@ -8,8 +8,8 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use pitr_archive::document::{BackupsDocument, BinlogFilter, BinlogsDocument, PlanDocument, WindowsDocument};
 use pitr_archive::{
-    Archive, ArchiveUrl, Credentials, OptionError, RetryPolicy, Retrying, S3Options, ServerEncryption, StopDescription,
-    connect,
+    Archive, ArchiveUrl, Credentials, Estimate, OptionError, RetryPolicy, Retrying, S3Options, ServerEncryption,
+    StopDescription, connect,
 };
 use pitr_recovery::{Indices, PlanRequest, RangeRef, RestorePlan, StoredObject, Timeline, TransactionIndex};
 use serde_json::Value;
@@ -18,6 +18,7 @@ use crate::args::{ArchiveArgs, PathStyle};
 use crate::failure::Failure;
 use crate::question::Question;
 use crate::refusal;
+use crate::render::{binary_size, duration};
 use crate::state::{Backups, Windows};
 
 /// Indices fetched at once.
@@ -137,6 +138,12 @@ impl ArchiveView {
         let plan = view.timeline.plan(request).map_err(|a| refusal::unrecoverable(&a, (request, &workload), now))?;
         let document = PlanDocument::new(plan).map_err(|e| Failure::without_code(1, e.to_string()))?;
         Ok((view, document))
+    }
+
+    /// How long a plan may take, in words.
+    pub async fn estimate(&self, plan: &RestorePlan) -> String {
+        let pace = self.archive.last_pace().await;
+        Estimate::of(plan.parts(), pace.as_ref()).text(binary_size, duration)
     }
 
     pub fn windows(&self) -> Windows {

@@ -93,7 +93,7 @@ fn facts(named: Named) -> PlanFacts {
 #[test]
 fn the_plan_says_where_it_stops() {
     let named =
-        Named { last: Some("UPDATE shop.orders, 3 rows".into()), first: Some("DROP TABLE shop.invoices".into()) };
+        Named { last: Some("UPDATE shop.orders, 3 rows".into()), first: Some("DROP TABLE shop.invoices".into()), estimate: Some("36 GiB to fetch, 1236408 transactions to replay; 9m12s at the last drill's pace (base 7m00s, replay 2m10s, rest 2s)".into()) };
     golden("plan/plan.txt", &plan_text(&plan(), &facts(named)));
     golden("plan/plan-unnamed.txt", &plan_text(&plan(), &facts(Named::default())));
 }

@@ -15,6 +15,7 @@ pub mod backup;
 mod catalog;
 mod digest;
 pub mod document;
+mod estimate;
 mod expiry;
 pub mod layout;
 mod seal;
@@ -32,6 +33,7 @@ pub use archive::{
 };
 pub use catalog::{MergeEffort, PageError};
 pub use digest::{Digest, ShortHash, sha256};
+pub use estimate::Estimate;
 pub use layout::Place;
 pub use seal::{
     HashKey, HashKeyId, Identities, Identity, IdentityFileError, KeyError, KeyFileError, Recipient, Sealer,

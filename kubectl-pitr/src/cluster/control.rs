@@ -34,13 +34,19 @@ pub struct Reply {
 pub struct Notes {
     pub last_applied: Option<String>,
     pub first_excluded: Option<String>,
+    /// How long the restore may take.
+    pub estimate: Option<String>,
 }
 
 impl Notes {
     /// From headers that may hold any text, percent-encoded.
     fn read(headers: &hyper::HeaderMap) -> Self {
         let text = |name: &str| decoded(headers.get(name)?.to_str().ok()?);
-        Self { last_applied: text("pitr-last-applied"), first_excluded: text("pitr-first-excluded") }
+        Self {
+            last_applied: text("pitr-last-applied"),
+            first_excluded: text("pitr-first-excluded"),
+            estimate: text("pitr-estimate"),
+        }
     }
 }
 

@@ -145,7 +145,8 @@ async fn plan(session: &Session, args: &RestoreArgs, wanted: &Wanted) -> Result<
         let view = ArchiveView::open(location, session.clock()).await?;
         let (view, document) = view.plan(request, session.now()).await?;
         let stop = view.describe_stop(document.plan()).await;
-        let named = Named { last: stop.last_applied, first: stop.first_excluded };
+        let estimate = Some(view.estimate(document.plan()).await);
+        let named = Named { last: stop.last_applied, first: stop.first_excluded, estimate };
         return Ok(Planned { document, named, workload: None });
     }
     let workload = match (&wanted.archive, &wanted.workload) {
@@ -166,7 +167,7 @@ async fn plan(session: &Session, args: &RestoreArgs, wanted: &Wanted) -> Result<
         return Err(Failure::usage("name the workload, or give --archive URL").into());
     };
     let (document, notes) = ask_for_plan(session, args, (&cluster, &workload), request).await?;
-    let named = Named { last: notes.last_applied, first: notes.first_excluded };
+    let named = Named { last: notes.last_applied, first: notes.first_excluded, estimate: notes.estimate };
     Ok(Planned { document, named, workload: Some((cluster, workload)) })
 }
 

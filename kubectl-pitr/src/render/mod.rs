@@ -28,7 +28,7 @@ pub use instants::{Zone, end_shown, seconds_down, seconds_up, to_micros};
 pub use job::{Pace, backup_verdict, progress_line, restore_verdict};
 pub use jsonpath::JsonPath;
 pub use log_line::{log_line, log_time};
-pub use plan::{Estimate, Named, PlanFacts, gtid_set, plan_text};
+pub use plan::{Named, PlanFacts, gtid_set, plan_text};
 pub use restores::{RestoreRow, restore_story, restores_document, restores_table};
 pub use status::{server_name, status_text};
 pub use status_document::status_document;

@@ -1,6 +1,7 @@
 //! A plan as text: the stop, the base, the replay, what success will mean.
 
 use jiff::Timestamp;
+use pitr_archive::Estimate;
 use pitr_binlog::{GtidSet, TransactionFlags};
 use pitr_recovery::{BoundaryTransaction, PlanParts, PlanWarning, RecoveryTarget, RestorePlan, Rfc3339};
 
@@ -11,11 +12,13 @@ use crate::target::from_now;
 /// Sets longer than this are cut: the whole of it is in the plan document.
 const SET_CHARACTERS_MAX: usize = 240;
 
-/// The transactions next to the stop, in words.
+/// What the plan itself does not say, in words: the transactions next to the stop, and how long it may take.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Named {
     pub last: Option<String>,
     pub first: Option<String>,
+    /// How long the restore may take.
+    pub estimate: Option<String>,
 }
 
 /// What is shown beside the plan itself.
@@ -29,41 +32,6 @@ pub struct PlanFacts {
     pub creates: Option<String>,
     /// Only a plan was asked for.
     pub plan_only: bool,
-}
-
-/// How long a restore will take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Estimate {
-    pub fetch_seconds: u64,
-    pub replay_seconds: u64,
-    pub rest_seconds: u64,
-}
-
-/// Assumed, until a restore drill of this very workload says better.
-const FETCH_MIB_PER_SECOND: u64 = 80;
-const REPLAY_TRANSACTIONS_PER_SECOND: u64 = 1500;
-const REST_SECONDS: u64 = 30;
-
-impl Estimate {
-    pub fn of(plan: &PlanParts) -> Self {
-        let restored = plan.base.raw_bytes.max(plan.base.stored_bytes);
-        Self {
-            fetch_seconds: restored / (FETCH_MIB_PER_SECOND << 20),
-            replay_seconds: plan.transactions.div_ceil(REPLAY_TRANSACTIONS_PER_SECOND),
-            rest_seconds: REST_SECONDS,
-        }
-    }
-
-    fn text(self) -> String {
-        format!(
-            "{} (fetch {}, replay {}, rest {}; basis: {FETCH_MIB_PER_SECOND} MiB/s and {REPLAY_TRANSACTIONS_PER_SECOND} \
-             transactions/s assumed, no drill yet)",
-            duration(self.fetch_seconds + self.replay_seconds + self.rest_seconds),
-            duration(self.fetch_seconds),
-            duration(self.replay_seconds),
-            duration(self.rest_seconds)
-        )
-    }
 }
 
 /// All lines of a plan.
@@ -89,13 +57,15 @@ pub fn plan_text(plan: &RestorePlan, facts: &PlanFacts) -> String {
         lines.push(("Creates", format!("{creates}; touches nothing that exists")));
     }
     let skipped =
-        if parts.skip.is_empty() { "nothing known".to_owned() } else { format!("{}, skipped as asked", parts.skip) };
+        if parts.skip.is_empty() { "nothing known; what bypassed the log (sql_log_bin=0, filters) is in no archive".to_owned() } else { format!("{}, skipped as asked", parts.skip) };
     lines.push((
         "Proof",
         format!("success means: the GTID set is exactly {}; not restored: {skipped}", gtid_set(&parts.expected)),
     ));
     lines.extend(parts.warnings.iter().filter_map(warning).map(|text| ("Warning", text)));
-    lines.push(("Estimate", Estimate::of(parts).text()));
+    // Whoever cannot ask for the pace of the last drill still knows how much there is to do.
+    let estimate = || Estimate::of(parts, None).text(binary_size, duration);
+    lines.push(("Estimate", facts.named.estimate.clone().unwrap_or_else(estimate)));
     let after = if facts.plan_only { "; nothing was created, run again without --plan" } else { "" };
     lines.push(("Plan", format!("{}{after}", facts.hash)));
     lines.iter().map(|(key, text)| format!("{key:<12}{text}\n")).collect()

@@ -21,11 +21,13 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     /// What the transactions next to a plan's stop did: no part of the plan's bytes, which are hashed.
     pub(super) stop: StopDescription,
+    /// How long a plan may take, in words.
+    pub(super) estimate: Option<String>,
 }
 
 impl Answer {
     fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
-        Self { status, content_type, body, stop: StopDescription::default() }
+        Self { status, content_type, body, stop: StopDescription::default(), estimate: None }
     }
 
     /// A line of text.
@@ -67,8 +69,12 @@ impl Answer {
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(self.content_type));
-        let stop = [("pitr-last-applied", &self.stop.last_applied), ("pitr-first-excluded", &self.stop.first_excluded)];
-        for (name, words) in stop {
+        let notes = [
+            ("pitr-last-applied", &self.stop.last_applied),
+            ("pitr-first-excluded", &self.stop.first_excluded),
+            ("pitr-estimate", &self.estimate),
+        ];
+        for (name, words) in notes {
             let value = words.as_ref().and_then(|words| header::HeaderValue::from_str(&percent_encoded(words)).ok());
             headers.extend(value.map(|value| (header::HeaderName::from_static(name), value)));
         }

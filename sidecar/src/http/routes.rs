@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use pitr_archive::Archive;
 use pitr_archive::document::{BackupsDocument, BinlogsDocument, PlanDocument, WindowsDocument};
+use pitr_archive::{Archive, Estimate};
 use pitr_recovery::{Timeline, code};
 
 use super::answer::Answer;
 use super::query;
+use crate::amounts::{binary_size, duration};
 use crate::error::Failure;
 use crate::planning;
 use crate::status::{Heart, Proofs, StatusDocument, metrics, proven_to};
@@ -111,7 +112,14 @@ impl Api {
         let archive = self.archive()?;
         let plan = planning::plan_from(archive, Timeline::clone(&timeline), &request).await?;
         let stop = archive.describe_stop(timeline.inventory(), &plan).await;
+        let pace = match self {
+            Self::Sidecar(heart) => {
+                heart.outlook.proofs(archive_of(heart)?).await.drills.verified.map(|drill| drill.pace)
+            }
+            Self::Archive(archive) => archive.last_pace().await,
+        };
         let mut answer = Answer::json(200, PlanDocument::encode(&plan)?);
+        answer.estimate = Some(Estimate::of(plan.parts(), pace.as_ref()).text(binary_size, duration));
         answer.stop = stop;
         Ok(answer)
     }

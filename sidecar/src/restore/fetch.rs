@@ -10,8 +10,8 @@ use super::phases::{Restore, interrupted};
 use crate::backup::DUMP_FILE;
 use crate::progress::{Unit, ticking};
 
-/// Files that are fetched at once; each fetches some chunks ahead.
-const FILES_AT_ONCE: usize = 2;
+/// Files that are fetched at once; each fetches some chunks ahead, within what the reader keeps in memory for all of them.
+const FILES_AT_ONCE: usize = 8;
 
 /// Fetches a base of files. A dump is not fetched but streamed when it is loaded.
 pub(super) async fn run(restore: &mut Restore<'_>) -> anyhow::Result<()> {

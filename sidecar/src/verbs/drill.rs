@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use pitr_archive::{Archive, Drill};
+use pitr_archive::{Archive, Drill, Pace};
 
 use self::scratch::Scratch;
 use super::Context;
@@ -74,6 +74,7 @@ pub(super) async fn run(args: DrillArgs, context: &Context) -> anyhow::Result<Ex
 }
 
 fn result_of(args: &RestoreArgs, verdict: &Verdict, context: &Context) -> Drill {
+    let pace = verdict.pace;
     Drill {
         at: context.clock.now(),
         target: restore::asked_for(args),
@@ -82,7 +83,7 @@ fn result_of(args: &RestoreArgs, verdict: &Verdict, context: &Context) -> Drill 
         message: verdict.message.as_ref().map(|message| message.chars().take(MESSAGE_MAX).collect()),
         seconds: verdict.duration_seconds,
         gtid_set: verdict.gtid_set.clone(),
-        pace: verdict.pace,
+        pace: Pace { rest_ms: (verdict.duration_seconds * 1000).saturating_sub(pace.base_ms + pace.replay_ms), ..pace },
     }
 }
 

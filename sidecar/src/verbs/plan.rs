@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use pitr_archive::StopDescription;
 use pitr_archive::document::{PlanDocument, plan_hash};
+use pitr_archive::{Estimate, StopDescription};
 use pitr_recovery::{BoundaryTransaction, PlanParts, PlanWarning, Timeline, format_time};
 
 use super::Context;
-use crate::amounts::{binary_size, count_of};
+use crate::amounts::{binary_size, count_of, duration};
 use crate::cli::{OutputFormat, PlanArgs};
 use crate::{output, planning};
 
@@ -22,13 +22,14 @@ pub(super) async fn run(args: &PlanArgs, context: &Context) -> anyhow::Result<Ex
         OutputFormat::Json => output::write_bytes(&bytes)?,
         OutputFormat::Text => {
             let stop = archive.describe_stop(&inventory, &plan).await;
-            output::print_line(&lines(plan.parts(), &stop, &plan_hash(&bytes)).join("\n"))?;
+            let estimate = Estimate::of(plan.parts(), archive.last_pace().await.as_ref());
+            output::print_line(&lines(plan.parts(), &stop, &estimate, &plan_hash(&bytes)).join("\n"))?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn lines(plan: &PlanParts, words: &StopDescription, hash: &str) -> Vec<String> {
+fn lines(plan: &PlanParts, words: &StopDescription, estimate: &Estimate, hash: &str) -> Vec<String> {
     let stream = plan.stream.as_ref().map_or_else(String::new, |stream| format!(", stream {stream}"));
     let mut lines = vec![format!("Target      {}   branch {}{stream}", plan.target, plan.branch)];
     lines.extend(
@@ -65,8 +66,12 @@ fn lines(plan: &PlanParts, words: &StopDescription, hash: &str) -> Vec<String> {
         ),
         _ => "Replay      nothing: the base backup is the answer".to_owned(),
     });
-    lines.push(format!("Proof       success means: the GTID set is exactly {}", plan.expected));
+    lines.push(format!(
+        "Proof       success means: the GTID set is exactly {}; what bypassed the log (sql_log_bin=0, filters) since the base is in no archive",
+        plan.expected
+    ));
     lines.extend(plan.warnings.iter().map(|warning| format!("Warning     {}", text(warning))));
+    lines.push(format!("Estimate    {}", estimate.text(binary_size, duration)));
     lines.push(format!("Plan        {hash}; nothing was created"));
     lines
 }

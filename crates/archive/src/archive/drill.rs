@@ -43,6 +43,8 @@ pub struct Pace {
     pub transactions: u64,
     /// From the server's start to the last of them, in milliseconds.
     pub replay_ms: u64,
+    /// Everything else, in milliseconds.
+    pub rest_ms: u64,
 }
 
 /// What is known of the drills of an archive.
@@ -83,6 +85,11 @@ impl Archive {
             }
         }
         Ok(drills)
+    }
+
+    /// How fast the last verified drill was; none if there is none, or nobody can say.
+    pub async fn last_pace(&self) -> Option<Pace> {
+        Some(self.last_drills().await.ok()?.verified?.pace)
     }
 
     /// Leaves a result in place of the one before it of the same kind. `false`: this is a right that a reader does not have.

@@ -10,6 +10,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use pitr_recovery::BaseBackup;
 use tokio::fs::{self, File, OpenOptions};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWrite, AsyncWriteExt as _, SeekFrom};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::manifest::Manifest;
 use super::{BackupChunk, BackupEntry, EntryContent, chunk, files, relative};
@@ -19,8 +20,11 @@ use crate::layout::ObjectKey;
 use crate::seal;
 use crate::store::StoreError;
 
-/// Chunks that are fetched ahead of the one being written; each takes twice its length.
-const CHUNKS_AHEAD: usize = 3;
+/// Chunks of one file that are fetched at once.
+const CHUNKS_AHEAD: usize = 4;
+/// Bytes of chunks that are in memory at once, unpacked, over all files that are being restored; as they are stored they take as much
+/// again at most.
+const ROOM_KIB: u32 = 64 << 10;
 
 /// A complete base backup.
 #[derive(Debug)]
@@ -29,6 +33,28 @@ pub struct BackupReader {
     backup: BaseBackup,
     entries: Vec<BackupEntry>,
     recipients: Vec<String>,
+    room: Room,
+}
+
+/// What may be in memory: whoever holds a chunk holds its share. A file asks in the order in which it writes, so the chunk that it writes
+/// next never waits for room behind those after it.
+#[derive(Debug, Clone)]
+struct Room {
+    kib: u32,
+    free: Arc<Semaphore>,
+}
+
+impl Room {
+    fn of_kib(kib: u32) -> Self {
+        Self { kib, free: Arc::new(Semaphore::new(kib as usize)) }
+    }
+
+    /// Waits for room for so many bytes; more than there is in all take all of it.
+    async fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, self.kib);
+        // It is never closed.
+        Arc::clone(&self.free).acquire_many_owned(kib).await.ok()
+    }
 }
 
 /// What restoring one entry did.
@@ -48,7 +74,15 @@ impl BackupReader {
     pub async fn open(archive: Arc<Archive>, id: &str) -> Result<Self, ArchiveError> {
         let manifest = archive.read_manifest(id).await?;
         let entries = archive.read_files(&manifest).await?;
-        Ok(Self { archive, backup: manifest.backup, entries, recipients: manifest.recipients })
+        let room = Room::of_kib(ROOM_KIB);
+        Ok(Self { archive, backup: manifest.backup, entries, recipients: manifest.recipients, room })
+    }
+
+    /// The same with another bound on what is in memory.
+    #[cfg(test)]
+    pub(super) fn with_room(mut self, kib: u32) -> Self {
+        self.room = Room::of_kib(kib);
+        self
     }
 
     /// Whether the identities at hand open its chunks, asked of one chunk of each run that stored some.
@@ -90,7 +124,7 @@ impl BackupReader {
         let failed = |source| ArchiveError::Io { action: "write", path: entry.path.clone(), source };
         let mut written = 0;
         let mut chunks = Box::pin(self.fetch_all(entry, chunks_of(entry).to_vec()));
-        while let Some((chunk, raw)) = chunks.try_next().await? {
+        while let Some((chunk, raw, _room)) = chunks.try_next().await? {
             out.write_all(&raw).await.map_err(failed)?;
             written += chunk.length;
         }
@@ -143,8 +177,10 @@ impl BackupReader {
         let (mut missing, mut places) = (Vec::new(), Vec::new());
         let mut position = 0;
         for chunk in chunks {
-            let there =
-                position + chunk.length <= present && self.holds(&mut file, position, chunk).await.map_err(failed)?;
+            let there = position + chunk.length <= present && {
+                let _room = self.room.take(chunk.length).await;
+                self.holds(&mut file, position, chunk).await.map_err(failed)?
+            };
             if there {
                 restored.kept += chunk.length;
             } else {
@@ -155,7 +191,7 @@ impl BackupReader {
         }
         let mut places = places.into_iter();
         let mut fetched = Box::pin(self.fetch_all(entry, missing));
-        while let Some((chunk, raw)) = fetched.try_next().await? {
+        while let Some((chunk, raw, _room)) = fetched.try_next().await? {
             let place = places.next().unwrap_or_default();
             file.seek(SeekFrom::Start(place)).await.map_err(failed)?;
             file.write_all(&raw).await.map_err(failed)?;
@@ -170,7 +206,10 @@ impl BackupReader {
     /// Encrypted chunks are told apart by hashes whose key is inside each of them: one is fetched for it.
     async fn learn_hash_key(&self, chunks: &[BackupChunk]) -> Result<(), ArchiveError> {
         match chunks.iter().find(|chunk| chunk.key.encrypted) {
-            Some(chunk) if !self.archive.knows_hash_keys() => chunk::fetch(&self.archive, chunk).await.map(drop),
+            Some(chunk) if !self.archive.knows_hash_keys() => {
+                let _room = self.room.take(chunk.length).await;
+                chunk::fetch(&self.archive, chunk).await.map(drop)
+            }
             _ => Ok(()),
         }
     }
@@ -184,13 +223,15 @@ impl BackupReader {
         compute(move || archive.has_digest(&bytes, &wanted)).await.map_err(std::io::Error::other)
     }
 
-    /// Fetches chunks ahead, and gives them in order.
+    /// Fetches chunks ahead, and gives them in order, each with the room that it takes.
     fn fetch_all<'a>(
         &'a self,
         entry: &'a BackupEntry,
         chunks: Vec<BackupChunk>,
-    ) -> impl stream::Stream<Item = Result<(BackupChunk, Bytes), ArchiveError>> + Send + 'a {
+    ) -> impl stream::Stream<Item = Result<(BackupChunk, Bytes, Option<OwnedSemaphorePermit>), ArchiveError>> + Send + 'a
+    {
         let fetch = move |chunk: BackupChunk| async move {
+            let room = self.room.take(chunk.length).await;
             let raw = match chunk::fetch(&self.archive, &chunk).await {
                 Ok(raw) => raw,
                 Err(ArchiveError::Store(error @ (StoreError::NotFound { .. } | StoreError::Corrupt { .. }))) => {
@@ -201,7 +242,7 @@ impl BackupReader {
             if raw.len() as u64 != chunk.length {
                 return Err(self.damaged(entry, "a chunk does not have its length"));
             }
-            Ok((chunk, raw))
+            Ok((chunk, raw, room))
         };
         stream::iter(chunks).map(fetch).buffered(CHUNKS_AHEAD)
     }

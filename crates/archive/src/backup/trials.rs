@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -16,10 +16,13 @@ use crate::archive::{Archive, ArchiveError};
 use crate::digest::{ShortHash, sha256};
 use crate::layout::ObjectKey;
 use crate::seal::{HashKey, Identities, Identity, Sealer};
-use crate::store::{Counting, MemoryStore, ObjectClass, Operation, Store, StoreError};
+use crate::store::{Counting, ListedObject, MemoryStore, ObjectClass, ObjectInfo, Operation, Store, StoreError};
 use crate::testing::{Fault, Faulty};
 
 const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+/// Files of one chunk each.
+const NAMES: [&str; 10] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
 
 /// A file's name and content.
 type Files = Vec<(&'static str, Bytes)>;
@@ -384,4 +387,66 @@ async fn a_second_attempt_at_an_encrypted_restore_keeps_what_is_there() {
     let fresh = Archive::open(Arc::clone(&memory) as Arc<dyn Store>, Arc::new(Timestamp::now));
     let second = attempt(Arc::new(fresh.opened_by(owner.identities().clone()))).await;
     assert_eq!((second.fetched, second.kept), (0, CHUNK_BYTES as u64 + 5));
+}
+
+/// A store that takes a moment for each chunk, and knows how many were asked for at once.
+#[derive(Debug)]
+struct Slow {
+    inner: Arc<MemoryStore>,
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl Store for Slow {
+    async fn put(&self, key: &str, bytes: Bytes, class: ObjectClass) -> Result<(), StoreError> {
+        self.inner.put(key, bytes, class).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        self.now.fetch_sub(1, Ordering::SeqCst);
+        self.inner.get(key).await
+    }
+
+    async fn get_range(&self, key: &str, range: std::ops::Range<u64>) -> Result<Bytes, StoreError> {
+        self.inner.get_range(key, range).await
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
+        self.inner.head(key).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>, StoreError> {
+        self.inner.list(prefix).await
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.inner.delete(keys).await
+    }
+
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+}
+
+/// Many files are fetched at once, and never more of them than there is room for.
+#[tokio::test]
+async fn what_is_fetched_ahead_is_bounded_over_all_files() {
+    let memory = Arc::new(MemoryStore::new());
+    let files: Files = NAMES.iter().zip(0..).map(|(name, seed)| (*name, content(seed, 100 << 10))).collect();
+    take(&open(Arc::clone(&memory) as Arc<dyn Store>), "bb-1", &files).await.unwrap();
+    for (kib, at_once) in [(1 << 20, NAMES.len()), (350, 3), (100, 1), (10, 1)] {
+        let slow =
+            Arc::new(Slow { inner: Arc::clone(&memory), now: AtomicUsize::default(), most: AtomicUsize::default() });
+        let reader =
+            BackupReader::open(open(Arc::clone(&slow) as Arc<dyn Store>), "bb-1").await.unwrap().with_room(kib);
+        let directory = tempfile::tempdir().unwrap();
+        let work = reader.entries().iter().map(|entry| reader.restore_entry(entry, directory.path()));
+        let restored = futures::future::try_join_all(work).await.unwrap();
+        assert_eq!(restored.iter().map(|r| r.fetched).sum::<u64>(), NAMES.len() as u64 * (100 << 10));
+        assert_eq!(slow.most.load(Ordering::SeqCst), at_once, "{kib} KiB");
+    }
 }
