@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::archive_args::ArchiveArgs;
-use crate::backup::BackupArgs;
+use crate::backup::{BackupArgs, RegisterArgs};
 use crate::logging::LoggingArgs;
 use crate::restore::{RestoreArgs, ServeArgs};
 use crate::target_args::TargetArgs;
@@ -30,6 +30,8 @@ pub(crate) enum Verb {
     Archive(ArchiveOnceArgs),
     /// Take a base backup and store it in the archive
     Backup(BackupArgs),
+    /// Store a data directory that another tool has made as a base backup in the archive
+    Register(RegisterArgs),
     /// Restore a base backup and replay the archive up to a target
     Restore(RestoreArgs),
     /// Run the server on restored data, read-only, to look around

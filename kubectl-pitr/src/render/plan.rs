@@ -56,8 +56,11 @@ pub fn plan_text(plan: &RestorePlan, facts: &PlanFacts) -> String {
     if let Some(creates) = &facts.creates {
         lines.push(("Creates", format!("{creates}; touches nothing that exists")));
     }
-    let skipped =
-        if parts.skip.is_empty() { "nothing known; what bypassed the log (sql_log_bin=0, filters) is in no archive".to_owned() } else { format!("{}, skipped as asked", parts.skip) };
+    let skipped = if parts.skip.is_empty() {
+        "nothing known; what bypassed the log (sql_log_bin=0, filters) is in no archive".to_owned()
+    } else {
+        format!("{}, skipped as asked", parts.skip)
+    };
     lines.push((
         "Proof",
         format!("success means: the GTID set is exactly {}; not restored: {skipped}", gtid_set(&parts.expected)),

@@ -9,6 +9,7 @@ mod clone;
 mod dump;
 mod method;
 mod read_back;
+mod register;
 mod scratch;
 mod survey;
 mod upload;
@@ -38,6 +39,7 @@ use crate::progress::{Progress, tell};
 use crate::verbs::Context;
 
 pub(crate) use self::dump::DUMP_FILE;
+pub(crate) use self::register::{RegisterArgs, run as register};
 
 /// How the data is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -111,9 +113,20 @@ struct BackupRun {
 /// Takes one base backup.
 pub(crate) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
-    let json = args.output.map_or(context.json_log, |format| format == OutputFormat::Json);
-    let result =
-        take(&args, context).await.map_err(|error| named(error, args.archive.archive.as_deref().unwrap_or_default()));
+    let result = take(&args, context).await;
+    let archive = args.archive.archive.as_deref().unwrap_or_default();
+    finish(result, archive, args.output, (begun, context))
+}
+
+/// The one verdict of a backup, printed and left where it is looked for.
+fn finish(
+    result: anyhow::Result<BaseBackup>,
+    archive: &str,
+    output: Option<OutputFormat>,
+    (begun, context): (Instant, &Context),
+) -> anyhow::Result<ExitCode> {
+    let json = output.map_or(context.json_log, |format| format == OutputFormat::Json);
+    let result = result.map_err(|error| named(error, archive));
     let mut verdict = match &result {
         Ok(backup) => BackupVerdict::stored(backup),
         Err(error) => BackupVerdict::of_error(&Rendered::of(error)),
@@ -143,7 +156,7 @@ async fn take(args: &BackupArgs, context: &Context) -> anyhow::Result<BaseBackup
     let (survey, mut donor) = Survey::make(args).await?;
     let choice = method::choose(args, &survey)?;
     announce(&choice, &survey, context);
-    let archive = claim(args, context).await?;
+    let archive = claim((&args.archive, &args.encryption), args.workload.as_deref(), context).await?;
     let id = backup_id(context.clock.now());
     let mut run = BackupRun {
         writer: BackupWriter::begin(Arc::clone(&archive), &id).await.context("begin a backup in the archive")?,
@@ -177,15 +190,19 @@ fn interrupted() -> anyhow::Error {
 }
 
 /// Opens the archive for writing. The first one to write says whose it is.
-async fn claim(args: &BackupArgs, context: &Context) -> anyhow::Result<Arc<Archive>> {
-    let store = args.archive.location()?.store().await?;
+async fn claim(
+    (archive, encryption): (&ArchiveArgs, &EncryptionArgs),
+    workload: Option<&str>,
+    context: &Context,
+) -> anyhow::Result<Arc<Archive>> {
+    let store = archive.location()?.store().await?;
     let clock = context.clock.clone();
     let clock: pitr_archive::Clock = Arc::new(move || clock.now());
-    let workload = match &args.workload {
-        Some(workload) => workload.clone(),
+    let workload = match workload {
+        Some(workload) => workload.to_owned(),
         None => Archive::open(Arc::clone(&store), Arc::clone(&clock)).workload().await.map_err(nobody_s)?,
     };
-    let sealer = args.encryption.sealer()?;
+    let sealer = encryption.sealer()?;
     let archive = Archive::claim(store, clock, &workload).await.context("claim the archive")?;
     match sealer {
         Some(sealer) => Ok(Arc::new(archive.sealed_by(sealer))),

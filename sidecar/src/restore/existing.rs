@@ -83,7 +83,7 @@ fn set_aside(volume: &Volume) -> io::Result<()> {
 }
 
 /// Binary and relay logs, by their index files: the logs first, so that an interrupted run finds the rest.
-fn logs_in(datadir: &Path) -> io::Result<Vec<String>> {
+pub(crate) fn logs_in(datadir: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(datadir)? {
         let entry = entry?;

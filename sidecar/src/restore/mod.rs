@@ -38,6 +38,7 @@ use clap::{Args, ValueEnum};
 use pitr_recovery::code;
 
 use self::chosen::ChosenTables;
+pub(crate) use self::existing::logs_in;
 use self::phases::Facts;
 pub(crate) use self::planned::asked_for;
 pub(crate) use self::replay::BatchSize;

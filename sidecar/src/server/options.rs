@@ -47,6 +47,11 @@ impl MatchedSettings {
         Self(names.filter_map(|name| Some(((*name).to_owned(), option(name)?))).collect())
     }
 
+    /// As they are recorded with a base backup.
+    pub(crate) fn recorded(&self) -> BTreeMap<String, String> {
+        self.0.clone()
+    }
+
     /// The first setting without which the data cannot be opened that differs from what `other` says: name, here, there.
     pub(crate) fn conflict<'a>(&'a self, other: &'a Self) -> Option<(&'a str, &'a str, &'a str)> {
         MUST_MATCH.iter().find_map(|name| {

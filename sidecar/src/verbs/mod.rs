@@ -48,6 +48,7 @@ impl Context {
 pub(crate) async fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Backup(args) => backup::run(args, context).await,
+        Verb::Register(args) => backup::register(args, context).await,
         Verb::Restore(args) => restore::run(args, context).await,
         Verb::Serve(args) => restore::serve(&args, context).await,
         Verb::Drill(args) => drill::run(args, context).await,

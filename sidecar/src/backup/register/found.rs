@@ -1,0 +1,200 @@
+//! What lies in a directory that another tool has made, as far as it can be known without a server.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use anyhow::Context as _;
+use pitr_binlog::{BinlogName, GtidSet};
+use rustix::fs::{FlockOperation, fcntl_lock};
+use serde_json::Value;
+
+use super::copy::is_a_note;
+use super::impossible;
+use crate::error::Failure;
+use crate::mysql::OptionFile;
+use crate::server::MatchedSettings;
+
+/// A data directory that can be registered.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Bytes of its files.
+    pub(super) bytes: u64,
+    /// When the newest of its files was written, in microseconds since 1970.
+    pub(super) newest_us: i64,
+    /// The server that it was taken from.
+    pub(super) source: Option<String>,
+    /// What the tool noted as executed.
+    pub(super) executed: Option<GtidSet>,
+    /// Where the source's log was then.
+    pub(super) position: Option<(BinlogName, u64)>,
+    /// Settings that the tool noted.
+    pub(super) settings: MatchedSettings,
+}
+
+impl Found {
+    /// Looks, and refuses what is no data directory, is not ready, or belongs to a running server.
+    pub(super) fn look(from: &Path) -> anyhow::Result<Self> {
+        let named = || format!("read \"{}\"", from.display());
+        fs::read_dir(from).with_context(named)?;
+        if let Some(failure) = logical(from) {
+            return Err(failure.into());
+        }
+        if !from.join("ibdata1").is_file() || !from.join("mysql.ibd").is_file() {
+            let failure = impossible(format!("\"{}\" is no data directory of MySQL 8.0 or later", from.display()));
+            return Err(failure.hint("it has no ibdata1 or no mysql.ibd").into());
+        }
+        prepared(from)?;
+        nobody_runs_on(from).with_context(named)??;
+        let (bytes, newest_us) = measure(from).with_context(named)?;
+        let option = |file: &str, group: &str, name: &str| {
+            OptionFile::read(&from.join(file)).ok()?.get(group, name).map(str::to_owned)
+        };
+        let (executed, position) = noted(from)?;
+        Ok(Self {
+            bytes,
+            newest_us,
+            source: option("auto.cnf", "auto", "server_uuid")
+                .or_else(|| option("backup-my.cnf", "mysqld", "server_uuid")),
+            executed,
+            position,
+            settings: MatchedSettings::from_options(|name| option("backup-my.cnf", "mysqld", name)),
+        })
+    }
+}
+
+/// Dumps of statements or of rows are no data directory: they are refused with what they say.
+fn logical(from: &Path) -> Option<Failure> {
+    let shell = fs::read(from.join("@.json")).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let (tool, set) = if let Some(about) = shell {
+        ("MySQL Shell", about["gtidExecuted"].as_str().map(str::to_owned))
+    } else {
+        let text = fs::read_to_string(from.join("metadata")).ok()?;
+        let line =
+            text.lines().find_map(|line| line.trim().to_ascii_lowercase().find("gtid").map(|_| line.trim().to_owned()));
+        ("mydumper", line)
+    };
+    let of = set.filter(|set| !set.is_empty()).map_or_else(String::new, |set| format!(", taken at {set}"));
+    Some(
+        impossible(format!("\"{}\" is a dump of {tool}{of}", from.display()))
+            .hint("only its own loader can load it, and no restore Job has that")
+            .fix("load it into an empty server, shut that down, and register its data directory"),
+    )
+}
+
+/// What xtrabackup copied is no data directory before it is prepared.
+fn prepared(from: &Path) -> anyhow::Result<()> {
+    let Ok(text) = fs::read_to_string(from.join("xtrabackup_checkpoints")) else { return Ok(()) };
+    let kind = text.lines().find_map(|line| line.split_once('=').filter(|(name, _)| name.trim() == "backup_type"));
+    match kind.map(|(_, kind)| kind.trim()) {
+        Some("full-prepared") | None => Ok(()),
+        Some(kind) => Err(impossible(format!("\"{}\" is a copy of xtrabackup's in state {kind}", from.display()))
+            .fix("xtrabackup --prepare --target-dir=DIR (and its increments before), then register")
+            .into()),
+    }
+}
+
+/// A server locks its files: what it writes to meanwhile is of no moment.
+fn nobody_runs_on(from: &Path) -> io::Result<anyhow::Result<()>> {
+    let file = File::open(from.join("ibdata1"))?;
+    Ok(match fcntl_lock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) => {
+            Err(impossible(format!("a server is running on \"{}\"", from.display()))
+                .fix("shut it down, or take a base backup of it: pitr-sidecar backup")
+                .into())
+        }
+        Err(reason) => return Err(reason.into()),
+    })
+}
+
+fn measure(from: &Path) -> io::Result<(u64, i64)> {
+    let (mut bytes, mut newest_us) = (0, 0);
+    let mut directories = vec![from.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory)? {
+            let (entry, at_top) = (entry?, directory == from);
+            if at_top && entry.file_name().to_str().is_some_and(is_a_note) {
+                continue;
+            }
+            let about = entry.metadata()?;
+            if about.is_dir() {
+                directories.push(entry.path());
+                continue;
+            }
+            bytes += about.len();
+            let since = about.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+            newest_us = newest_us.max(i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
+        }
+    }
+    Ok((bytes, newest_us))
+}
+
+type Noted = (Option<GtidSet>, Option<(BinlogName, u64)>);
+
+/// `binlog.000003 <tab> 157 <tab> SET`, the set over several lines.
+fn noted(from: &Path) -> anyhow::Result<Noted> {
+    let text = match fs::read_to_string(from.join("xtrabackup_binlog_info")) {
+        Ok(text) => text,
+        Err(reason) if reason.kind() == io::ErrorKind::NotFound => return Ok((None, None)),
+        Err(reason) => return Err(reason).context("read xtrabackup_binlog_info"),
+    };
+    let mut fields = text.splitn(3, '\t');
+    let (name, position, set) = (fields.next().unwrap_or_default(), fields.next(), fields.next().unwrap_or_default());
+    let set: String = set.split_whitespace().collect();
+    let set: GtidSet =
+        set.parse().map_err(|error| impossible(format!("xtrabackup_binlog_info cannot be read: {error}")))?;
+    let position = position.and_then(|position| position.trim().parse().ok());
+    Ok(((!set.is_empty()).then_some(set), BinlogName::parse(name).ok().zip(position)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::Found;
+
+    const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    fn refused(files: &[(&str, &str)]) -> String {
+        Found::look(folder(files).path()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_a_tool_noted_is_read() {
+        let folder = folder(&[
+            ("ibdata1", "12345"),
+            ("mysql.ibd", "678"),
+            ("xtrabackup_checkpoints", "backup_type = full-prepared\nfrom_lsn = 0\n"),
+            ("xtrabackup_binlog_info", &format!("binlog.000003\t157\t{UUID}:1-5,\n{UUID}:7\n")),
+            ("backup-my.cnf", &format!("[mysqld]\ninnodb_page_size=8192\nserver_uuid={UUID}\n")),
+        ]);
+        let found = Found::look(folder.path()).unwrap();
+        assert_eq!(found.bytes, 8);
+        assert_eq!(found.executed.unwrap().to_string(), format!("{UUID}:1-5:7"));
+        assert_eq!(found.position.unwrap().1, 157);
+        assert_eq!(found.source.as_deref(), Some(UUID));
+        assert_eq!(found.settings.recorded()["innodb_page_size"], "8192");
+        assert!(found.newest_us > 1_700_000_000_000_000);
+    }
+
+    #[test]
+    fn what_is_no_base_is_refused_with_what_it_is() {
+        assert!(refused(&[("ibdata1", "1")]).contains("is no data directory"));
+        let shell = refused(&[("@.json", &format!(r#"{{"gtidExecuted": "{UUID}:1-9"}}"#))]);
+        assert!(shell.contains(&format!("is a dump of MySQL Shell, taken at {UUID}:1-9")), "{shell}");
+        let dumper = refused(&[("metadata", "[source]\nexecuted_gtid_set = \"x:1-3\"\n")]);
+        assert!(dumper.contains("is a dump of mydumper, taken at executed_gtid_set"), "{dumper}");
+        let raw = [("ibdata1", "1"), ("mysql.ibd", "1"), ("xtrabackup_checkpoints", "backup_type = full-backuped\n")];
+        assert!(refused(&raw).contains("in state full-backuped"));
+    }
+}
