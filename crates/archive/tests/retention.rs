@@ -18,8 +18,8 @@ use pitr_archive::{
     Archive, Clock, Codec, ListedObject, MergeEffort, ObjectClass, ObjectInfo, Place, Retained, RetentionRules, Store,
     StoreError, Swept, TailCoverage,
 };
-use pitr_binlog::Flavour;
-use pitr_recovery::{Inventory, RetentionPolicy, Timeline, WithoutBase};
+use pitr_binlog::{Flavour, GtidSource, Uuid};
+use pitr_recovery::{ExpireItem, Inventory, RetentionPolicy, Timeline, WithoutBase};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -45,6 +45,9 @@ fn binlog(day: u64) -> History {
         transaction.commit_us = at.as_microsecond();
         transaction.immediate_us = Some(transaction.commit_us);
     }
+    // More than a line of the catalog holds, as after years of failovers: then it only identifies the set.
+    let old = GtidSource::MySql { uuid: Uuid([9; 16]), tag: None };
+    (1..=1200).for_each(|n| history.previous.insert_range(&old, 3 * n..=3 * n));
     history
 }
 
@@ -104,17 +107,7 @@ impl Life {
         let mut writer = BackupWriter::begin(Arc::clone(&self.archive), &id(day)).await.unwrap();
         writer.add_file("ibdata1", 0o640, &content("same", 0)[..]).await.unwrap();
         writer.add_file("shop/orders.ibd", 0o640, &content("orders", day)[..]).await.unwrap();
-        let facts = BackupFacts {
-            method: "clone".to_owned(),
-            flavour: Flavour::MySql,
-            server_version: "9.7.0".to_owned(),
-            source: binlog(day).id.source,
-            executed: binlog(day).previous,
-            position: None,
-            snapshot_at: self.store.now(),
-            settings: BTreeMap::new(),
-        };
-        writer.finish(facts, &AtomicU64::new(0)).await.unwrap();
+        writer.finish(facts(day, self.store.now()), &AtomicU64::new(0)).await.unwrap();
     }
 
     async fn retain(&self) -> (Retained, Swept) {
@@ -166,6 +159,19 @@ impl Life {
                 assert!(found == wanted, "{} of {}", entry.path, backup.id);
             }
         }
+    }
+}
+
+fn facts(day: u64, snapshot_at: Timestamp) -> BackupFacts {
+    BackupFacts {
+        method: "clone".to_owned(),
+        flavour: Flavour::MySql,
+        server_version: "9.7.0".to_owned(),
+        source: binlog(day).id.source,
+        executed: binlog(day).previous,
+        position: None,
+        snapshot_at,
+        settings: BTreeMap::new(),
     }
 }
 
@@ -344,15 +350,20 @@ async fn a_shorter_window_needs_force_and_then_is_the_promise() {
     assert!(!life.archive.retain(&rules(1)).await.unwrap().refused);
 }
 
-/// Lets nothing go below some prefixes.
+/// Lets nothing go below some prefixes, or lets hours pass before it takes a manifest.
 #[derive(Debug)]
-struct Locked {
+struct Odd {
     inner: Arc<TimedStore>,
+    is_locked: bool,
+    sleeps: SignedDuration,
 }
 
 #[async_trait]
-impl Store for Locked {
+impl Store for Odd {
     async fn put(&self, key: &str, bytes: Bytes, class: ObjectClass) -> Result<(), StoreError> {
+        if key.ends_with("/manifest.json") {
+            self.inner.pass(self.sleeps);
+        }
         self.inner.put(key, bytes, class).await
     }
 
@@ -373,7 +384,7 @@ impl Store for Locked {
     }
 
     async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
-        match keys.iter().find(|key| !key.starts_with("expired/")) {
+        match keys.iter().find(|key| self.is_locked && !key.starts_with("expired/")) {
             None => self.inner.delete(keys).await,
             Some(key) => Err(StoreError::Denied {
                 operation: pitr_archive::Operation::Delete,
@@ -392,7 +403,8 @@ impl Store for Locked {
 async fn what_is_locked_stays_and_is_named_and_goes_when_the_lock_is_off() {
     let life = lived(10).await;
     let before: BTreeSet<String> = life.keys("binlogs/").await.into_iter().collect();
-    let locked = open(Arc::new(Locked { inner: Arc::clone(&life.store) }), &life.store);
+    let locked = Odd { inner: Arc::clone(&life.store), is_locked: true, sleeps: SignedDuration::ZERO };
+    let locked = open(Arc::new(locked), &life.store);
     let retained = locked.retain(&rules(WINDOW_DAYS)).await.unwrap();
     assert!(!retained.refused && !retained.undeletable.is_empty() && retained.deleted_objects == 0, "{retained:?}");
     let swept = locked.sweep(DAY).await.unwrap();
@@ -418,6 +430,87 @@ async fn what_cannot_be_read_forbids_everything_until_it_can() {
     life.store.put(&page, whole, ObjectClass::Control).await.unwrap();
     let (retained, _) = life.retain().await;
     assert!(!retained.refused && retained.deleted_objects > 0);
+}
+
+#[tokio::test]
+async fn a_base_without_its_content_serves_no_window() {
+    let life = Life::begin().await;
+    for day in 1..=11 {
+        life.day(day).await;
+    }
+    // The window begins with this one; somebody's own script took a chunk of it.
+    let anchor = *kept(11).1.first().unwrap();
+    let chunks = life.keys("chunks/").await;
+    let chunk = chunks.iter().find(|key| key.ends_with(&format!("-{}.zst", id(anchor)))).unwrap();
+    life.store.delete(std::slice::from_ref(chunk)).await.unwrap();
+    let retained = life.archive.retain(&rules(WINDOW_DAYS)).await.unwrap();
+    assert_eq!(retained.proposal.incomplete, BTreeMap::from([(id(anchor), 1)]));
+    let days = days_of(&life.archive.inventory().await.unwrap().0);
+    let earlier = anchor - 3;
+    assert!(days.1.contains(&earlier) && days.0.contains(&earlier), "{days:?}: the one before serves the window");
+    assert!(!days.1.contains(&anchor) && !retained.marked.is_empty(), "{days:?}");
+}
+
+#[tokio::test]
+async fn a_pin_that_names_nothing_stops_everything_unless_forced() {
+    let life = lived(10).await;
+    let mut pinned = rules(WINDOW_DAYS);
+    pinned.policy.pins.insert("bb-0010".to_owned());
+    let before = life.keys("b").await;
+    let refused = life.archive.retain(&pinned).await.unwrap();
+    assert!(refused.refused && refused.marked.is_empty());
+    assert_eq!(refused.proposal.unknown_pins, ["bb-0010"]);
+    assert_eq!(life.keys("b").await, before, "backups and binlogs");
+    assert!(!life.archive.retain(&RetentionRules { force: true, ..pinned }).await.unwrap().refused);
+}
+
+#[tokio::test]
+async fn a_manifest_that_waited_while_the_host_slept_is_taken_back() {
+    let life = lived(5).await;
+    let sleepy = Odd { inner: Arc::clone(&life.store), is_locked: false, sleeps: HOUR * 26 };
+    let sleepy = Life { archive: Arc::new(open(Arc::new(sleepy), &life.store)), store: Arc::clone(&life.store) };
+    let mut writer = BackupWriter::begin(Arc::clone(&sleepy.archive), "bb-slept").await.unwrap();
+    writer.add_file("ibdata1", 0o640, &content("new", 7)[..]).await.unwrap();
+    let facts = facts(7, life.store.now());
+    let error = writer.finish(facts, &AtomicU64::new(0)).await.unwrap_err();
+    assert!(matches!(error, pitr_archive::ArchiveError::BackupNotRenewed { .. }), "{error:?}");
+    assert!(life.keys("backups/bb-slept/").await.iter().all(|key| !key.ends_with("manifest.json")));
+}
+
+#[tokio::test]
+async fn an_orphan_stays_where_its_twin_is_damaged() {
+    let life = lived(5).await;
+    let twin = binlog(3);
+    life.archive.write_segment(twin.draft(Place::Binlogs, 0, twin.boundary(2)), Codec::None).await.unwrap();
+    let named = life.archive.discover(None).await.unwrap().catalogued;
+    let named = named.keys().find(|key| key.binlog == twin.id && key.start == 0).unwrap().to_string();
+    let mut bytes = life.store.get(&named).await.unwrap().to_vec();
+    *bytes.last_mut().unwrap() ^= 1;
+    life.store.put(&named, bytes.into(), ObjectClass::Content).await.unwrap();
+    life.store.pass(HOUR * 25);
+    let swept = life.archive.sweep(DAY).await.unwrap();
+    assert_eq!(swept.adopted, 1, "{swept:?}");
+    assert!(swept.unusable.iter().any(|(key, _)| *key == named), "{swept:?}");
+    let (inventory, _) = life.archive.inventory().await.unwrap();
+    life.read_all(&inventory).await;
+}
+
+#[tokio::test]
+async fn what_lost_an_object_already_is_not_rescued_even_before_it_is_due() {
+    let life = lived(10).await;
+    let short = RetentionRules { force: true, ..rules(1) };
+    let marked = life.archive.retain(&short).await.unwrap().marked;
+    let binlogs = marked.into_iter().filter_map(|item| match item {
+        ExpireItem::Binlog(id) => Some(id),
+        ExpireItem::Backup(_) => None,
+    });
+    let binlog = binlogs.max_by_key(|id| id.number).unwrap();
+    // A run with a shorter grace began with one of them.
+    let object = life.keys(&Place::Binlogs.binlog_prefix(&binlog)).await.remove(0);
+    life.store.delete(&[object]).await.unwrap();
+    let retained = life.archive.retain(&RetentionRules { force: true, ..rules(WINDOW_DAYS) }).await.unwrap();
+    let item = ExpireItem::Binlog(binlog);
+    assert!(retained.broken.contains(&item) && !retained.rescued.contains(&item), "{retained:?}");
 }
 
 #[tokio::test]

@@ -217,6 +217,41 @@ async fn a_catalog_that_is_made_again_says_the_same() {
 }
 
 #[tokio::test]
+async fn a_catalog_made_again_names_no_stranger_that_is_damaged() {
+    let archived = Archived::new().await;
+    archived.store.delete(&archived.keys("catalog/").await).await.unwrap();
+    let bad = archived.keys("binlogs/").await.remove(1);
+    let mut bytes = archived.store.get(&bad).await.unwrap().to_vec();
+    *bytes.last_mut().unwrap() ^= 1;
+    archived.overwrite(&bad, bytes).await;
+    let rebuilt = archived.archive.rebuild_catalog(&VerifyProgress::default()).await.unwrap();
+    assert_eq!(rebuilt.unusable.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&bad]);
+    assert_eq!(rebuilt.segments, 2 * BINLOGS - 1);
+}
+
+#[tokio::test]
+async fn a_listing_that_is_late_takes_no_young_line_away() {
+    let archived = Archived::new().await;
+    let history = History::new(4, BINLOGS + 1, 6);
+    let draft = history.draft(Place::Binlogs, 0, history.length());
+    let record = archived.archive.write_segment(draft, Codec::default()).await.unwrap();
+    archived.archive.write_page(std::slice::from_ref(&record)).await.unwrap();
+    // Another host stored it just now, and this one does not see it yet.
+    let key = record.key.to_string();
+    let bytes = archived.store.get(&key).await.unwrap();
+    archived.store.delete(std::slice::from_ref(&key)).await.unwrap();
+    let rebuilt = archived.archive.rebuild_catalog(&VerifyProgress::default()).await.unwrap();
+    assert_eq!(rebuilt.segments, 2 * BINLOGS + 1);
+    archived.overwrite(&key, bytes.to_vec()).await;
+    assert!(archived.archive.discover(None).await.unwrap().catalogued.contains_key(&record.key));
+    // What is gone for longer is gone.
+    archived.store.delete(&[key]).await.unwrap();
+    archived.store.pass(SignedDuration::from_hours(2));
+    let rebuilt = archived.archive.rebuild_catalog(&VerifyProgress::default()).await.unwrap();
+    assert_eq!(rebuilt.segments, 2 * BINLOGS);
+}
+
+#[tokio::test]
 async fn a_rebuilding_may_die_at_any_call() {
     let archived = Archived::new().await;
     let before = archived.archive.inventory().await.unwrap().0;

@@ -393,6 +393,11 @@ codes! {
         "2026-11-14 .. 2026-11-16 would become unreachable",
         "retention promises 14d",
         "a longer --window, or --force";
+    UNKNOWN_PIN = 902 exit 4:
+        "a pin names no base backup",
+        "no base backup is called bb-20261113-020010, which is pinned",
+        "what the pin was meant to keep could expire; nothing was marked or deleted",
+        "kubectl pitr backups W";
     BUG = 999 exit 1:
         "bug",
         "internal error",

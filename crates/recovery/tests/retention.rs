@@ -118,8 +118,13 @@ fn check(script: &Script, (tenths, keep_last, luck): (i64, u64, u8), seen: &Seen
     for step in 1..=3 {
         count(&seen.cases, 1);
         let now_us = first + (last - first) * step / 3 + window_us / 2 + i64::from(luck) * 1000;
-        let request =
-            RetentionRequest { policy: policy.clone(), now_us, promised_us: Some(window_us), stored: times.clone() };
+        let request = RetentionRequest {
+            policy: policy.clone(),
+            now_us,
+            promised_us: Some(window_us),
+            stored: times.clone(),
+            incomplete: BTreeSet::new(),
+        };
         let before = world.timeline();
         let plan = expire(&world, &before, &request);
         let after_world = without(&world, &plan);
@@ -247,7 +252,13 @@ fn policy(days: i64) -> RetentionPolicy {
 }
 
 fn at(world: &World, policy: RetentionPolicy, day: i64) -> RetentionRequest {
-    RetentionRequest { policy, now_us: START + day * DAY, promised_us: None, stored: stored(world) }
+    RetentionRequest {
+        policy,
+        now_us: START + day * DAY,
+        promised_us: None,
+        stored: stored(world),
+        incomplete: BTreeSet::new(),
+    }
 }
 
 /// What goes: base backups by number, binlogs by day.
@@ -288,6 +299,28 @@ fn the_newest_base_older_than_the_window_stays_with_all_after_it() {
     let mut later = at(&world, policy(5), 12);
     later.now_us += DAY / 2;
     assert_eq!(gone(&world, &later), (vec![0, 1], vec![0, 1, 2, 3, 4, 5, 6]));
+}
+
+#[test]
+fn no_window_relies_on_a_base_without_its_content() {
+    let world = daily(12, &[1, 4, 7, 10]);
+    let lacking = |bases: &[&str], policy: RetentionPolicy| RetentionRequest {
+        incomplete: bases.iter().map(|id| (*id).to_owned()).collect(),
+        ..at(&world, policy, 12)
+    };
+    // The window would begin with bb-1 (day 4): what bb-0 needs stays, and bb-1 itself is of no use to anybody.
+    let request = lacking(&["bb-1"], policy(5));
+    assert_eq!(gone(&world, &request), (vec![1], vec![0]));
+    let rule = reasons(&world, &request, &ExpireItem::Backup("bb-1".to_owned()));
+    assert_eq!(rule, Verdict::Expire(ExpireRule::Incomplete));
+    // The last ones that are kept are ones that can be used.
+    let last = RetentionPolicy { keep_last: 1, ..policy(1) };
+    assert_eq!(gone(&world, &lacking(&["bb-3"], last.clone())).0, [0, 1, 3]);
+    // A young one and a pinned one stay, but nothing goes for their sake.
+    let pinned = RetentionPolicy { pins: BTreeSet::from(["bb-1".to_owned()]), ..policy(5) };
+    assert_eq!(gone(&world, &lacking(&["bb-1", "bb-3"], pinned)), (vec![], vec![0]));
+    // Without any that has its content, nothing goes.
+    assert_eq!(gone(&world, &lacking(&["bb-0", "bb-1", "bb-2", "bb-3"], policy(5))), (vec![], vec![]));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, stream};
 use pitr_archive::{ArchiveError, SegmentRecord, TailCoverage};
+use pitr_binlog::Head;
 use pitr_recovery::code;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -65,8 +66,9 @@ impl Backlog {
         let mut report = CycleReport::default();
         match self.notes.look(closed, &found.source).await {
             Ok(looked) => {
-                for looked in looked {
-                    report.failure = self.take(looked).or(report.failure);
+                let next = heads_after(&looked);
+                for (looked, next) in looked.into_iter().zip(next) {
+                    report.failure = self.take(looked, next.as_deref()).or(report.failure);
                 }
             }
             Err(error) => report.failure = Some(self.failure(&error, "the binlogs")),
@@ -144,10 +146,10 @@ impl Backlog {
         });
     }
 
-    /// Takes what was found out about a file.
-    fn take(&mut self, (entry, looked): Looked) -> Option<Failure> {
+    /// Takes what was found out about a file; `next` is the head of the one after it.
+    fn take(&mut self, (entry, looked): Looked, next: Option<&Head>) -> Option<Failure> {
         let note = match looked {
-            Ok((stat, Ok(binlog))) => Note { stat, state: self.state_of(&binlog) },
+            Ok((stat, Ok(binlog))) => Note { stat, state: self.state_of(&binlog, next) },
             Ok((stat, Err(error))) => Note { stat, state: self.refuse(&entry, &error) },
             Err(error) => return Some(self.postpone(&entry, &error)),
         };
@@ -155,9 +157,16 @@ impl Backlog {
         None
     }
 
-    fn state_of(&self, binlog: &Identified) -> NoteState {
+    fn state_of(&self, binlog: &Identified, next: Option<&Head>) -> NoteState {
         let progress = self.pipeline.ledger().progress(&binlog.id);
-        if self.pipeline.is_expired(&binlog.id) || progress.is_done(binlog.stat.size) {
+        let is_outlived = || {
+            let outlived = progress.shipped_to == 0 && next.is_some_and(|next| self.pipeline.is_outlived(binlog, next));
+            if outlived {
+                tracing::info!(event = "outlived", binlog = binlog.name.as_str());
+            }
+            outlived
+        };
+        if self.pipeline.is_expired(&binlog.id) || progress.is_done(binlog.stat.size) || is_outlived() {
             self.note_closed(closed_facts(binlog, None));
             return NoteState::Done;
         }
@@ -279,6 +288,17 @@ fn archive_all<'a>(
             }
         })
         .buffered(FILES_AT_ONCE)
+}
+
+/// The head of the file after each of these, where that was read, too.
+fn heads_after(looked: &[Looked]) -> Vec<Option<Arc<Head>>> {
+    let after = |(at, (entry, _)): (usize, &Looked)| match looked.get(at + 1) {
+        Some((next, Ok((_, Ok(binlog))))) if next.name.number() == entry.name.number() + 1 => {
+            Some(Arc::clone(&binlog.head))
+        }
+        _ => None,
+    };
+    looked.iter().enumerate().map(after).collect()
 }
 
 fn closed_facts(binlog: &Identified, archived_us: Option<i64>) -> ClosedFacts {

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pitr_archive::{Archive, ArchiveError, Codec, SegmentDraft, SegmentRecord, StoreCounts, TailCoverage};
-use pitr_binlog::ScanError;
+use pitr_binlog::{Head, ScanError};
 use pitr_recovery::BinlogId;
 use tokio::time::Instant;
 
@@ -14,6 +14,7 @@ use super::head::{HeadError, Identified};
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::memory::Lane;
+use super::outlived::{ClosedFile, Expired, is_outlived};
 use crate::clock::Clock;
 use crate::status::{self, Board, ServerFacts};
 
@@ -64,7 +65,7 @@ pub(crate) struct Pipeline {
     pub(crate) segment_bytes: u64,
     ledger: Mutex<Ledger>,
     in_work: Mutex<BTreeSet<BinlogId>>,
-    expired: Mutex<BTreeSet<BinlogId>>,
+    expired: Mutex<Expired>,
 }
 
 impl Pipeline {
@@ -88,14 +89,29 @@ impl Pipeline {
         }
     }
 
-    /// Takes the binlogs that retention has marked.
-    pub(crate) fn expire(&self, binlogs: BTreeSet<BinlogId>) {
-        *self.expired.lock().unwrap_or_else(PoisonError::into_inner) = binlogs;
+    /// Takes what retention has let go.
+    pub(crate) fn expire(&self, expired: Expired) {
+        *self.expired.lock().unwrap_or_else(PoisonError::into_inner) = expired;
     }
 
     /// Whether retention has marked a binlog: it is not stored again.
     pub(crate) fn is_expired(&self, id: &BinlogId) -> bool {
-        self.expired.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+        self.expired.lock().unwrap_or_else(PoisonError::into_inner).marked.contains(id)
+    }
+
+    /// Whether retention would let a closed binlog go that is not archived, or did before its mark went: it is not stored again.
+    /// `next` is the head of the file after it.
+    pub(crate) fn is_outlived(&self, binlog: &Identified, next: &Head) -> bool {
+        let promised_us = self.expired.lock().unwrap_or_else(PoisonError::into_inner).promised_us;
+        let Some(promised_us) = promised_us else { return false };
+        let keeps_from_us = self.clock.now_us().saturating_sub(promised_us);
+        let file = ClosedFile {
+            id: &binlog.id,
+            before: &binlog.head.previous,
+            after: &next.previous,
+            closed_us: i64::try_from(binlog.stat.modified_ns / 1000).unwrap_or(i64::MAX),
+        };
+        is_outlived(&file, &self.ledger().inventory().backups, keeps_from_us)
     }
 
     /// The ledger, for as long as no await is needed.

@@ -48,6 +48,9 @@ impl Archiver {
     }
 
     async fn note_retained(&self, pipeline: &Pipeline, retained: &Retained) {
+        for (backup, missing) in &retained.proposal.incomplete {
+            tracing::error!(event = "incomplete-base", backup, missing, "no window relies on it");
+        }
         if let Some(failure) = refusal(retained) {
             tracing::warn!(event = "retention-refused", code = %failure.code(), "{failure}");
             self.board.fail(Area::Retention, failure);
@@ -118,7 +121,17 @@ pub(crate) fn refusal(retained: &Retained) -> Option<Failure> {
                 .fix("pitr-sidecar verify --archive URL --rebuild-catalog"),
         );
     }
-    Some(shrinks(&retained.proposal.plan))
+    match &retained.proposal.unknown_pins[..] {
+        [] => Some(shrinks(&retained.proposal.plan)),
+        pins => Some(unknown_pins(pins)),
+    }
+}
+
+/// The refusal to go on while a pin names nothing: what it was meant to keep might go.
+pub(crate) fn unknown_pins(pins: &[String]) -> Failure {
+    Failure::new(&code::UNKNOWN_PIN, format!("no base backup is called {}, which is pinned", pins.join(", ")))
+        .hint("what the pin was meant to keep could expire; nothing was marked or deleted")
+        .fix("pitr-sidecar status --archive URL names them; prune --force goes on without")
 }
 
 /// The refusal to shrink a window.

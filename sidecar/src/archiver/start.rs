@@ -7,6 +7,7 @@ use pitr_archive::{Archive, ArchiveError, Counting, Retrying};
 use tokio::time::Instant;
 
 use super::limits::Limits;
+use super::outlived::Expired;
 use super::pause::Pause;
 use super::watched_store::WatchedStore;
 use super::{Archiver, Pipeline};
@@ -108,7 +109,7 @@ impl Archiver {
         let named = |error: ArchiveError| of_archive(&error, &archive.describe());
         let (inventory, report) = archive.inventory().await.map_err(named)?;
         // The marks of this very reading: one that it hides must not pass for one that was never stored (T).
-        pipeline.expire(report.marked);
+        pipeline.expire(Expired { marked: report.marked, promised_us: report.promised_us });
         for (key, reason) in &report.unreadable {
             tracing::error!(event = "unreadable", key, reason);
         }

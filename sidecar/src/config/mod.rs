@@ -13,7 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub(crate) use self::document::{Origin, Settings};
-pub(crate) use self::retention::{Retention, check_grace, retention_of};
+pub(crate) use self::retention::{Retention, check_grace, check_window, retention_of};
 pub(crate) use self::values::parse_duration;
 use self::values::parse_size;
 use pitr_archive::{Codec, OptionError, UnknownCodec};

@@ -6,11 +6,14 @@ use std::time::Duration;
 use pitr_archive::RetentionRules;
 use pitr_recovery::{RetentionPolicy, WithoutBase};
 
+use super::document::Origin;
 use super::{Problem, Reader, Settings, document, environment, failure, read_file};
 use crate::error::Failure;
 
 /// A running base backup renews its claim on what it needs every hour: less grace than two of them is no grace.
 const GRACE_MIN: Duration = Duration::from_secs(2 * 60 * 60);
+/// Shorter than anybody takes to notice what went wrong: a slip of the pen.
+const WINDOW_MIN: Duration = Duration::from_secs(60 * 60);
 /// More often costs requests and gains nothing.
 const EVERY_MIN: Duration = Duration::from_secs(60);
 
@@ -23,6 +26,8 @@ pub(crate) struct Retention {
     pub(crate) here: bool,
     /// How often it does.
     pub(crate) every: Duration,
+    /// Whether somebody chose the window: the default is for the sidecar, which keeps what it archived itself.
+    pub(crate) is_window_given: bool,
 }
 
 /// Reads the `retention` section of a configuration file; what else is in it must be valid but is not needed.
@@ -41,11 +46,20 @@ pub(crate) fn check_grace(grace: Duration) -> Result<(), &'static str> {
     if grace < GRACE_MIN { Err("at least 2h: running backups renew their claims every hour") } else { Ok(()) }
 }
 
+/// Whether a window is worth its name. `Err`: what is the least.
+pub(crate) fn check_window(window: Duration) -> Result<(), &'static str> {
+    if window < WINDOW_MIN {
+        Err("at least 1h: what is marked is gone before anybody has noticed a mistake")
+    } else {
+        Ok(())
+    }
+}
+
 impl Reader<'_> {
     pub(super) fn retention(&mut self) -> Retention {
         let window = self.duration("retention.window");
-        if window.is_zero() {
-            self.problems.push(Problem::new("\"retention.window\" is too short", "such as 14d"));
+        if let Err(least) = check_window(window) {
+            self.problems.push(Problem::new("\"retention.window\" is too short", least));
         }
         let grace = self.duration("retention.grace");
         if let Err(least) = check_grace(grace) {
@@ -69,6 +83,7 @@ impl Reader<'_> {
             rules: RetentionRules { policy, grace, force: false },
             here: self.text("retention.run").is_some_and(|value| value == "here"),
             every,
+            is_window_given: self.settings.get("retention.window").is_some_and(|set| set.origin != Origin::Default),
         }
     }
 }

@@ -70,6 +70,7 @@ fn keys_of_later_features_are_refused_by_name() {
         ("retention: {grace: 10m}", "\"retention.grace\" is too short"),
         ("retention: {every: 10s}", "\"retention.every\" is too short"),
         ("retention: {window: 0s}", "\"retention.window\" is too short"),
+        ("retention: {window: 14m}", "\"retention.window\" is too short"),
         ("purge_archived: true", "\"purge_archived\" cannot be \"true\""),
         ("dedupe: gtid", "\"dedupe\" cannot be \"gtid\""),
     ] {

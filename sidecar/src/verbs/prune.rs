@@ -13,7 +13,7 @@ use pitr_recovery::{RetentionPolicy, WithoutBase, code};
 use self::document::PruneDocument;
 use super::Context;
 use crate::archive_failure::of_archive;
-use crate::archiver::{retention_refusal, window_shrinks};
+use crate::archiver::{retention_refusal, unknown_pins, window_shrinks};
 use crate::cli::{OutputFormat, PruneArgs};
 use crate::error::Failure;
 use crate::{config, output};
@@ -55,7 +55,11 @@ async fn prune(
 ) -> Result<(Pruned, Option<Failure>), ArchiveError> {
     if !apply {
         let proposal = archive.propose_expiry(rules, context.clock.now()).await?;
-        let failure = (!rules.force && !proposal.plan.shrinks.is_empty()).then(|| window_shrinks(&proposal.plan));
+        let failure = match &proposal.unknown_pins[..] {
+            _ if rules.force => None,
+            [] => (!proposal.plan.shrinks.is_empty()).then(|| window_shrinks(&proposal.plan)),
+            pins => Some(unknown_pins(pins)),
+        };
         return Ok((Pruned { proposal, done: None }, failure));
     }
     let retained = archive.retain(rules).await?;
@@ -67,7 +71,16 @@ async fn prune(
 /// The rules of a policy file, with what was typed laid over them.
 fn rules(args: &PruneArgs) -> Result<RetentionRules, Failure> {
     let mut rules = match (&args.policy, &args.window) {
-        (Some(file), _) => config::retention_of(file)?.rules,
+        (Some(file), window) => {
+            let retention = config::retention_of(file)?;
+            if !retention.is_window_given && window.is_none() {
+                let message = format!("\"{}\" says nothing about \"retention.window\"", file.display());
+                return Err(Failure::new(&code::BAD_CONFIGURATION_KEY, message)
+                    .hint("how long things are kept is never guessed; nothing was marked or deleted")
+                    .fix("retention: {window: 14d} in the file, or --window 14d"));
+            }
+            retention.rules
+        }
         (None, Some(_)) => default_rules(),
         (None, None) => {
             return Err(Failure::new(&code::BAD_CONFIGURATION_KEY, "no policy is given")
@@ -76,8 +89,13 @@ fn rules(args: &PruneArgs) -> Result<RetentionRules, Failure> {
         }
     };
     if let Some(window) = &args.window {
-        let us = duration("--window", window)?.as_micros();
-        rules.policy.window_us = i64::try_from(us).unwrap_or(i64::MAX);
+        let length = duration("--window", window)?;
+        config::check_window(length).map_err(|least| {
+            Failure::new(&code::BAD_CONFIGURATION_KEY, format!("--window {window} is too short"))
+                .hint(least)
+                .fix("--window 14d")
+        })?;
+        rules.policy.window_us = i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
     }
     if let Some(grace) = &args.grace {
         rules.grace = duration("--grace", grace)?;
@@ -104,4 +122,41 @@ fn duration(flag: &str, text: &str) -> Result<Duration, Failure> {
             .hint("a number with a unit: 2s, 1m, 6h, 14d")
             .fix(format!("{flag} 14d"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Verb};
+
+    fn rules_of(flags: &[&str]) -> Result<RetentionRules, Failure> {
+        let cli = Cli::try_parse_from(["pitr-sidecar", "prune"].iter().chain(flags)).unwrap();
+        let Verb::Prune(args) = cli.verb else { panic!("{cli:?}") };
+        rules(&args)
+    }
+
+    #[test]
+    fn how_long_things_are_kept_is_never_guessed() {
+        let home = tempfile::tempdir().unwrap();
+        let file = |content: &str| {
+            let path = home.path().join("config.yaml");
+            std::fs::write(&path, content).unwrap();
+            path.display().to_string()
+        };
+        let silent = file("workload: shop/mysql\nretention: {keep_last: 3}\n");
+        let refused = rules_of(&["--policy", &silent]).unwrap_err();
+        assert_eq!(refused.code().to_string(), "PITR0209");
+        assert!(refused.to_string().contains("says nothing about \"retention.window\""), "{refused}");
+        let kept = rules_of(&["--policy", &silent, "--window", "7d"]).unwrap();
+        assert_eq!((kept.policy.window_us, kept.policy.keep_last), (7 * 86_400_000_000, 3));
+        for slip in ["14m", "1s"] {
+            assert!(rules_of(&["--window", slip]).unwrap_err().to_string().contains("is too short"), "{slip}");
+        }
+        assert!(rules_of(&["--policy", &file("retention: {window: 14m}\n")]).is_err());
+        assert!(rules_of(&[]).is_err());
+        let said = file("workload: shop/mysql\nretention: {window: 2d}\n");
+        assert_eq!(rules_of(&["--policy", &said]).unwrap().policy.window_us, 2 * 86_400_000_000);
+    }
 }

@@ -37,6 +37,8 @@ pub struct InventoryReport {
     pub unreadable: Vec<(String, String)>,
     /// The binlogs that were marked when this was read: what is missing of them is not to be stored again (T).
     pub marked: BTreeSet<BinlogId>,
+    /// The longest window that retention has promised so far, in microseconds; none: it was never here.
+    pub promised_us: Option<i64>,
     /// How many binlogs expiry marks hide.
     pub hidden_binlogs: usize,
     /// How many base backups expiry marks hide.
@@ -98,6 +100,7 @@ impl Archive {
             unknown_keys: std::mem::take(&mut found.unknown_keys),
             unreadable: std::mem::take(&mut found.unreadable),
             marked: marks.binlogs.keys().cloned().collect(),
+            promised_us: marks.promised_us,
             hidden_binlogs: 0,
             hidden_backups: all_backups - backups.len(),
         };

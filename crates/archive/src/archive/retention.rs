@@ -8,12 +8,14 @@
 //! whatever a reader found unmarked stays for the grace at least.
 
 mod chunks;
+mod content;
 mod lines;
 mod look;
 mod marks;
 mod orphans;
 mod reap;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -47,13 +49,17 @@ pub struct Proposal {
     pub hindrances: Vec<(String, String)>,
     /// Items that have a mark already.
     pub marked: Vec<ExpireItem>,
+    /// Pins that name no base backup: what they were meant to keep is not kept.
+    pub unknown_pins: Vec<String>,
+    /// Base backups that lack chunks, and how many: no window relies on them. Empty, too, where nothing is to go.
+    pub incomplete: BTreeMap<String, u64>,
 }
 
 impl Proposal {
     /// Whether nothing is done about it as things are.
     #[must_use]
     pub fn is_refused(&self, force: bool) -> bool {
-        !self.hindrances.is_empty() || (!force && !self.plan.shrinks.is_empty())
+        !self.hindrances.is_empty() || (!force && (!self.plan.shrinks.is_empty() || !self.unknown_pins.is_empty()))
     }
 }
 

@@ -234,6 +234,11 @@ impl BackupWriter {
         let manifest = Manifest { backup, files: hash, files_sha256, recipients: recipients.unwrap_or_default() };
         let key = ObjectKey::Manifest { backup: self.id.clone() }.to_string();
         self.archive.store().put(&key, manifest.to_json()?.into(), ObjectClass::Control).await?;
+        // The host slept, or the store kept the manifest waiting: what it names may have been swept just before.
+        if self.claim.age(self.archive.now()) >= RENEWAL_MAX {
+            self.archive.store().delete(&[key]).await?;
+            return Err(ArchiveError::BackupNotRenewed { id: self.id.clone() });
+        }
         self.drop_claims(u64::MAX).await;
         Ok(manifest.backup)
     }

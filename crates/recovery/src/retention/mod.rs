@@ -61,6 +61,8 @@ pub struct RetentionRequest {
     pub promised_us: Option<i64>,
     /// When the store took things. What is missing here counts as stored just now.
     pub stored: StoredTimes,
+    /// Base backups that lack some of their content: no promise is kept by one of them.
+    pub incomplete: BTreeSet<String>,
 }
 
 /// Something that retention decides about as a whole.
@@ -110,6 +112,8 @@ pub enum ExpireRule {
         /// One that stays and is older than the window.
         by: Option<String>,
     },
+    /// A base backup older than the window that lacks some of its content.
+    Incomplete,
     /// A binlog older than the window: no base backup that stays needs it.
     NotNeeded,
     /// A binlog older than the window, while there is no base backup.
@@ -221,6 +225,7 @@ impl fmt::Display for ExpireRule {
         match self {
             Self::Superseded { by: Some(by) } => write!(f, "{by} is older than the window, too, and serves all of it"),
             Self::Superseded { by: None } => f.write_str("older than the window, and no log leads on from it"),
+            Self::Incomplete => f.write_str("older than the window, and some of its content is missing"),
             Self::NotNeeded => f.write_str("older than the window, and no base backup that stays needs it"),
             Self::Aged => f.write_str("older than the window; there is no base backup"),
         }

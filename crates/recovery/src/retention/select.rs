@@ -14,19 +14,31 @@ pub(super) fn plan(timeline: &Timeline, request: &RetentionRequest) -> Expiry {
     if !selection.has_usable() {
         return Expiry::Plan(selection.without_base());
     }
+    // What only a base backup without its content reaches was never promised, and nothing that is left counts on one.
+    let without_content;
+    let sound = if request.incomplete.is_empty() {
+        timeline
+    } else {
+        without_content = Timeline::of(selection.complete(&timeline.inventory), timeline.indices.clone());
+        &without_content
+    };
+    let wanted = sound.ranges_for_windows();
+    if !wanted.is_empty() {
+        return Expiry::Reads(wanted);
+    }
     // Nearly always the first attempt serves. Where clocks or logs are so that it does not, older base backups stay as well.
     let backups = timeline.inventory.backups.len();
     let mut more = 0;
     while more <= backups {
         let kept = selection.kept(more);
-        let after = Timeline::of(kept.inventory(&timeline.inventory), timeline.indices.clone());
+        let after = Timeline::of(kept.inventory(&sound.inventory), timeline.indices.clone());
         let wanted = after.ranges_for_windows();
         if !wanted.is_empty() {
             return Expiry::Reads(wanted);
         }
-        if lost(timeline, &after, selection.from_us).is_empty() {
+        if lost(sound, &after, selection.from_us).is_empty() {
             let promised_from = request.promised_us.map_or(selection.from_us, |us| request.now_us.saturating_sub(us));
-            let shrinks = lost(timeline, &after, promised_from.min(selection.from_us));
+            let shrinks = lost(sound, &after, promised_from.min(selection.from_us));
             return Expiry::Plan(ExpirePlan { shrinks, ..selection.decide(&kept) });
         }
         more = (2 * more).max(1);
@@ -86,7 +98,21 @@ impl<'a> Selection<'a> {
 
     fn has_usable(&self) -> bool {
         let mut entries = self.timeline.entries.iter().enumerate();
-        entries.any(|(way, entries)| entries.iter().any(|entry| self.is_connected(way, entry)))
+        entries.any(|(way, entries)| {
+            entries.iter().any(|entry| self.is_connected(way, entry) && self.is_complete(entry.backup))
+        })
+    }
+
+    /// Whether all content of a base backup is there, as far as anybody knows.
+    fn is_complete(&self, backup: usize) -> bool {
+        !self.request.incomplete.contains(&self.backups()[backup].id)
+    }
+
+    /// The same, without base backups that lack content.
+    fn complete(&self, of: &Inventory) -> Inventory {
+        let mut inventory = of.clone();
+        inventory.backups.retain(|backup| !self.request.incomplete.contains(&backup.id));
+        inventory
     }
 
     /// The latest instant that says how young a base backup is: commit times, its maker's clock, the store's.
@@ -122,6 +148,9 @@ impl<'a> Selection<'a> {
             for entry in entries {
                 let us = self.age_us(&self.backups()[entry.backup], Some(entry));
                 ages.entry(entry.backup).and_modify(|known| *known = us.max(*known)).or_insert(us);
+                if !self.is_complete(entry.backup) {
+                    continue;
+                }
                 if self.is_connected(number, entry) {
                     usable.insert(entry.backup);
                 }
@@ -242,9 +271,11 @@ impl<'a> Selection<'a> {
             let is_entered =
                 self.backups().iter().position(|b| b.id == backup.id).is_some_and(|n| entered.contains(&n));
             let by = by.clone().filter(|_| is_entered);
+            let is_incomplete = self.request.incomplete.contains(&backup.id);
+            let rule = if is_incomplete { ExpireRule::Incomplete } else { ExpireRule::Superseded { by } };
             decisions.push(Decision {
                 item: ExpireItem::Backup(backup.id.clone()),
-                verdict: verdict(kept.backups.get(&backup.id), ExpireRule::Superseded { by }),
+                verdict: verdict(kept.backups.get(&backup.id), rule),
                 last_us: Some(backup.snapshot_us),
                 stored_bytes: backup.stored_bytes,
             });

@@ -1,5 +1,7 @@
 //! The `kind: Prune` document.
 
+use std::collections::BTreeMap;
+
 use pitr_archive::{Retained, RetentionRules, Swept};
 use pitr_recovery::{Decision, ExpireItem, Verdict, format_time};
 use serde::Serialize;
@@ -22,6 +24,10 @@ pub(super) struct PruneDocument {
     /// Instants that a longer window promised and that would be lost.
     shrinks: Vec<SpanDocument>,
     hindrances: Vec<ProblemDocument>,
+    /// Pins that name no base backup.
+    unknown_pins: Vec<String>,
+    /// Base backups that lack chunks, and how many: no window relies on them.
+    incomplete: BTreeMap<String, u64>,
     items: Vec<ItemDocument>,
     /// Absent when nothing was to be done.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,6 +101,8 @@ impl PruneDocument {
             grace_seconds: rules.grace.as_secs(),
             shrinks: plan.shrinks.iter().map(span).collect(),
             hindrances: problems(&pruned.proposal.hindrances),
+            unknown_pins: pruned.proposal.unknown_pins.clone(),
+            incomplete: pruned.proposal.incomplete.clone(),
             items: plan.decisions.iter().map(|decision| item(decision, &pruned.proposal.marked)).collect(),
             done: pruned.done.as_ref().map(done),
         }

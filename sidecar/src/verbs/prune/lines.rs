@@ -23,6 +23,13 @@ pub(super) fn of(pruned: &Pruned, rules: &RetentionRules) -> Vec<String> {
     for (key, reason) in &pruned.proposal.hindrances {
         lines.push(format!("Unreadable  {key}: {reason}; nothing expires until it can be read"));
     }
+    for pin in &pruned.proposal.unknown_pins {
+        lines.push(format!("Unknown     pin {pin} names no base backup"));
+    }
+    for (id, missing) in &pruned.proposal.incomplete {
+        let missing = count_of(*missing, "chunk");
+        lines.push(format!("Incomplete  base backup {id} lacks {missing}: no window relies on it"));
+    }
     let is_backup = |decision: &&Decision| matches!(decision.item, ExpireItem::Backup(_));
     for decision in plan.decisions.iter().filter(is_backup) {
         let (verdict, reason) = words(&decision.verdict);

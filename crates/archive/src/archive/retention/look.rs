@@ -8,6 +8,7 @@ use pitr_recovery::{
     BinlogId, ExpireItem, ExpirePlan, Expiry, Indices, Inventory, RangeRef, RetentionRequest, StoredTimes, Timeline,
 };
 
+use super::content::Content;
 use super::{Proposal, RetentionRules, is_past};
 use crate::archive::adopt::MarksRead;
 use crate::archive::inventory::objects_of;
@@ -15,7 +16,7 @@ use crate::archive::{Archive, ArchiveError, READS_AT_ONCE};
 use crate::expiry::Marks;
 use crate::layout::{BACKUPS_PREFIX, ObjectKey, Place};
 use crate::segment::SegmentRecord;
-use crate::store::ListedObject;
+use crate::store::{ListedObject, StoreError};
 
 /// More binlogs than this are looked up with one listing of their source.
 const LISTED_SINGLY_MAX: usize = 200;
@@ -33,18 +34,24 @@ pub(super) struct Look {
 impl Archive {
     pub(super) async fn look_for_expiry(&self, rules: &RetentionRules, now: Timestamp) -> Result<Look, ArchiveError> {
         let marks = self.read_mark_objects().await?;
-        let mut everything = self.everything(&Marks::default(), marks.problems.clone()).await?;
-        let is_gone = |id: &BinlogId| marks.marks.binlogs.get(id).is_some_and(|mark| mark.emptied_at.is_some());
-        everything.inventory.binlogs.retain(|binlog| !is_gone(&binlog.id));
+        // Of what is gone only lines of the catalog are left; to read more of it would find nothing.
+        let mut everything = self.everything(&emptied(&marks.marks), marks.problems.clone()).await?;
         let mut hindrances = std::mem::take(&mut everything.report.unreadable);
         hindrances.retain(|(key, _)| is_hindrance(key));
         let is_due =
             |id: &BinlogId| marks.marks.binlogs.get(id).is_some_and(|mark| is_past(mark.since, rules.grace, now));
-        let request = RetentionRequest {
+        for id in self.gone_unnoted(&mut hindrances, is_due).await? {
+            everything.inventory.binlogs.retain(|binlog| binlog.id != id);
+        }
+        let is_known = |pin: &&String| everything.inventory.backups.iter().any(|backup| backup.id == **pin);
+        let unknown_pins = rules.policy.pins.iter().filter(|pin| !is_known(pin)).cloned().collect();
+        let mut content = Content::default();
+        let mut request = RetentionRequest {
             policy: rules.policy.clone(),
             now_us: now.as_microsecond(),
             promised_us: marks.marks.promised_us,
             stored: StoredTimes { backups: self.backup_times().await?, binlogs: BTreeMap::new() },
+            incomplete: BTreeSet::new(),
         };
         let plan = loop {
             match self.plan_expiry(&everything.inventory, request.clone()).await {
@@ -54,7 +61,13 @@ impl Archive {
                 {
                     everything.inventory.binlogs.retain(|binlog| binlog.id != range.binlog);
                 }
-                other => break other?,
+                other => {
+                    let plan = other?;
+                    if !self.find_incomplete(&plan, &mut content).await? {
+                        break plan;
+                    }
+                    request.incomplete = content.missing.keys().cloned().collect();
+                }
             }
         };
         let mut lines: BTreeMap<BinlogId, Vec<SegmentRecord>> = BTreeMap::new();
@@ -67,7 +80,30 @@ impl Archive {
         let backups = everything.inventory.backups.into_iter().map(|backup| ExpireItem::Backup(backup.id));
         let existing = binlogs.chain(backups).collect();
         let marked = marked_items(&marks.marks).collect();
-        Ok(Look { marks, proposal: Proposal { plan, hindrances, marked }, lines, existing })
+        let proposal = Proposal { plan, hindrances, marked, unknown_pins, incomplete: content.missing };
+        Ok(Look { marks, proposal, lines, existing })
+    }
+
+    /// Binlogs with a due mark whose objects went before a run could note it: that they cannot be read hinders nothing.
+    async fn gone_unnoted(
+        &self,
+        hindrances: &mut Vec<(String, String)>,
+        is_due: impl Fn(&BinlogId) -> bool,
+    ) -> Result<BTreeSet<BinlogId>, ArchiveError> {
+        let mut gone = BTreeSet::new();
+        let mut left = Vec::new();
+        for (key, reason) in hindrances.drain(..) {
+            match key.parse() {
+                Ok(ObjectKey::Segment(segment)) if is_due(&segment.binlog) => match self.store.head(&key).await {
+                    Err(StoreError::NotFound { .. }) => drop(gone.insert(segment.binlog)),
+                    Err(error) => return Err(error.into()),
+                    Ok(_) => left.push((key, reason)),
+                },
+                _ => left.push((key, reason)),
+            }
+        }
+        *hindrances = left;
+        Ok(gone)
     }
 
     async fn plan_expiry(
@@ -149,6 +185,12 @@ impl Archive {
     async fn listed(&self, prefix: String) -> Result<Vec<ListedObject>, ArchiveError> {
         Ok(self.store.list(&prefix).await?)
     }
+}
+
+/// The marks of binlogs that have no object any more.
+fn emptied(marks: &Marks) -> Marks {
+    let binlogs = marks.binlogs.iter().filter(|(_, mark)| mark.emptied_at.is_some());
+    Marks { binlogs: binlogs.map(|(id, mark)| (id.clone(), *mark)).collect(), ..Marks::default() }
 }
 
 /// All items with a mark.

@@ -109,7 +109,7 @@ impl Archive {
                 if is_due {
                     marks.due.insert(item);
                 }
-            } else if !is_due || self.is_whole(&item, look).await? {
+            } else if self.is_whole(&item, look).await? {
                 marks.forget(&item);
                 retained.rescued.push(item);
             } else {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use pitr_recovery::BinlogId;
 
 use super::is_past;
-use crate::archive::{Archive, ArchiveError, Fetched};
+use crate::archive::{Archive, ArchiveError};
 use crate::catalog::MergeEffort;
 use crate::layout::{CATALOG_PREFIX, ObjectKey, Place, SegmentKey, TAIL_PREFIX};
 use crate::segment::SegmentRecord;
@@ -80,12 +80,14 @@ impl Archive {
         let (mut adopted, mut duplicates) = (Vec::new(), Vec::new());
         for (key, object) in listed.iter().filter(is_orphan) {
             let Some(record) = self.verified(key, swept).await? else { continue };
-            let holds_the_same = |other: &&SegmentRecord| {
+            let holds_the_same = |other: &SegmentRecord| {
                 (other.key.start, other.key.end) == (key.start, key.end)
                     && other.header.raw_sha256 == record.header.raw_sha256
             };
             let others = by_binlog.get(&key.binlog).map_or(&[][..], Vec::as_slice);
-            if others.iter().any(holds_the_same) {
+            let twins: Vec<&SegmentKey> =
+                others.iter().copied().filter(|other| holds_the_same(other)).map(|other| &other.key).collect();
+            if self.one_is_right(&twins, swept).await? {
                 duplicates.push(object.clone());
             } else {
                 adopted.push(record);
@@ -113,10 +115,20 @@ impl Archive {
         Ok(count)
     }
 
+    /// Whether one of these segments is what its key and its header say: only then is another with the same bytes superfluous.
+    async fn one_is_right(&self, keys: &[&SegmentKey], swept: &mut Swept) -> Result<bool, ArchiveError> {
+        for key in keys {
+            if self.verified(key, swept).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// A segment, fetched and found to be right.
     async fn verified(&self, key: &SegmentKey, swept: &mut Swept) -> Result<Option<SegmentRecord>, ArchiveError> {
-        match self.fetch_segment(key).await {
-            Ok(Fetched { record, .. }) => {
+        match self.check_segment_at(key).await {
+            Ok(record) => {
                 self.remember(&record);
                 Ok(Some(record))
             }

@@ -5,13 +5,38 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::SignedDuration;
 
 use super::VerifyProgress;
 use crate::archive::{Archive, ArchiveError, READS_AT_ONCE};
 use crate::catalog::{PAGE_BYTES_MAX, PageWriter, records};
 use crate::layout::{CATALOG_PREFIX, LEVEL_MAX, ObjectKey, PageKey, Place, SegmentKey};
-use crate::segment::{SegmentError, SegmentHeader, SegmentRecord};
+use crate::segment::{SegmentError, SegmentRecord};
 use crate::store::StoreError;
+
+/// Segments that are read whole at once; each takes its stored and its raw length.
+const STRANGERS_AT_ONCE: usize = 2;
+
+/// A segment that was written so long ago is seen by every host that shares a directory.
+const YOUNG: SignedDuration = SignedDuration::from_hours(1);
+
+/// What stands in a segment's place.
+enum Own {
+    Record(SegmentRecord),
+    /// It cannot be read, and why.
+    Unusable(String),
+    Gone,
+}
+
+impl Own {
+    /// A newer format is no damage: whoever can read it makes the catalog.
+    fn unusable(key: &SegmentKey, error: SegmentError) -> Result<Self, ArchiveError> {
+        match error {
+            SegmentError::NewerFormat { found } => Err(ArchiveError::NewerFormat { key: key.to_string(), found }),
+            error => Ok(Self::Unusable(error.to_string())),
+        }
+    }
+}
 
 /// What a rebuilding did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,36 +60,40 @@ impl Archive {
     pub async fn rebuild_catalog(&self, progress: &VerifyProgress) -> Result<Rebuilt, ArchiveError> {
         // The pages first: what a page of this listing names was stored before, and is in the next listing unless it is gone.
         let (old, mut known) = self.old_pages().await?;
-        let mut segments: Vec<(SegmentKey, u64)> = Vec::new();
+        let (mut named, mut strangers) = (Vec::new(), Vec::new());
         for object in self.store.list(Place::Binlogs.prefix()).await? {
             if let Ok(ObjectKey::Segment(key)) = object.key.parse() {
-                segments.push((key, object.length));
+                match known.get(&key).filter(|record| record.length == object.length) {
+                    Some(record) => named.push(record.clone()),
+                    None => strangers.push(key),
+                }
             }
         }
-        progress.total.store(segments.len() as u64, Ordering::Relaxed);
+        progress.total.store((named.len() + strangers.len()) as u64, Ordering::Relaxed);
         let mut rebuilt = Rebuilt::default();
         let mut sources: BTreeMap<String, Vec<SegmentRecord>> = BTreeMap::new();
-        let mut read = stream::iter(segments).map(|segment| self.own_header(segment)).buffer_unordered(READS_AT_ONCE);
-        while let Some((key, length, header)) = read.try_next().await? {
+        let named = stream::iter(named).map(|record| self.own_header(record)).buffer_unordered(READS_AT_ONCE);
+        let strangers = stream::iter(strangers).map(|key| self.stranger(key)).buffer_unordered(STRANGERS_AT_ONCE);
+        let mut read = std::pin::pin!(named.chain(strangers));
+        while let Some((key, found)) = read.try_next().await? {
             progress.done.fetch_add(1, Ordering::Relaxed);
-            let record = match header {
-                Some(Ok(header)) => {
-                    let sha256 = known.remove(&key).and_then(|known| known.sha256);
-                    SegmentRecord { key, length, sha256, header: Arc::new(header) }
+            let record = match found {
+                Own::Record(record) => {
+                    known.remove(&key);
+                    record
                 }
-                Some(Err(SegmentError::NewerFormat { found })) => {
-                    return Err(ArchiveError::NewerFormat { key: key.to_string(), found });
-                }
-                Some(Err(error)) => {
-                    rebuilt.unusable.push((key.to_string(), error.to_string()));
+                Own::Unusable(reason) => {
+                    rebuilt.unusable.push((key.to_string(), reason));
                     let Some(record) = known.remove(&key) else { continue };
                     record
                 }
-                None => continue,
+                Own::Gone => continue,
             };
             sources.entry(record.key.binlog.source.clone()).or_default().push(record);
         }
-        drop(read);
+        for record in self.still_coming(known).await? {
+            sources.entry(record.key.binlog.source.clone()).or_default().push(record);
+        }
         for (source, records) in &mut sources {
             records.sort_by(|a, b| a.key.cmp(&b.key));
             rebuilt.segments += records.len() as u64;
@@ -102,17 +131,51 @@ impl Archive {
         Ok((pages, known))
     }
 
-    /// The header of a segment as it stands in the object; none when it is gone.
-    async fn own_header(
-        &self,
-        (key, length): (SegmentKey, u64),
-    ) -> Result<(SegmentKey, u64, Option<Result<SegmentHeader, SegmentError>>), ArchiveError> {
-        let header = match self.read_header(&key).await {
-            Ok(read) => Some(read.map(|(header, _)| header)),
-            Err(ArchiveError::Store(StoreError::NotFound { .. })) => None,
+    /// A segment that a page names, with its header as it stands in the object.
+    async fn own_header(&self, known: SegmentRecord) -> Result<(SegmentKey, Own), ArchiveError> {
+        let key = known.key.clone();
+        let own = match self.read_header(&key).await {
+            Ok(Ok((header, _))) => Own::Record(SegmentRecord { header: Arc::new(header), ..known }),
+            Ok(Err(error)) => Own::unusable(&key, error)?,
+            Err(ArchiveError::Store(StoreError::NotFound { .. })) => Own::Gone,
             Err(error) => return Err(error),
         };
-        Ok((key, length, header))
+        Ok((key, own))
+    }
+
+    /// A segment that no page names, or not so: nobody has vouched for it yet, so all of it is read.
+    async fn stranger(&self, key: SegmentKey) -> Result<(SegmentKey, Own), ArchiveError> {
+        let own = match self.check_segment_at(&key).await {
+            Ok(record) => Own::Record(record),
+            Err(ArchiveError::Segment { source, .. }) => Own::unusable(&key, source)?,
+            Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => Own::Unusable(reason),
+            Err(ArchiveError::Store(StoreError::NotFound { .. })) => Own::Gone,
+            Err(error) => return Err(error),
+        };
+        Ok((key, own))
+    }
+
+    /// Of segments that pages name and the listing did not have, those that are there all the same, or may be: other hosts see a
+    /// shared directory later. A line too many is harmless; one too few hides bytes that left the tail already.
+    async fn still_coming(
+        &self,
+        known: BTreeMap<SegmentKey, SegmentRecord>,
+    ) -> Result<Vec<SegmentRecord>, ArchiveError> {
+        let look = |record: SegmentRecord| async move {
+            let is_young = self.now().duration_since(record.header.written_at) < YOUNG;
+            let stays = is_young || self.is_there(&record.key.to_string()).await?;
+            Ok(stays.then_some(record))
+        };
+        let looks = stream::iter(known.into_values()).map(look).buffer_unordered(READS_AT_ONCE);
+        looks.try_filter_map(|record| async move { Ok(record) }).try_collect().await
+    }
+
+    async fn is_there(&self, key: &str) -> Result<bool, ArchiveError> {
+        match self.store.head(key).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn write_all_pages(&self, source: &str, level: u8, records: &[SegmentRecord]) -> Result<u64, ArchiveError> {
