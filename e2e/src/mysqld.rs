@@ -56,6 +56,24 @@ impl Installation {
         self.cache.join("mysql/bin").join(name)
     }
 
+    /// A keyring in this folder, which is to be the server's working directory: the server looks there for its manifest.
+    fn make_keyring(&self, home: &Path) -> Result<String> {
+        let plugins = home.join("plugins");
+        fs::create_dir(&plugins)?;
+        let installed = self.cache.join("mysql/root/usr/lib/mysql/plugin");
+        for entry in fs::read_dir(&installed).with_context(|| format!("read {}", installed.display()))? {
+            let entry = entry?;
+            std::os::unix::fs::symlink(entry.path(), plugins.join(entry.file_name()))?;
+        }
+        let keys = home.join("keyring").display().to_string();
+        fs::write(
+            plugins.join("component_keyring_file.cnf"),
+            format!("{{\"path\": \"{keys}\", \"read_only\": false}}"),
+        )?;
+        fs::write(home.join("mysqld.my"), r#"{"components": "file://component_keyring_file"}"#)?;
+        Ok(format!("--plugin_dir={}", plugins.display()))
+    }
+
     fn run(&self) -> PathBuf {
         self.cache.join("mysql/run")
     }
@@ -112,6 +130,7 @@ pub struct Launch {
     installation: Installation,
     datadir: Option<PathBuf>,
     options: Vec<String>,
+    keyring: bool,
 }
 
 impl Launch {
@@ -122,12 +141,22 @@ impl Launch {
         self
     }
 
+    /// Gives it a keyring, as encryption needs one.
+    #[must_use]
+    pub fn keyring(mut self) -> Self {
+        self.keyring = true;
+        self
+    }
+
     /// Starts the server and waits until it answers.
     ///
     /// # Errors
     /// It did not start: the text has the end of its log.
-    pub async fn start(self) -> Result<Mysqld> {
+    pub async fn start(mut self) -> Result<Mysqld> {
         let home = tempfile::Builder::new().prefix("pitr-mysqld-").tempdir_in(SHORT_TMP)?;
+        if self.keyring {
+            self.options.push(self.installation.make_keyring(home.path())?);
+        }
         let datadir = match self.datadir {
             Some(datadir) => datadir,
             None => {
@@ -159,7 +188,7 @@ impl Mysqld {
     #[must_use]
     pub fn fresh(installation: &Installation, server_id: u32) -> Launch {
         let options = vec![format!("--server_id={server_id}")];
-        Launch { installation: installation.clone(), datadir: None, options }
+        Launch { installation: installation.clone(), datadir: None, options, keyring: false }
     }
 
     /// A server on an existing data directory, which outlives it.
@@ -188,6 +217,7 @@ impl Mysqld {
             .args(["--innodb_flush_log_at_trx_commit=2", "--sync_binlog=0", "--innodb_buffer_pool_size=64M"])
             .args(["--innodb_redo_log_capacity=64M", "--table_open_cache=200"])
             .args(&self.options)
+            .current_dir(self.home.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -38,6 +38,28 @@ impl Sidecar {
         Ok(Self { product: Product::find()?, home, archive: archive.to_owned(), environment: Vec::new() })
     }
 
+    /// The same for a server that is followed over a connection (`source.mode: stream`); `mysql` is YAML that says how.
+    ///
+    /// # Errors
+    /// As for [`Sidecar::configure`].
+    pub fn stream(server: &Mysqld, archive: &str, mysql: &str) -> Result<Self> {
+        let sidecar = Self::configure(server, archive, "")?;
+        let spool = sidecar.spool();
+        let config = format!(
+            "workload: test/mysql\narchive: {archive}\nsource: {{mode: stream, spool: {}, mysql: {{{mysql}}}}}\n\
+             schedule: {{tail_interval: 500ms}}\nlisten: none\ncontrol_listen: none\n",
+            spool.display()
+        );
+        std::fs::write(sidecar.config(), config).context("write the configuration")?;
+        Ok(sidecar)
+    }
+
+    /// Where a sidecar that follows a server keeps what is not archived.
+    #[must_use]
+    pub fn spool(&self) -> PathBuf {
+        self.home.path().join("spool")
+    }
+
     /// Lets every program started later use an S3 server.
     #[must_use]
     pub fn through(mut self, s3: &S3) -> Self {

@@ -323,6 +323,21 @@ codes! {
         "the restore drill of 2026-11-21T02:00:11Z failed: PITR0606",
         "no drill was verified since; the archive may not be restorable",
         "run the drill again and read what it says: pitr-sidecar drill";
+    STREAM_DOWN = 515 exit 3:
+        "stream mode: no connection to the server, no TLS with it, or no room in the spool",
+        "the server's binlogs cannot be read: the connection to db-1:3306: connection refused",
+        "what is committed meanwhile is archived once it answers, if it is not purged before",
+        "look at the server and at source.mysql";
+    STREAM_DENIED = 516 exit 3:
+        "stream mode: the server refuses the account",
+        "the server's binlogs cannot be read: error 1227: you need the REPLICATION SLAVE privilege",
+        "stream mode asks for the binlogs as a replica does",
+        "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO pitr";
+    STREAM_UNSOUND = 517 exit 3:
+        "stream mode: the server cannot send a binlog, sends another one than before, or is another server",
+        "the server's binlogs cannot be read: the server's binlog.000042 is not the one of which 88213 bytes were received",
+        "a reset, a crash in which the server lost its end, or an address that moves between servers",
+        "SHOW BINARY LOGS; then backup W";
     LIFECYCLE_TOO_SHORT = 522 exit 3:
         "lifecycle shorter than retention",
         "a lifecycle rule expires the prefix after 7d, retention is 14d",

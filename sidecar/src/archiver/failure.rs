@@ -36,8 +36,8 @@ pub(super) fn of_scan(name: &str, reason: &ScanError) -> Failure {
     match reason {
         ScanError::Encrypted | ScanError::InnodbBinlog => {
             Failure::new(&code::BINLOG_UNREADABLE, format!("{name}: {reason}"))
-                .hint("a copy is useless without the server's keyring")
-                .fix("SET PERSIST binlog_encryption = OFF, then FLUSH BINARY LOGS and take a base backup")
+                .hint("a copy of the file is useless without the server's keyring; over a connection it comes in clear")
+                .fix("source: {mode: stream}, or SET PERSIST binlog_encryption = OFF, then FLUSH BINARY LOGS and take a base backup")
         }
         _ => Failure::new(&code::DAMAGED_BELOW_TARGET, format!("{name}: {reason}"))
             .hint("nothing of it can be archived")

@@ -27,6 +27,7 @@ mod rate;
 mod retention;
 mod server;
 mod start;
+mod stream;
 mod tail;
 mod upkeep;
 mod uploads;
@@ -48,6 +49,8 @@ use self::pipeline::WorkError;
 pub(crate) use self::pipeline::{Pipeline, blocking};
 pub(crate) use self::retention::{refusal as retention_refusal, shrinks as window_shrinks, unknown_pins};
 use self::start::Started;
+pub(crate) use self::stream::INDEX_BASE as SPOOL_INDEX;
+use self::stream::Streaming;
 use self::tail::Tail;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -136,10 +139,12 @@ impl Archiver {
         let watchdog = &self.board.watchdog;
         let Some(started) = watchdog.watch(Task::Start, self.start_until_done()).await else { return };
         self.board.stage(Stage::Archiving);
-        let Started { pipeline, source } = started;
+        let Started { pipeline, source, stream } = started;
+        let stream = stream.as_ref();
         let shared = self.shutdown.clone();
         tokio::join!(
-            watchdog.watch(Task::Tail, self.tail_loop(&pipeline)),
+            watchdog.watch(Task::Stream, self.stream_loop(&pipeline, stream)),
+            watchdog.watch(Task::Tail, self.tail_loop(&pipeline, stream)),
             watchdog.watch(Task::Backlog, self.backlog_loop(&pipeline)),
             watchdog.watch(Task::Upkeep, self.upkeep_loop(&pipeline, &source)),
             watchdog.watch(Task::Retention, self.retention_loop(&pipeline)),
@@ -182,13 +187,14 @@ impl Archiver {
         }
     }
 
-    async fn tail_loop(&self, pipeline: &Arc<Pipeline>) {
-        let mut tail = Tail::new(Arc::clone(pipeline));
+    async fn tail_loop(&self, pipeline: &Arc<Pipeline>, stream: Option<&Arc<Streaming>>) {
+        let mut tail = Tail::new(Arc::clone(pipeline), stream.cloned());
         let mut lookout = Lookout::new(self.config.source.clone());
         let mut pause = Pause::none();
         let mut looked_for_relay_logs: Option<Instant> = None;
         while !self.shutdown.is_cancelled() {
-            if looked_for_relay_logs.is_none_or(|at| at.elapsed() >= REPLICATES_EVERY) {
+            // A spool has none: there the server is asked.
+            if stream.is_none() && looked_for_relay_logs.is_none_or(|at| at.elapsed() >= REPLICATES_EVERY) {
                 let replicates = discovery::replicates(&self.config.source).ok();
                 self.board.note(|facts| facts.replicates = replicates);
                 looked_for_relay_logs = Some(Instant::now());
@@ -214,9 +220,9 @@ impl Archiver {
         if self.config.schedule.tail_interval.is_none() {
             return;
         }
-        let seen_us = self.clock.now_us();
+        let seen = tail.see();
         let Some(found) = self.look(lookout) else { return };
-        match tail.tick(&found, seen_us).await {
+        match tail.tick(&found, seen).await {
             Ok(tick) => {
                 *pause = Pause::none();
                 self.board.heal(Area::Tail);

@@ -8,7 +8,7 @@ use pitr_recovery::code;
 use super::Archiver;
 use crate::config::MysqlConfig;
 use crate::error::Failure;
-use crate::mysql::{Connection, Password, SourceState};
+use crate::mysql::{Session, SourceState};
 use crate::status::Area;
 
 /// Between two questions.
@@ -53,11 +53,13 @@ impl Archiver {
                     .fix("source: {mysql: {socket: PATH}} of the server beside the archiver"),
             );
         }
-        unsuited(said)
+        // Encrypted files come in clear over a connection.
+        let is_streamed = self.config.source.spool_limit.is_some();
+        unsuited(&SourceState { encrypted: said.encrypted.filter(|_| !is_streamed), ..said.clone() })
     }
 }
 
-async fn ask(connection: &mut Option<Connection>, account: &MysqlConfig) -> Result<SourceState, Failure> {
+async fn ask(connection: &mut Option<Session>, account: &MysqlConfig) -> Result<SourceState, Failure> {
     let refused = |reason: &dyn std::error::Error| {
         let cause = reason.source().map_or_else(String::new, |cause| format!(": {cause}"));
         Failure::new(&code::SOURCE_SILENT, format!("the server does not say how it is: {reason}{cause}"))
@@ -65,13 +67,8 @@ async fn ask(connection: &mut Option<Connection>, account: &MysqlConfig) -> Resu
             .fix("look at source.mysql")
     };
     if connection.is_none() {
-        let password = match &account.password_file {
-            Some(file) => tokio::fs::read_to_string(file).await.map_err(|reason| refused(&reason))?,
-            None => String::new(),
-        };
-        let password = Password::new(password.trim_end_matches(['\r', '\n']));
-        let dsn = crate::mysql::Dsn { password, ..account.dsn.clone() };
-        *connection = Some(Connection::open(&dsn).await.map_err(|reason| refused(&reason))?);
+        let dsn = account.read_dsn().await.map_err(|reason| refused(&reason))?;
+        *connection = Some(Session::open(&dsn).await.map_err(|reason| refused(&reason))?);
     }
     match connection {
         Some(connection) => connection.source_state().await.map_err(|reason| refused(&reason)),
@@ -84,8 +81,8 @@ fn unsuited(said: &SourceState) -> Option<Failure> {
     if said.encrypted == Some(true) {
         return Some(
             Failure::new(&code::BINLOG_UNREADABLE, "the server encrypts its binlogs (binlog_encryption is ON)")
-                .hint("a copy is useless without the server's keyring")
-                .fix("SET PERSIST binlog_encryption = OFF; FLUSH BINARY LOGS; then take a base backup"),
+                .hint("a copy of the files is useless without the server's keyring; over a connection they come in clear")
+                .fix("source: {mode: stream}, or SET PERSIST binlog_encryption = OFF; FLUSH BINARY LOGS; then take a base backup"),
         );
     }
     let mut found = Vec::new();

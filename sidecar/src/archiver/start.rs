@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::limits::Limits;
 use super::outlived::Expired;
 use super::pause::Pause;
+use super::stream::Streaming;
 use super::watched_store::WatchedStore;
 use super::{Archiver, Pipeline};
 use crate::archive_failure::of_archive;
@@ -22,6 +23,8 @@ pub(super) struct Started {
     pub(super) pipeline: Arc<Pipeline>,
     /// The archive's name for the server.
     pub(super) source: String,
+    /// Where the binlogs come from, if they are not the server's own files.
+    pub(super) stream: Option<Arc<Streaming>>,
 }
 
 impl Archiver {
@@ -47,13 +50,15 @@ impl Archiver {
         let pipeline = self.connect().await.map_err(|failure| (Area::Archive, failure))?;
         self.board.heal(Area::Archive);
         self.board.stage(Stage::Looking);
+        let stream = self.open_spool().await.map_err(|failure| (Area::Stream, failure))?;
+        self.board.heal(Area::Stream);
         let found =
             Lookout::new(self.config.source.clone()).look().map_err(|error| (Area::Discovery, error.failure()))?;
         self.board.heal(Area::Discovery);
         self.board.stage(Stage::Listing);
         self.catch_up(&pipeline, &found.source).await.map_err(|failure| (Area::Listing, failure))?;
         self.board.heal(Area::Listing);
-        Ok(Started { pipeline, source: found.source.clone() })
+        Ok(Started { pipeline, source: found.source.clone(), stream })
     }
 
     /// Opens the store and makes sure that the prefix is this workload's.

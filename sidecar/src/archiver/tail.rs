@@ -21,6 +21,7 @@ use super::draft::{Ending, draft};
 use super::head::{HeadError, Identified, identify};
 use super::memory::Lane;
 use super::pipeline::{Pipeline, WorkError, blocking};
+use super::stream::Streaming;
 use crate::discovery::{self, BinlogFile, Found, IndexEntry};
 use crate::status::{ActiveFacts, Proof};
 
@@ -38,10 +39,21 @@ pub(crate) struct Tick {
     pub(crate) rotated: bool,
 }
 
+/// What a tick can tell of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    /// Now.
+    at_us: i64,
+    /// Everything that was committed before this is in the files that can be read here; none where nobody knows.
+    complete_us: Option<i64>,
+}
+
 /// Ships the active binlog.
 #[derive(Debug)]
 pub(crate) struct Tail {
     pipeline: Arc<Pipeline>,
+    /// Where the files come from, if they are not the server's own.
+    stream: Option<Arc<Streaming>>,
     active: Option<Active>,
 }
 
@@ -59,15 +71,22 @@ struct Active {
 }
 
 impl Tail {
-    pub(crate) fn new(pipeline: Arc<Pipeline>) -> Self {
-        Self { pipeline, active: None }
+    pub(crate) fn new(pipeline: Arc<Pipeline>, stream: Option<Arc<Streaming>>) -> Self {
+        Self { pipeline, stream, active: None }
     }
 
-    /// Ships what is whole and new. `seen_us` is an instant before the index was read.
-    pub(crate) async fn tick(&mut self, found: &Found, seen_us: i64) -> Result<Tick, WorkError> {
+    /// What a look at the index from now on can tell of.
+    pub(crate) fn see(&self) -> Seen {
+        let at_us = self.pipeline.clock.now_us();
+        let complete_us = self.stream.as_ref().map_or(Some(at_us), |stream| stream.complete_us());
+        Seen { at_us, complete_us }
+    }
+
+    /// Ships what is whole and new. `seen` was made before the index was read.
+    pub(crate) async fn tick(&mut self, found: &Found, seen: Seen) -> Result<Tick, WorkError> {
         let Some(entry) = found.entries.last() else { return Ok(Tick::default()) };
         let rotated = self.leave(entry).await?;
-        let result = self.ship_entry(entry, &found.source, seen_us).await;
+        let result = self.ship_entry(entry, &found.source, seen).await;
         if result.is_err() {
             self.active = None;
         }
@@ -91,13 +110,13 @@ impl Tail {
         Ok(true)
     }
 
-    async fn ship_entry(&mut self, entry: &IndexEntry, source: &str, seen_us: i64) -> Result<(), WorkError> {
+    async fn ship_entry(&mut self, entry: &IndexEntry, source: &str, seen: Seen) -> Result<(), WorkError> {
         let mut active = match self.active.take() {
             Some(active) => active,
             None => self.open(entry, source).await?,
         };
         self.ship(&mut active).await?;
-        self.tell(&active, seen_us).await?;
+        self.tell(&active, seen).await?;
         self.active = Some(active);
         Ok(())
     }
@@ -200,7 +219,7 @@ impl Tail {
     }
 
     /// Puts on the board how far the active binlog is shipped.
-    async fn tell(&self, active: &Active, seen_us: i64) -> Result<(), WorkError> {
+    async fn tell(&self, active: &Active, seen: Seen) -> Result<(), WorkError> {
         let size = active.file.stat().map_err(WorkError::Open)?.size;
         let read = active.cutter.as_ref().map_or(0, Cutter::offset);
         let is_whole = active.shipped >= read;
@@ -208,11 +227,12 @@ impl Tail {
             binlog: active.binlog.name.as_str().to_owned(),
             position: size,
             shipped: active.shipped,
-            unshipped_since_us: (!is_whole).then_some(seen_us),
+            unshipped_since_us: (!is_whole).then_some(seen.at_us),
         };
-        let proof = Proof { at_us: seen_us, binlog: active.binlog.id.clone(), position: active.shipped };
+        let proof = seen.complete_us.filter(|_| is_whole);
+        let proof = proof.map(|at_us| Proof { at_us, binlog: active.binlog.id.clone(), position: active.shipped });
         self.pipeline.board.note(|board| {
-            board.successes.tail_us = Some(seen_us);
+            board.successes.tail_us = seen.complete_us.or(board.successes.tail_us);
             let since_us = board
                 .active
                 .as_ref()
@@ -222,9 +242,7 @@ impl Tail {
                 unshipped_since_us: facts.unshipped_since_us.map(|us| since_us.unwrap_or(us)),
                 ..facts
             });
-            if is_whole {
-                board.proof = Some(proof);
-            }
+            board.proof = proof.or(board.proof.take());
         });
         Ok(())
     }

@@ -109,12 +109,24 @@ pub(super) const KEYS: &[Key] = &[
         "path and name of the binlogs without their number, relative to datadir",
     ),
     key("source.identity", Kind::Text, "auto", "the archive's name for this server; auto: its server UUID"),
-    only("source.mode", Kind::Text, &["auto", "file"], "how binlogs are read"),
+    only(
+        "source.mode",
+        Kind::Text,
+        &["auto", "file", "stream"],
+        "how binlogs are read: from datadir (auto, file), or as a replica over a connection (encrypted binlogs, servers elsewhere)",
+    ),
+    key("source.spool", Kind::Text, "", "stream mode: directory where binlogs wait until they are archived"),
+    key(
+        "source.spool_limit",
+        Kind::Size,
+        "1GiB",
+        "stream mode: above so many bytes of complete binlogs in the spool no other one is received",
+    ),
     key(
         "source.mysql.user",
         Kind::Text,
         "",
-        "account for asking the server about itself; none: its files tell enough to archive",
+        "account for asking the server about itself, and for stream mode; none: its files tell enough to archive",
     ),
     key(
         "source.mysql.password_file",

@@ -20,10 +20,10 @@ use pitr_archive::{Codec, OptionError, UnknownCodec};
 use pitr_recovery::code;
 
 use crate::archive_args::{ArchiveArgs, PathStyle};
-use crate::archiver::{PROGRAM_BYTES, piece_bytes, table_bytes};
+use crate::archiver::{PROGRAM_BYTES, SPOOL_INDEX, piece_bytes, table_bytes};
 use crate::encryption_args::EncryptionArgs;
 use crate::error::Failure;
-use crate::mysql::{Dsn, TlsMode};
+use crate::mysql::{Dsn, Password, TlsMode};
 
 /// Smallest and largest segment that the memory limit and the format's limits allow.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
@@ -74,7 +74,7 @@ pub(crate) struct Config {
 }
 
 /// Where the binlogs are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct SourceConfig {
     /// The server's data directory.
     pub(crate) datadir: PathBuf,
@@ -84,6 +84,8 @@ pub(crate) struct SourceConfig {
     pub(crate) identity: Option<String>,
     /// How the server is asked about itself; none: it is not.
     pub(crate) mysql: Option<MysqlConfig>,
+    /// Stream mode: `datadir` is the spool, and above so many bytes of complete binlogs no other one is received.
+    pub(crate) spool_limit: Option<u64>,
 }
 
 /// How the server is asked.
@@ -93,6 +95,18 @@ pub(crate) struct MysqlConfig {
     pub(crate) dsn: Dsn,
     /// The file that holds the password.
     pub(crate) password_file: Option<PathBuf>,
+}
+
+impl MysqlConfig {
+    /// Where the server is and who asks, with the password as it is in its file now.
+    pub(crate) async fn read_dsn(&self) -> std::io::Result<Dsn> {
+        let password = match &self.password_file {
+            Some(file) => tokio::fs::read_to_string(file).await?,
+            None => String::new(),
+        };
+        let password = Password::new(password.trim_end_matches(['\r', '\n']));
+        Ok(Dsn { password, ..self.dsn.clone() })
+    }
 }
 
 /// When things happen.
@@ -167,12 +181,7 @@ fn interpret(settings: &Settings) -> Result<Config, Vec<Problem>> {
     let config = Config {
         workload: reader.required("workload", "workload: NAMESPACE/NAME"),
         archive: reader.archive(),
-        source: SourceConfig {
-            datadir: reader.text("source.datadir").unwrap_or_default().into(),
-            binlog_basename: reader.unless_auto("source.binlog_basename").map(PathBuf::from),
-            identity: reader.identity(),
-            mysql: reader.mysql(),
-        },
+        source: reader.source(),
         encryption: reader.encryption(),
         schedule: reader.schedule(),
         pipeline: reader.pipeline(),
@@ -262,6 +271,39 @@ impl Reader<'_> {
             )),
         }
         encryption
+    }
+
+    fn source(&mut self) -> SourceConfig {
+        let source = SourceConfig {
+            datadir: self.text("source.datadir").unwrap_or_default().into(),
+            binlog_basename: self.unless_auto("source.binlog_basename").map(PathBuf::from),
+            identity: self.identity(),
+            mysql: self.mysql(),
+            spool_limit: None,
+        };
+        if self.text("source.mode").as_deref() != Some("stream") {
+            return source;
+        }
+        let spool = self.text("source.spool");
+        for (path, is_there, hint) in [
+            ("source.spool", spool.is_some(), "source: {spool: DIRECTORY}, where binlogs wait until they are archived"),
+            (
+                "source.mysql.user",
+                source.mysql.is_some(),
+                "source: {mysql: {user: NAME}} with REPLICATION SLAVE and REPLICATION CLIENT",
+            ),
+            ("source.identity: auto", source.identity.is_none(), "stream mode knows a server by its UUID"),
+        ] {
+            if !is_there {
+                self.problems.push(Problem::new(format!("\"source.mode\" is stream, and that needs \"{path}\""), hint));
+            }
+        }
+        SourceConfig {
+            datadir: spool.unwrap_or_default().into(),
+            binlog_basename: Some(SPOOL_INDEX.into()),
+            spool_limit: Some(self.size("source.spool_limit")),
+            ..source
+        }
     }
 
     fn identity(&mut self) -> Option<String> {

@@ -65,7 +65,9 @@ fn an_unknown_key_is_named_with_what_was_meant() {
 #[test]
 fn keys_of_later_features_are_refused_by_name() {
     for (text, named) in [
-        ("source: {mode: stream}", "\"source.mode\" cannot be \"stream\": not supported in this version"),
+        ("source: {mode: relay}", "\"source.mode\" cannot be \"relay\": not supported in this version"),
+        ("source: {mode: stream}", "\"source.mode\" is stream, and that needs \"source.spool\""),
+        ("source: {mode: stream, spool: /s}", "\"source.mode\" is stream, and that needs \"source.mysql.user\""),
         ("retention: {run: nowhere}", "\"retention.run\" cannot be \"nowhere\""),
         ("retention: {grace: 10m}", "\"retention.grace\" is too short"),
         ("retention: {every: 10s}", "\"retention.every\" is too short"),

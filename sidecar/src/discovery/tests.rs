@@ -7,7 +7,7 @@ use crate::config::SourceConfig;
 const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 
 fn config(datadir: &Path) -> SourceConfig {
-    SourceConfig { datadir: datadir.into(), binlog_basename: None, identity: None, mysql: None }
+    SourceConfig { datadir: datadir.into(), ..SourceConfig::default() }
 }
 
 fn datadir() -> tempfile::TempDir {

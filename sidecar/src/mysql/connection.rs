@@ -208,7 +208,8 @@ fn options(dsn: &Dsn, tls: TlsMode) -> Opts {
 
 fn ssl_options(dsn: &Dsn, tls: TlsMode) -> Option<SslOpts> {
     let roots = dsn.ca.iter().map(|path| path.clone().into()).collect();
-    let options = SslOpts::default().with_root_certs(roots);
+    // Where an authority is named, no other one will do.
+    let options = SslOpts::default().with_root_certs(roots).with_disable_built_in_roots(dsn.ca.is_some());
     match tls {
         TlsMode::Disabled => None,
         TlsMode::Preferred | TlsMode::Required => {

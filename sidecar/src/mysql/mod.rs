@@ -2,9 +2,11 @@
 //!
 //! Statements are text built here from identifiers that are quoted here; nothing above this module writes SQL.
 
+mod binary_logs;
 mod connection;
 mod donor;
 mod dsn;
+mod dump;
 mod executed;
 mod local_account;
 mod option_file;
@@ -16,9 +18,11 @@ mod source_state;
 mod tables;
 mod xa;
 
+pub(crate) use binary_logs::ListedBinlog;
 pub(crate) use connection::{Connection, SqlError};
 pub(crate) use donor::{ClonedPoint, Donor, ForeignRows, ForeignTable};
 pub(crate) use dsn::{Dsn, Password, TlsMode};
+pub(crate) use dump::{Dump, DumpError, DumpRequest, Follower, Session};
 pub(crate) use local_account::LocalAccount;
 pub(crate) use option_file::OptionFile;
 pub(crate) use replica::ApplierError;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::connection::{Connection, SqlError};
+use super::dump::{DumpError, Session};
 
 /// The server refuses a statement for want of a privilege (`ER_SPECIFIC_ACCESS_DENIED_ERROR`).
 const DENIED: u16 = 1227;
@@ -45,19 +45,21 @@ pub(crate) struct SourceState {
     pub(crate) encrypted: Option<bool>,
 }
 
-impl Connection {
+impl Session {
     /// Asks the server about itself. Needs no privilege; with REPLICATION CLIENT it says its role too.
-    pub(crate) async fn source_state(&mut self) -> Result<SourceState, SqlError> {
+    pub(crate) async fn source_state(&mut self) -> Result<SourceState, DumpError> {
         let sql = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'gtid_mode', 'read_only', 'binlog_expire_logs_seconds', \
                    'binlog_expire_logs_auto_purge', 'expire_logs_days', 'binlog_format', 'binlog_checksum', 'binlog_encryption', \
                    'encrypt_binlog')";
-        let rows: Vec<(String, String)> = self.rows("read the server's settings", sql).await?;
-        let replicates = match self.rows::<mysql_async::Row>("read the replica status", "SHOW REPLICA STATUS").await {
-            Ok(channels) => Some(!channels.is_empty()),
-            Err(error) if error.number() == Some(DENIED) => None,
+        let table = self.table(sql).await?;
+        let rows = table.column("Variable_name").zip(table.column("Value"));
+        let rows = rows.filter_map(|(name, value)| Some((name?.to_owned(), value?.to_owned()))).collect();
+        let replicates = match self.replicates().await {
+            Ok(replicates) => Some(replicates),
+            Err(DumpError::Refused { number: DENIED, .. }) => None,
             Err(error) => return Err(error),
         };
-        Ok(understand(&rows.into_iter().collect(), replicates))
+        Ok(understand(&rows, replicates))
     }
 }
 

@@ -56,6 +56,8 @@ impl Stage {
 pub(crate) enum Area {
     /// Whose archive it is, and whether it can be reached.
     Archive,
+    /// Receiving binlogs from the server.
+    Stream,
     /// Where the binlogs are.
     Discovery,
     /// Storing closed binlogs.

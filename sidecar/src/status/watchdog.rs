@@ -15,6 +15,8 @@ pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(300);
 pub(crate) enum Task {
     /// Finds the server's files and what is archived of them.
     Start,
+    /// Receives binlogs from the server.
+    Stream,
     /// Ships the active binlog.
     Tail,
     /// Archives closed binlogs.
@@ -30,6 +32,7 @@ impl Task {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Start => "start",
+            Self::Stream => "stream",
             Self::Tail => "tail",
             Self::Backlog => "backlog",
             Self::Upkeep => "upkeep",
