@@ -19,6 +19,8 @@ const ITEMS: u64 = 5000;
 pub(crate) enum Workload {
     /// Transactions of three rows.
     Small,
+    /// The same, each compressed by the server.
+    Compressed,
     /// Transactions of one row of 64 KiB.
     LargeRows,
     /// Few transactions of 20,000 rows.
@@ -35,7 +37,7 @@ impl Workload {
     /// Transactions of a run of the usual length, for one of a hundred.
     pub(crate) fn transactions(self, hundredths: u64) -> u64 {
         let usual = match self {
-            Self::Small => 90_000,
+            Self::Small | Self::Compressed => 90_000,
             Self::LargeRows => 1_200,
             Self::Huge => 16,
             Self::Ddl => 1_600,
@@ -47,6 +49,7 @@ impl Workload {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Small => "small transactions",
+            Self::Compressed => "small transactions, compressed",
             Self::LargeRows => "large rows",
             Self::Huge => "huge transactions",
             Self::Ddl => "DDL-heavy",
@@ -90,6 +93,9 @@ pub(crate) async fn run(server: &Mysqld, workload: Workload, transactions: u64) 
 async fn run_session(mut connection: Conn, workload: Workload, session: u64, transactions: u64) -> Result<()> {
     let mut random = StdRng::seed_from_u64(session);
     connection.query_drop("SET SESSION cte_max_recursion_depth = 1000000").await?;
+    if workload == Workload::Compressed {
+        connection.query_drop("SET SESSION binlog_transaction_compression = ON").await?;
+    }
     for number in 0..transactions {
         let statements = transaction(workload, &mut random, session, number);
         loop {
@@ -117,7 +123,7 @@ fn transaction(workload: Workload, random: &mut StdRng, session: u64, number: u6
     let take =
         |item: u64| format!("UPDATE shop.stock SET quantity = quantity - 1, changed_at = NOW(6) WHERE item = {item}");
     match workload {
-        Workload::Small => format!(
+        Workload::Small | Workload::Compressed => format!(
             "BEGIN; {}; {}; {}; COMMIT",
             order(random.random_range(100..600)),
             order(random.random_range(0..300)),
