@@ -138,6 +138,7 @@ async fn recipients_codecs_and_encryption_change_under_way() -> Result<()> {
     Ok(())
 }
 
+/// The objects in a folder. What a killed process was writing is none: a file that is named `.tmp-`.
 fn walk(folder: &Path) -> Result<Vec<String>> {
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = folders.pop() {
@@ -145,7 +146,7 @@ fn walk(folder: &Path) -> Result<Vec<String>> {
             let path = entry?.path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with(".tmp-")) {
                 found.push(path.display().to_string());
             }
         }
