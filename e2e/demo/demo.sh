@@ -48,8 +48,10 @@ tell "50000 orders are in it, and customers buy about ten times a second."
 
 chapter "3. Give it point-in-time recovery: one command, no operator, no CRD"
 run kubectl apply -f "$here/manifests/archive-access.yaml"
+version=$(sed -n '/^\[workspace.package\]/,/^$/s/^version = "\(.*\)"/\1/p' "$REPOSITORY/Cargo.toml")
 run kubectl pitr inject mysql -n shop --archive s3://backups/shop/mysql --endpoint http://s3.store:9000 \
-  --region us-east-1 --set s3.path_style=true --secret pitr-s3 --mysql-secret pitr-mysql --live --confirm mysql
+  --region us-east-1 --set s3.path_style=true --secret pitr-s3 --mysql-secret pitr-mysql \
+  --image "pitr-sidecar:$version" --live --confirm mysql
 kubectl -n shop rollout status statefulset/mysql --timeout=180s
 run kubectl pitr backup mysql -n shop
 tell "The base backup is stored. The shop goes on selling."

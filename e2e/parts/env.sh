@@ -12,7 +12,7 @@ die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 need() { # need PROGRAM...: one line that names the missing program
   local program
   for program; do
-    command -v "$program" >/dev/null || die "needs the program \"$program\" (apt-get install it, or run make install-tools)"
+    command -v "$program" >/dev/null || die "needs the program \"$program\" (apt-get install it, or run make tools)"
   done
 }
 

@@ -95,7 +95,9 @@ async fn printing_changes_nothing(cluster: &Kubernetes) -> Result<()> {
 }
 
 async fn inject(cluster: &Kubernetes) -> Result<()> {
-    cluster.run(&[INJECT, &["--live", "--confirm", "mysql"]].concat()).await?;
+    // As "make images" names it.
+    let image = concat!("pitr-sidecar:", env!("CARGO_PKG_VERSION"));
+    cluster.run(&[INJECT, &["--image", image, "--live", "--confirm", "mysql"]].concat()).await?;
     cluster.run(&["-n", "shop", "rollout", "status", "statefulset/mysql", "--timeout=180s"]).await?;
     // A second time there is nothing to do, and nothing restarts.
     let before = generation(cluster).await?;

@@ -66,6 +66,24 @@ pub fn location(args: &ArchiveArgs) -> Result<Option<(ArchiveUrl, S3Options)>, F
     Ok(Some((url, options)))
 }
 
+/// The flags that lead to an archive, for commands to paste.
+fn flags(url: &str, options: &S3Options) -> String {
+    // With the others a reader needs nothing.
+    let sse = match &options.encryption {
+        ServerEncryption::Customer(file) => Some(format!("c:{}", file.display())),
+        _ => None,
+    };
+    let flags = [
+        ("--archive", Some(url.to_owned())),
+        ("--endpoint", options.endpoint.clone()),
+        ("--region", options.region.clone()),
+        ("--path-style", options.path_style.map(|always| if always { "always" } else { "never" }.to_owned())),
+        ("--ca-bundle", options.ca_file.as_ref().map(|file| file.display().to_string())),
+        ("--sse", sse),
+    ];
+    flags.into_iter().filter_map(|(flag, value)| value.map(|value| format!(" {flag} {value}"))).collect()
+}
+
 impl ArchiveView {
     /// Reads the inventory and whatever makes its windows exact.
     pub async fn open((url, options): &(ArchiveUrl, S3Options), clock: fn() -> Timestamp) -> Result<Self, Failure> {
@@ -81,12 +99,7 @@ impl ArchiveView {
         }
         let newest = inventory.binlogs.iter().max_by_key(|b| b.ranges.iter().map(|r| r.max_commit_us).max());
         let server = newest.map(|b| (b.flavour.to_string(), b.server_version.clone()));
-        let flags = [
-            ("--archive", Some(&shown)),
-            ("--endpoint", options.endpoint.as_ref()),
-            ("--region", options.region.as_ref()),
-        ];
-        let flags = flags.iter().filter_map(|(flag, value)| value.map(|v| format!(" {flag} {v}"))).collect();
+        let flags = flags(&shown, options);
         let mut view = Self { url: shown, flags, workload, server, archive, timeline: Timeline::new(inventory) };
         loop {
             let wanted = view.timeline.ranges_for_windows();
@@ -177,4 +190,22 @@ impl ArchiveView {
 /// The same documents as a sidecar answers, read the same way.
 fn documents<T: serde::Serialize, D: serde::de::DeserializeOwned + Default>(document: &T) -> D {
     serde_json::to_value(document).ok().and_then(|v| serde_json::from_value(v).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leads_to_an_archive_is_said_whole() {
+        let args = ArchiveArgs {
+            archive: Some("s3://backups/shop".into()),
+            path_style: PathStyle::Always,
+            ca_bundle: Some("/etc/ca.pem".into()),
+            ..ArchiveArgs::default()
+        };
+        let (url, options) = location(&args).unwrap().unwrap();
+        let expected = " --archive s3://backups/shop --path-style always --ca-bundle /etc/ca.pem";
+        assert_eq!(flags(&url.to_string(), &options), expected);
+    }
 }

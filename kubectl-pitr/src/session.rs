@@ -75,6 +75,19 @@ impl Session {
         self.client.namespace.as_deref()
     }
 
+    /// The namespace that an object without one of its own gets: that of the command line, else that of the kubeconfig's context,
+    /// as when it is applied. No call is made.
+    pub fn namespace_here(&self) -> Result<String, Failure> {
+        match &self.client.namespace {
+            Some(namespace) => Ok(namespace.clone()),
+            None => cluster::namespace_of_context(&self.client)?.ok_or_else(|| {
+                Failure::usage("the namespace is not known")
+                    .hint("an archive belongs to NAMESPACE/NAME")
+                    .fix("-n NAMESPACE")
+            }),
+        }
+    }
+
     /// Connects: only commands that need a cluster fail without one.
     pub async fn cluster(&self) -> Result<Cluster, Failure> {
         cluster::connect(&self.client).await
@@ -90,6 +103,19 @@ impl Session {
                 T::value_variants().iter().filter_map(T::to_possible_value).map(|v| v.get_name().to_owned()).collect();
             Failure::usage(format!("this command has no output format \"{text}\"")).hint(known.join(", "))
         })
+    }
+
+    /// An error if `-o` asks this command for what it does not have: it prints text for people and nothing else.
+    pub fn prints_text(&self, what: &str) -> Result<(), Failure> {
+        match &self.output {
+            Some(text) => Err(Failure::usage(format!("{what} has no output format \"{text}\": it prints text"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether `-o jsonpath=` wants a part of the document.
+    pub fn has_template(&self) -> bool {
+        self.template.is_some()
     }
 
     /// Prints an answer on stdout. A reader that has gone away has seen enough.

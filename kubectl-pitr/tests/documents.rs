@@ -65,7 +65,14 @@ fn words(line: &str) -> Option<Vec<String>> {
         }
     }
     words.extend(word);
-    words.retain(|word| word != "..." && word != "…");
+    // Three dots stand for a value after a flag, and for more flags elsewhere.
+    let dots = |word: &String| word == "..." || word == "…";
+    for n in 1..words.len() {
+        if dots(&words[n]) && words[n - 1].starts_with("--") {
+            words[n] = "x".to_owned();
+        }
+    }
+    words.retain(|word| !dots(word));
     Some(std::iter::once("kubectl-pitr".to_owned()).chain(words).collect())
 }
 
@@ -167,4 +174,62 @@ fn links_between_pages_lead_somewhere() {
         }
     }
     assert!(findings.is_empty(), "{}", findings.join("\n"));
+}
+
+/// All of our sources but the table itself.
+fn sources() -> String {
+    let mut texts = String::new();
+    let mut folders: Vec<PathBuf> =
+        ["kubectl-pitr/src", "sidecar/src", "crates/archive/src", "crates/recovery/src"].map(|f| root().join(f)).into();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.extension() {
+                _ if path.is_dir() => folders.push(path),
+                Some(end) if end == "rs" && !path.ends_with("code.rs") => {
+                    texts.push_str(&std::fs::read_to_string(&path).unwrap());
+                }
+                _ => {}
+            }
+        }
+    }
+    texts
+}
+
+#[test]
+fn a_code_that_nothing_gives_says_so() {
+    let sources = sources();
+    let given = |name: &str| sources.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).any(|word| word == name);
+    let silent: Vec<_> = CODES
+        .iter()
+        .filter(|code| !given(code.name) && !code.when.starts_with("reserved"))
+        .map(|code| code.name)
+        .collect();
+    assert!(silent.is_empty(), "{silent:?}");
+}
+
+#[test]
+fn words_that_would_be_ignored_are_refused() {
+    for line in [
+        "status mysql -A",
+        "status mysql -l app=mysql",
+        "status -w --exit-code",
+        "status -w --show-gaps",
+        "restore mysql --plan-file p.json --accept-early-stop",
+        "backup mysql --schedule @daily --wait",
+        "backup mysql --schedule @daily --timeout 5m",
+        "logs mysql --job j",
+        "inject mysql --archive s3://b/p --confirm mysql",
+        "uninject -f f.yaml --timeout 1m",
+        "uninject mysql --timeout 1m",
+        "restores resume r --batch 0",
+    ] {
+        let words = words(&format!("kubectl pitr {line}")).unwrap();
+        assert_eq!(refusal(&words).unwrap_or_else(|| panic!("{line}")).exit_code(), 2, "{line}");
+    }
+    for line in
+        ["--version", "status --exit-code", "backup mysql --schedule @daily", "restores resume r --xa keep --batch 1"]
+    {
+        assert!(refusal(&words(&format!("kubectl pitr {line}")).unwrap()).is_none(), "{line}");
+    }
 }

@@ -134,7 +134,12 @@ fn other_forms() {
     let injection = found.injection(None, found.owner().unwrap(), &settings()).unwrap();
     golden("inject/patch.yaml", &output::patch(&injection, found.namespace.as_deref()).unwrap());
     golden("inject/kustomize.yaml", &output::kustomize(&injection).unwrap());
-    let around = Circumstances { replicas: Some(3), deployer: Some("Argo CD app \"shop\"".into()), live: false };
+    let around = Circumstances {
+        replicas: Some(3),
+        deployer: Some("Argo CD app \"shop\"".into()),
+        live: false,
+        assumed_native: false,
+    };
     golden(
         "inject/report.txt",
         &report("mysql", &found.survey, Owner { uid: 999, gid: Some(999) }, &settings(), &around),
@@ -182,7 +187,7 @@ fn every_changed_setting_restarts_the_pods() {
     let plain = Settings { set: Vec::new(), ..settings() };
     let before = hash(&plain);
     assert_eq!(hash(&plain), before);
-    for (key, value) in [("s3.endpoint", "http://s3:9000"), ("schedule.tail_interval", "5s"), ("pipeline.uploads", "2")]
+    for (key, value) in [("s3.endpoint", "http://s3:9000"), ("schedule.tail_interval", "5s"), ("pipeline.workers", "2")]
     {
         assert_ne!(hash(&Settings { set: vec![(key.into(), value.into())], ..plain.clone() }), before, "{key}");
     }
@@ -196,4 +201,40 @@ fn secrets_do_not_go_into_configuration() {
         let settings = Settings { set: vec![(key.into(), "x".into())], ..settings() };
         assert!(found.injection(None, Owner { uid: 1, gid: None }, &settings).is_err(), "{key}");
     }
+}
+
+#[test]
+fn a_second_run_keeps_the_image_that_runs() {
+    let text = manifest("mysql.yaml");
+    assert_eq!(manifest::sidecar_image(&text).unwrap(), None);
+    assert_eq!(manifest::sidecar_image(&inject(&text, &settings())).unwrap().as_deref(), Some("pitr-sidecar:VERSION"));
+}
+
+#[test]
+fn a_wrong_setting_is_refused_before_anything_restarts() {
+    let found = found(&manifest("mysql.yaml"));
+    let owner = Owner { uid: 1, gid: None };
+    for changed in [
+        Settings { retention: "soon".into(), ..settings() },
+        Settings { set: vec![("schedule.tail_intervall".into(), "5s".into())], ..settings() },
+    ] {
+        let error = found.injection(None, owner, &changed).unwrap_err();
+        assert_eq!(kubectl_pitr::failure::of(&error).number(), Some(209), "{error:#}");
+    }
+}
+
+#[test]
+fn the_report_warns_of_what_would_not_work() {
+    let around = Circumstances { assumed_native: true, ..Circumstances::default() };
+    let told = |name: &str, image: String| {
+        let found = found(&manifest(name));
+        let settings = Settings { image, ..settings() };
+        report("db", &found.survey, Owner { uid: 1, gid: None }, &settings, &around)
+    };
+    let text = told("mariadb-two-volumes.yaml", kubectl_pitr::inject::settings::default_image());
+    for words in ["Kubernetes 1.29", "restores of it do not exist", "is in no public registry"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let text = told("mysql.yaml", "registry/pitr-sidecar:1".to_owned());
+    assert!(!text.contains("warning"), "{text}");
 }

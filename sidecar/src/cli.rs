@@ -1,4 +1,4 @@
-//! The command line. Verbs and flags are those of the design's sidecar contract; what is not built yet is not listed.
+//! The command line. What is not built yet is not listed.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::restore::{RestoreArgs, ServeArgs};
 use crate::target_args::TargetArgs;
 use crate::verbs::DrillArgs;
 
-/// Archives the binary logs of a MySQL or MariaDB server, takes base backups, and restores to an exact point.
+/// Archives the binary logs of a MySQL server, takes base backups, and restores to an exact point.
 #[derive(Debug, Parser)]
 #[command(name = "pitr-sidecar", version, disable_help_subcommand = true, max_term_width = 120)]
 pub(crate) struct Cli {

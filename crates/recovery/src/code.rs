@@ -209,7 +209,7 @@ codes! {
         "your own credentials are never copied into the cluster",
         "--secret or --service-account";
     IN_PLACE_REFUSED = 405 exit 4:
-        "in-place gates",
+        "reserved, not given in this version: in-place gates",
         "refusing --in-place: 3 of 8 gates failed",
         "all failed gates listed",
         "one per gate";
@@ -289,7 +289,7 @@ codes! {
         "two servers write as one: a copied volume, or a stale twin; both contents are kept",
         "stop one of them; status names both";
     SERVER_ON_ANOTHER_BRANCH = 508 exit 3:
-        "a running server is on another branch",
+        "reserved, not given in this version: a running server is on another branch",
         "mysql-1 holds 12 transactions that mysql-0 never had",
         "both branches are archived",
         "timeline W";
@@ -309,7 +309,7 @@ codes! {
         "the pod is older than the injection, or the sidecar is down",
         "inject, or delete the pod";
     NOT_IN_GIT = 512 exit 0:
-        "live, not in Git",
+        "reserved, not given in this version: live, not in Git",
         "the sidecar was injected live and is not in Git",
         "recreating the object from Git drops it",
         "inject W -o kustomize";
@@ -339,7 +339,7 @@ codes! {
         "a reset, a crash in which the server lost its end, or an address that moves between servers",
         "SHOW BINARY LOGS; then backup W";
     LIFECYCLE_TOO_SHORT = 522 exit 3:
-        "lifecycle shorter than retention",
+        "reserved, not given in this version: lifecycle shorter than retention",
         "a lifecycle rule expires the prefix after 7d, retention is 14d",
         "chains break without a trace",
         "21d, or remove the rule";
@@ -394,7 +394,7 @@ codes! {
         "nothing partial is listed",
         "backup W";
     BACKUP_NOT_CONNECTED = 803 exit 3:
-        "backup not connected",
+        "reserved, not given in this version: backup not connected",
         "no archived binlog continues bb-20261113-020010-07d3",
         "its GTID set meets a gap at once",
         "backup W";

@@ -13,13 +13,13 @@ pub struct BackupArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME
     #[arg(value_name = "WORKLOAD")]
     pub workload: Option<String>,
-    /// How to copy: clone for MySQL with the CLONE plugin, dump for all else; auto decides and says why
+    /// How to copy: clone for a server with the CLONE plugin, dump for others; auto decides and says why
     #[arg(long, value_enum, default_value = "auto")]
     pub method: BackupMethod,
-    /// The pod or Service to copy from [default: a replica that keeps up, else the primary]
+    /// The pod or Service to copy from [default: a replica that keeps up, else the primary, where the sidecars know the roles (source.mysql); else the last pod that is ready]
     #[arg(long, value_name = "POD|SERVICE")]
     pub from: Option<String>,
-    /// Secret whose key "my.cnf" is a client option file with user and password [default: the one the sidecar mounts]
+    /// Secret whose key "my.cnf" is a client option file with user and password [default: the one named at inject]
     #[arg(long, value_name = "NAME")]
     pub mysql_secret: Option<String>,
     /// Port of the server
@@ -32,7 +32,7 @@ pub struct BackupArgs {
     #[arg(long, value_name = "CLASS")]
     pub scratch_class: Option<String>,
     /// Not now but again and again: five fields of cron, in UTC, such as "0 2 * * *"; makes a CronJob, or changes it
-    #[arg(long, value_name = "CRON")]
+    #[arg(long, value_name = "CRON", conflicts_with_all = ["wait", "timeout"])]
     pub schedule: Option<String>,
     #[command(flatten)]
     pub job: JobArgs,

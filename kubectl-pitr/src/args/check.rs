@@ -17,7 +17,7 @@ pub struct CheckArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME; may be left out when the namespace has one archived workload
     #[arg(value_name = "WORKLOAD")]
     pub workload: Option<String>,
-    /// Look again for so long while something is wrong
+    /// Look again for so long while something reaches the mark of --failure-threshold
     #[arg(long, value_parser = duration, value_name = "DURATION")]
     pub wait: Option<Duration>,
     /// From which mark on the exit code is 3

@@ -8,9 +8,10 @@ use super::client::{duration, key_value};
 /// Add the archiving sidecar to a StatefulSet
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl pitr inject mysql -n shop --archive s3://backups/shop/mysql --secret pitr-s3 -o \
-patch\n  kubectl pitr inject -f mysql.yaml --archive s3://backups/shop/mysql --secret pitr-s3 | kubectl apply -f -\n\nNeeds: \
-nothing for files; with a WORKLOAD statefulsets get and configmaps get; with --live also statefulsets patch, configmaps \
+    after_help = "Examples:\n  kubectl pitr inject mysql -n shop --archive s3://backups/shop/mysql --secret pitr-s3 \
+--image REGISTRY/pitr-sidecar:0.1.0 -o patch\n  kubectl pitr inject -f mysql.yaml -n shop --archive s3://backups/shop/mysql --secret pitr-s3 \
+--image REGISTRY/pitr-sidecar:0.1.0 | kubectl apply -f -\n\nNeeds: nothing for files; with a WORKLOAD statefulsets get, configmaps get, \
+pods list and, unless --run-as-user says who owns the data, pods/exec get,create; with --live also statefulsets patch, configmaps \
 create,patch, pods get,list and pods/log get."
 )]
 pub struct InjectArgs {
@@ -41,7 +42,8 @@ pub struct InjectArgs {
     /// Any other key of the sidecar's configuration, repeatable: schedule.tail_interval=5s
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
-    /// native: a sidecar that Kubernetes >= 1.29 starts first and stops last; plain: an ordinary container
+    /// native: a sidecar that Kubernetes >= 1.29 starts first and stops last; plain: an ordinary container; auto asks the cluster, and with -f,
+    /// where there is none to ask, means native: on an older Kubernetes mysqld would then never start
     #[arg(long, value_enum, default_value = "auto")]
     pub mode: InjectMode,
     /// The server's container [default: the only one that mounts the data]
@@ -56,7 +58,7 @@ pub struct InjectArgs {
     /// User and group that own the binlogs
     #[arg(long, value_name = "UID[:GID]")]
     pub run_as_user: Option<String>,
-    /// Image of pitr-sidecar
+    /// Image of pitr-sidecar, where every node can pull it [default: the one that runs there; --live needs one]
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<String>,
     /// Change the StatefulSet in the cluster (restarts its pods) instead of printing it
@@ -102,10 +104,10 @@ pub struct UninjectArgs {
 #[derive(Debug, Clone, Args)]
 pub struct ConfirmArgs {
     /// The workload's name, to confirm without a terminal
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "live", conflicts_with = "filename")]
     pub confirm: Option<String>,
     /// Stop waiting after this time
-    #[arg(long, default_value = "10m", value_parser = duration, value_name = "DURATION")]
+    #[arg(long, default_value = "10m", value_parser = duration, value_name = "DURATION", requires = "live", conflicts_with = "filename")]
     pub timeout: Duration,
 }
 

@@ -11,7 +11,7 @@ pub struct JobArgs {
     /// Image of pitr-sidecar [default: the one that the workload's sidecar runs]
     #[arg(long, value_name = "IMAGE")]
     pub image: Option<String>,
-    /// Image of the MySQL or MariaDB server [default: the workload's own]
+    /// Image of the MySQL server [default: the workload's own]
     #[arg(long, value_name = "IMAGE")]
     pub server_image: Option<String>,
     /// ServiceAccount of the Job's pod [default: the workload's own]

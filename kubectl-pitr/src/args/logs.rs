@@ -7,12 +7,12 @@ use super::client::duration;
 /// What the sidecars, or a Job of ours, write in their logs, made readable
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl pitr logs mysql -n shop --since 1h\n  kubectl pitr logs mysql -n shop -f --job mysql-pitr-20261121-071403\n\n\
+    after_help = "Examples:\n  kubectl pitr logs mysql -n shop --since 1h\n  kubectl pitr logs -n shop -f --job mysql-pitr-20261121-071403\n\n\
                   Needs: statefulsets get; pods list; pods/log get (the stock role \"view\")."
 )]
 pub struct LogsArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME; may be left out when the namespace has one archived workload
-    #[arg(value_name = "WORKLOAD")]
+    #[arg(value_name = "WORKLOAD", conflicts_with = "job")]
     pub workload: Option<String>,
     /// Go on with what is written from now on
     #[arg(short = 'f', long)]

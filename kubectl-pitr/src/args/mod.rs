@@ -60,9 +60,9 @@ Other:
 Options:
 {options}";
 
-/// Point-in-time recovery for any MySQL or MariaDB StatefulSet
+/// Point-in-time recovery for any MySQL StatefulSet
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-pitr", disable_help_subcommand = true, help_template = HELP, max_term_width = 110)]
+#[command(name = "kubectl-pitr", version, disable_help_subcommand = true, help_template = HELP, max_term_width = 110)]
 pub struct Cli {
     #[command(flatten)]
     pub client: ClientArgs,

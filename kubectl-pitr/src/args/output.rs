@@ -13,7 +13,7 @@ pub struct CommonArgs {
     /// Colour: only at a terminal, always, or never
     #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
     pub color: ColourChoice,
-    /// Show times in this zone as well (display only; input always carries its own offset)
+    /// Show times of plans and timelines in this zone as well (input always carries its own offset)
     #[arg(long, global = true, value_name = "ZONE")]
     pub timezone: Option<String>,
     /// Log level on stderr, 0 to 9, as kubectl has it

@@ -34,16 +34,16 @@ pub struct ListArgs {
 )]
 pub struct StatusArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME; without it every archived workload of the namespace
-    #[arg(value_name = "WORKLOAD")]
+    #[arg(value_name = "WORKLOAD", conflicts_with_all = ["all_namespaces", "selector"])]
     pub workload: Option<String>,
-    /// List every known gap
-    #[arg(long)]
+    /// List every known gap of one workload
+    #[arg(long, conflicts_with_all = ["watch", "all_namespaces", "selector"])]
     pub show_gaps: bool,
     /// The end of the window may be this old
     #[arg(long, default_value = "5m", value_parser = duration, value_name = "DURATION")]
     pub max_lag: Duration,
-    /// Exit 3 when anything shown is not OK
-    #[arg(long)]
+    /// Exit 3 when anything shown is not OK, or nothing is archived at all
+    #[arg(long, conflicts_with = "watch")]
     pub exit_code: bool,
     #[command(flatten)]
     pub list: ListArgs,

@@ -9,7 +9,7 @@ use super::{ArchiveArgs, StateArgs};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  kubectl pitr timeline mysql -n shop --grep 'DROP TABLE'\n  kubectl pitr timeline mysql -n shop --around 2026-11-21T07:14:03Z\n\n\
-                  Without --around, --grep and --ddl it shows the newest transactions. With --around a line says where a restore \
+                  Without --around, --grep, --ddl, --since and --until it shows the newest transactions. With --around a line says where a restore \
                   --to that time would stop.\n\nNeeds: statefulsets get,list; pods get,list; pods/log get; pods/portforward \
                   get,create. With --archive: nothing in the cluster."
 )]
@@ -26,9 +26,9 @@ pub struct TimelineArgs {
     /// Only statements that commit by themselves: CREATE, ALTER, DROP, TRUNCATE, GRANT (fast over long times)
     #[arg(long)]
     pub ddl: bool,
-    /// How far back: a duration, or a time (RFC 3339 with offset)
-    #[arg(long, default_value = "7d", value_name = "DURATION|TIME")]
-    pub since: String,
+    /// How far back: a duration, or a time (RFC 3339 with offset) [default: 7d]
+    #[arg(long, value_name = "DURATION|TIME")]
+    pub since: Option<String>,
     /// Search no further than this time (RFC 3339 with offset)
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,

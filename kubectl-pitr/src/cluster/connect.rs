@@ -1,16 +1,17 @@
 //! From flags and kubeconfig files to a client.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use kube::config::{
-    AuthInfo, Cluster as ClusterEntry, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster,
-    NamedContext,
+    AuthInfo, Cluster as ClusterEntry, Context, KubeConfigOptions, Kubeconfig, KubeconfigError, NamedAuthInfo,
+    NamedCluster, NamedContext,
 };
 use kube::{Client, Config};
 
 use super::Cluster;
 use crate::args::ClientArgs;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use pitr_recovery::code;
 
 /// kube has no limit of its own: a silent API server would hold a command for ever.
@@ -47,6 +48,17 @@ pub async fn connect(args: &ClientArgs) -> Result<Cluster, Failure> {
     Ok(Cluster { client: client(config)?, patient, namespace })
 }
 
+/// The namespace of the kubeconfig's current context; none where there is no kubeconfig.
+pub fn namespace_of_context(args: &ClientArgs) -> Result<Option<String>, Failure> {
+    Ok(kubeconfig(args)?.as_ref().and_then(namespace_of))
+}
+
+fn namespace_of(kubeconfig: &Kubeconfig) -> Option<String> {
+    let current = kubeconfig.current_context.as_ref()?;
+    let context = kubeconfig.contexts.iter().find(|context| &context.name == current)?.context.as_ref()?;
+    Some(context.namespace.clone().unwrap_or_else(|| "default".to_owned()))
+}
+
 fn unusable(reason: &str) -> Failure {
     Failure::new(code::NOT_REACHABLE, format!("no way to the cluster: {reason}"))
 }
@@ -56,11 +68,11 @@ fn kubeconfig(args: &ClientArgs) -> Result<Option<Kubeconfig>, Failure> {
     let read = match &args.kubeconfig {
         Some(path) => Kubeconfig::read_from(path).map(Some),
         None => match Kubeconfig::from_env() {
-            Ok(None) => Ok(Kubeconfig::read().ok()),
+            Ok(None) => present(Kubeconfig::read()),
             found => found,
         },
     };
-    let mut kubeconfig = match read.map_err(|e| unusable(&e.to_string()))? {
+    let mut kubeconfig = match read.map_err(|e| unusable(&failure::chain(&anyhow::Error::new(e))))? {
         Some(kubeconfig) => kubeconfig,
         None if args.server.is_some() => Kubeconfig::default(),
         None => return Ok(None),
@@ -70,6 +82,16 @@ fn kubeconfig(args: &ClientArgs) -> Result<Option<Kubeconfig>, Failure> {
     }
     lay_over(&mut kubeconfig, args);
     Ok(Some(kubeconfig))
+}
+
+/// Only a file that is not there is none: one that cannot be read is an error.
+fn present(read: Result<Kubeconfig, KubeconfigError>) -> Result<Option<Kubeconfig>, KubeconfigError> {
+    match read {
+        Ok(kubeconfig) => Ok(Some(kubeconfig)),
+        Err(KubeconfigError::FindPath) => Ok(None),
+        Err(KubeconfigError::ReadConfig(reason, _)) if reason.kind() == ErrorKind::NotFound => Ok(None),
+        Err(other) => Err(other),
+    }
 }
 
 fn lay_over(kubeconfig: &mut Kubeconfig, args: &ClientArgs) {
@@ -190,6 +212,30 @@ mod tests {
         lay_over(&mut kubeconfig, &args);
         assert_eq!(kubeconfig.current_context.as_deref(), Some(FROM_FLAGS));
         assert_eq!(cluster_of(&kubeconfig, FROM_FLAGS).server.as_deref(), Some("http://127.0.0.1:8001"));
+    }
+
+    #[test]
+    fn only_a_kubeconfig_that_is_not_there_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config");
+        assert!(present(Kubeconfig::read_from(&file)).unwrap().is_none());
+        std::fs::write(&file, "clusters: {").unwrap();
+        assert!(present(Kubeconfig::read_from(&file)).is_err());
+        std::fs::write(&file, FILE).unwrap();
+        assert_eq!(
+            present(Kubeconfig::read_from(&file)).unwrap().as_ref().and_then(namespace_of).as_deref(),
+            Some("shop")
+        );
+    }
+
+    #[test]
+    fn objects_without_a_namespace_get_that_of_the_context() {
+        let mut kubeconfig = Kubeconfig::from_yaml(FILE).unwrap();
+        assert_eq!(namespace_of(&kubeconfig).as_deref(), Some("shop"));
+        kubeconfig.current_context = Some("b".into());
+        assert_eq!(namespace_of(&kubeconfig).as_deref(), Some("default"));
+        kubeconfig.current_context = None;
+        assert_eq!(namespace_of(&kubeconfig), None);
     }
 
     #[test]

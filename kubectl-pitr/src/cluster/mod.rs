@@ -13,7 +13,7 @@ mod workloads;
 
 pub use access::{Need, missing, require};
 pub use apply::{ApplyOptions, FIELD_MANAGER};
-pub use connect::connect;
+pub use connect::{connect, namespace_of_context};
 pub use control::{Notes, Reply};
 pub use follow::{Ended, JobEnd, Sign, Watching, finished, termination, verdict_in, waiting_reason};
 pub use jobs::DryMode;

@@ -45,7 +45,7 @@ impl Call<'_> {
             "configmaps" => "configmap",
             "pods" => "pod",
             "jobs" => "job",
-            other => other,
+            other => other.trim_end_matches('s'),
         };
         if self.name.is_empty() { format!("{kind}s") } else { format!("{kind} \"{}\"", self.name) }
     }
@@ -71,5 +71,19 @@ pub(super) fn short(error: &kube::Error) -> String {
         kube::Error::Api(status) if status.code == 403 => "forbidden".to_owned(),
         kube::Error::Api(status) => status.message.clone(),
         _ => last.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Call;
+
+    #[test]
+    fn kinds_are_named_in_one_or_many() {
+        let what = |resource, name| Call { verb: "get", resource, name, namespace: "shop" }.what();
+        assert_eq!(what("jobs.batch", "r"), "job \"r\"");
+        assert_eq!(what("pods/log", ""), "pods");
+        assert_eq!(what("selfsubjectaccessreviews.authorization.k8s.io", ""), "selfsubjectaccessreviews");
+        assert_eq!(what("cronjobs.batch", ""), "cronjobs");
     }
 }

@@ -5,12 +5,12 @@ use k8s_openapi::api::core::v1::Pod as KubePod;
 use pitr_recovery::code;
 
 use super::facts::{self, JobFacts};
+use super::restore::manifests;
 use super::source;
 use super::watch::{DETACHED, Leaving, Watched, watch};
 use crate::args::{BackupArgs, DryRun, OutputFormat};
 use crate::cluster::{Cluster, DryMode, JobEnd, Need, Watching, Workload, WorkloadName, require};
 use crate::failure::Failure;
-use crate::inject::tree;
 use crate::objects::{BACKUP_CONTAINER, BackupJob, Scratch, backup_cron_job, backup_job, cron_name, sizing, stem};
 use crate::render::backup_verdict;
 use crate::session::Session;
@@ -56,6 +56,8 @@ pub async fn run(session: &Session, args: &BackupArgs) -> Result<u8> {
     }
     let cluster = session.cluster().await?;
     match args.schedule {
+        // Nothing is made, so no right to make it is needed.
+        _ if args.job.dry_run == DryRun::Client => {}
         Some(_) => require(&cluster, &SCHEDULE_NEEDS, "backup").await?,
         None => require(&cluster, &NEEDS, "backup").await?,
     }
@@ -66,9 +68,9 @@ pub async fn run(session: &Session, args: &BackupArgs) -> Result<u8> {
     let origin = origin(args, &workload, &state)?;
     let job = job(session, args, (&workload, &state), (facts, &origin))?;
     if let Some(schedule) = &args.schedule {
-        return scheduled(session, (args, schedule), &cluster, (&job, &origin)).await;
+        return scheduled(session, (args, schedule, format), &cluster, (&job, &origin)).await;
     }
-    if let Some(code) = dry_run(session, args, &cluster, &job).await? {
+    if let Some(code) = dry_run(session, (args, format), &cluster, &job).await? {
         return Ok(code);
     }
     let room = match &job.scratch {
@@ -82,14 +84,19 @@ pub async fn run(session: &Session, args: &BackupArgs) -> Result<u8> {
     finish(session, args, &cluster, (&job.name, &workload.name, format)).await
 }
 
-async fn dry_run(session: &Session, args: &BackupArgs, cluster: &Cluster, job: &BackupJob) -> Result<Option<u8>> {
+async fn dry_run(
+    session: &Session,
+    (args, format): (&BackupArgs, OutputFormat),
+    cluster: &Cluster,
+    job: &BackupJob,
+) -> Result<Option<u8>> {
     match args.job.dry_run {
         DryRun::None => Ok(None),
         DryRun::Client => {
             let mut object = serde_json::to_value(backup_job(job))?;
             object["apiVersion"] = "batch/v1".into();
             object["kind"] = "Job".into();
-            session.print(&tree::emit(&object)?)?;
+            manifests(session, &[object], format)?;
             Ok(Some(0))
         }
         DryRun::Server => {
@@ -103,7 +110,7 @@ async fn dry_run(session: &Session, args: &BackupArgs, cluster: &Cluster, job: &
 /// The CronJob that makes the same Job again and again.
 async fn scheduled(
     session: &Session,
-    (args, schedule): (&BackupArgs, &str),
+    (args, schedule, format): (&BackupArgs, &str, OutputFormat),
     cluster: &Cluster,
     (job, origin): (&BackupJob, &Origin),
 ) -> Result<u8> {
@@ -116,7 +123,7 @@ async fn scheduled(
     object["apiVersion"] = "batch/v1".into();
     object["kind"] = "CronJob".into();
     if args.job.dry_run == DryRun::Client {
-        return session.print(&tree::emit(&object)?).map(|()| 0);
+        return manifests(session, &[object], format).map(|()| 0);
     }
     let dry = args.job.dry_run == DryRun::Server;
     cluster.apply_cron_job(&object, dry).await?;
@@ -222,7 +229,7 @@ async fn finish(
     (job, workload, format): (&str, &str, OutputFormat),
 ) -> Result<u8> {
     let namespace = cluster.namespace();
-    let attach = format!("kubectl pitr logs {workload} -n {namespace} -f --job {job}");
+    let attach = format!("kubectl pitr logs -n {namespace} -f --job {job}");
     if format == OutputFormat::Name {
         session.print(&format!("job.batch/{job}\n"))?;
     }

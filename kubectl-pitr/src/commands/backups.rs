@@ -3,7 +3,6 @@
 use anyhow::Result;
 
 use super::source;
-use crate::archive_view::ArchiveView;
 use crate::args::{BackupsArgs, OutputFormat};
 use crate::cluster::WorkloadName;
 use crate::refusal::place;
@@ -17,7 +16,7 @@ pub async fn run(session: &Session, args: &BackupsArgs) -> Result<u8> {
     let name = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;
     let (list, again) = match archive {
         Some(location) => {
-            let view = ArchiveView::open(&location, session.clock()).await?;
+            let view = source::view(session, &location, args.workload.as_deref()).await?;
             (view.backups(), format!("kubectl pitr backup {}", place(&view.workload)))
         }
         None => {

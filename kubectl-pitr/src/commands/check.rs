@@ -58,10 +58,14 @@ pub async fn run(session: &Session, args: &CheckArgs) -> Result<u8> {
     let workload = source::one_workload(&cluster, name.as_ref()).await?;
     let cluster = cluster.in_namespace(&workload.namespace);
     let facts = facts(&cluster, &workload).await;
+    let limit = match args.failure_threshold {
+        Threshold::Warning => Mark::Warning,
+        Threshold::Error => Mark::Bad,
+    };
     let deadline = Instant::now() + args.wait.unwrap_or_default();
     let found = loop {
         let found = look(session, &cluster, (&workload, &facts), args).await;
-        if worst(&found) < Mark::Bad || Instant::now() >= deadline {
+        if worst(&found) < limit || Instant::now() >= deadline {
             break found;
         }
         sleep(LOOK_EVERY).await;
@@ -74,10 +78,6 @@ pub async fn run(session: &Session, args: &CheckArgs) -> Result<u8> {
         CheckFormat::Json => session.print_document(&document(), crate::args::OutputFormat::Json)?,
         CheckFormat::Yaml => session.print_document(&document(), crate::args::OutputFormat::Yaml)?,
     }
-    let limit = match args.failure_threshold {
-        Threshold::Warning => Mark::Warning,
-        Threshold::Error => Mark::Bad,
-    };
     Ok(if worst(&found) >= limit { EXIT_DEGRADED } else { 0 })
 }
 

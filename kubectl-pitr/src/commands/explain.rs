@@ -4,7 +4,6 @@ use anyhow::Result;
 use pitr_recovery::code::{self, Code};
 
 use super::source;
-use crate::archive_view::ArchiveView;
 use crate::args::ExplainArgs;
 use crate::cluster::WorkloadName;
 use crate::failure::{Failure, parse_code};
@@ -14,6 +13,7 @@ use crate::session::Session;
 use crate::state::Windows;
 
 pub async fn run(session: &Session, args: &ExplainArgs) -> Result<u8> {
+    session.prints_text("explain")?;
     if args.code.starts_with("gap-") {
         return gap(session, args).await;
     }
@@ -33,7 +33,7 @@ async fn gap(session: &Session, args: &ExplainArgs) -> Result<u8> {
     let name = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;
     let (windows, again): (Windows, String) = match archive {
         Some(location) => {
-            let view = ArchiveView::open(&location, session.clock()).await?;
+            let view = source::view(session, &location, args.workload.as_deref()).await?;
             (view.windows(), format!("kubectl pitr backup {}", place(&view.workload)))
         }
         None => {
@@ -62,8 +62,20 @@ pub fn text(code: &Code) -> String {
         3 => "3, as a finding of status --exit-code".to_owned(),
         other => format!("{other}, when it ends the command"),
     };
+    let kind = if code.exit == 0 { "warning" } else { "error" };
     format!(
-        "{code}\n\nWhen     {}\nExit     {exit}\nExample  error[{code}]: {}\n           hint: {}\n           fix:  {}\n",
+        "{code}\n\nWhen     {}\nExit     {exit}\nExample  {kind}[{code}]: {}\n           hint: {}\n           fix:  {}\n",
         code.when, code.message, code.hint, code.fix
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_shown_as_one() {
+        assert!(text(&code::NOT_IN_GIT).contains("Example  warning[PITR0512]: "));
+        assert!(text(&code::OPEN_GAP).contains("Example  error[PITR0502]: "));
+    }
 }

@@ -18,6 +18,7 @@ use crate::inject::settings::{Settings, check_archive_url, default_image};
 use crate::inject::sidecar::Injection;
 use crate::inject::survey::{Hints, Owner, parse_owner};
 use crate::inject::{manifest, output, ownership, tree};
+use crate::objects::copied;
 use crate::session::Session;
 
 /// Native sidecars came with this minor version of Kubernetes.
@@ -34,6 +35,9 @@ const LIVE_NEEDS: [Need; 7] = [
 ];
 
 pub async fn run(session: &Session, args: &InjectArgs) -> Result<u8> {
+    if args.live {
+        session.prints_text("inject --live")?;
+    }
     match (&args.filename, &args.workload) {
         (Some(path), _) => from_files(session, args, path),
         (None, Some(name)) => from_cluster(session, args, &name.parse()?).await,
@@ -54,7 +58,18 @@ fn hints(args: &InjectArgs) -> Result<Hints, Failure> {
     })
 }
 
-fn settings(args: &InjectArgs, native: bool) -> Result<Settings, Failure> {
+/// The image of the sidecar: what is asked for, else what runs there already, else the name that `make images` gives it.
+fn image(args: &InjectArgs, running: Option<String>) -> Result<String, Failure> {
+    match args.image.clone().or(running) {
+        Some(image) => Ok(image),
+        None if args.live => Err(Failure::usage("--live needs to know the sidecar's image")
+            .hint("a native sidecar whose image cannot be pulled keeps mysqld from starting")
+            .fix(format!("--image REGISTRY/{}", default_image()))),
+        None => Ok(default_image()),
+    }
+}
+
+fn settings(args: &InjectArgs, native: bool, running: Option<String>) -> Result<Settings, Failure> {
     let Some(archive) = args.archive.clone() else {
         return Err(Failure::usage("--archive is missing").fix("--archive s3://BUCKET/PREFIX"));
     };
@@ -66,28 +81,33 @@ fn settings(args: &InjectArgs, native: bool) -> Result<Settings, Failure> {
         secret: args.secret.clone(),
         mysql_secret: args.mysql_secret.clone(),
         retention: args.retention.clone(),
-        image: args.image.clone().unwrap_or_else(default_image),
+        image: image(args, running)?,
         native,
         set: args.set.clone(),
     })
 }
 
 fn from_files(session: &Session, args: &InjectArgs, path: &Path) -> Result<u8> {
-    let settings = settings(args, args.mode != InjectMode::Plain)?;
-    let text = manifest::strip(&manifest::strip_server_fields(&read_manifests(path)?)?, false)?;
+    let read = manifest::strip_server_fields(&read_manifests(path)?)?;
+    let settings = settings(args, args.mode != InjectMode::Plain, manifest::sidecar_image(&read)?)?;
+    let text = manifest::strip(&read, false)?;
     let found = plan::find(&text, &hints(args)?, &BTreeMap::new())?;
     for found in &found {
         let owner = found.owner()?;
-        // The namespace is part of what the archive belongs to, so a manifest without one takes the flag's.
-        let injection = found.injection(session.namespace_flag(), owner, &settings)?;
-        tell(session, found, owner, (&settings, false));
+        let namespace = match &found.namespace {
+            Some(namespace) => namespace.clone(),
+            None => session.namespace_here()?,
+        };
+        let injection = found.injection(Some(&namespace), owner, &settings)?;
+        tell(session, found, owner, (&settings, args.mode == InjectMode::Auto, false));
         print(session, &text, found, &injection)?;
     }
     Ok(0)
 }
 
-fn tell(session: &Session, found: &Found, owner: Owner, (settings, live): (&Settings, bool)) {
+fn tell(session: &Session, found: &Found, owner: Owner, (settings, assumed, live): (&Settings, bool, bool)) {
     let around = Circumstances {
+        assumed_native: assumed,
         replicas: found.object.spec.as_ref().and_then(|s| s.replicas).or(Some(1)),
         deployer: ownership::deployer(&found.object),
         live,
@@ -154,7 +174,7 @@ async fn from_cluster(session: &Session, args: &InjectArgs, name: &WorkloadName)
         InjectMode::Native => true,
         InjectMode::Plain => false,
     };
-    let settings = settings(args, native)?;
+    let settings = settings(args, native, copied::sidecar_image(&workload.object))?;
     let text = manifest::strip(&text_of(&workload.object)?, false)?;
     let files = option_files(&cluster, &workload.object).await;
     let found = plan::find(&text, &hints(args)?, &files)?.pop().context("the workload went missing")?;
@@ -165,7 +185,7 @@ async fn from_cluster(session: &Session, args: &InjectArgs, name: &WorkloadName)
             .ok_or(unknown)?,
     };
     let injection = found.injection(Some(cluster.namespace()), owner, &settings)?;
-    tell(session, &found, owner, (&settings, args.live));
+    tell(session, &found, owner, (&settings, false, args.live));
     if !args.live {
         print(session, &text, &found, &injection)?;
         return Ok(0);

@@ -5,7 +5,6 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
 
 use crate::cluster::{Cluster, DryMode};
 use crate::failure::Failure;
-use crate::inject::tree;
 use crate::session::Session;
 
 /// What a restore is made of, in the order in which it is made.
@@ -25,7 +24,7 @@ impl RestoreObjects {
     }
 
     /// All of them as manifests, in the order in which they are applied.
-    pub(super) fn manifests(&self) -> anyhow::Result<String> {
+    pub(super) fn manifests(&self) -> anyhow::Result<[serde_json::Value; 3]> {
         let mut claim = serde_json::to_value(&self.claim)?;
         let mut job = serde_json::to_value(&self.job)?;
         let mut plan = serde_json::to_value(&self.plan)?;
@@ -35,7 +34,7 @@ impl RestoreObjects {
             object["apiVersion"] = version.into();
             object["kind"] = kind.into();
         }
-        Ok(format!("{}---\n{}---\n{}", tree::emit(&claim)?, tree::emit(&job)?, tree::emit(&plan)?))
+        Ok([claim, job, plan])
     }
 
     /// Lets the API server check all of them: names, quotas, policies. Nothing is made.

@@ -38,7 +38,7 @@ impl Origin {
         (state, archive): (&StateArgs, &ArchiveArgs),
     ) -> Result<Self> {
         if let Some(location) = source::archive(archive, state)? {
-            return Ok(Self::Archive(Box::new(ArchiveView::open(&location, session.clock()).await?)));
+            return Ok(Self::Archive(Box::new(source::view(session, &location, name).await?)));
         }
         let name = name.map(str::parse::<WorkloadName>).transpose()?;
         let cluster = session.cluster().await?;

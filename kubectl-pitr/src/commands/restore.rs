@@ -16,6 +16,7 @@ use crate::args::{DryRun, OutputFormat, RestoreArgs, Via};
 use crate::cluster::{Cluster, JobEnd, Need, Notes, Watching, Workload, WorkloadName, require};
 use crate::failure::Failure;
 use crate::inject::survey::parse_owner;
+use crate::inject::tree;
 use crate::objects::{RESTORE_CONTAINER, copied};
 use crate::render::{Named, PlanFacts, plan_text, restore_verdict, restores_document};
 use crate::session::Session;
@@ -60,6 +61,11 @@ pub async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
         let destination = destination(session, args, &planned).await.ok();
         return print_plan(session, &wanted, &planned, destination.as_ref());
     }
+    if args.job.dry_run == DryRun::Client {
+        // Nothing is made, so no right to make it is needed.
+        let objects = destination(session, args, &planned).await?.objects(&planned.document)?;
+        return manifests(session, &objects.manifests()?, wanted.format).map(|()| 0);
+    }
     let cluster = match &planned.workload {
         Some((cluster, _)) => cluster.clone(),
         None => session.cluster().await?,
@@ -68,10 +74,8 @@ pub async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
     let destination = destination(session, args, &planned).await?;
     destination.refuse_without_identity(planned.document.plan())?;
     let objects = destination.objects(&planned.document)?;
-    match args.job.dry_run {
-        DryRun::Client => return session.print(&objects.manifests()?).map(|()| 0),
-        DryRun::Server => objects.check(&cluster).await?,
-        DryRun::None => {}
+    if args.job.dry_run == DryRun::Server {
+        objects.check(&cluster).await?;
     }
     if wanted.format.is_text() {
         session.print(&text(session, &planned, Some(&destination), false))?;
@@ -84,16 +88,45 @@ pub async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
     if wanted.format == OutputFormat::Name {
         session.print(&format!("job.batch/{}\n", destination.name))?;
     }
-    if !args.job.wait {
-        return Ok(0);
-    }
-    let code = follow(session, &cluster, (&destination.name, &destination.name), args.job.timeout).await?;
-    if matches!(wanted.format, OutputFormat::Json | OutputFormat::Yaml) && code == 0 {
-        let rows = restores_state::rows(&cluster, false, session.now()).await?;
-        let rows: Vec<_> = rows.into_iter().filter(|r| r.name == destination.name).collect();
-        session.print_document(&restores_document(&rows), wanted.format)?;
+    let code = match args.job.wait {
+        true => follow(session, &cluster, (&destination.name, &destination.name), args.job.timeout).await?,
+        false => 0,
+    };
+    if code == 0 {
+        print_row(session, &cluster, &destination.name, wanted.format).await?;
     }
     Ok(code)
+}
+
+/// What is known of a restore, where a document is wanted.
+pub(super) async fn print_row(session: &Session, cluster: &Cluster, name: &str, format: OutputFormat) -> Result<()> {
+    if !matches!(format, OutputFormat::Json | OutputFormat::Yaml) {
+        return Ok(());
+    }
+    let rows = restores_state::rows(cluster, false, session.now()).await?;
+    let rows: Vec<_> = rows.into_iter().filter(|r| r.name == name).collect();
+    session.print_document(&restores_document(&rows), format)
+}
+
+/// Objects that were not made: as they are applied, or in the form that is wanted.
+pub(super) fn manifests(session: &Session, objects: &[serde_json::Value], format: OutputFormat) -> Result<()> {
+    let text = |value: &serde_json::Value, field: &str| value[field].as_str().unwrap_or_default().to_lowercase();
+    match format {
+        OutputFormat::Json => {
+            let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
+            session.print_document(if let [one] = objects { one } else { &list }, format)
+        }
+        OutputFormat::Name => {
+            let line = |object: &serde_json::Value| {
+                format!("{}/{}\n", text(object, "kind"), text(&object["metadata"], "name"))
+            };
+            session.print(&objects.iter().map(line).collect::<String>())
+        }
+        OutputFormat::Yaml | OutputFormat::Table | OutputFormat::Wide => {
+            let texts: Result<Vec<_>> = objects.iter().map(tree::emit).collect();
+            session.print(&texts?.join("---\n"))
+        }
+    }
 }
 
 async fn create(
@@ -209,9 +242,10 @@ async fn destination(session: &Session, args: &RestoreArgs, planned: &Planned) -
         }
         None => {
             // Planning alone needs no cluster, not even a kubeconfig.
-            let namespace = match session.namespace_flag() {
-                Some(namespace) => namespace.to_owned(),
-                None => session.cluster().await?.namespace().to_owned(),
+            let namespace = match session.namespace_here() {
+                Ok(namespace) => namespace,
+                // In a pod the cluster's own files say it.
+                Err(_) => session.cluster().await?.namespace().to_owned(),
             };
             destination::from_archive(args, &namespace, owner, plan)?
         }
@@ -235,11 +269,11 @@ fn text(session: &Session, planned: &Planned, destination: Option<&Destination>,
 fn print_plan(session: &Session, wanted: &Wanted, planned: &Planned, destination: Option<&Destination>) -> Result<u8> {
     match wanted.format {
         // The exact bytes: their hash is the plan's, and --plan-file takes them back.
-        OutputFormat::Json => session.print_bytes(planned.document.bytes())?,
-        OutputFormat::Yaml => {
+        OutputFormat::Json if !session.has_template() => session.print_bytes(planned.document.bytes())?,
+        OutputFormat::Json | OutputFormat::Yaml => {
             let value: serde_json::Value =
                 serde_json::from_slice(planned.document.bytes()).context("read the plan document")?;
-            session.print_document(&value, OutputFormat::Yaml)?;
+            session.print_document(&value, wanted.format)?;
         }
         OutputFormat::Name => session.print(&format!("{}\n", planned.document.hash()))?,
         OutputFormat::Table | OutputFormat::Wide => session.print(&text(session, planned, destination, true))?,

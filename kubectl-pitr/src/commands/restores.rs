@@ -7,7 +7,7 @@ use pitr_recovery::code;
 
 use super::ending;
 use super::making::take_back;
-use super::restore::follow;
+use super::restore::{follow, print_row};
 use super::restores_state::{jobs_of, rows};
 use super::serving;
 use crate::args::{OutputFormat, RestoresArgs, RestoresVerb};
@@ -19,6 +19,13 @@ use crate::session::Session;
 
 pub async fn run(session: &Session, args: &RestoresArgs) -> Result<u8> {
     let format = session.output(OutputFormat::Table)?;
+    match &args.verb {
+        Some(RestoresVerb::Abort { .. }) => session.prints_text("restores abort")?,
+        Some(RestoresVerb::Serve { .. }) => session.prints_text("restores serve")?,
+        Some(RestoresVerb::Finish { .. }) => session.prints_text("restores finish")?,
+        Some(RestoresVerb::Prune { .. }) => session.prints_text("restores prune")?,
+        _ => {}
+    }
     let cluster = session.cluster().await?;
     match &args.verb {
         None => list(session, &cluster, (args.all_namespaces, args.no_headers), format).await,
@@ -34,9 +41,9 @@ pub async fn run(session: &Session, args: &RestoresArgs) -> Result<u8> {
             }
             Ok(0)
         }
-        Some(RestoresVerb::Attach { name, timeout }) => attach(session, &cluster, name, *timeout).await,
+        Some(RestoresVerb::Attach { name, timeout }) => attach(session, &cluster, (name, format), *timeout).await,
         Some(RestoresVerb::Resume { name, change, timeout }) => {
-            resume(session, &cluster, (name, &change.options()), *timeout).await
+            resume(session, &cluster, (name, &change.options(), format), *timeout).await
         }
         Some(RestoresVerb::Abort { name }) => {
             let row = one(session, &cluster, name).await?;
@@ -104,15 +111,34 @@ fn job_of(row: &RestoreRow, cluster: &Cluster) -> Result<String, Failure> {
     })
 }
 
-async fn attach(session: &Session, cluster: &Cluster, name: &str, limit: Duration) -> Result<u8> {
+async fn attach(
+    session: &Session,
+    cluster: &Cluster,
+    (name, format): (&str, OutputFormat),
+    limit: Duration,
+) -> Result<u8> {
     let row = one(session, cluster, name).await?;
-    follow(session, cluster, (&job_of(&row, cluster)?, &row.name), limit).await
+    to_the_end(session, cluster, (&job_of(&row, cluster)?, &row.name, format), limit).await
+}
+
+/// Follows a Job; one that is verified is described where a document is wanted.
+async fn to_the_end(
+    session: &Session,
+    cluster: &Cluster,
+    (job, restore, format): (&str, &str, OutputFormat),
+    limit: Duration,
+) -> Result<u8> {
+    let code = follow(session, cluster, (job, restore), limit).await?;
+    if code == 0 {
+        print_row(session, cluster, restore, format).await?;
+    }
+    Ok(code)
 }
 
 async fn resume(
     session: &Session,
     cluster: &Cluster,
-    (name, changed): (&str, &[String]),
+    (name, changed, format): (&str, &[String], OutputFormat),
     limit: Duration,
 ) -> Result<u8> {
     require(cluster, &[Need::of("create", "batch", "jobs"), Need::core("create", "configmaps")], "restorer").await?;
@@ -128,11 +154,11 @@ async fn resume(
         }
         None => {
             session.tell("it is still running");
-            return follow(session, cluster, (&latest, &row.name), limit).await;
+            return to_the_end(session, cluster, (&latest, &row.name, format), limit).await;
         }
         Some(true) => {
             session.tell("it is verified: there is nothing to resume");
-            return Ok(0);
+            return print_row(session, cluster, &row.name, format).await.map(|()| 0);
         }
         Some(false) => {}
     }
@@ -148,5 +174,5 @@ async fn resume(
         return Err(take_back(cluster, failure, Some(&next), None).await.into());
     }
     session.tell(&format!("job.batch/{next}, configmap/{next} created; Ctrl-C is safe, the Job continues"));
-    follow(session, cluster, (&next, &row.name), limit).await
+    to_the_end(session, cluster, (&next, &row.name, format), limit).await
 }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::archive_view::{self, ArchiveView};
-use crate::args::{ArchiveArgs, ListArgs, StateArgs, Via};
+use crate::args::{ArchiveArgs, ListArgs, PathStyle, StateArgs, Via};
 use crate::cluster::{Cluster, Reply, Silence, Workload, WorkloadName, runs_sidecar};
 use crate::failure::Failure;
 use crate::refusal;
@@ -27,12 +27,35 @@ pub(super) fn archive(args: &ArchiveArgs, state: &StateArgs) -> Result<Option<(A
     if args.archive.is_some() && state.via != Via::Auto {
         return Err(Failure::usage("--archive reads the archive itself: --via does not go with it"));
     }
-    if args.archive.is_none() && (args.endpoint.is_some() || args.region.is_some() || args.ca_bundle.is_some()) {
-        return Err(
-            Failure::usage("--endpoint, --region and --ca-bundle say how --archive is reached").fix("--archive URL")
-        );
+    let reached = [args.endpoint.is_some(), args.region.is_some(), args.ca_bundle.is_some()];
+    if args.archive.is_none() && (reached.contains(&true) || args.path_style != PathStyle::Auto) {
+        let message = "--endpoint, --region, --path-style and --ca-bundle say how --archive is reached";
+        return Err(Failure::usage(message).fix("--archive URL"));
     }
     archive_view::location(args)
+}
+
+/// The archive that the flags name, which a workload that is named beside it must own.
+pub(super) async fn view(
+    session: &Session,
+    location: &(ArchiveUrl, S3Options),
+    name: Option<&str>,
+) -> Result<ArchiveView, Failure> {
+    let name = name.map(str::parse::<WorkloadName>).transpose()?;
+    let view = ArchiveView::open(location, session.clock()).await?;
+    refuse_another(&view.workload, (name.as_ref(), session.namespace_flag())).map(|()| view)
+}
+
+/// An archive belongs to one workload: whoever names another one means another archive.
+fn refuse_another(owner: &str, (name, namespace): (Option<&WorkloadName>, Option<&str>)) -> Result<(), Failure> {
+    let (of_namespace, of_name) = owner.split_once('/').unwrap_or(("", owner));
+    let same = name.is_none_or(|name| name.0 == of_name) && namespace.is_none_or(|namespace| namespace == of_namespace);
+    if same {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("the archive belongs to \"{owner}\""))
+        .hint("with --archive the workload need not be named")
+        .fix("leave WORKLOAD and -n out, or --archive URL of the other workload"))
 }
 
 /// The workloads that a read command means.
@@ -285,4 +308,24 @@ pub(super) fn offline(view: &ArchiveView) -> (WorkloadState, Windows, Backups) {
     };
     let (windows, backups) = (view.windows(), view.backups());
     (from_archive(state, &windows, backups.clone()), windows, backups)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_workload_than_the_archives_is_refused() {
+        let mysql: WorkloadName = "mysql".parse().unwrap();
+        for (name, namespace) in
+            [(None, None), (Some(&mysql), None), (Some(&mysql), Some("shop")), (None, Some("shop"))]
+        {
+            refuse_another("shop/mysql", (name, namespace)).unwrap();
+        }
+        let other: WorkloadName = "other".parse().unwrap();
+        for (name, namespace) in [(Some(&other), None), (Some(&mysql), Some("nowhere")), (None, Some("nowhere"))] {
+            let failure = refuse_another("shop/mysql", (name, namespace)).unwrap_err();
+            assert!(failure.exit() == 2 && failure.text().contains("shop/mysql"), "{}", failure.text());
+        }
+    }
 }

@@ -7,7 +7,6 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::source;
-use crate::archive_view::ArchiveView;
 use crate::args::{OutputFormat, StatusArgs};
 use crate::cluster::{Cluster, WorkloadName};
 use crate::failure::{EXIT_INTERRUPTED, Failure};
@@ -36,7 +35,7 @@ pub async fn run(session: &Session, args: &StatusArgs) -> Result<u8> {
     }
     let (states, place) = match archive {
         Some(location) => {
-            let view = ArchiveView::open(&location, session.clock()).await?;
+            let view = source::view(session, &location, args.workload.as_deref()).await?;
             (vec![source::offline(&view).0], String::new())
         }
         None => {
@@ -49,7 +48,12 @@ pub async fn run(session: &Session, args: &StatusArgs) -> Result<u8> {
     if rows.is_empty() && format.is_text() {
         let place = if args.list.all_namespaces { String::new() } else { place };
         session.tell(&format!("no archived workload{place}. Next: kubectl pitr inject WORKLOAD --archive URL"));
-        return Ok(0);
+        return Ok(exit(args, &rows));
+    }
+    if args.show_gaps && (rows.len() > 1 || format == OutputFormat::Wide) {
+        return Err(Failure::usage("--show-gaps is for the status of one workload as text")
+            .fix("kubectl pitr status WORKLOAD")
+            .into());
     }
     print(session, args, &rows, (format, limits))?;
     Ok(exit(args, &rows))
@@ -128,7 +132,8 @@ fn names(rows: &[Row]) -> String {
 }
 
 fn exit(args: &StatusArgs, rows: &[Row]) -> u8 {
-    if args.exit_code && rows.iter().any(|(_, judged)| judged.health != Health::Ok) {
+    // Where nothing is archived, nothing is well.
+    if args.exit_code && (rows.is_empty() || rows.iter().any(|(_, judged)| judged.health != Health::Ok)) {
         return EXIT_DEGRADED;
     }
     // Nobody answered anything: that is no status.
@@ -145,5 +150,35 @@ fn print(session: &Session, args: &StatusArgs, rows: &[Row], (format, limits): (
         (OutputFormat::Table | OutputFormat::Wide, _) => {
             session.print(&status_table(rows, !args.list.no_headers, format == OutputFormat::Wide))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches;
+
+    use super::*;
+    use crate::args::{Cli, Command, command};
+
+    fn args(words: &str) -> StatusArgs {
+        let matches =
+            command("kubectl-pitr").try_get_matches_from(format!("kubectl-pitr status {words}").split(' ')).unwrap();
+        match Cli::from_arg_matches(&matches).unwrap().command {
+            Command::Status(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn row(health: Health) -> Row {
+        (WorkloadState::default(), Judged { health, findings: Vec::new(), end_age_seconds: None })
+    }
+
+    #[test]
+    fn an_exit_code_of_0_says_that_something_is_archived_and_well() {
+        let asked = args("--exit-code");
+        assert_eq!(exit(&asked, &[]), 3);
+        assert_eq!(exit(&asked, &[row(Health::Ok)]), 0);
+        assert_eq!(exit(&asked, &[row(Health::Ok), row(Health::Degraded)]), 3);
+        assert_eq!(exit(&args("-A"), &[]), 0);
     }
 }

@@ -15,6 +15,8 @@ use crate::target;
 
 /// Transactions on either side of a point.
 const AROUND: usize = 5;
+/// How far back a search goes that is not told.
+const SINCE: &str = "7d";
 /// Transactions that a search gives.
 const FOUND: usize = 20;
 
@@ -54,7 +56,7 @@ fn print(
 fn question(session: &Session, args: &TimelineArgs) -> Result<Question, Failure> {
     let reader = session.reader();
     let count = |default: usize| args.transactions.map_or(default, |n| usize::try_from(n).unwrap_or(default));
-    let searches = args.grep.is_some() || args.ddl || args.until.is_some();
+    let searches = args.grep.is_some() || args.ddl || args.until.is_some() || args.since.is_some();
     let sought = match &args.around {
         Some(text) => match text.parse() {
             Ok(gtid) => Sought::Around(Point::Before(gtid), count(AROUND)),
@@ -75,12 +77,13 @@ fn question(session: &Session, args: &TimelineArgs) -> Result<Question, Failure>
 
 /// How far back the picture and a search go, in microseconds since 1970.
 fn since(session: &Session, args: &TimelineArgs) -> Result<i64, Failure> {
-    match is_duration(&args.since) {
+    let text = args.since.as_deref().unwrap_or(SINCE);
+    match is_duration(text) {
         Some(back) => {
             let back_us = i64::try_from(back.as_micros()).unwrap_or(i64::MAX);
             Ok(session.now().as_microsecond().saturating_sub(back_us))
         }
-        None => target::instant(&args.since, &session.reader()),
+        None => target::instant(text, &session.reader()),
     }
 }
 

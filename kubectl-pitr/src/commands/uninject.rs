@@ -20,6 +20,7 @@ const LIVE_NEEDS: [Need; 4] = [
 ];
 
 pub async fn run(session: &Session, args: &UninjectArgs) -> Result<u8> {
+    session.prints_text("uninject")?;
     if let Some(path) = &args.filename {
         session.print(&manifest::strip(&read_manifests(path)?, args.keep_config)?)?;
         return Ok(0);

@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::args::{OutputFormat, VersionArgs, Via};
+use crate::failure::Failure;
 use crate::session::Session;
 use crate::state::SCHEMA_VERSION;
 
@@ -14,6 +15,9 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 pub async fn run(session: &Session, args: &VersionArgs) -> Result<u8> {
     let format = session.output(OutputFormat::Table)?;
+    if format == OutputFormat::Name {
+        return Err(Failure::usage("version has no output format \"name\"").hint("table, json, yaml").into());
+    }
     let own = json!({"version": env!("CARGO_PKG_VERSION"), "schemaVersion": SCHEMA_VERSION});
     let mut sidecars = Vec::new();
     if !args.client {

@@ -38,6 +38,17 @@ pub fn stateful_sets(documents: &[Document]) -> Vec<(Place, &Value)> {
     found
 }
 
+/// Image of the sidecar that an earlier run put in.
+pub fn sidecar_image(text: &str) -> Result<Option<String>> {
+    let documents = tree::parse(text)?;
+    let found = stateful_sets(&documents).into_iter().find_map(|(_, object)| {
+        let pod = &object["spec"]["template"]["spec"];
+        let mut all = ["initContainers", "containers"].into_iter().filter_map(|list| pod[list].as_array()).flatten();
+        all.find(|container| container["name"] == CONTAINER)?["image"].as_str().map(str::to_owned)
+    });
+    Ok(found)
+}
+
 /// Takes out of every StatefulSet what an earlier run put in, and our ConfigMaps unless they are to stay.
 pub fn strip(text: &str, keep_config: bool) -> Result<String> {
     let mut text = text.to_owned();

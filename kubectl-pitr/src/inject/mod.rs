@@ -6,6 +6,7 @@
 
 pub mod cnf;
 mod edit;
+pub mod keys;
 pub mod manifest;
 pub mod output;
 pub mod ownership;

@@ -1,6 +1,6 @@
 //! What `inject` tells about a workload, on stderr.
 
-use super::settings::Settings;
+use super::settings::{Settings, default_image};
 use super::sidecar::CONTAINER;
 use super::survey::{Owner, Survey};
 
@@ -10,6 +10,8 @@ pub struct Circumstances {
     pub replicas: Option<i32>,
     pub deployer: Option<String>,
     pub live: bool,
+    /// It is a native sidecar because nobody said otherwise and no cluster was asked.
+    pub assumed_native: bool,
 }
 
 /// The report, line by line.
@@ -42,6 +44,22 @@ pub fn report(name: &str, survey: &Survey, owner: Owner, settings: &Settings, ar
     }
     if settings.secret.is_none() {
         lines.push("  store    no --secret: the sidecar takes the credentials of the pod's ServiceAccount".to_owned());
+    }
+    if around.assumed_native {
+        lines.push(
+            "  mode     native needs Kubernetes 1.29 or newer, which a file does not tell: on an older one mysqld would never start (--mode plain)"
+                .to_owned(),
+        );
+    }
+    if survey.is_mariadb() {
+        lines.push(
+            "  warning  MariaDB is archived, but base backups and restores of it do not exist in this version"
+                .to_owned(),
+        );
+    }
+    if settings.image == default_image() {
+        lines
+            .push(format!("  warning  {} is in no public registry: push it to yours and give --image", settings.image));
     }
     lines.push(
         "  image    it must be pullable on every node: a native sidecar that cannot start keeps mysqld from starting"

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::keys;
 use super::sidecar::CREDENTIALS_DIRECTORY;
 use super::survey::Survey;
 use crate::failure::Failure;
@@ -30,6 +31,7 @@ pub struct Settings {
 impl Settings {
     /// The content of `config.yaml`, with `--set` laid over it.
     pub fn config(&self, name: &str, namespace: Option<&str>, survey: &Survey) -> Result<Value> {
+        keys::check("retention.window", &self.retention).map_err(|failure| failure.fix("--retention 14d"))?;
         let mut config = json!({
             "workload": format!("{}/{name}", namespace.unwrap_or("default")),
             "archive": self.archive,
@@ -56,7 +58,7 @@ impl Settings {
     }
 }
 
-/// Puts a value at a dotted path. Which keys exist is the sidecar's to say; what a secret is, is ours.
+/// Puts a value at a dotted path. Which keys there are, [`super::keys`] knows; what a secret is, is said here.
 fn set(config: &mut Value, key: &str, value: &str) -> Result<()> {
     let parts: Vec<&str> = key.split('.').collect();
     if parts.iter().any(|p| p.is_empty() || !p.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')) {
@@ -67,6 +69,7 @@ fn set(config: &mut Value, key: &str, value: &str) -> Result<()> {
         let failure = Failure::new(code::CREDENTIALS_IN_URL, format!("\"{key}\" would put a secret into a ConfigMap"));
         return Err(failure.hint("secrets are mounted from a Secret").fix("--secret NAME, --mysql-secret NAME").into());
     }
+    keys::check(key, value)?;
     let mut place = config;
     for part in &parts[..parts.len() - 1] {
         if !place[*part].is_object() {

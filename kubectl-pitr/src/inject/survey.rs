@@ -45,6 +45,14 @@ pub struct Survey {
     pub owner_from: &'static str,
 }
 
+impl Survey {
+    /// By the image's name.
+    pub fn is_mariadb(&self) -> bool {
+        let name = self.image.rsplit('/').next().unwrap_or(&self.image);
+        name.contains("mariadb")
+    }
+}
+
 /// Where servers keep their data when nothing says otherwise: the server's own default, and the images that move it.
 const DEFAULT_DATADIRS: [&str; 4] =
     ["/var/lib/mysql", "/bitnami/mysql/data", "/bitnami/mariadb/data", "/var/lib/mysql/data"];

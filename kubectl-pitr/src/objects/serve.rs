@@ -25,6 +25,9 @@ pub fn pod(job: &Job, restore: &str) -> Option<Pod> {
     let template = &job.spec.as_ref()?.template;
     let mut spec: PodSpec = template.spec.clone()?;
     spec.restart_policy = Some("Always".to_owned());
+    // On a managed Kubernetes a ServiceAccount may be the store's identity.
+    spec.service_account_name = None;
+    spec.service_account = None;
     let is_kept = |name: &str| KEPT.contains(&name);
     spec.volumes.iter_mut().for_each(|volumes| volumes.retain(|volume| is_kept(&volume.name)));
     let main = spec.containers.first_mut()?;
@@ -69,6 +72,7 @@ mod tests {
         let job: Job = serde_json::from_value(json!({
             "metadata": {"name": "rescue-r2", "namespace": "shop", "labels": {"kubectl-pitr/workload": "mysql"}},
             "spec": {"template": {"metadata": {}, "spec": {"restartPolicy": "Never",
+                "serviceAccountName": "reads-the-bucket", "serviceAccount": "reads-the-bucket",
                 "initContainers": [{"name": "install", "volumeMounts": [{"name": "pitr", "mountPath": "/pitr"}]}],
                 "containers": [{"name": "restore", "image": "mysql:9.7",
                     "command": ["/pitr/pitr-sidecar", "restore", "--archive=s3://b/p", "--datadir=/var/lib/mysql"],
@@ -80,7 +84,7 @@ mod tests {
         .unwrap();
         let pod = serde_json::to_value(pod(&job, "rescue").unwrap()).unwrap();
         let text = pod.to_string();
-        assert!(!text.contains("s3") && !text.contains("plan"), "{text}");
+        assert!(!text.contains("s3") && !text.contains("plan") && !text.contains("bucket"), "{text}");
         assert_eq!(pod["metadata"]["name"], "rescue-serve");
         assert_eq!(
             pod["spec"]["containers"][0]["command"],

@@ -28,7 +28,7 @@ pub fn status_text(
     lines.extend(verified(state, limits.now));
     gaps(state, all_gaps, &mut lines);
     if let Some(end) = state.end() {
-        let place = if state.offline { state.archive_flags.clone() } else { format!(" -n {}", state.namespace) };
+        let place = place(state);
         lines.push(format!(
             "Restore to just before now:  kubectl pitr restore {}{place} --to {}",
             state.name,
@@ -36,6 +36,11 @@ pub fn status_text(
         ));
     }
     lines.join("\n") + "\n"
+}
+
+/// What follows a workload's name in a command about it.
+fn place(state: &WorkloadState) -> String {
+    if state.offline { state.archive_flags.clone() } else { format!(" -n {}", state.namespace) }
 }
 
 fn headline(state: &WorkloadState, judged: &Judged, terminal: Terminal) -> String {
@@ -230,8 +235,8 @@ fn gaps(state: &WorkloadState, all: bool, lines: &mut Vec<String>) {
             (None, false) => "closed".to_owned(),
             (None, true) => "open".to_owned(),
         };
-        let namespace = &state.namespace;
-        lines.push(format!("{:<13}{closed}. See: kubectl pitr explain {} {} -n {namespace}", "", gap.id, state.name));
+        let place = place(state);
+        lines.push(format!("{:<13}{closed}. See: kubectl pitr explain {} {}{place}", "", gap.id, state.name));
     }
     let rest = state.gaps_total.saturating_sub(newest.len().min(shown) as u64);
     if rest > 0 {

@@ -66,7 +66,7 @@ pub fn judge(state: &WorkloadState, limits: Limits) -> Judged {
         pod_findings(state, &mut findings);
     }
     told_findings(state, &mut findings);
-    let degraded = findings.iter().any(|f| f.code.exit == 3);
+    let degraded = findings.iter().any(|f| f.code.exit != 0);
     let health = match () {
         () if !heard => Health::Unknown,
         () if state.windows.is_empty() => Health::Never,

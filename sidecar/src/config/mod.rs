@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use self::document::Setting;
 pub(crate) use self::document::{Origin, Settings};
 pub(crate) use self::retention::{Retention, check_grace, check_window, retention_of};
 pub(crate) use self::values::parse_duration;
 use self::values::parse_size;
 use pitr_archive::{Codec, OptionError, UnknownCodec};
 use pitr_recovery::code;
+use serde_json::Value;
 
 use crate::archive_args::{ArchiveArgs, PathStyle};
 use crate::archiver::{PROGRAM_BYTES, SPOOL_INDEX, piece_bytes, table_bytes};
@@ -140,6 +142,26 @@ pub(crate) struct Pipeline {
 /// Reads and checks a configuration file.
 pub(crate) fn load(file: &Path) -> Result<Config, Failure> {
     parse(&read_file(file)?, &environment())
+}
+
+/// What is left of a configuration that is not valid: whose state it is and where that is shown, all else as by default. With it
+/// nothing can be archived.
+pub(crate) fn remains(file: &Path) -> Option<Config> {
+    let known = std::fs::read_to_string(file).ok().and_then(|text| serde_saphyr::from_str::<Value>(&text).ok());
+    let text = |key: &str| known.as_ref().and_then(|known| known[key].as_str()).map(str::to_owned);
+    let mut settings = document::read("", &BTreeMap::new()).ok()?;
+    let environment = environment();
+    for (key, variable) in [("listen", "PITR_LISTEN"), ("control_listen", "PITR_CONTROL_LISTEN")] {
+        let said = environment.get(variable).cloned().or_else(|| text(key));
+        let usable = said.filter(|address| address == "none" || address.parse::<SocketAddr>().is_ok());
+        settings.extend(usable.map(|value| (key, Setting { value, origin: Origin::File })));
+    }
+    let workload = text("workload").unwrap_or_else(|| "unknown".to_owned());
+    settings.insert("workload", Setting { value: workload, origin: Origin::File });
+    settings.insert("archive", Setting { value: "memory:".to_owned(), origin: Origin::Default });
+    let mut config = interpret(&settings).ok()?;
+    config.archive.archive = text("archive");
+    Some(config)
 }
 
 fn read_file(file: &Path) -> Result<String, Failure> {

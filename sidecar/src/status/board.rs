@@ -54,6 +54,8 @@ impl Stage {
 /// Where something can be wrong, independently of the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Area {
+    /// What the configuration says.
+    Configuration,
     /// Whose archive it is, and whether it can be reached.
     Archive,
     /// Receiving binlogs from the server.

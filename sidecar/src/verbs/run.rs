@@ -4,13 +4,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::Context;
 use crate::archiver::{Archiver, be_nice};
 use crate::cli::{ArchiveOnceArgs, ConfigArgs};
 use crate::config::{self, Config};
+use crate::error::Failure;
 use crate::http::{self, Api, Audience};
 use crate::output;
-use crate::status::{Heart, Outlook};
+use crate::status::{Area, Heart, Outlook};
 
 /// Between two looks at a configuration that is not valid.
 const READ_AGAIN: Duration = Duration::from_secs(5);
@@ -18,35 +21,63 @@ const READ_AGAIN: Duration = Duration::from_secs(5);
 /// The sidecar: archives and shows its state until told to stop.
 pub(super) async fn run(args: &ConfigArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let Some(config) = configuration(args, context).await else { return Ok(ExitCode::SUCCESS) };
-    let (listen, control) = (config.listen, config.control_listen);
     be_nice(config.pipeline.nice);
-    let archiver = Archiver::new(config, context.clock.clone(), context.shutdown.clone());
-    let heart = Heart { archiver: archiver.clone(), outlook: Outlook::default(), json_log: context.json_log };
-    let api = Arc::new(Api::Sidecar(heart.clone()));
+    let heart = heart(config, context);
     // Those who show the state go last: they tell how it ended.
-    let done = tokio_util::sync::CancellationToken::new();
+    let done = CancellationToken::new();
     let archiving = async {
-        let ended = archiver.run().await;
+        let ended = heart.archiver.run().await;
         done.cancel();
         ended
     };
-    let probes = async {
-        if let Some(address) = listen {
-            http::serve(address, Arc::clone(&api), Audience::Everybody, &done).await;
-        }
-    };
-    let controls = async {
-        if let Some(address) = control {
-            http::serve(address, Arc::clone(&api), Audience::Loopback, &done).await;
-        }
-    };
-    let (ended, (), (), ()) = tokio::join!(archiving, heart.run(&done), probes, controls);
+    let (ended, ()) = tokio::join!(archiving, show(&heart, &done));
     ended?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The configuration, read again until it is valid: a sidecar that ends again and again can keep its pod's server from starting.
+fn heart(config: Config, context: &Context) -> Heart {
+    let archiver = Archiver::new(config, context.clock.clone(), context.shutdown.clone());
+    Heart { archiver, outlook: Outlook::default(), json_log: context.json_log }
+}
+
+/// Shows a state: by heartbeats, to probes and metrics, and to the plugin.
+async fn show(heart: &Heart, done: &CancellationToken) {
+    let api = Arc::new(Api::Sidecar(heart.clone()));
+    let config = heart.archiver.config();
+    let serve = async |address: Option<_>, audience| {
+        if let Some(address) = address {
+            http::serve(address, Arc::clone(&api), audience, done).await;
+        }
+    };
+    let probes = serve(config.listen, Audience::Everybody);
+    let controls = serve(config.control_listen, Audience::Loopback);
+    let ((), (), ()) = tokio::join!(heart.run(done), probes, controls);
+}
+
+/// The configuration, read again until it is valid: a sidecar that ends again and again can keep its pod's server from starting. Until
+/// then it lives, and shows what is wrong.
 async fn configuration(args: &ConfigArgs, context: &Context) -> Option<Config> {
+    if let Ok(config) = config::load(&args.config) {
+        return Some(config);
+    }
+    let Some(remains) = config::remains(&args.config) else {
+        let wrong = |failure: Failure| tracing::error!(event = "problem", code = %failure.code(), "{failure}");
+        return mended(args, context, &wrong).await;
+    };
+    let heart = heart(remains, context);
+    let wrong = |failure: Failure| heart.archiver.board.fail(Area::Configuration, failure);
+    let done = CancellationToken::new();
+    let mending = async {
+        let config = mended(args, context, &wrong).await;
+        done.cancel();
+        config
+    };
+    let (config, ()) = tokio::join!(mending, show(&heart, &done));
+    config
+}
+
+/// Reads the configuration until it is valid. `None`: told to stop.
+async fn mended(args: &ConfigArgs, context: &Context, wrong: &dyn Fn(Failure)) -> Option<Config> {
     let mut said = None;
     loop {
         let failure = match config::load(&args.config) {
@@ -55,8 +86,8 @@ async fn configuration(args: &ConfigArgs, context: &Context) -> Option<Config> {
         };
         let words = failure.to_string();
         if said.as_ref() != Some(&words) {
-            tracing::error!(event = "bad-configuration", code = %failure.code(), "{words}");
             said = Some(words);
+            wrong(failure);
         }
         tokio::select! {
             () = context.shutdown.cancelled() => return None,
@@ -81,4 +112,57 @@ pub(super) async fn archive(args: &ArchiveOnceArgs, context: &Context) -> anyhow
         output::print_line(&format!("archived up to {} position {}", active.binlog, active.shipped))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock;
+
+    async fn ask(address: std::net::SocketAddr, path: &str) -> Option<String> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut stream = tokio::net::TcpStream::connect(address).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer)
+    }
+
+    #[tokio::test]
+    async fn a_sidecar_with_a_bad_configuration_lives_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.yaml");
+        // Addresses that are free now.
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (listen, control) = (free(), free());
+        let listens = format!("workload: shop/mysql\nlisten: {listen}\ncontrol_listen: {control}\n");
+        std::fs::write(&file, format!("{listens}schedule: {{tail_intervall: 5s}}\n")).unwrap();
+        let shutdown = CancellationToken::new();
+        let context = Context { clock: clock::system(), shutdown: shutdown.clone(), json_log: true };
+        let args = ConfigArgs { config: file.clone() };
+        let asking = async {
+            let alive = loop {
+                match ask(listen, "/livez").await {
+                    Some(answer) => break answer,
+                    None => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            };
+            assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
+            let ready = ask(listen, "/readyz").await.unwrap();
+            assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("tail_intervall"), "{ready}");
+            let status = ask(control, "/v1/status").await.unwrap();
+            assert!(status.contains(r#""codes":["PITR0209"]"#) && status.contains(r#""state":"degraded""#), "{status}");
+            assert!(status.contains(r#""workload":"shop/mysql""#), "{status}");
+            // Once it is right, it is taken.
+            std::fs::write(&file, format!("{listens}archive: file://{}\n", folder.path().display())).unwrap();
+        };
+        let (config, ()) = tokio::join!(configuration(&args, &context), asking);
+        assert_eq!(config.unwrap().workload, "shop/mysql");
+        std::fs::write(&file, "workload: [").unwrap();
+        shutdown.cancel();
+        assert!(configuration(&args, &context).await.is_none());
+    }
 }
