@@ -116,6 +116,10 @@ impl Splitter {
         let more = self.input.len().min(length.saturating_sub(self.pending.len()));
         self.pending.extend_from_slice(&self.input[..more]);
         self.input.advance(more);
+        if self.input.is_empty() {
+            // Even an empty slice keeps its owner, whose room in memory the next input may be waiting for.
+            self.input = Bytes::new();
+        }
         self.pending.len() >= length
     }
 
@@ -130,6 +134,9 @@ impl Splitter {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
     use pitr_binlog::event::EventType;
 
@@ -182,6 +189,33 @@ mod tests {
                 assert_eq!((*at, event_type.0, bytes), (offset, part[4], part));
                 offset += part.len() as u64;
             }
+        }
+    }
+
+    /// Bytes that tell when nobody holds them any more.
+    struct Owned(Vec<u8>, Arc<AtomicBool>);
+
+    impl AsRef<[u8]> for Owned {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl Drop for Owned {
+        fn drop(&mut self) {
+            self.1.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn input_that_ends_anywhere_is_let_go_of() {
+        let log = [event(EventType::QUERY, 50), event(EventType::GTID, 79), event(EventType::XID, 31)].concat();
+        for end in 1..log.len() {
+            let gone = Arc::new(AtomicBool::new(false));
+            let mut splitter = Splitter::default();
+            splitter.feed(Bytes::from_owner(Owned(log[..end].to_vec(), Arc::clone(&gone))));
+            while splitter.next().unwrap().is_some() {}
+            assert!(gone.load(Ordering::SeqCst), "{end} bytes are held");
         }
     }
 

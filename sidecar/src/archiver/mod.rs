@@ -21,6 +21,7 @@ mod niceness;
 mod notes;
 mod once;
 mod outlived;
+mod paced_store;
 mod pause;
 mod pipeline;
 mod rate;

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::limits::Limits;
 use super::outlived::Expired;
+use super::paced_store::PacedStore;
 use super::pause::Pause;
 use super::stream::Streaming;
 use super::watched_store::WatchedStore;
@@ -73,6 +74,7 @@ impl Archiver {
         let noted = (self.board.clone(), limits.clone());
         let store = WatchedStore::new(store, location.url.clone(), noted, self.clock.clone());
         let store = Retrying::new(store, self.patience.clone()).cancelled_by(self.abort.clone());
+        let store = PacedStore::new(store, limits.clone());
         let clock = self.clock.clone();
         let claimed = Archive::claim(Arc::new(store), Arc::new(move || clock.now()), &self.config.workload).await;
         let archive = claimed.map_err(|error| of_archive(&error, &location.url.to_string()))?;

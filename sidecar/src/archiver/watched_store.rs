@@ -1,5 +1,4 @@
-//! Tells the board how each call to the store ended, so that trouble is visible from the first failure and not when retries end; and
-//! holds what is sent within its limits.
+//! Tells the board how each call to the store ended, so that trouble is visible from the first failure and not when retries end.
 
 use std::ops::Range;
 
@@ -11,7 +10,6 @@ use pitr_archive::{ArchiveUrl, ListedObject, ObjectClass, ObjectInfo, Operation,
 use tokio::time::Instant;
 
 use super::limits::Limits;
-use super::rate::Urgency;
 use crate::archive_failure::of_store;
 use crate::clock::Clock;
 use crate::status::{self, Board};
@@ -58,8 +56,6 @@ impl<S: Store> WatchedStore<S> {
 #[async_trait]
 impl<S: Store> Store for WatchedStore<S> {
     async fn put(&self, key: &str, bytes: Bytes, class: ObjectClass) -> Result<(), StoreError> {
-        let urgency = if class == ObjectClass::Content { Urgency::Later } else { Urgency::First };
-        self.limits.sends.spend(bytes.len() as u64, urgency).await;
         let stored = self.note(self.inner.put(key, bytes, class).await);
         if stored.is_ok() {
             self.limits.uploads.succeeded();

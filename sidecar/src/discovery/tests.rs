@@ -45,6 +45,19 @@ fn another_name_is_found_and_relay_logs_are_not() {
 }
 
 #[test]
+fn the_log_in_use_counts_whatever_the_clock_said() {
+    let folder = datadir();
+    for (name, seconds, flags) in [("ahead", 2_000_000_000_u32, 0), ("now", 1_700_000_000, 0x01)] {
+        let mut bytes = head(flags);
+        bytes[4..8].copy_from_slice(&seconds.to_le_bytes());
+        fs::write(folder.path().join(format!("{name}.index")), format!("./{name}.000001\n")).unwrap();
+        fs::write(folder.path().join(format!("{name}.000001")), bytes).unwrap();
+    }
+    let found = look(&config(folder.path())).unwrap();
+    assert_eq!(found.entries.last().unwrap().name.as_str(), "now.000001");
+}
+
+#[test]
 fn two_candidates_are_named_not_guessed() {
     let folder = datadir();
     for name in ["one", "two"] {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pitr_archive::document::{BackupsDocument, BinlogsDocument, PlanDocument, WindowsDocument};
 use pitr_archive::{Archive, Estimate};
 use pitr_recovery::{Timeline, code};
+use tokio::sync::Semaphore;
 
 use super::answer::Answer;
 use super::query;
@@ -21,6 +22,9 @@ pub(crate) enum Audience {
     /// This host: the control API too.
     Loopback,
 }
+
+/// Searches read whole segments: one at a time, so that many askers take no more memory than one.
+static SEARCHES: Semaphore = Semaphore::const_new(1);
 
 /// What requests are answered from.
 #[derive(Debug)]
@@ -81,6 +85,7 @@ impl Api {
         let asked = query::timeline(query)?;
         let timeline = self.timeline().await?;
         let archive = self.archive()?;
+        let _alone = SEARCHES.acquire().await?;
         let told = archive.tell_timeline(&timeline, asked.branch.as_deref(), asked.sought.clone()).await;
         told.map(|document| Answer::document(&document)).map_err(|error| query::no_timeline(error, &timeline, archive))
     }

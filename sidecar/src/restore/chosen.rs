@@ -11,6 +11,13 @@ pub(crate) struct ChosenTables {
     pub(crate) table: Option<String>,
 }
 
+impl ChosenTables {
+    /// Whether a table is one of them.
+    pub(crate) fn names(&self, schema: &str, table: &str) -> bool {
+        self.schema == schema && self.table.as_deref().is_none_or(|name| name == table)
+    }
+}
+
 impl FromStr for ChosenTables {
     type Err = String;
 

@@ -117,18 +117,6 @@ pub(super) async fn run(restore: &mut Restore<'_>, server: Mysqld) -> anyhow::Re
     }
 }
 
-/// A volume that was handed over is the user's: nothing is started on it any more.
-pub(super) fn too_late(restore: &Restore<'_>) -> anyhow::Result<()> {
-    if restore.args.tables.is_empty() || restore.journal.dump.is_some() {
-        return Ok(());
-    }
-    let datadir = restore.volume.datadir().display();
-    Err(Failure::new(&code::VOLUME_OF_ANOTHER_PLAN, format!("\"{datadir}\" was handed over without a dump of tables"))
-        .hint("the data is verified and yours: we start no server on it any more")
-        .fix(format!("{PROGRAM} from a server on it, or restore into another directory with --tables"))
-        .into())
-}
-
 async fn dump(restore: &mut Restore<'_>, server: &Mysqld) -> anyhow::Result<DumpReport> {
     let directory = match &restore.args.dump_dir {
         Some(directory) => std::path::absolute(directory)?,

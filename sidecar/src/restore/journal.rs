@@ -87,6 +87,12 @@ pub(crate) struct Journal {
     /// XA transactions that the stop left prepared.
     #[serde(default)]
     pub(crate) xa: Vec<XaReport>,
+    /// Assertions that were true.
+    #[serde(default)]
+    pub(crate) asserted: Vec<String>,
+    /// Whether each table was checked and sound.
+    #[serde(default)]
+    pub(crate) tables_checked: bool,
     /// Tables that were written down.
     #[serde(default)]
     pub(crate) dump: Option<DumpReport>,
@@ -121,6 +127,8 @@ impl Journal {
             replay_seconds: 0,
             events: Vec::new(),
             xa: Vec::new(),
+            asserted: Vec::new(),
+            tables_checked: false,
             dump: None,
             server_version: String::new(),
         }

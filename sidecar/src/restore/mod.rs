@@ -16,6 +16,7 @@ mod extract;
 mod fetch;
 mod hand_over;
 mod journal;
+mod late;
 mod load;
 mod memory;
 mod mended;

@@ -15,7 +15,7 @@ use super::journal::{Journal, Phase};
 use super::planned::{self, PlannedRestore};
 use super::verdict::{DumpSummary, Verdict};
 use super::volume::{Expected, Volume, check};
-use super::{BaseOrigin, RestoreArgs, existing, extract, fetch, hand_over, load, preflight, replay, verify};
+use super::{BaseOrigin, RestoreArgs, existing, extract, fetch, hand_over, late, load, preflight, replay, verify};
 use crate::error::Failure;
 use crate::progress::Progress;
 use crate::server::{MatchedSettings, Mysqld, Programs, RunAs, Staging, end_leftover};
@@ -254,7 +254,7 @@ async fn carry_out(restore: &mut Restore<'_>) -> anyhow::Result<()> {
         hand_over::settle(restore, server).await?;
         restore.done(Phase::StopServer)?;
     } else {
-        extract::too_late(restore)?;
+        late::check(restore)?;
     }
     restore.enter(Phase::HandOver);
     hand_over::finish(restore)

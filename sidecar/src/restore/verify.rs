@@ -46,6 +46,7 @@ async fn check(restore: &mut Restore<'_>, server: &Mysqld) -> anyhow::Result<()>
     xa::look(restore, &mut connection).await?;
     if restore.args.check_tables {
         check_tables(restore, &mut connection).await?;
+        restore.journal.tables_checked = true;
     }
     for (number, sql) in assertions.iter().enumerate() {
         restore.progress.set(1 + number as u64);
@@ -54,6 +55,7 @@ async fn check(restore: &mut Restore<'_>, server: &Mysqld) -> anyhow::Result<()>
             return Err(Failure::new(&code::RESTORE_INCOMPLETE, message).hint("the volume is not handed over").into());
         }
     }
+    restore.journal.asserted.clone_from(assertions);
     restore.progress.set(1 + assertions.len() as u64);
     restore.progress.end();
     Ok(())

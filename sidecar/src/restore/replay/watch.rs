@@ -21,6 +21,8 @@ const POLL: Duration = Duration::from_millis(250);
 const FILL: Duration = Duration::from_secs(1);
 /// The receiver is done, no worker applies anything, and nothing was executed for so long: that is the end of it.
 const STALL: Duration = Duration::from_secs(60);
+/// The receiver runs, and yet nothing is sent, applied or executed for so long: longer than any store is waited for.
+const SILENCE: Duration = Duration::from_secs(20 * 60);
 /// A receiver that stopped for another reason than the end is started again, so often without progress between.
 const RECEIVER_RESTARTS: u32 = 10;
 
@@ -57,7 +59,8 @@ pub(super) struct Watch<'a, 'r> {
 impl Watch<'_, '_> {
     /// Until everything planned is executed. That the receiver stopped with our own last words is never the end.
     pub(super) async fn until_applied(mut self) -> Result<(), Halt> {
-        let (mut moved, mut filled, mut count, mut restarts) = (Instant::now(), Instant::now(), 0, 0);
+        let (mut moved, mut filled) = (Instant::now(), Instant::now());
+        let (mut count, mut bytes, mut restarts) = (0, 0, 0);
         let mut timer = tokio::time::interval(POLL);
         loop {
             let shutdown = &self.restore.context.shutdown;
@@ -79,11 +82,18 @@ impl Watch<'_, '_> {
             if executed.count() > count {
                 (moved, count, restarts) = (Instant::now(), executed.count(), 0);
             }
+            let sent_bytes = self.sent.borrow().bytes_sent;
+            if sent_bytes != bytes {
+                (moved, bytes) = (Instant::now(), sent_bytes);
+            }
             if let Some(error) = self.connection.applier_error().await? {
                 return Err(refused(&error, &self.holes).into());
             }
             let receiver = self.connection.receiver_state().await?;
             if receiver.running {
+                if moved.elapsed() > SILENCE && !self.connection.is_applying().await? {
+                    return Err(self.stalled().into());
+                }
                 continue;
             }
             let sent = self.sent.borrow().clone();

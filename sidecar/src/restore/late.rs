@@ -1,0 +1,109 @@
+//! What can no longer be done. A volume whose server was stopped for good is the user's: nothing is started on it any more, and a run
+//! that asks for what the earlier ones have not done must not end as if it had been done.
+
+use pitr_recovery::code;
+
+use super::chosen::ChosenTables;
+use super::journal::Journal;
+use super::phases::Restore;
+use super::{RestoreArgs, XaPolicy};
+use crate::error::Failure;
+
+/// Refuses what is asked for and was not done before the server was stopped.
+pub(super) fn check(restore: &Restore<'_>) -> anyhow::Result<()> {
+    let datadir = restore.volume.datadir().display();
+    let Some(missed) = missed(restore.args, &restore.journal) else { return Ok(()) };
+    Err(Failure::new(&code::VOLUME_OF_ANOTHER_PLAN, format!("\"{datadir}\" was handed over {}", missed.what))
+        .hint("the data is verified and yours: we start no server on it any more")
+        .fix(format!("{}, or restore into another directory", missed.instead))
+        .into())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Missed {
+    what: String,
+    instead: &'static str,
+}
+
+fn missed(args: &RestoreArgs, journal: &Journal) -> Option<Missed> {
+    let dumped = |chosen: &&ChosenTables| {
+        let mut tables = journal.dump.iter().flat_map(|dump| &dump.tables);
+        tables.any(|table| chosen.names(&table.schema, &table.table))
+    };
+    if let Some(table) = args.tables.iter().find(|chosen| !dumped(chosen)) {
+        return Some(Missed { what: format!("without a dump of {table}"), instead: "mysqldump from a server on it" });
+    }
+    if let Some(sql) = args.assert.iter().find(|sql| !journal.asserted.contains(sql)) {
+        return Some(Missed { what: format!("and \"{sql}\" not asked"), instead: "ask a server on it" });
+    }
+    if args.check_tables && !journal.tables_checked {
+        let what = "without a check of its tables".to_owned();
+        return Some(Missed { what, instead: "CHECK TABLE on a server on it" });
+    }
+    let left = journal.xa.iter().filter(|report| !report.rolled_back).count();
+    if args.xa != XaPolicy::Keep && left > 0 {
+        let what = format!("with {left} XA transactions prepared");
+        return Some(Missed { what, instead: "XA RECOVER and XA ROLLBACK on a server on it" });
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::extract::{DumpReport, DumpedTable};
+    use super::super::journal::Purpose;
+    use super::super::xa::{Outcome, XaReport};
+    use super::*;
+    use crate::cli::{Cli, Verb};
+    use clap::Parser as _;
+
+    fn args(more: &[&str]) -> RestoreArgs {
+        let all = ["pitr-sidecar", "restore", "--archive", "file:///a", "--to", "latest", "--datadir", "/d"];
+        match Cli::try_parse_from(all.iter().chain(more)).unwrap().verb {
+            Verb::Restore(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn journal() -> Journal {
+        let mut journal = Journal::begin(Purpose::Target("--to latest".to_owned()), jiff::Timestamp::UNIX_EPOCH);
+        let table = |name: &str| DumpedTable {
+            schema: "shop".to_owned(),
+            table: name.to_owned(),
+            file: format!("shop.{name}.sql"),
+            rows: 1,
+            bytes: 1,
+        };
+        journal.dump = Some(DumpReport { directory: "/d/dump".to_owned(), tables: vec![table("orders")] });
+        journal.asserted = vec!["SELECT 1".to_owned()];
+        journal
+    }
+
+    #[test]
+    fn what_was_done_may_be_asked_for_again() {
+        let mut journal = journal();
+        for more in [&[][..], &["--tables", "shop.orders"], &["--tables", "shop.*"], &["--assert", "SELECT 1"]] {
+            assert_eq!(missed(&args(more), &journal), None, "{more:?}");
+        }
+        journal.tables_checked = true;
+        journal.xa = vec![XaReport { xid: "'x'".to_owned(), later: Outcome::Unknown, rolled_back: true }];
+        assert_eq!(missed(&args(&["--check-tables", "--xa", "rollback"]), &journal), None);
+    }
+
+    #[test]
+    fn what_was_not_done_is_named() {
+        let mut journal = journal();
+        journal.xa = vec![XaReport { xid: "'x'".to_owned(), later: Outcome::Unknown, rolled_back: false }];
+        for (more, what) in [
+            (&["--tables", "shop.orders,shop.stock"][..], "without a dump of shop.stock"),
+            (&["--tables", "other.*"], "without a dump of other.*"),
+            (&["--assert", "SELECT 2"], "and \"SELECT 2\" not asked"),
+            (&["--check-tables"], "without a check of its tables"),
+            (&["--xa", "rollback"], "with 1 XA transactions prepared"),
+            (&["--xa", "fail"], "with 1 XA transactions prepared"),
+        ] {
+            assert_eq!(missed(&args(more), &journal).map(|missed| missed.what).as_deref(), Some(what), "{more:?}");
+        }
+        assert_eq!(missed(&args(&["--xa", "keep"]), &journal), None);
+    }
+}
