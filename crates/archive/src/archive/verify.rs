@@ -127,8 +127,9 @@ impl Archive {
         let chunks: Vec<_> = chunks.into_iter().filter(|chunk| sampled(&chunk.key.sha256)).collect();
         let bytes = segments.iter().map(|record| record.length).chain(chunks.iter().map(|chunk| chunk.stored)).sum();
         progress.total.store(bytes, Ordering::Relaxed);
-        self.read_segments(segments, rules.deep, (progress, &mut verified)).await?;
-        self.read_chunks(chunks, (progress, &mut verified)).await?;
+        let mut gone = self.read_segments(segments, rules.deep, (progress, &mut verified)).await?;
+        gone.extend(self.read_chunks(chunks, (progress, &mut verified)).await?);
+        self.look_for_withheld(gone, &mut verified).await?;
         verified.bytes_read = progress.done.load(Ordering::Relaxed);
         verified.findings.sort();
         verified.findings.dedup();
@@ -243,15 +244,17 @@ impl Archive {
         Ok(chunks.into_values().collect())
     }
 
+    /// Reads chunks; gives the keys of those that were not there to be read.
     async fn read_chunks(
         &self,
         chunks: Vec<BackupChunk>,
         (progress, verified): (&VerifyProgress, &mut Verified),
-    ) -> Result<(), ArchiveError> {
+    ) -> Result<Vec<String>, ArchiveError> {
+        let mut gone = Vec::new();
         for chunk in chunks {
             match prove_chunk(self, &chunk).await {
-                // Retention took it since, or all is well.
-                Ok(()) | Err(ArchiveError::Store(StoreError::NotFound { .. })) => {}
+                Ok(()) => {}
+                Err(ArchiveError::Store(StoreError::NotFound { .. })) => gone.push(chunk.key.to_string()),
                 Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => {
                     verified.find(FindingKind::Damaged, chunk.key.to_string(), reason);
                 }
@@ -259,6 +262,18 @@ impl Archive {
             }
             verified.chunks_read += 1;
             progress.done.fetch_add(chunk.stored, Ordering::Relaxed);
+        }
+        Ok(gone)
+    }
+
+    /// What was listed and could not be read went since: merged, catalogued, expired. A store that still lists it has lost its
+    /// content and does not know.
+    async fn look_for_withheld(&self, gone: Vec<String>, verified: &mut Verified) -> Result<(), ArchiveError> {
+        for key in gone {
+            let is_listed = self.store.list(&key).await?.iter().any(|object| object.key == key);
+            if is_listed && matches!(self.store.get_range(&key, 0..1).await, Err(StoreError::NotFound { .. })) {
+                verified.find(FindingKind::Missing, key, "the store lists it and does not give it");
+            }
         }
         Ok(())
     }

@@ -395,6 +395,7 @@ struct Slow {
     inner: Arc<MemoryStore>,
     now: AtomicUsize,
     most: AtomicUsize,
+    expected: usize,
 }
 
 #[async_trait::async_trait]
@@ -406,6 +407,11 @@ impl Store for Slow {
     async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
+        // Until as many as there may be are under way; then a little longer, for one more to come that may not.
+        let begun = std::time::Instant::now();
+        while self.most.load(Ordering::SeqCst) < self.expected && begun.elapsed().as_secs() < 20 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         self.now.fetch_sub(1, Ordering::SeqCst);
         self.inner.get(key).await
@@ -439,8 +445,8 @@ async fn what_is_fetched_ahead_is_bounded_over_all_files() {
     let files: Files = NAMES.iter().zip(0..).map(|(name, seed)| (*name, content(seed, 100 << 10))).collect();
     take(&open(Arc::clone(&memory) as Arc<dyn Store>), "bb-1", &files).await.unwrap();
     for (kib, at_once) in [(1 << 20, NAMES.len()), (350, 3), (100, 1), (10, 1)] {
-        let slow =
-            Arc::new(Slow { inner: Arc::clone(&memory), now: AtomicUsize::default(), most: AtomicUsize::default() });
+        let (now, most) = (AtomicUsize::default(), AtomicUsize::default());
+        let slow = Arc::new(Slow { inner: Arc::clone(&memory), now, most, expected: at_once });
         let reader =
             BackupReader::open(open(Arc::clone(&slow) as Arc<dyn Store>), "bb-1").await.unwrap().with_room(kib);
         let directory = tempfile::tempdir().unwrap();

@@ -72,22 +72,26 @@ impl Archive {
         Ok(segments)
     }
 
-    /// Fetches segments and reads them to the last byte.
+    /// Fetches segments and reads them to the last byte; gives the keys of those that were not there to be read.
     pub(super) async fn read_segments(
         &self,
         segments: Vec<SegmentRecord>,
         deep: bool,
         (progress, verified): (&VerifyProgress, &mut Verified),
-    ) -> Result<(), ArchiveError> {
+    ) -> Result<Vec<String>, ArchiveError> {
+        let mut gone = Vec::new();
         let mut read = stream::iter(segments).map(|record| self.read_segment(record, deep)).buffer_unordered(AT_ONCE);
         while let Some((record, wrong)) = read.next().await {
             progress.done.fetch_add(record.length, Ordering::Relaxed);
             verified.segments_read += 1;
-            if let Some(reason) = wrong? {
-                verified.find(FindingKind::Damaged, record.key.to_string(), reason);
+            match wrong {
+                Ok(None) => {}
+                Ok(Some(reason)) => verified.find(FindingKind::Damaged, record.key.to_string(), reason),
+                Err(ArchiveError::Store(StoreError::NotFound { .. })) => gone.push(record.key.to_string()),
+                Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(gone)
     }
 
     /// What is wrong with a segment, if anything is.
@@ -100,8 +104,6 @@ impl Archive {
         let object = match self.fetch_matching(&key.to_string(), |bytes| ShortHash::of(bytes) == key.hash).await {
             Ok(object) => object,
             Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => return (record, Ok(Some(reason))),
-            // Merged, catalogued or expired since it was listed.
-            Err(ArchiveError::Store(StoreError::NotFound { .. })) => return (record, Ok(None)),
             Err(error) => return (record, Err(error)),
         };
         let catalogued = record.clone();
