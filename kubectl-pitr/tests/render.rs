@@ -241,3 +241,16 @@ fn checks_of_a_workload() {
     assert_eq!(document["worst"], "error");
     golden("render/check.json", &(serde_json::to_string_pretty(&document).unwrap() + "\n"));
 }
+
+#[test]
+fn windows_of_another_history_are_no_comfort() {
+    for (live, is_told) in [(true, false), (false, true)] {
+        let mut state = healthy();
+        state.windows.iter_mut().for_each(|window| window.live = live);
+        let beats = state.pods.iter_mut().filter_map(|pod| pod.beat.as_mut());
+        beats.for_each(|beat| beat.heartbeat.codes = vec!["PITR0504".to_owned()]);
+        assert!(!state.windows.is_empty() && state.usable_backups() > Some(0) && state.backups.is_some());
+        let judged = judge(&state, limits());
+        assert_eq!(judged.findings.iter().any(|finding| finding.code.number == 504), is_told, "{judged:?}");
+    }
+}

@@ -148,8 +148,11 @@ fn told_findings(state: &WorkloadState, findings: &mut Vec<Finding>) {
             }
             // What only delays is not what the workload is: the archive's own state decides over that.
             let already = matches!(code.number, 501..=504) && state.windows.is_empty();
-            // The list is newer than a heartbeat of some seconds ago.
-            let outdated = code.number == 504 && state.backups.is_some() && state.usable_backups() > Some(0);
+            // The lists are newer than a heartbeat of some seconds ago. Another history's windows and base backups are no comfort.
+            let outdated = code.number == 504
+                && state.backups.is_some()
+                && state.usable_backups() > Some(0)
+                && state.windows.iter().any(|window| window.live);
             if already || outdated {
                 continue;
             }
