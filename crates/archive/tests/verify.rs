@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // clippy.toml means functions marked #[test]; here all are theirs
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,10 +10,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use pitr_archive::backup::{BackupFacts, BackupWriter};
-use pitr_archive::testing::{Fault, Faulty, History, TimedStore};
+use pitr_archive::testing::{Fault, Faulty, History, Listener, Overheard, TimedStore};
 use pitr_archive::{
-    Archive, Clock, Codec, FindingKind, ListedObject, MergeEffort, ObjectClass, ObjectInfo, Operation, Place, Store,
-    StoreError, Verified, VerifyProgress, VerifyRules,
+    Archive, Clock, Codec, FindingKind, MergeEffort, ObjectClass, Operation, Place, Store, StoreError, Verified,
+    VerifyProgress, VerifyRules,
 };
 use pitr_binlog::Flavour;
 
@@ -108,46 +107,17 @@ async fn all_is_well_with_what_nobody_touched() {
     assert_eq!(archived.keys("verified/").await.len(), 1);
 }
 
-/// A store that lists an object whose content it has lost.
+/// The store has lost this object's content, and lists it.
 #[derive(Debug)]
-struct Hollow {
-    inner: Arc<TimedStore>,
-    lost: String,
-}
+struct Lost(String);
 
 #[async_trait]
-impl Store for Hollow {
-    async fn put(&self, key: &str, bytes: Bytes, class: ObjectClass) -> Result<(), StoreError> {
-        self.inner.put(key, bytes, class).await
-    }
-
-    async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
-        if key == self.lost {
+impl Listener for Lost {
+    async fn asked(&self, key: &str) -> Result<(), StoreError> {
+        if key == self.0 {
             return Err(StoreError::NotFound { operation: Operation::Get, key: key.to_owned() });
         }
-        self.inner.get(key).await
-    }
-
-    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let all = self.get(key).await?;
-        let end = all.len().min(range.end as usize);
-        Ok(all.slice((range.start as usize).min(end)..end))
-    }
-
-    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
-        self.inner.head(key).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>, StoreError> {
-        self.inner.list(prefix).await
-    }
-
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
-        self.inner.delete(keys).await
-    }
-
-    fn describe(&self) -> String {
-        self.inner.describe()
+        Ok(())
     }
 }
 
@@ -155,7 +125,7 @@ impl Store for Hollow {
 async fn what_a_store_lists_and_does_not_give_is_missing() {
     let archived = Archived::new().await;
     for lost in [archived.keys("binlogs/").await, archived.keys("chunks/").await].concat() {
-        let hollow = Hollow { inner: Arc::clone(&archived.store), lost: lost.clone() };
+        let hollow = Overheard::new(&archived.store, Lost(lost.clone()));
         let archive = open(Arc::new(hollow), &archived.store);
         let verified = archive.verify(ALL, &VerifyProgress::default()).await.unwrap();
         let missing = |finding: &&pitr_archive::Finding| finding.kind == FindingKind::Missing && finding.what == lost;

@@ -14,10 +14,10 @@ use pitr_recovery::BaseBackup;
 use super::*;
 use crate::archive::{Archive, ArchiveError};
 use crate::digest::{ShortHash, sha256};
-use crate::layout::ObjectKey;
+use crate::layout::{CHUNKS_PREFIX, ObjectKey};
 use crate::seal::{HashKey, Identities, Identity, Sealer};
-use crate::store::{Counting, ListedObject, MemoryStore, ObjectClass, ObjectInfo, Operation, Store, StoreError};
-use crate::testing::{Fault, Faulty};
+use crate::store::{Counting, MemoryStore, ObjectClass, Operation, Store, StoreError};
+use crate::testing::{Fault, Faulty, Listener, Overheard};
 
 const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 
@@ -392,19 +392,17 @@ async fn a_second_attempt_at_an_encrypted_restore_keeps_what_is_there() {
 /// A store that takes a moment for each chunk, and knows how many were asked for at once.
 #[derive(Debug)]
 struct Slow {
-    inner: Arc<MemoryStore>,
     now: AtomicUsize,
     most: AtomicUsize,
     expected: usize,
 }
 
 #[async_trait::async_trait]
-impl Store for Slow {
-    async fn put(&self, key: &str, bytes: Bytes, class: ObjectClass) -> Result<(), StoreError> {
-        self.inner.put(key, bytes, class).await
-    }
-
-    async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
+impl Listener for Slow {
+    async fn asked(&self, key: &str) -> Result<(), StoreError> {
+        if !key.starts_with(CHUNKS_PREFIX) {
+            return Ok(());
+        }
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
         // Until as many as there may be are under way; then a little longer, for one more to come that may not.
@@ -414,27 +412,7 @@ impl Store for Slow {
         }
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         self.now.fetch_sub(1, Ordering::SeqCst);
-        self.inner.get(key).await
-    }
-
-    async fn get_range(&self, key: &str, range: std::ops::Range<u64>) -> Result<Bytes, StoreError> {
-        self.inner.get_range(key, range).await
-    }
-
-    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
-        self.inner.head(key).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>, StoreError> {
-        self.inner.list(prefix).await
-    }
-
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
-        self.inner.delete(keys).await
-    }
-
-    fn describe(&self) -> String {
-        self.inner.describe()
+        Ok(())
     }
 }
 
@@ -446,13 +424,13 @@ async fn what_is_fetched_ahead_is_bounded_over_all_files() {
     take(&open(Arc::clone(&memory) as Arc<dyn Store>), "bb-1", &files).await.unwrap();
     for (kib, at_once) in [(1 << 20, NAMES.len()), (350, 3), (100, 1), (10, 1)] {
         let (now, most) = (AtomicUsize::default(), AtomicUsize::default());
-        let slow = Arc::new(Slow { inner: Arc::clone(&memory), now, most, expected: at_once });
+        let slow = Arc::new(Overheard::new(&memory, Slow { now, most, expected: at_once }));
         let reader =
             BackupReader::open(open(Arc::clone(&slow) as Arc<dyn Store>), "bb-1").await.unwrap().with_room(kib);
         let directory = tempfile::tempdir().unwrap();
         let work = reader.entries().iter().map(|entry| reader.restore_entry(entry, directory.path()));
         let restored = futures::future::try_join_all(work).await.unwrap();
         assert_eq!(restored.iter().map(|r| r.fetched).sum::<u64>(), NAMES.len() as u64 * (100 << 10));
-        assert_eq!(slow.most.load(Ordering::SeqCst), at_once, "{kib} KiB");
+        assert_eq!(slow.listener.most.load(Ordering::SeqCst), at_once, "{kib} KiB");
     }
 }

@@ -1,4 +1,4 @@
-//! A store in whose listings something happens.
+//! A store in whose answers something happens.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -9,21 +9,31 @@ use bytes::Bytes;
 
 use crate::store::{ListedObject, ObjectClass, ObjectInfo, Store, StoreError};
 
-/// What happens between the answer of a LIST and its reader.
+/// What happens between a store and its reader; nothing, where a method is left as it is.
 #[async_trait]
 pub trait Listener: Debug + Send + Sync {
     /// Gives what the reader sees of the listing of `prefix`; may do anything else meanwhile.
     ///
     /// # Errors
     /// What the reader is to get instead.
-    async fn listed(&self, prefix: &str, listed: Vec<ListedObject>) -> Result<Vec<ListedObject>, StoreError>;
+    async fn listed(&self, _prefix: &str, listed: Vec<ListedObject>) -> Result<Vec<ListedObject>, StoreError> {
+        Ok(listed)
+    }
+
+    /// Somebody is about to read an object.
+    ///
+    /// # Errors
+    /// What the reader is to get instead.
+    async fn asked(&self, _key: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
-/// A store whose listings pass through a [`Listener`]; everything else is the inner store's.
+/// A store whose listings and readings pass through a [`Listener`]; everything else is the inner store's.
 #[derive(Debug)]
 pub struct Overheard<S, L> {
     inner: Arc<S>,
-    /// What happens in listings.
+    /// What happens in between.
     pub listener: L,
 }
 
@@ -41,10 +51,12 @@ impl<S: Store, L: Listener> Store for Overheard<S, L> {
     }
 
     async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
+        self.listener.asked(key).await?;
         self.inner.get(key).await
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.listener.asked(key).await?;
         self.inner.get_range(key, range).await
     }
 
