@@ -45,7 +45,7 @@ impl Archived {
         for day in 0..DAYS {
             let at = begin + SignedDuration::from_hours(24 * day as i64);
             archived.day(day + 1, at).await;
-            archived.age(at + SignedDuration::from_hours(1));
+            age(&archived.home.path().join("archive"), at + SignedDuration::from_hours(1));
         }
         archived
     }
@@ -77,18 +77,6 @@ impl Archived {
             settings: BTreeMap::new(),
         };
         writer.finish(facts, &AtomicU64::new(0)).await.unwrap();
-    }
-
-    /// Makes all objects that are younger than this as old as this.
-    fn age(&self, at: Timestamp) {
-        let time = |at: Timestamp| SystemTime::UNIX_EPOCH + Duration::from_secs(at.as_second() as u64);
-        let (aged, recent) = (time(at), time(Timestamp::now() - SignedDuration::from_hours(1)));
-        for path in files(&self.home.path().join("archive")) {
-            let file = std::fs::File::options().write(true).open(&path).unwrap();
-            if file.metadata().unwrap().modified().unwrap() > recent {
-                file.set_modified(aged).unwrap();
-            }
-        }
     }
 
     /// Makes all marks so much older.
@@ -140,6 +128,18 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
     paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// Makes all objects of an archive that are younger than an hour as old as this.
+fn age(archive: &Path, at: Timestamp) {
+    let time = |at: Timestamp| SystemTime::UNIX_EPOCH + Duration::from_secs(at.as_second() as u64);
+    let (aged, recent) = (time(at), time(Timestamp::now() - SignedDuration::from_hours(1)));
+    for path in files(archive) {
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        if file.metadata().unwrap().modified().unwrap() > recent {
+            file.set_modified(aged).unwrap();
+        }
+    }
 }
 
 fn expired(document: &Value) -> Vec<String> {
@@ -216,10 +216,16 @@ async fn a_policy_is_the_sidecars_own_section_and_is_never_guessed() {
 
 #[tokio::test]
 async fn a_sidecar_that_retains_marks_what_no_base_needs_and_archives_on() {
-    let retention = "schedule: {archive_interval: 300ms, tail_interval: 100ms}\nretention: {window: 1s, run: here}";
+    let retention = "schedule: {archive_interval: 300ms, tail_interval: 100ms}\nretention: {window: 1h, run: here}";
     let Some(scene) = Archiving::new(retention).await else { return };
-    for _ in 0..3 {
-        scene.insert(5, 640).await;
+    // All that the log holds was three hours ago.
+    scene.server.sql("RESET BINARY LOGS AND GTIDS").await.unwrap();
+    let then = Timestamp::now() - SignedDuration::from_hours(3);
+    for id in 0..3 {
+        let committed = format!("SET SESSION original_commit_timestamp = {}", then.as_microsecond() + id);
+        let old =
+            format!("{committed}; CREATE DATABASE old{id}; {committed}; CREATE TABLE old{id}.t (id INT PRIMARY KEY)");
+        scene.server.sql(&old).await.unwrap();
         scene.server.sql("FLUSH BINARY LOGS").await.unwrap();
     }
     assert_eq!(scene.once().await.0, 0);
@@ -230,8 +236,8 @@ async fn a_sidecar_that_retains_marks_what_no_base_needs_and_archives_on() {
         store: Arc::new(FileStore::new(scene.path("archive"))),
     };
     let executed: GtidSet = scene.server.gtid_executed().await.unwrap().parse().unwrap();
-    archived.backup("bb-1", executed, Timestamp::now()).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    archived.backup("bb-1", executed, then + SignedDuration::from_hours(1)).await;
+    age(&scene.path("archive"), then + SignedDuration::from_hours(1));
     let mut run = scene.run();
     // The status is made from what is unmarked: three closed binlogs go at the first run, the open one stays.
     let begun = std::time::Instant::now();
