@@ -108,6 +108,9 @@ fn expiring_never_shrinks_what_was_promised() {
 fn check(script: &Script, (tenths, keep_last, luck): (i64, u64, u8), seen: &Seen) -> Result<(), String> {
     let story = tell(script);
     let truth = Truth::of(&story);
+    if holds_a_returned_number(&story) {
+        return Ok(());
+    }
     let times = stored(&story.world);
     let all = times.binlogs.values().chain(times.backups.values());
     let (first, last) = (all.clone().min().copied().unwrap_or(0), all.max().copied().unwrap_or(0));
@@ -133,6 +136,14 @@ fn check(script: &Script, (tenths, keep_last, luck): (i64, u64, u8), seen: &Seen
         world = after_world;
     }
     Ok(())
+}
+
+/// Whether a base backup has a transaction whose number means another one, too: after a crash that lost it, or a RESET. Only the log
+/// tells the two apart, and once that has expired nothing does: a limit that docs/operations.md names.
+fn holds_a_returned_number(story: &story::Story) -> bool {
+    let all = || story.world.files.iter().flat_map(|file| &file.txs);
+    let returned = |tx: &world::Tx| all().any(|other| other.gtid == tx.gtid && other.id != tx.id);
+    story.bases.iter().flatten().any(returned)
 }
 
 /// What goes is old by every clock, pinned by nobody, and not the last there is.
