@@ -13,10 +13,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use pitr_archive::backup::{BackupFacts, BackupReader, BackupWriter, EntryContent};
-use pitr_archive::testing::{Fault, Faulty, History, TimedStore};
+use pitr_archive::testing::{Fault, Faulty, History, Listener, Overheard, TimedStore};
 use pitr_archive::{
-    Archive, Clock, Codec, ListedObject, MergeEffort, ObjectClass, ObjectInfo, Place, Retained, RetentionRules, Store,
-    StoreError, Swept, TailCoverage,
+    Archive, Clock, Codec, MergeEffort, ObjectClass, Place, Retained, RetentionRules, Store, StoreError, Swept,
+    TailCoverage,
 };
 use pitr_binlog::{Flavour, GtidSource, Uuid};
 use pitr_recovery::{ExpireItem, Inventory, RetentionPolicy, Timeline, WithoutBase};
@@ -350,42 +350,15 @@ async fn a_shorter_window_needs_force_and_then_is_the_promise() {
     assert!(!life.archive.retain(&rules(1)).await.unwrap().refused);
 }
 
-/// Lets nothing go below some prefixes, or lets hours pass before it takes a manifest.
+/// Lets nothing go but marks.
 #[derive(Debug)]
-struct Odd {
-    inner: Arc<TimedStore>,
-    is_locked: bool,
-    sleeps: SignedDuration,
-}
+struct Locked;
 
 #[async_trait]
-impl Store for Odd {
-    async fn put(&self, key: &str, bytes: Bytes, class: ObjectClass) -> Result<(), StoreError> {
-        if key.ends_with("/manifest.json") {
-            self.inner.pass(self.sleeps);
-        }
-        self.inner.put(key, bytes, class).await
-    }
-
-    async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
-        self.inner.get(key).await
-    }
-
-    async fn get_range(&self, key: &str, range: std::ops::Range<u64>) -> Result<Bytes, StoreError> {
-        self.inner.get_range(key, range).await
-    }
-
-    async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
-        self.inner.head(key).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>, StoreError> {
-        self.inner.list(prefix).await
-    }
-
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
-        match keys.iter().find(|key| self.is_locked && !key.starts_with("expired/")) {
-            None => self.inner.delete(keys).await,
+impl Listener for Locked {
+    async fn deleting(&self, keys: &[String]) -> Result<(), StoreError> {
+        match keys.iter().find(|key| !key.starts_with("expired/")) {
+            None => Ok(()),
             Some(key) => Err(StoreError::Denied {
                 operation: pitr_archive::Operation::Delete,
                 key: key.clone(),
@@ -393,9 +366,19 @@ impl Store for Odd {
             }),
         }
     }
+}
 
-    fn describe(&self) -> String {
-        self.inner.describe()
+/// Lets more than a day pass before it takes a manifest.
+#[derive(Debug)]
+struct Sleepy(Arc<TimedStore>);
+
+#[async_trait]
+impl Listener for Sleepy {
+    async fn storing(&self, key: &str) -> Result<(), StoreError> {
+        if key.ends_with("/manifest.json") {
+            self.0.pass(HOUR * 26);
+        }
+        Ok(())
     }
 }
 
@@ -403,8 +386,7 @@ impl Store for Odd {
 async fn what_is_locked_stays_and_is_named_and_goes_when_the_lock_is_off() {
     let life = lived(10).await;
     let before: BTreeSet<String> = life.keys("binlogs/").await.into_iter().collect();
-    let locked = Odd { inner: Arc::clone(&life.store), is_locked: true, sleeps: SignedDuration::ZERO };
-    let locked = open(Arc::new(locked), &life.store);
+    let locked = open(Arc::new(Overheard::new(&life.store, Locked)), &life.store);
     let retained = locked.retain(&rules(WINDOW_DAYS)).await.unwrap();
     assert!(!retained.refused && !retained.undeletable.is_empty() && retained.deleted_objects == 0, "{retained:?}");
     let swept = locked.sweep(DAY).await.unwrap();
@@ -467,7 +449,7 @@ async fn a_pin_that_names_nothing_stops_everything_unless_forced() {
 #[tokio::test]
 async fn a_manifest_that_waited_while_the_host_slept_is_taken_back() {
     let life = lived(5).await;
-    let sleepy = Odd { inner: Arc::clone(&life.store), is_locked: false, sleeps: HOUR * 26 };
+    let sleepy = Overheard::new(&life.store, Sleepy(Arc::clone(&life.store)));
     let sleepy = Life { archive: Arc::new(open(Arc::new(sleepy), &life.store)), store: Arc::clone(&life.store) };
     let mut writer = BackupWriter::begin(Arc::clone(&sleepy.archive), "bb-slept").await.unwrap();
     writer.add_file("ibdata1", 0o640, &content("new", 7)[..]).await.unwrap();

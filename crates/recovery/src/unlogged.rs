@@ -39,12 +39,12 @@ pub(crate) fn supplement(chains: Vec<Chain>, inventory: &Inventory) -> Vec<Chain
     }
     let runs = runs(&chains, inventory);
     // A run's first witness speaks for what is before it, too: only executing without a log adds to the set.
-    let first = |run: usize| {
-        let mut of_run = (0..chains.len()).filter(|chain| runs[*chain] == run);
-        of_run.find_map(|chain| witnesses.get(&chain)?.iter().min_by_key(|witness| witness.piece))
-    };
-    let mut known: BTreeMap<usize, GtidSet> =
-        runs.iter().filter_map(|run| Some((*run, first(*run)?.unlogged.clone()))).collect();
+    let mut known: BTreeMap<usize, GtidSet> = BTreeMap::new();
+    for (chain, of_chain) in &witnesses {
+        if let Some(first) = of_chain.iter().min_by_key(|witness| witness.piece) {
+            known.entry(runs[*chain]).or_insert_with(|| first.unlogged.clone());
+        }
+    }
     let mut supplemented = Vec::with_capacity(chains.len());
     for (number, chain) in chains.into_iter().enumerate() {
         let Some(unlogged) = known.get_mut(&runs[number]) else {
@@ -90,8 +90,9 @@ fn witness(backup: &BaseBackup, chains: &[Chain], inventory: &Inventory) -> Opti
 fn piece_at(backup: &BaseBackup, chain: &Chain, inventory: &Inventory) -> Option<usize> {
     let (name, position) = backup.position.as_ref()?;
     chain.pieces.iter().position(|piece| {
+        // There may be very many pieces: what is cheapest to ask comes first.
         let binlog = &inventory.binlogs[piece.binlog];
-        binlog.id.source == backup.source && binlog.name == *name && (piece.start + 1..=piece.end).contains(position)
+        (piece.start + 1..=piece.end).contains(position) && binlog.name == *name && binlog.id.source == backup.source
     })
 }
 

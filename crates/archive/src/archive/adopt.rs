@@ -49,7 +49,7 @@ impl Archive {
                 _ => adoption.unknown_keys.push(object.key),
             }
         }
-        let known = self.discover(Some(source)).await?.catalogued;
+        let known = self.discover_catalogued(Some(source)).await?.catalogued;
         candidates.retain(|key| !known.contains_key(key) && !marks.binlogs.contains_key(&key.binlog));
         let mut unpublished = Vec::new();
         for key in candidates {

@@ -61,10 +61,9 @@ impl Archive {
         let listed_us = self.now().as_microsecond();
         let workload = self.workload().await?;
         let (marks, problems) = self.read_marks().await?;
-        let (mut found, backups, mut report) = self.look(&marks, problems).await?;
+        let (found, backups, mut report) = self.look(&marks, problems).await?;
         // What is found goes as the inventory grows: both at once would be twice the memory.
-        let records =
-            std::mem::take(&mut found.catalogued).into_values().chain(std::mem::take(&mut found.tail).into_values());
+        let records = found.catalogued.into_values().chain(found.tail.into_values());
         let binlogs = self.binlogs(records, &marks, &mut report).await?;
         Ok((Inventory { workload, binlogs, backups, listed_us }, report))
     }

@@ -69,10 +69,15 @@ impl Archive {
     /// What the store answers. An object that cannot be read is reported, not an error.
     pub async fn discover(&self, source: Option<&str>) -> Result<Discovered, ArchiveError> {
         let tail_prefix = source.map_or_else(|| TAIL_PREFIX.to_owned(), |source| Place::Tail.source_prefix(source));
-        let catalog = source.map_or_else(|| CATALOG_PREFIX.to_owned(), catalog_prefix);
         let mut found = self.read_tail(&tail_prefix).await?;
-        found.absorb(self.read_catalog(&catalog, &HashSet::new()).await?);
+        found.absorb(self.discover_catalogued(source).await?);
         Ok(found)
+    }
+
+    /// The same without the tail, whose segments cost a request each.
+    pub(super) async fn discover_catalogued(&self, source: Option<&str>) -> Result<Discovered, ArchiveError> {
+        let prefix = source.map_or_else(|| CATALOG_PREFIX.to_owned(), catalog_prefix);
+        self.read_catalog(&prefix, &HashSet::new()).await
     }
 
     /// The same for everything, once more: what has been read already is not read again, for it never changes.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::store::{ListedObject, ObjectClass, ObjectInfo, Store, StoreError};
 
-/// What happens between a store and its reader; nothing, where a method is left as it is.
+/// What happens between a store and its user; nothing, where a method is left as it is.
 #[async_trait]
 pub trait Listener: Debug + Send + Sync {
     /// Gives what the reader sees of the listing of `prefix`; may do anything else meanwhile.
@@ -18,6 +18,22 @@ pub trait Listener: Debug + Send + Sync {
     /// What the reader is to get instead.
     async fn listed(&self, _prefix: &str, listed: Vec<ListedObject>) -> Result<Vec<ListedObject>, StoreError> {
         Ok(listed)
+    }
+
+    /// Somebody is about to store an object.
+    ///
+    /// # Errors
+    /// What the writer is to get instead.
+    async fn storing(&self, _key: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Somebody is about to delete objects.
+    ///
+    /// # Errors
+    /// What they are to get instead.
+    async fn deleting(&self, _keys: &[String]) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Somebody is about to read an object.
@@ -29,7 +45,7 @@ pub trait Listener: Debug + Send + Sync {
     }
 }
 
-/// A store whose listings and readings pass through a [`Listener`]; everything else is the inner store's.
+/// A store whose calls, HEAD apart, pass through a [`Listener`]; all that is done is done by the inner store.
 #[derive(Debug)]
 pub struct Overheard<S, L> {
     inner: Arc<S>,
@@ -47,6 +63,7 @@ impl<S: Store, L: Listener> Overheard<S, L> {
 #[async_trait]
 impl<S: Store, L: Listener> Store for Overheard<S, L> {
     async fn put(&self, key: &str, bytes: Bytes, class: ObjectClass) -> Result<(), StoreError> {
+        self.listener.storing(key).await?;
         self.inner.put(key, bytes, class).await
     }
 
@@ -70,6 +87,7 @@ impl<S: Store, L: Listener> Store for Overheard<S, L> {
     }
 
     async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.listener.deleting(keys).await?;
         self.inner.delete(keys).await
     }
 

@@ -67,7 +67,7 @@ impl Archive {
                 listed.insert(key, object);
             }
         }
-        let catalogued = self.discover(None).await?.catalogued;
+        let catalogued = self.discover_catalogued(None).await?.catalogued;
         let is_orphan = |(key, object): &(&SegmentKey, &ListedObject)| {
             !catalogued.contains_key(key)
                 && !marks.binlogs.contains_key(&key.binlog)
@@ -99,7 +99,7 @@ impl Archive {
         swept.adopted += self.adopt_all(&mut adopted).await?;
         if !duplicates.is_empty() {
             // A listing is no snapshot: another sweep may count on what looked like an orphan here. The catalog once more (T).
-            let named = self.discover(None).await?.catalogued;
+            let named = self.discover_catalogued(None).await?.catalogued;
             duplicates.retain(
                 |object| !matches!(object.key.parse(), Ok(ObjectKey::Segment(key)) if named.contains_key(&key)),
             );
