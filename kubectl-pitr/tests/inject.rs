@@ -24,6 +24,7 @@ fn settings() -> Settings {
         image: "pitr-sidecar:VERSION".into(),
         native: true,
         set: vec![("schedule.tail_interval".into(), "5s".into())],
+        pins: Vec::new(),
     }
 }
 
@@ -192,6 +193,11 @@ fn every_changed_setting_restarts_the_pods() {
         assert_ne!(hash(&Settings { set: vec![(key.into(), value.into())], ..plain.clone() }), before, "{key}");
     }
     assert_ne!(hash(&Settings { retention: "99d".into(), ..plain.clone() }), before);
+    // Pins are read while it runs.
+    let pinned = Settings { pins: vec!["bb-1".into()], ..plain.clone() };
+    assert_eq!(hash(&pinned), before);
+    let map = found.injection(Some("shop"), Owner { uid: 999, gid: Some(999) }, &pinned).unwrap().config_map;
+    assert!(map["data"]["config.yaml"].as_str().unwrap().contains("pins:\n  - bb-1"), "{map}");
 }
 
 #[test]

@@ -31,7 +31,7 @@ enum CheckFormat {
 }
 
 /// What people want to do, and what each needs.
-const RIGHTS: [(&str, &[Need]); 4] = [
+const RIGHTS: [(&str, &[Need]); 5] = [
     (
         "windows, base backups, timeline, plans",
         &[Need::sub("get", "pods", "portforward"), Need::sub("create", "pods", "portforward")],
@@ -48,6 +48,7 @@ const RIGHTS: [(&str, &[Need]); 4] = [
             Need::core("create", "configmaps"),
         ],
     ),
+    ("verify, prune", &super::upkeep::NEEDS),
     ("inject --live", &[Need::of("patch", "apps", "statefulsets"), Need::core("patch", "configmaps")]),
 ];
 

@@ -17,14 +17,14 @@ use crate::inject::report::{Circumstances, report};
 use crate::inject::settings::{Settings, check_archive_url, default_image};
 use crate::inject::sidecar::Injection;
 use crate::inject::survey::{Hints, Owner, parse_owner};
-use crate::inject::{manifest, output, ownership, tree};
+use crate::inject::{manifest, output, ownership, pins, tree};
 use crate::objects::copied;
 use crate::session::Session;
 
 /// Native sidecars came with this minor version of Kubernetes.
 const NATIVE_SINCE: u32 = 29;
 /// What `--live` does to the cluster.
-const LIVE_NEEDS: [Need; 7] = [
+pub(super) const LIVE_NEEDS: [Need; 7] = [
     Need::of("get", "apps", "statefulsets"),
     Need::of("patch", "apps", "statefulsets"),
     Need::core("create", "configmaps"),
@@ -84,11 +84,13 @@ fn settings(args: &InjectArgs, native: bool, running: Option<String>) -> Result<
         image: image(args, running)?,
         native,
         set: args.set.clone(),
+        pins: Vec::new(),
     })
 }
 
 fn from_files(session: &Session, args: &InjectArgs, path: &Path) -> Result<u8> {
-    let read = manifest::strip_server_fields(&read_manifests(path)?)?;
+    let given = read_manifests(path)?;
+    let read = manifest::strip_server_fields(&given)?;
     let settings = settings(args, args.mode != InjectMode::Plain, manifest::sidecar_image(&read)?)?;
     let text = manifest::strip(&read, false)?;
     let found = plan::find(&text, &hints(args)?, &BTreeMap::new())?;
@@ -98,6 +100,7 @@ fn from_files(session: &Session, args: &InjectArgs, path: &Path) -> Result<u8> {
             Some(namespace) => namespace.clone(),
             None => session.namespace_here()?,
         };
+        let settings = Settings { pins: pins::of_manifests(&given, &found.name), ..settings.clone() };
         let injection = found.injection(Some(&namespace), owner, &settings)?;
         tell(session, found, owner, (&settings, args.mode == InjectMode::Auto, false));
         print(session, &text, found, &injection)?;
@@ -174,7 +177,8 @@ async fn from_cluster(session: &Session, args: &InjectArgs, name: &WorkloadName)
         InjectMode::Native => true,
         InjectMode::Plain => false,
     };
-    let settings = settings(args, native, copied::sidecar_image(&workload.object))?;
+    let mut settings = settings(args, native, copied::sidecar_image(&workload.object))?;
+    settings.pins = pins_of(&cluster, &name.0).await?;
     let text = manifest::strip(&text_of(&workload.object)?, false)?;
     let files = option_files(&cluster, &workload.object).await;
     let found = plan::find(&text, &hints(args)?, &files)?.pop().context("the workload went missing")?;
@@ -191,6 +195,13 @@ async fn from_cluster(session: &Session, args: &InjectArgs, name: &WorkloadName)
         return Ok(0);
     }
     apply(session, &cluster, args, (&found, &injection)).await
+}
+
+/// The pins of the ConfigMap that is there: a new injection must not let go what was to be kept.
+async fn pins_of(cluster: &Cluster, workload: &str) -> Result<Vec<String>, Failure> {
+    let map = cluster.config_map(&format!("pitr-{workload}")).await?;
+    let text = map.and_then(|map| map.data?.remove("config.yaml")).unwrap_or_default();
+    Ok(copied::configuration(&text).map(|config| pins::listed(&config)).unwrap_or_default())
 }
 
 /// The live object as a manifest.

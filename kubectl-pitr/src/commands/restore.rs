@@ -23,7 +23,7 @@ use crate::session::Session;
 use crate::target;
 
 /// What making and following a restore takes.
-const NEEDS: [Need; 7] = [
+pub(super) const NEEDS: [Need; 7] = [
     Need::core("create", "persistentvolumeclaims"),
     Need::of("create", "batch", "jobs"),
     Need::of("get", "batch", "jobs"),
@@ -33,8 +33,9 @@ const NEEDS: [Need; 7] = [
     Need::core("get", "persistentvolumeclaims"),
 ];
 /// What finding the workload and asking its sidecar takes.
-const ASKING: [Need; 2] = [Need::of("get", "apps", "statefulsets"), Need::core("get", "configmaps")];
-const FORWARDING: [Need; 2] = [Need::sub("get", "pods", "portforward"), Need::sub("create", "pods", "portforward")];
+pub(super) const ASKING: [Need; 2] = [Need::of("get", "apps", "statefulsets"), Need::core("get", "configmaps")];
+pub(super) const FORWARDING: [Need; 2] =
+    [Need::sub("get", "pods", "portforward"), Need::sub("create", "pods", "portforward")];
 const EXECUTING: [Need; 2] = [Need::sub("get", "pods", "exec"), Need::sub("create", "pods", "exec")];
 
 /// The words of the command line, understood before anything is asked of anybody.

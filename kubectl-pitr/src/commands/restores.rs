@@ -17,6 +17,8 @@ use crate::objects::resume as again;
 use crate::render::{RestoreRow, restore_story, restores_document, restores_table};
 use crate::session::Session;
 
+pub(super) const RESUME_NEEDS: [Need; 2] = [Need::of("create", "batch", "jobs"), Need::core("create", "configmaps")];
+
 pub async fn run(session: &Session, args: &RestoresArgs) -> Result<u8> {
     let format = session.output(OutputFormat::Table)?;
     match &args.verb {
@@ -141,7 +143,7 @@ async fn resume(
     (name, changed, format): (&str, &[String], OutputFormat),
     limit: Duration,
 ) -> Result<u8> {
-    require(cluster, &[Need::of("create", "batch", "jobs"), Need::core("create", "configmaps")], "restorer").await?;
+    require(cluster, &RESUME_NEEDS, "restorer").await?;
     let row = one(session, cluster, name).await?;
     let latest = job_of(&row, cluster)?;
     let jobs = jobs_of(cluster, &row.name).await?;

@@ -141,7 +141,7 @@ async fn running(row: &mut RestoreRow, cluster: &Cluster, pods: &[k8s_openapi::a
     let lines = cluster.last_lines(&pod_name, RESTORE_CONTAINER).await;
     let progress = lines.into_iter().rev().find_map(|line| match line {
         JobLine::Progress(progress) => Some(progress),
-        JobLine::Method(_) | JobLine::Verdict(_) => None,
+        JobLine::Method(_) | JobLine::Verdict(_) | JobLine::Document(_) => None,
     });
     if let Some(progress) = progress {
         "running".clone_into(&mut row.state);
