@@ -244,3 +244,15 @@ fn the_report_warns_of_what_would_not_work() {
     let text = told("mysql.yaml", "registry/pitr-sidecar:1".to_owned());
     assert!(!text.contains("warning"), "{text}");
 }
+
+#[test]
+fn values_for_a_chart_hold_the_whole_injection() {
+    let found = found(&manifest("mysql.yaml"));
+    let injection = found.injection(Some("shop"), Owner { uid: 999, gid: Some(999) }, &settings()).unwrap();
+    golden("inject/helm-values.yaml", &output::helm_values(&injection, "bitnami-mysql").unwrap());
+    let plain = Settings { native: false, ..settings() };
+    let plain = found.injection(Some("shop"), Owner { uid: 999, gid: Some(999) }, &plain).unwrap();
+    assert!(output::helm_values(&plain, "bitnami-mysql").unwrap().contains("\n  sidecars:\n"));
+    let refused = output::helm_values(&injection, "my-chart").unwrap_err().to_string();
+    assert!(refused.contains("my-chart"), "{refused}");
+}

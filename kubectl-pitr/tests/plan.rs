@@ -138,6 +138,7 @@ fn restore() -> RestoreJob {
         sub_path: None,
         options: Vec::new(),
         identity_secret: None,
+        stateful_set: None,
     }
 }
 

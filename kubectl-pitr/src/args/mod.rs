@@ -43,7 +43,7 @@ Everyday:
   timeline    what happened, and when: find the moment before an accident
   backup      take a base backup now
   restore     restore to an instant or a transaction, onto a new volume
-  restores    list, describe, attach, serve, finish, resume, abort or prune restores
+  restores    list, describe, attach, serve, finish, resume, abort or prune restores; go on with one
 
 Set-up:
   inject      add the archiving sidecar to a StatefulSet

@@ -88,6 +88,11 @@ pub(super) async fn prune(
             session.tell(&format!("job.batch/{name} deleted"));
         }
         let Some(volume) = row.volume.as_ref().filter(|_| with_volumes) else { continue };
+        // It may have been adopted, and no pod of it may run just now.
+        if let Some(name) = &row.stateful_set {
+            session.tell(&format!("persistentvolumeclaim/{volume} stays: it is named for statefulset/{name}"));
+            continue;
+        }
         if let Some(pod) = used.get(volume) {
             session.tell(&format!("persistentvolumeclaim/{volume} stays: pod/{pod} mounts it"));
             continue;

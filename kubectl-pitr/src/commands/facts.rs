@@ -1,5 +1,6 @@
 //! What a Job of a workload needs to know, gathered before anything is made.
 
+use k8s_openapi::api::apps::v1::StatefulSet;
 use pitr_recovery::code;
 use serde_json::Value;
 
@@ -77,7 +78,8 @@ pub(super) async fn gather(
     job: &JobArgs,
     run_as_user: Option<Owner>,
 ) -> Result<JobFacts, Failure> {
-    let ArchiveFacts { image, mut server, store, archive_of, mysql_secret } = of_archive(cluster, workload, job).await?;
+    let ArchiveFacts { image, mut server, store, archive_of, mysql_secret } =
+        of_archive(cluster, workload, job).await?;
     let files = option_files(cluster, &workload.object).await;
     let hints = Hints { run_as_user, ..Hints::default() };
     let survey = survey(&workload.object, &hints, &|map| files.get(map).cloned())?;
@@ -89,6 +91,15 @@ pub(super) async fn gather(
     server.owner = owner;
     let (volume_bytes, storage_class) = volume(cluster, workload, &survey).await;
     Ok(JobFacts { image, server, store, archive_of, survey, mysql_secret, volume_bytes, storage_class })
+}
+
+/// Name of the volume in the pod template that holds the data.
+pub(super) async fn data_volume(cluster: &Cluster, object: &StatefulSet) -> Result<String, Failure> {
+    let files = option_files(cluster, object).await;
+    let survey = survey(object, &Hints::default(), &|map| files.get(map).cloned())?;
+    survey.mounts.first().map(|mount| mount.name.clone()).ok_or_else(|| {
+        Failure::new(code::BINLOG_VOLUME_NOT_FOUND, "no volume of the workload holds its data".to_owned())
+    })
 }
 
 /// The sidecar's configuration, and the Secret that its ConfigMap names for base backups.

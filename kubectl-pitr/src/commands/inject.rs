@@ -119,6 +119,9 @@ fn tell(session: &Session, found: &Found, owner: Owner, (settings, assumed, live
 }
 
 fn print(session: &Session, text: &str, found: &Found, injection: &Injection) -> Result<()> {
+    if let Some(chart) = session.output_text().and_then(|text| text.strip_prefix("helm-values=")) {
+        return session.print(&output::helm_values(injection, chart)?);
+    }
     session.print(&match session.output(InjectOutput::Yaml)? {
         InjectOutput::Yaml => manifest::add(text, found.place, injection)?,
         InjectOutput::Patch => output::patch(injection, found.namespace.as_deref())?,
@@ -248,12 +251,13 @@ async fn apply(
     let name = &found.name;
     let patch = output::named_patch(injection, Some(cluster.namespace()));
     let map_name = format!("pitr-{name}");
-    refuse_foreign_map(cluster, &map_name).await?;
+    let is_new = refuse_foreign_map(cluster, &map_name).await?;
     let options = ApplyOptions { dry_run: true, force: args.force_conflicts };
     cluster.apply_config_map(&map_name, &injection.config_map, options).await?;
     cluster.apply_stateful_set(name, &patch, options).await?;
     session.confirm(name, args.confirm.confirm.as_deref(), &format!("This restarts the pods of statefulset/{name}"))?;
-    let rollout = rollout::Rollout::of(&found.object, args.rollout == Some(Rollout::Rolling));
+    let rollout = rollout::Rollout::of(&found.object, args.rollout == Some(Rollout::Rolling))
+        .with_new_map(is_new.then(|| map_name.clone()));
     rollout.hold_back(cluster, name).await?;
     let options = ApplyOptions { dry_run: false, ..options };
     cluster.apply_config_map(&map_name, &injection.config_map, options).await?;
@@ -267,13 +271,18 @@ async fn apply(
     Ok(0)
 }
 
-/// A ConfigMap of that name which is not ours is not overwritten.
-async fn refuse_foreign_map(cluster: &Cluster, name: &str) -> Result<(), Failure> {
+/// A ConfigMap of that name which is not ours is not overwritten. Tells whether there is none.
+async fn refuse_foreign_map(cluster: &Cluster, name: &str) -> Result<bool, Failure> {
     use crate::inject::sidecar::{LABEL_MANAGED, MANAGER};
-    let Ok(Some(map)) = cluster.config_map(name).await else { return Ok(()) };
+    let map = match cluster.config_map(name).await {
+        Ok(Some(map)) => map,
+        Ok(None) => return Ok(true),
+        // Whether it is there is not known: it is left alone.
+        Err(_) => return Ok(false),
+    };
     let ours = map.metadata.labels.iter().flatten().any(|(k, v)| k == LABEL_MANAGED && v == MANAGER);
     if ours {
-        return Ok(());
+        return Ok(false);
     }
     Err(Failure::new(code::APPLY_CONFLICT, format!("configmap \"{name}\" exists and is not ours"))
         .hint("nothing was changed")

@@ -25,6 +25,7 @@ mod rollout;
 mod scheduling;
 mod serving;
 mod source;
+mod standing;
 pub mod status;
 pub mod timeline;
 pub mod uninject;

@@ -9,7 +9,7 @@ use super::ending;
 use super::making::take_back;
 use super::restore::{follow, print_row};
 use super::restores_state::{jobs_of, rows};
-use super::serving;
+use super::{serving, standing};
 use crate::args::{OutputFormat, RestoresArgs, RestoresVerb};
 use crate::cluster::{Cluster, DryMode, Need, finished, require};
 use crate::failure::Failure;
@@ -54,6 +54,10 @@ pub async fn run(session: &Session, args: &RestoresArgs) -> Result<u8> {
         Some(RestoresVerb::Serve { name, timeout }) => {
             let row = one(session, &cluster, name).await?;
             serving::serve(session, &cluster, &row.name, *timeout).await
+        }
+        Some(RestoresVerb::Statefulset { name }) => {
+            let row = one(session, &cluster, name).await?;
+            standing::print(session, &cluster, &row.name).await
         }
         Some(RestoresVerb::Finish { name }) => {
             let row = one(session, &cluster, name).await?;

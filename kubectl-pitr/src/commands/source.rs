@@ -288,7 +288,7 @@ pub(super) async fn plan(
 }
 
 /// A sidecar's `kind: Error` as our own.
-fn told(reply: &Reply, place: &str) -> Failure {
+pub(super) fn told(reply: &Reply, place: &str) -> Failure {
     let document: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     let message = document["message"].as_str().unwrap_or("the sidecar refused and did not say why");
     let exit = document["exit"].as_u64().and_then(|e| u8::try_from(e).ok());

@@ -10,7 +10,6 @@ use super::upkeep::{self, Carried, Place};
 use super::watch::{DETACHED, counted};
 use crate::archive_view::Direct;
 use crate::args::{OutputFormat, VerifyArgs};
-use crate::failure::Failure;
 use crate::objects::{Upkeep, upkeep_job};
 use crate::refusal;
 use crate::render::{verify_failure, verify_text};
@@ -44,9 +43,8 @@ pub async fn run(session: &Session, args: &VerifyArgs) -> Result<u8> {
         Carried::Left(code) => Ok(code),
         Carried::Ended(found) => {
             let document = found.document.map(serde_json::from_value::<VerifyDocument>).transpose();
-            match document.context("read the Job's report")? {
-                Some(document) => conclude(session, &document, (&place.words(), format))?,
-                None => {}
+            if let Some(document) = document.context("read the Job's report")? {
+                conclude(session, &document, (&place.words(), format))?;
             }
             found.failure.map_or(Ok(0), |failure| Err(failure.into()))
         }

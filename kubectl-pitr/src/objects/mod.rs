@@ -9,6 +9,7 @@ mod restore;
 pub mod resume;
 pub mod serve;
 pub mod sizing;
+pub mod stateful_set;
 mod upkeep;
 
 pub use backup::{BackupJob, CONTAINER as BACKUP_CONTAINER, Scratch, backup_job};
@@ -24,4 +25,6 @@ pub use upkeep::{Upkeep, UpkeepJob, upkeep_job};
 pub const LABEL_RESTORE: &str = "kubectl-pitr/restore";
 pub const LABEL_COMPONENT: &str = "kubectl-pitr/component";
 pub const ANNOTATION_TARGET: &str = "kubectl-pitr/target";
+/// On a restore's Job and volume: the StatefulSet that will adopt the volume.
+pub const ANNOTATION_STATEFUL_SET: &str = "kubectl-pitr/statefulset";
 pub const ANNOTATION_PLAN_HASH: &str = "kubectl-pitr/plan-hash";

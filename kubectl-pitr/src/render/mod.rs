@@ -18,6 +18,7 @@ mod status_document;
 mod status_table;
 mod table;
 mod timeline;
+mod timeline_html;
 mod verify;
 
 pub use amounts::{binary_size, count_of, duration, quantity};
@@ -38,4 +39,5 @@ pub use status_document::status_document;
 pub use status_table::{status_said, status_table};
 pub use table::Table;
 pub use timeline::{TimelineShown, timeline_text};
+pub use timeline_html::timeline_html;
 pub use verify::{verify_failure, verify_text};
