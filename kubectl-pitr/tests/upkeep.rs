@@ -44,7 +44,7 @@ fn binlog(number: u32, verdict: &str, reason: &str) -> Value {
         "last": "2026-11-07T01:00:00.000000Z", "storedBytes": 1_048_576, "marked": false})
 }
 
-fn prune(more: Value) -> PruneDocument {
+fn prune(more: &Value) -> PruneDocument {
     let mut document = json!({
         "apiVersion": "kubectl-pitr/v1", "kind": "Prune", "archive": "s3://backups/shop/mysql", "now": "2026-11-21T07:30:00.000000Z",
         "keepsFrom": "2026-11-07T07:30:00.000000Z", "windowSeconds": 1_209_600, "keepLast": 1, "graceSeconds": 86_400,
@@ -64,28 +64,28 @@ fn prune(more: Value) -> PruneDocument {
 
 #[test]
 fn a_plan_of_retention_gives_a_reason_for_each_item() {
-    let plan = prune(json!({}));
+    let plan = prune(&json!({}));
     assert!(prune_refusal(&plan, false, "mysql -n shop").is_none());
     let done = prune(
-        json!({"done": {"refused": false, "marked": [SOURCE], "rescued": ["bb-9"], "broken": [], "finished": [],
+        &json!({"done": {"refused": false, "marked": [SOURCE], "rescued": ["bb-9"], "broken": [], "finished": [],
         "deletedObjects": 12, "deletedBytes": 4_194_304, "undeletable": ["chunks/ab"], "sweptDuplicates": 0, "sweptAdopted": 1,
         "sweptTailObjects": 3, "sweptBackupRuns": 0, "sweptChunks": 2, "sweptBytes": 2048, "unusable": []}}),
     );
-    let nothing = prune(json!({"items": [], "lacksBase": true}));
+    let nothing = prune(&json!({"items": [], "lacksBase": true}));
     golden("upkeep/prune.txt", &[prune_text(&plan), prune_text(&done), prune_text(&nothing)].join("---\n"));
 }
 
 #[test]
 fn what_would_break_a_promise_is_refused_by_name() {
     let span = |from: &str, to: &str| json!({"branch": "br-3fa0", "from": from, "to": to});
-    let one = prune(json!({"shrinks": [span("2026-11-01T00:00:00Z", "2026-11-03T00:00:00Z")]}));
+    let one = prune(&json!({"shrinks": [span("2026-11-01T00:00:00Z", "2026-11-03T00:00:00Z")]}));
     let refused = prune_refusal(&one, false, "mysql -n shop").unwrap();
     assert_eq!((refused.number(), refused.exit()), (Some(901), 4));
     assert!(prune_refusal(&one, true, "mysql -n shop").is_none(), "--force is for that");
     let two = prune(
-        json!({"shrinks": [span("2026-11-01T00:00:00Z", "2026-11-03T00:00:00Z"), span("2026-11-04T00:00:00Z", "2026-11-05T00:00:00Z")]}),
+        &json!({"shrinks": [span("2026-11-01T00:00:00Z", "2026-11-03T00:00:00Z"), span("2026-11-04T00:00:00Z", "2026-11-05T00:00:00Z")]}),
     );
-    let unreadable = prune(json!({"hindrances": [{"key": "catalog/x/1.json", "reason": "not JSON"}]}));
+    let unreadable = prune(&json!({"hindrances": [{"key": "catalog/x/1.json", "reason": "not JSON"}]}));
     let hindered = prune_refusal(&unreadable, true, "mysql -n shop").unwrap();
     golden(
         "upkeep/refusals.txt",

@@ -123,17 +123,12 @@ pub(super) fn from_archive(
                 .fix("--secret NAME (keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), or --service-account NAME"));
         }
     }
-    let style = |style: &str| Some(style.to_owned());
     let image = args.job.server_image.clone().unwrap_or_else(|| server_image(plan));
     let store = Store {
         url,
         region: args.archive.region.clone(),
         endpoint: args.archive.endpoint.clone(),
-        path_style: match args.archive.path_style {
-            PathStyle::Auto => None,
-            PathStyle::Always => style("always"),
-            PathStyle::Never => style("never"),
-        },
+        path_style: path_style(args.archive.path_style),
         ca_file: args.archive.ca_bundle.as_ref().map(|file| file.display().to_string()),
         sse: args.archive.sse.clone(),
         checksum: None,
@@ -173,6 +168,15 @@ pub(super) fn from_archive(
         options: args.proof.options(),
         identity_secret: args.identity_secret.clone(),
     })
+}
+
+/// As the sidecar is told it; none where the store decides.
+fn path_style(style: PathStyle) -> Option<String> {
+    match style {
+        PathStyle::Auto => None,
+        PathStyle::Always => Some("always".to_owned()),
+        PathStyle::Never => Some("never".to_owned()),
+    }
 }
 
 /// Without a workload there is none to copy.

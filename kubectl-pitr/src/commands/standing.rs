@@ -18,12 +18,12 @@ use crate::session::Session;
 
 /// The name must be free: a StatefulSet that is there would not stand on the restored data.
 pub(super) async fn refuse_taken(cluster: &Cluster, name: &str) -> Result<(), Failure> {
-    match cluster.stateful_set(name).await {
-        Ok(_) => Err(Failure::new(code::RESTORE_EXISTS, format!("statefulset \"{name}\" exists"))
+    if cluster.has_stateful_set(name).await? {
+        return Err(Failure::new(code::RESTORE_EXISTS, format!("statefulset \"{name}\" exists"))
             .hint("the restored data goes to a new one; nothing was created")
-            .fix("--statefulset with another name")),
-        Err(_) => Ok(()),
+            .fix("--statefulset with another name"));
     }
+    Ok(())
 }
 
 fn wanted(job: &Job) -> Option<String> {
