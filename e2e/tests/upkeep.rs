@@ -71,6 +71,13 @@ async fn nothing_is_deleted_unasked(binlogs: &Path, url: &str) -> Result<()> {
     ensure!(other.stderr.contains("PITR0402"), "{other:?}");
     let job = plugin(&["prune", "--archive", url, "--window", "1d", "--secret", "x"]).await?.expect(2)?;
     ensure!(job.stderr.contains("--secret does not go with it"), "{job:?}");
+    for verb in ["prune", "verify"] {
+        let window: &[&str] = if verb == "prune" { &["--window", "1d"] } else { &[] };
+        let foreign = plugin(&[&[verb, "of-somebody-else", "--archive", url], window].concat()).await?.expect(2)?;
+        ensure!(foreign.stderr.contains("the archive belongs to"), "{foreign:?}");
+        let idle = plugin(&[verb, "mysql", "--endpoint", "http://127.0.0.1:1"]).await?.expect(2)?;
+        ensure!(idle.stderr.contains("--archive URL"), "{idle:?}");
+    }
     ensure!(files(binlogs)? == before, "a plan deleted something");
     Ok(())
 }

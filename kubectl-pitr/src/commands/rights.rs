@@ -71,6 +71,10 @@ fn whoever_takes_backups_needs_our_backup_role_and_no_more() {
 
 #[test]
 fn whoever_injects_needs_our_injector_and_no_more() {
-    // "uninject --live" takes the ConfigMap away.
-    assert_fits("injector", &[&inject::LIVE_NEEDS, &uninject::LIVE_NEEDS], &["delete configmaps"]);
+    // "uninject --live" takes the ConfigMap away; a running pod is asked who owns the data where nothing else says it.
+    assert_fits(
+        "injector",
+        &[&inject::LIVE_NEEDS, &uninject::LIVE_NEEDS],
+        &["delete configmaps", "get pods/exec", "create pods/exec"],
+    );
 }
