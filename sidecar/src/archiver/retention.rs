@@ -35,15 +35,7 @@ impl Archiver {
     }
 
     async fn retain(&self, pipeline: &Pipeline) -> bool {
-        let rules = match self.config.retention.current_rules() {
-            Ok(rules) => rules,
-            // What is pinned is not known: nothing expires.
-            Err(failure) => {
-                self.board.fail(Area::Retention, failure);
-                return false;
-            }
-        };
-        match pipeline.archive.retain(&rules).await {
+        match pipeline.archive.retain(&self.config.retention.rules).await {
             Ok(retained) => {
                 self.note_retained(pipeline, &retained).await;
                 true

@@ -4,7 +4,6 @@
 mod board;
 mod findings;
 mod heartbeat;
-mod kept;
 mod metrics;
 mod outlook;
 mod purge;

@@ -5,8 +5,10 @@
 //! ```
 //! The newest base backup that is older than the window stays, all later ones stay, and so does every binlog that a kept one may
 //! need. The plan is then held against the timeline of what it leaves: an instant that was promised and would no longer plan
-//! makes it keep more, never less.
+//! makes it keep more. Nor may it make a base backup serve a history that it does not serve now: that one goes, or what tells the two
+//! apart stays.
 
+mod mistaken;
 mod promise;
 mod select;
 
@@ -98,6 +100,11 @@ pub enum KeepReason {
         /// The oldest such base backup.
         backup: String,
     },
+    /// Without it a base backup that stays would be taken for one of another history, whose transactions have the same numbers.
+    Tells {
+        /// The base backup.
+        backup: String,
+    },
     /// Its server may still write to it.
     Open,
     /// Without it an instant of the window could no longer be restored.
@@ -114,6 +121,9 @@ pub enum ExpireRule {
     },
     /// A base backup older than the window that lacks some of its content.
     Incomplete,
+    /// A base backup older than the window, of a history whose numbers have returned: without the log that goes, it would be taken
+    /// for one of what followed.
+    Apart,
     /// A binlog older than the window: no base backup that stays needs it.
     NotNeeded,
     /// A binlog older than the window, while there is no base backup.
@@ -214,6 +224,7 @@ impl fmt::Display for KeepReason {
             Self::Begins { branch } => write!(f, "the window of {branch} begins with it"),
             Self::Last => f.write_str("among the last base backups to keep"),
             Self::Needed { backup } => write!(f, "{backup} needs it"),
+            Self::Tells { backup } => write!(f, "it tells {backup} from a history with the same numbers"),
             Self::Open => f.write_str("its server may still write to it"),
             Self::Promised => f.write_str("the window would shrink without it"),
         }
@@ -226,6 +237,7 @@ impl fmt::Display for ExpireRule {
             Self::Superseded { by: Some(by) } => write!(f, "{by} is older than the window, too, and serves all of it"),
             Self::Superseded { by: None } => f.write_str("older than the window, and no log leads on from it"),
             Self::Incomplete => f.write_str("older than the window, and some of its content is missing"),
+            Self::Apart => f.write_str("older than the window, and from before its numbers were given again"),
             Self::NotNeeded => f.write_str("older than the window, and no base backup that stays needs it"),
             Self::Aged => f.write_str("older than the window; there is no base backup"),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::mistaken::{Mistaken, mistaken};
 use super::promise::{is_promised, lost};
 use super::{Decision, ExpireItem, ExpirePlan, ExpireRule, Expiry, KeepReason, RetentionRequest, Verdict, WithoutBase};
 use crate::entry::Entry;
@@ -27,28 +28,64 @@ pub(super) fn plan(timeline: &Timeline, request: &RetentionRequest) -> Expiry {
         return Expiry::Reads(wanted);
     }
     // Nearly always the first attempt serves. Where clocks or logs are so that it does not, older base backups stay as well.
-    let backups = timeline.inventory.backups.len();
-    let mut more = 0;
-    while more <= backups {
-        let kept = selection.kept(more);
+    let mut care = Care::default();
+    while care.more <= timeline.inventory.backups.len() {
+        let kept = selection.kept(&care);
         let after = Timeline::of(kept.inventory(&sound.inventory), timeline.indices.clone());
         let wanted = after.ranges_for_windows();
         if !wanted.is_empty() {
             return Expiry::Reads(wanted);
         }
-        if lost(sound, &after, selection.from_us).is_empty() {
+        if !lost(sound, &after, selection.from_us).is_empty() {
+            care.more = (2 * care.more).max(1);
+            continue;
+        }
+        let mistaken = mistaken(sound, &after);
+        if mistaken.is_empty() {
             let promised_from = request.promised_us.map_or(selection.from_us, |us| request.now_us.saturating_sub(us));
             let shrinks = lost(sound, &after, promised_from.min(selection.from_us));
-            return Expiry::Plan(ExpirePlan { shrinks, ..selection.decide(&kept) });
+            return Expiry::Plan(ExpirePlan { shrinks, ..selection.decide(&kept, &care) });
         }
-        more = (2 * more).max(1);
+        if !care.learn(mistaken, &kept) {
+            break;
+        }
     }
-    Expiry::Plan(selection.decide(&selection.everything(&KeepReason::Promised)))
+    Expiry::Plan(selection.decide(&selection.everything(&KeepReason::Promised), &Care::default()))
+}
+
+/// What earlier attempts have taught.
+#[derive(Default)]
+struct Care {
+    /// How many base backups more than one begin each window.
+    more: usize,
+    /// Base backups that would be taken for ones of another history: they do not count among the last ones.
+    apart: BTreeSet<String>,
+    /// Those of them that stay all the same: what tells them apart must stay as well.
+    told: Vec<Mistaken>,
+}
+
+impl Care {
+    /// Takes in what the last attempt would have mistaken. Says whether that changes anything.
+    fn learn(&mut self, mistaken: Vec<Mistaken>, kept: &Kept) -> bool {
+        let before = (self.apart.len(), self.told.len());
+        for one in mistaken {
+            let is_only_last = kept.backups.get(&one.backup).is_some_and(|reasons| *reasons == [KeepReason::Last]);
+            let is_replaced = kept.usable.iter().any(|id| *id != one.backup && !self.apart.contains(id));
+            if is_only_last && is_replaced {
+                self.apart.insert(one.backup);
+            } else if !self.told.contains(&one) {
+                self.told.push(one);
+            }
+        }
+        before != (self.apart.len(), self.told.len())
+    }
 }
 
 /// What stays, with the reasons.
 #[derive(Default)]
 struct Kept {
+    /// Base backups that a log leads on from, whether they stay or not.
+    usable: BTreeSet<String>,
     backups: BTreeMap<String, Vec<KeepReason>>,
     binlogs: BTreeMap<BinlogId, Vec<KeepReason>>,
 }
@@ -121,10 +158,13 @@ impl<'a> Selection<'a> {
         entry.map_or(i64::MIN, |entry| entry.from_us).max(backup.snapshot_us).max(stored)
     }
 
-    fn kept(&self, more: usize) -> Kept {
+    fn kept(&self, care: &Care) -> Kept {
         let mut kept = Kept::default();
-        self.keep_backups(more, &mut kept);
+        self.keep_backups(care, &mut kept);
         self.keep_needed(&mut kept);
+        for told in &care.told {
+            self.keep_telling(told, &mut kept);
+        }
         for binlog in self.binlogs() {
             let mut reasons = Vec::new();
             if let Some(since_us) = Some(self.binlog_us(binlog)).filter(|us| *us > self.from_us) {
@@ -140,7 +180,26 @@ impl<'a> Selection<'a> {
         kept
     }
 
-    fn keep_backups(&self, more: usize, kept: &mut Kept) {
+    /// What tells a base backup from the history that it would be taken for: all of that one's log, and of its own.
+    fn keep_telling(&self, told: &Mistaken, kept: &mut Kept) {
+        let ways = self.timeline.ways.iter().zip(&self.timeline.entries).zip(self.timeline.branches());
+        for ((way, entries), branch) in ways {
+            let is_own = entries.iter().any(|entry| self.backups()[entry.backup].id == told.backup);
+            if !is_own && (&branch.end, branch.last_us) != (&told.end, told.last_us) {
+                continue;
+            }
+            let logs = way.sections.iter().flat_map(|section| &section.legs).map(|leg| &self.timeline.logs[leg.log]);
+            for (id, _) in logs.flat_map(|log| &log.stream.binlogs) {
+                let reasons = kept.binlogs.entry(id.clone()).or_default();
+                let reason = KeepReason::Tells { backup: told.backup.clone() };
+                if !reasons.contains(&reason) {
+                    reasons.push(reason);
+                }
+            }
+        }
+    }
+
+    fn keep_backups(&self, care: &Care, kept: &mut Kept) {
         let (mut ages, mut usable) = (BTreeMap::<usize, i64>::new(), BTreeSet::new());
         for (number, branch) in self.timeline.branches().iter().enumerate() {
             let entries = &self.timeline.entries[number];
@@ -162,12 +221,15 @@ impl<'a> Selection<'a> {
                 continue;
             }
             old.sort_by_key(|(us, entry)| (*us, entry.section, entry.place));
-            let connected = old.iter().rev().filter(|(_, entry)| self.is_connected(number, entry)).take(1 + more);
-            for (_, entry) in old.iter().rev().take(1 + more).chain(connected) {
+            let connected = old.iter().rev().filter(|(_, entry)| self.is_connected(number, entry)).take(1 + care.more);
+            for (_, entry) in old.iter().rev().take(1 + care.more).chain(connected) {
                 kept.backup(&self.backups()[entry.backup].id, KeepReason::Begins { branch: branch.id.clone() });
             }
         }
-        let mut newest: Vec<(i64, usize)> = usable.iter().map(|backup| (ages[backup], *backup)).collect();
+        kept.usable = usable.iter().map(|backup| self.backups()[*backup].id.clone()).collect();
+        let counts = |backup: &&usize| !care.apart.contains(&self.backups()[**backup].id);
+        let mut newest: Vec<(i64, usize)> =
+            usable.iter().filter(counts).map(|backup| (ages[backup], *backup)).collect();
         newest.sort_unstable_by(|a, b| b.cmp(a));
         for (_, backup) in newest.into_iter().take(usize::try_from(self.request.policy.keep_last).unwrap_or(usize::MAX))
         {
@@ -230,7 +292,7 @@ impl<'a> Selection<'a> {
     }
 
     fn everything(&self, reason: &KeepReason) -> Kept {
-        let mut kept = self.kept(self.backups().len());
+        let mut kept = self.kept(&Care { more: self.backups().len(), ..Care::default() });
         for backup in self.backups() {
             kept.backups.entry(backup.id.clone()).or_insert_with(|| vec![reason.clone()]);
         }
@@ -254,10 +316,10 @@ impl<'a> Selection<'a> {
             };
             kept.binlogs.insert(binlog.id.clone(), vec![reason]);
         }
-        self.decide(&kept)
+        self.decide(&kept, &Care::default())
     }
 
-    fn decide(&self, kept: &Kept) -> ExpirePlan {
+    fn decide(&self, kept: &Kept, care: &Care) -> ExpirePlan {
         let entered: BTreeSet<usize> = self.timeline.entries.iter().flatten().map(|entry| entry.backup).collect();
         let aged = !self.has_usable();
         let begins = |(_, reasons): &(&String, &Vec<KeepReason>)| {
@@ -272,7 +334,11 @@ impl<'a> Selection<'a> {
                 self.backups().iter().position(|b| b.id == backup.id).is_some_and(|n| entered.contains(&n));
             let by = by.clone().filter(|_| is_entered);
             let is_incomplete = self.request.incomplete.contains(&backup.id);
-            let rule = if is_incomplete { ExpireRule::Incomplete } else { ExpireRule::Superseded { by } };
+            let rule = match () {
+                () if is_incomplete => ExpireRule::Incomplete,
+                () if care.apart.contains(&backup.id) => ExpireRule::Apart,
+                () => ExpireRule::Superseded { by },
+            };
             decisions.push(Decision {
                 item: ExpireItem::Backup(backup.id.clone()),
                 verdict: verdict(kept.backups.get(&backup.id), rule),
