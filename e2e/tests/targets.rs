@@ -227,6 +227,20 @@ async fn a_time_that_a_client_put_into_the_future() -> Result<()> {
     let early = replica.forward_through(&log[log.len() - 7].gtid).await?;
     let to = rfc3339(last.commit_us);
     ensure!(scene.restored("early", ["--to", &to], &["--accept-early-stop"]).await? == early, "not before the culprit");
+    // By the clock of the server nothing lies in the future: all that it had then, the culprit too.
+    let said = scene.restore("none", ["--to", &to], &["--clock", "mine"]).await?.expect(2)?;
+    ensure!(said.stderr.contains("immediate"), "{}", said.stderr);
+    let before_last = &log[log.len() - 2];
+    let by_server = rfc3339(before_last.commit_us);
+    let plan = ["plan", "--archive", &scene.url(), "--to", &by_server, "--clock", "immediate"];
+    let planned = finish(&mut scene.sidecar.command(&plan)).await?.expect(0)?.stdout;
+    ensure!(
+        planned.contains(&format!("by --clock original this time means a stop before {}", culprit.gtid)),
+        "the other clock is not told:\n{planned}"
+    );
+    let shown = replica.forward_through(&before_last.gtid).await?;
+    let restored = scene.restored("immediate", ["--to", &by_server], &["--clock", "immediate"]).await?;
+    ensure!(restored == shown, "not what the server showed then");
     let all = replica.forward_through(&last.gtid).await?;
     ensure!(scene.restored("all", ["--through-gtid", &last.gtid], &[]).await? == all, "not through the last");
     Ok(())

@@ -88,8 +88,8 @@ fn fix(answer: &Unrecoverable, (request, place): (&PlanRequest, &str)) -> Option
         Unrecoverable::GtidOnOtherBranch { others, .. } => format!("--branch {}", others.first()?),
         Unrecoverable::AmbiguousPosition { sources, .. } => format!("--source {}", sources.first()?),
         Unrecoverable::TimesStepBack { culprit, .. } => match culprit.gtid() {
-            Some(gtid) => format!("--before-gtid {gtid}, --nearest, or --accept-early-stop"),
-            None => "--nearest, or --accept-early-stop".to_owned(),
+            Some(gtid) => format!("--before-gtid {gtid}, --clock immediate, --nearest, or --accept-early-stop"),
+            None => "--clock immediate, --nearest, or --accept-early-stop".to_owned(),
         },
         Unrecoverable::InGap { gap, .. } | Unrecoverable::Damaged { gap, .. } => {
             let across = format!("--allow-gap {} to replay across it without those transactions", gap.id);

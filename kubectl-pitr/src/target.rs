@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pitr_binlog::{BinlogName, Gtid};
-use pitr_recovery::{PlanRequest, RecoveryTarget, Rfc3339, TimeError, TimeTarget, code, parse_time};
+use pitr_recovery::{
+    Clock, PlanRequest, RecoveryTarget, Rfc3339, TimeError, TimeTarget, UnknownClock, code, parse_time,
+};
 use serde_json::{Value, json};
 
 use crate::args::TargetArgs;
@@ -27,6 +29,7 @@ pub fn request(args: &TargetArgs, reader: &Reader) -> Result<PlanRequest, Failur
     request.accept_early_stop = args.accept_early_stop;
     request.nearest = args.nearest;
     request.allow_gap.clone_from(&args.allow_gap);
+    request.clock = clock(args, &request.target)?;
     request.skip = args.skip_gtid.iter().map(|text| gtid(text)).collect::<Result<_, _>>()?;
     Ok(request)
 }
@@ -49,6 +52,20 @@ fn target(args: &TargetArgs, reader: &Reader) -> Result<RecoveryTarget, Failure>
         Some(text) => position(text, args.source.clone()),
         None => Err(Failure::usage("no target is given").fix("--to latest, or --to 2026-11-21T07:14:00Z")),
     }
+}
+
+/// The clock that is asked for, where the target has any use for it.
+fn clock(args: &TargetArgs, target: &RecoveryTarget) -> Result<Clock, Failure> {
+    let Some(text) = &args.clock else { return Ok(Clock::default()) };
+    let clock = text.parse().map_err(|error: UnknownClock| Failure::usage(error.to_string()))?;
+    if !matches!(target, RecoveryTarget::Time(_)) {
+        return Err(Failure::usage("only a time is looked up by a clock").fix("leave out --clock"));
+    }
+    if clock == Clock::Immediate && args.nearest {
+        let failure = Failure::usage("--nearest is by the original clock, as windows are");
+        return Err(failure.fix("leave out --nearest or --clock"));
+    }
+    Ok(clock)
 }
 
 /// An instant that is no target: where to look, how far back.
@@ -96,14 +113,14 @@ fn bad_time(error: &TimeError, reader: &Reader) -> Failure {
 /// Both readings, so that the user sees which one was meant.
 fn no_zone(error: &TimeError, as_utc_us: i64, reader: &Reader) -> Failure {
     let utc = micros(as_utc_us);
-    let mut hint = format!("{} UTC is {}", clock(utc), from_now(utc, reader.now));
+    let mut hint = format!("{} UTC is {}", hour_of(utc), from_now(utc, reader.now));
     let mut fix = to_micros(utc);
     let civil = utc.to_zoned(TimeZone::UTC).datetime();
     if let Some((name, zone)) = &reader.zone
         && let Ok(local) = civil.to_zoned(zone.clone())
         && local.timestamp() != utc
     {
-        hint.push_str(&format!("; {} {name} is {}", clock(utc), to_micros(local.timestamp())));
+        hint.push_str(&format!("; {} {name} is {}", hour_of(utc), to_micros(local.timestamp())));
         // The reading in the future cannot be meant.
         if utc > reader.now || local.timestamp() <= reader.now {
             fix = to_micros(local.timestamp());
@@ -112,7 +129,7 @@ fn no_zone(error: &TimeError, as_utc_us: i64, reader: &Reader) -> Failure {
     Failure::new(code::TIME_WITHOUT_ZONE, error.to_string()).hint(hint).fix(format!("--to {fix}"))
 }
 
-fn clock(at: Timestamp) -> String {
+fn hour_of(at: Timestamp) -> String {
     at.strftime("%H:%M").to_string()
 }
 
@@ -144,6 +161,9 @@ pub fn body(request: &PlanRequest) -> Value {
     // Sidecars refuse what they do not know: an older one is told of these only when they are wanted.
     if request.nearest {
         body["nearest"] = true.into();
+    }
+    if request.clock != Clock::default() {
+        body["clock"] = request.clock.to_string().into();
     }
     if let Some(gap) = &request.allow_gap {
         body["allowGap"] = gap.to_string().into();
@@ -195,6 +215,24 @@ mod tests {
         assert_eq!(args(|a| a.through_gtid = Some("nonsense".into())).unwrap_err().number(), Some(104));
         assert!(args(|a| a.to_position = Some("binlog.000042:1234".into())).is_ok());
         assert_eq!(args(|a| a.to_position = Some("binlog.000042".into())).unwrap_err().number(), Some(105));
+    }
+
+    #[test]
+    fn a_clock_goes_with_a_time_and_nothing_else() {
+        let args = |to: &str, clock: &str, nearest: bool| {
+            let clock = Some(clock.to_owned());
+            request(&TargetArgs { to: Some(to.into()), clock, nearest, ..TargetArgs::default() }, &reader())
+        };
+        let asked = args("2026-11-21T07:14:03Z", "immediate", false).unwrap();
+        assert_eq!((asked.clock, &super::body(&asked)["clock"]), (Clock::Immediate, &json!("immediate")));
+        assert_eq!(super::body(&args("2026-11-21T07:14:03Z", "original", true).unwrap())["clock"], Value::Null);
+        for (to, clock, nearest) in [
+            ("latest", "immediate", false),
+            ("2026-11-21T07:14:03Z", "immediate", true),
+            ("2026-11-21T07:14:03Z", "x", false),
+        ] {
+            assert_eq!(args(to, clock, nearest).unwrap_err().exit(), 2, "{to} {clock} {nearest}");
+        }
     }
 
     #[test]

@@ -19,8 +19,8 @@ use kubectl_pitr::render::{Named, PlanFacts, Zone, plan_text};
 use pitr_archive::document::PlanDocument;
 use pitr_binlog::{BinlogName, Flavour, TransactionFlags};
 use pitr_recovery::{
-    BaseBackup, BinlogId, BoundaryTransaction, Gap, GapCause, LaterBeforeTarget, PlanParts, PlanRequest, PlanWarning,
-    PlannedBinlog, PlannedRange, RecoveryTarget, RestorePlan, Stop, TransactionPoint, Unrecoverable,
+    BaseBackup, BinlogId, BoundaryTransaction, Clock, Gap, GapCause, LaterBeforeTarget, PlanParts, PlanRequest,
+    PlanWarning, PlannedBinlog, PlannedRange, RecoveryTarget, RestorePlan, Stop, TransactionPoint, Unrecoverable,
 };
 use support::golden;
 
@@ -37,7 +37,7 @@ fn boundary(number: u64, commit_us: i64, flags: TransactionFlags) -> BoundaryTra
     let (id, name) = binlog(413);
     let gtid = format!("{SERVER}:{number}").parse().unwrap();
     let at = TransactionPoint { gtid: Some(gtid), commit_us, start: 23_118_000, end: 23_118_774 };
-    BoundaryTransaction { binlog: id, name, at, flags }
+    BoundaryTransaction { binlog: id, name, at, logged_us: None, flags }
 }
 
 fn plan() -> RestorePlan {
@@ -47,6 +47,7 @@ fn plan() -> RestorePlan {
     RestorePlan::from_parts(PlanParts {
         workload: "shop/mysql".into(),
         target: RecoveryTarget::Time(TARGET_US),
+        clock: Clock::Original,
         base: BaseBackup {
             id: "bb-20261121-020009-4c1d".into(),
             method: "clone".into(),

@@ -19,6 +19,9 @@ pub(crate) struct TargetArgs {
     /// Stop at the transaction boundary at or before this position
     #[arg(long, value_name = "FILE:POS")]
     pub(crate) to_position: Option<String>,
+    /// Whose clock TIME is of: "original", where a transaction came into being, or "immediate", the server that wrote the log
+    #[arg(long, value_name = "CLOCK", requires = "to", value_parser = ["original", "immediate"])]
+    pub(crate) clock: Option<String>,
     /// The server that FILE belongs to, if several have a binlog of that name
     #[arg(long, value_name = "ID", requires = "to_position")]
     pub(crate) source: Option<String>,

@@ -167,7 +167,7 @@ codes! {
         "commit times step back too far below the target",
         "2026-11-21T07:14:03Z cannot be reached exactly: 1811 transactions at or before it follow …:84910222, which is later",
         "a clock was changed, or a client set the time; a restore by time stops before the later transaction",
-        "--before-gtid …:84910222, another GTID, or --accept-early-stop";
+        "--before-gtid …:84910222, --clock immediate, or --accept-early-stop";
     DAMAGED_BELOW_TARGET = 308 exit 4:
         "damaged segment below the target",
         "binlog.000409 is damaged at offset 88213",

@@ -89,17 +89,17 @@ impl Piece {
         self.last_us = entries.last().map(|entry| entry.commit_us);
         self.min_us = entries.iter().map(|entry| entry.commit_us).min().unwrap_or(self.min_us);
         self.max_us = entries.iter().map(|entry| entry.commit_us).max().unwrap_or(self.max_us);
-        self.step_back_us = step_back_us(entries);
+        self.step_back_us = step_back_us(entries.iter().map(|entry| entry.commit_us));
     }
 }
 
-/// By how much at most a commit time lies below an earlier one.
-pub(crate) fn step_back_us<'a>(entries: impl IntoIterator<Item = &'a IndexEntry>) -> i64 {
+/// By how much at most a time lies below an earlier one.
+pub(crate) fn step_back_us(times: impl IntoIterator<Item = i64>) -> i64 {
     let mut max = i64::MIN;
     let mut most = 0;
-    for entry in entries {
-        most = most.max(max.saturating_sub(entry.commit_us));
-        max = max.max(entry.commit_us);
+    for us in times {
+        most = most.max(max.saturating_sub(us));
+        max = max.max(us);
     }
     most
 }

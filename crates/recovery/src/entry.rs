@@ -93,7 +93,7 @@ fn continues(state: &GtidSet, section: &Section, place: Place, logs: &Logs<'_>) 
 ///
 /// Archived transactions tell by their times. Where none of the backup's is archived its own time counts, but no more than
 /// the first archived transaction after it. What is older than the archive is taken to be no later than what is in it.
-fn from_us(of: &BaseBackup, section: &Section, place: Place, logs: &Logs<'_>) -> i64 {
+pub(crate) fn from_us(of: &BaseBackup, section: &Section, place: Place, logs: &Logs<'_>) -> i64 {
     if place == Place::before(0) {
         let first = section.items.first().map_or(of.snapshot_us, |item| item.first_us.unwrap_or(item.min_us));
         return section.max_before_us.max(of.snapshot_us.min(first));
@@ -103,7 +103,7 @@ fn from_us(of: &BaseBackup, section: &Section, place: Place, logs: &Logs<'_>) ->
         return item.max_before_us;
     }
     let entries = section.entries_of(item, logs).unwrap_or_default();
-    let times = entries.iter().filter(|(number, _)| *number < place.count).map(|(_, entry)| entry.commit_us);
+    let times = entries.iter().filter(|(number, _)| *number < place.count).map(|(_, entry)| entry.us(section.clock));
     times.fold(item.max_before_us, i64::max)
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 
 use pitr_binlog::{BinlogName, Flavour, Gtid, GtidSet, TransactionFlags};
 
+use crate::target::Clock;
+
 /// Identifies a binlog: names return (RESET, a new volume, a fail-back), a name with the file's head does not.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BinlogId {
@@ -236,6 +238,17 @@ pub struct IndexEntry {
 
 /// Indices that have been read.
 pub type Indices = BTreeMap<RangeRef, TransactionIndex>;
+
+impl IndexEntry {
+    /// When it was committed, by one of two clocks.
+    #[must_use]
+    pub fn us(&self, clock: Clock) -> i64 {
+        match clock {
+            Clock::Original => self.commit_us,
+            Clock::Immediate => self.immediate_us.unwrap_or(self.commit_us),
+        }
+    }
+}
 
 impl ArchivedBinlog {
     /// The reference that names one of this binlog's ranges.

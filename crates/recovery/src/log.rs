@@ -9,6 +9,7 @@ use crate::coverage::{Break, Piece};
 use crate::gtids::advance;
 use crate::inventory::{IndexEntry, Indices, Inventory, RangeRef};
 use crate::stream::Stream;
+use crate::target::Clock;
 
 /// A stream with its pieces.
 #[derive(Clone, Debug)]
@@ -115,10 +116,11 @@ impl Log {
     }
 
     /// The commit time of the transaction behind a point; the least of its piece where the index has not been read.
-    pub(crate) fn next_us(&self, cut: Cut, reader: &IndexReader<'_>) -> Option<i64> {
+    pub(crate) fn next_us(&self, cut: Cut, reader: &IndexReader<'_>, clock: Clock) -> Option<i64> {
         let piece = self.pieces[cut.piece.min(self.pieces.len())..].iter().find(|piece| piece.transactions > 0)?;
-        let entries = if cut.count > 0 { reader.entries(piece) } else { None };
-        let next = entries.and_then(|entries| entries.get(cut.count)).map(|entry| entry.commit_us);
+        let in_range = cut.count == 0 && clock == Clock::Original;
+        let entries = if !in_range { reader.entries(piece) } else { None };
+        let next = entries.and_then(|entries| entries.get(cut.count)).map(|entry| entry.us(clock));
         Some(next.or(piece.first_us.filter(|_| cut.count == 0)).unwrap_or(piece.min_us))
     }
 

@@ -3,7 +3,7 @@
 use pitr_binlog::{BinlogName, Gtid, GtidSet, TransactionFlags};
 
 use crate::inventory::{BaseBackup, BinlogId, StoredObject, TransactionPoint};
-use crate::target::RecoveryTarget;
+use crate::target::{Clock, RecoveryTarget};
 
 /// A plan. [`crate::Timeline::plan`] makes it: holding one proves that nothing is missing between the base and the stop, but for
 /// a gap that was allowed by name and that [`PlanWarning::AcrossGap`] tells of.
@@ -17,6 +17,8 @@ pub struct PlanParts {
     pub workload: String,
     /// What was asked for.
     pub target: RecoveryTarget,
+    /// Whose clock decided about a time.
+    pub clock: Clock,
     /// Where to start.
     pub base: BaseBackup,
     /// The branch that the stop lies on.
@@ -100,6 +102,8 @@ pub struct BoundaryTransaction {
     pub name: BinlogName,
     /// Where it lies, its GTID and its time.
     pub at: TransactionPoint,
+    /// When the server that wrote this log committed it, where that is known and another time.
+    pub logged_us: Option<i64>,
     /// What is in it.
     pub flags: TransactionFlags,
 }
@@ -142,6 +146,16 @@ pub enum PlanWarning {
     Nearest {
         /// What was asked for.
         asked: RecoveryTarget,
+    },
+    /// By the other clock the same time means another stop.
+    OtherClock {
+        /// The clock that did not decide.
+        clock: Clock,
+        /// How many more transactions it would apply, fewer if negative; none where it leads to no plan, or
+        /// that would take too much to find out.
+        more: Option<i64>,
+        /// The first transaction that it would not apply.
+        before: Option<Gtid>,
     },
     /// The replay leads across a gap, without the transactions that are missing in it. A row that does not fit then stops it.
     AcrossGap {
@@ -211,5 +225,14 @@ impl BoundaryTransaction {
     #[must_use]
     pub const fn commit_us(&self) -> i64 {
         self.at.commit_us
+    }
+
+    /// The same by one of two clocks.
+    #[must_use]
+    pub fn us(&self, clock: Clock) -> i64 {
+        match clock {
+            Clock::Original => self.at.commit_us,
+            Clock::Immediate => self.logged_us.unwrap_or(self.at.commit_us),
+        }
     }
 }

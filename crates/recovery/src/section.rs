@@ -7,6 +7,7 @@ use crate::gtids::advance;
 use crate::inventory::{BaseBackup, IndexEntry};
 use crate::log::{Cut, IndexReader, Log};
 use crate::path::{Logs, Step};
+use crate::target::Clock;
 
 /// A stream's part of a section.
 #[derive(Clone, Debug)]
@@ -60,6 +61,8 @@ pub(crate) struct Section {
     pub min_after_us: i64,
     /// The commit time of the transaction that follows in the log, where that is of another history.
     pub next_us: Option<i64>,
+    /// Whose clock the times here are of.
+    pub clock: Clock,
 }
 
 /// A point in a section: all items before `item`, and the transactions of its piece before `count`.
@@ -94,7 +97,7 @@ impl Section {
             let items = items_of(section.legs.len(), &leg, log, logs.reader);
             section.items.extend(items);
             section.end.union_with(&log.state_at(step.to, logs.reader));
-            section.next_us = log.next_us(step.to, logs.reader);
+            section.next_us = log.next_us(step.to, logs.reader, Clock::Original);
             section.legs.push(leg);
         }
         section
@@ -116,7 +119,25 @@ impl Section {
             max_before_us: i64::MIN,
             min_after_us: i64::MAX,
             next_us: None,
+            clock: Clock::Original,
         }
+    }
+
+    /// The same by the clocks of the servers that wrote its log. Ranges say nothing of them, so all indices are wanted.
+    pub(crate) fn by_own_clock(&self, logs: &Logs<'_>) -> Self {
+        let mut section = Self { clock: Clock::Immediate, ..self.clone() };
+        for item in &mut section.items {
+            let Some(entries) = self.entries_of(item, logs) else { continue };
+            let times = || entries.iter().map(|(_, entry)| entry.us(Clock::Immediate));
+            item.first_us = times().next();
+            item.last_us = times().next_back();
+            item.min_us = times().min().unwrap_or(item.min_us);
+            item.max_us = times().max().unwrap_or(item.max_us);
+            item.step_back_us = step_back_us(times());
+        }
+        let end = self.legs.last().filter(|_| self.next_us.is_some());
+        section.next_us = end.and_then(|leg| logs.logs[leg.log].next_us(leg.to, logs.reader, Clock::Immediate));
+        section
     }
 
     pub(crate) const fn end_place(&self) -> Place {
@@ -175,7 +196,7 @@ impl Section {
                 return Place::before(number);
             }
             let Some(entries) = self.entries_of(item, logs) else { return Place::before(number) };
-            if let Some((count, _)) = entries.iter().find(|(_, entry)| entry.commit_us > us) {
+            if let Some((count, _)) = entries.iter().find(|(_, entry)| entry.us(self.clock) > us) {
                 return self.place_before(number, *count);
             }
         }
@@ -270,7 +291,7 @@ fn part_item(
         last_us: times().next_back(),
         min_us: times().min().unwrap_or(whole.min_us),
         max_us: times().max().unwrap_or(whole.max_us),
-        step_back_us: step_back_us(entries.iter().map(|(_, entry)| *entry)),
+        step_back_us: step_back_us(times()),
         ..whole
     }
 }

@@ -1,6 +1,7 @@
 //! Where a restore shall stop.
 
 use std::fmt;
+use std::str::FromStr;
 
 use pitr_binlog::{BinlogName, Gtid};
 
@@ -41,6 +42,51 @@ impl fmt::Display for RecoveryTarget {
     }
 }
 
+/// Whose clock decides about a time target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Clock {
+    /// That of the server where a transaction came into being: the same on every server of a topology. Clients can set it
+    /// (`original_commit_timestamp`).
+    #[default]
+    Original,
+    /// That of the server that wrote the log: what this server showed at that instant. Where a log does not say it, the
+    /// commit time.
+    Immediate,
+}
+
+impl Clock {
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Original => Self::Immediate,
+            Self::Immediate => Self::Original,
+        }
+    }
+}
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Original => "original",
+            Self::Immediate => "immediate",
+        })
+    }
+}
+
+impl FromStr for Clock {
+    type Err = UnknownClock;
+
+    fn from_str(text: &str) -> Result<Self, UnknownClock> {
+        [Self::Original, Self::Immediate].into_iter().find(|clock| clock.to_string() == text).ok_or(UnknownClock)
+    }
+}
+
+/// A text that names no clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a clock is \"original\" or \"immediate\"")]
+pub struct UnknownClock;
+
 /// How far commit times may step back before a time target in the stepped interval is refused, unless asked otherwise.
 pub const MAX_TIME_REGRESSION_US: i64 = SECOND_US;
 
@@ -49,6 +95,8 @@ pub const MAX_TIME_REGRESSION_US: i64 = SECOND_US;
 pub struct PlanRequest {
     /// Where to stop.
     pub target: RecoveryTarget,
+    /// Whose clock decides about a time.
+    pub clock: Clock,
     /// The base backup to start from, instead of the cheapest one; a unique prefix is enough.
     pub from_backup: Option<String>,
     /// The branch, instead of the live one; a unique prefix is enough.
@@ -74,6 +122,7 @@ impl PlanRequest {
     pub const fn new(target: RecoveryTarget) -> Self {
         Self {
             target,
+            clock: Clock::Original,
             from_backup: None,
             branch: None,
             skip: Vec::new(),

@@ -117,13 +117,14 @@ fn refused(section: &Section, from: Place, to_us: i64, logs: &Logs<'_>) -> Vec<(
             Some(entries) => {
                 let mut least_after = vec![item.min_after_us; entries.len()];
                 for at in (1..entries.len()).rev() {
-                    least_after[at - 1] = least_after[at].min(entries[at].1.commit_us);
+                    least_after[at - 1] = least_after[at].min(entries[at].1.us(section.clock));
                 }
                 let mut max = item.max_before_us;
                 for ((_, entry), least) in entries.iter().zip(least_after) {
-                    if entry.commit_us > max {
-                        add(max, entry.commit_us - 1, least);
-                        max = entry.commit_us;
+                    let us = entry.us(section.clock);
+                    if us > max {
+                        add(max, us - 1, least);
+                        max = us;
                     }
                 }
             }

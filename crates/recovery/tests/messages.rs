@@ -49,7 +49,7 @@ fn damaged() -> GapCause {
 
 fn transaction(gtid: Option<Gtid>) -> Box<BoundaryTransaction> {
     let at = TransactionPoint { gtid, commit_us: AT, start: 4_711, end: 5_000 };
-    Box::new(BoundaryTransaction { binlog: id(), name: name(), at, flags: TransactionFlags::NONE })
+    Box::new(BoundaryTransaction { binlog: id(), name: name(), at, logged_us: None, flags: TransactionFlags::NONE })
 }
 
 fn check(all: &[(Unrecoverable, &str)]) {

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // clippy.toml means functions marked #[test]; here all are theirs
 
+mod clocks;
 mod story;
 mod truth;
 mod world;

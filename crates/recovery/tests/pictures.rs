@@ -81,6 +81,7 @@ pictures! {
     tagged_gtids
     tail_overlaps
     two_backups
+    two_clocks
     two_live_servers
     whole_seconds
     xa

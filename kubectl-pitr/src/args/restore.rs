@@ -21,7 +21,7 @@ pub struct RestoreArgs {
     #[arg(long)]
     pub plan: bool,
     /// Carry out a plan made earlier, as it is
-    #[arg(long, value_name = "FILE", group = "target", conflicts_with_all = ["from_backup", "branch", "skip_gtid", "nearest", "allow_gap", "accept_early_stop"])]
+    #[arg(long, value_name = "FILE", group = "target", conflicts_with_all = ["from_backup", "branch", "skip_gtid", "nearest", "allow_gap", "clock", "accept_early_stop"])]
     pub plan_file: Option<PathBuf>,
     /// Name of the Job and of the new volume [default: WORKLOAD-pitr-YYYYMMDD-HHMMSS of the target]
     #[arg(long, value_name = "NAME")]

@@ -19,6 +19,10 @@ pub struct TargetArgs {
     /// Stop at the transaction boundary at or before this position
     #[arg(long, value_name = "FILE:POS")]
     pub to_position: Option<String>,
+    /// Whose clock the time is of: "original", where a transaction came into being (the default), or "immediate", the server that
+    /// wrote the log: what a replica of several sources showed then
+    #[arg(long, value_name = "CLOCK", requires = "to", value_parser = ["original", "immediate"])]
+    pub clock: Option<String>,
     /// The server that --to-position means, when several have a binlog of that name
     #[arg(long, value_name = "ID", requires = "to_position")]
     pub source: Option<String>,

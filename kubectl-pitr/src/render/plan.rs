@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use pitr_archive::Estimate;
-use pitr_binlog::{GtidSet, TransactionFlags};
-use pitr_recovery::{BoundaryTransaction, PlanParts, PlanWarning, RecoveryTarget, RestorePlan, Rfc3339};
+use pitr_binlog::{Gtid, GtidSet, TransactionFlags};
+use pitr_recovery::{BoundaryTransaction, Clock, PlanParts, PlanWarning, RecoveryTarget, RestorePlan, Rfc3339};
 
 use super::{Zone, binary_size, count_of, duration};
 use crate::state::micros;
@@ -87,7 +87,8 @@ fn target(parts: &PlanParts, facts: &PlanFacts) -> String {
         let ago = from_now(micros(us), facts.now);
         facts.zone.beside(micros(us)).map_or_else(|| format!("   ({ago})"), |zone| format!("   ({zone}, {ago})"))
     });
-    format!("{}{}   {place}", parts.target, beside.unwrap_or_default())
+    let clock = if parts.clock == Clock::Original { "" } else { " by the clock of the server that wrote the log" };
+    format!("{}{clock}{}   {place}", parts.target, beside.unwrap_or_default())
 }
 
 /// The two transactions next to the stop, in columns.
@@ -99,7 +100,8 @@ fn boundaries(parts: &PlanParts, named: &Named) -> Vec<(&'static str, String)> {
             None => format!("{}:{}", boundary.name, boundary.at.start),
         };
         let what = words.clone().unwrap_or_else(|| kind(boundary.flags).to_owned());
-        Some([name, Rfc3339(boundary.commit_us()).to_string(), what])
+        let time = Rfc3339(boundary.us(parts.clock));
+        Some([name, time.to_string(), what])
     };
     let last = cells(&parts.last_applied, &named.last);
     let first = cells(&parts.first_excluded, &named.first);
@@ -192,8 +194,20 @@ fn warning(warning: &PlanWarning) -> Option<String> {
             "{gap} is crossed: {} will be missing, and a row that does not fit stops the replay",
             gtid_set(missing)
         ),
+        PlanWarning::OtherClock { clock, more, before } => other_clock(*clock, *more, *before),
         PlanWarning::BaseAlone => "no log continues the base backup: its own time is all there is".to_owned(),
     })
+}
+
+/// Where the clock that did not decide would stop.
+fn other_clock(clock: Clock, more: Option<i64>, before: Option<Gtid>) -> String {
+    let Some(more) = more else {
+        return format!("by --clock {clock} this time means another stop, or none");
+    };
+    let where_to = before.map_or("at the end of what is archived".to_owned(), |gtid| format!("before {gtid}"));
+    let count = count_of(more.unsigned_abs(), "transaction");
+    let than = if more < 0 { "earlier" } else { "later" };
+    format!("by --clock {clock} this time means a stop {where_to}, {count} {than}")
 }
 
 /// A set in full, or its beginning and how many transactions it has.

@@ -3,6 +3,7 @@
 mod refusal;
 mod target;
 
+use futures::{StreamExt as _, TryStreamExt as _};
 use pitr_archive::Archive;
 use pitr_recovery::{
     BaseBackup, Indices, Inventory, PlanRequest, RangeRef, RestorePlan, StoredObject, Timeline, Unrecoverable,
@@ -61,17 +62,20 @@ pub(crate) async fn exact(archive: &Archive, mut timeline: Timeline) -> anyhow::
     }
 }
 
+/// Indices that are read from the store at a time: each is a small ranged read.
+const READS_AT_ONCE: usize = 16;
+
 fn refused(answer: &Unrecoverable, timeline: &Timeline) -> anyhow::Error {
     refusal(answer, timeline).into()
 }
 
 async fn read_indices(archive: &Archive, inventory: &Inventory, wanted: &[RangeRef]) -> anyhow::Result<Indices> {
-    let mut indices = Indices::new();
-    for range in wanted {
+    let read = wanted.iter().map(|range| async move {
         let index = archive.read_index(range, &objects(inventory, range)).await;
-        indices.insert(range.clone(), index.map_err(|error| of_archive(&error, &archive.describe()))?);
-    }
-    Ok(indices)
+        let index = index.map_err(|error| of_archive(&error, &archive.describe()))?;
+        anyhow::Ok((range.clone(), index))
+    });
+    futures::stream::iter(read).buffered(READS_AT_ONCE).try_collect().await
 }
 
 /// The objects that are known to hold a range.

@@ -90,8 +90,8 @@ fn way_out(answer: &Unrecoverable) -> String {
             format!("--source {}", sources.first().map_or("ID", String::as_str))
         }
         Unrecoverable::TimesStepBack { culprit, .. } => match culprit.gtid() {
-            Some(gtid) => format!("--before-gtid {gtid}, --nearest, or --accept-early-stop"),
-            None => "--nearest, or --accept-early-stop".to_owned(),
+            Some(gtid) => format!("--before-gtid {gtid}, --clock immediate, --nearest, or --accept-early-stop"),
+            None => "--clock immediate, --nearest, or --accept-early-stop".to_owned(),
         },
         Unrecoverable::InGap { target, gap } | Unrecoverable::Damaged { target, gap } => {
             let across = format!("--allow-gap {} to replay across it without those transactions", gap.id);

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pitr_binlog::{BinlogName, Gtid};
-use pitr_recovery::{PlanRequest, RecoveryTarget, TimeError, TimeTarget, code, format_time, parse_time};
+use pitr_recovery::{
+    Clock, PlanRequest, RecoveryTarget, TimeError, TimeTarget, UnknownClock, code, format_time, parse_time,
+};
 use serde::Deserialize;
 
 use crate::error::Failure;
@@ -32,6 +34,7 @@ pub(crate) fn request(args: &TargetArgs) -> anyhow::Result<PlanRequest> {
             .into());
     }
     Ok(PlanRequest {
+        clock: clock(args.clock.as_deref(), &target, args.nearest)?,
         from_backup: args.from_backup.clone(),
         branch: args.branch.clone(),
         skip: args.skip_gtid.iter().map(|text| gtid(text)).collect::<Result<_, _>>()?,
@@ -40,6 +43,24 @@ pub(crate) fn request(args: &TargetArgs) -> anyhow::Result<PlanRequest> {
         allow_gap: args.allow_gap.clone(),
         ..PlanRequest::new(target)
     })
+}
+
+/// The clock that is asked for, where the target has any use for it.
+fn clock(text: Option<&str>, target: &RecoveryTarget, nearest: bool) -> Result<Clock, Failure> {
+    let clock = text.map_or(Ok(Clock::default()), str::parse).map_err(|error: UnknownClock| {
+        Failure::new(&code::TIME_UNREADABLE, error.to_string()).fix("--clock immediate, or leave it out")
+    })?;
+    if text.is_some() && !matches!(target, RecoveryTarget::Time(_)) {
+        return Err(Failure::new(&code::TIME_UNREADABLE, "this target needs no clock")
+            .hint("only a time is looked up by a clock")
+            .fix("leave out --clock"));
+    }
+    if clock == Clock::Immediate && nearest {
+        return Err(Failure::new(&code::TIME_UNREADABLE, "--nearest is by the original clock")
+            .hint("windows, and so the instant that is nearest, are by the original clock")
+            .fix("leave out --nearest or --clock"));
+    }
+    Ok(clock)
 }
 
 fn time_target(text: &str) -> Result<RecoveryTarget, Failure> {
@@ -116,6 +137,8 @@ struct PostedRequest {
     nearest: bool,
     #[serde(default)]
     allow_gap: Option<String>,
+    #[serde(default)]
+    clock: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -175,12 +198,13 @@ pub(crate) fn posted(body: &[u8]) -> anyhow::Result<PlanRequest> {
         accept_early_stop: posted.accept_early_stop,
         nearest: posted.nearest,
         allow_gap: posted.allow_gap,
+        clock: posted.clock,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use pitr_recovery::RecoveryTarget;
+    use pitr_recovery::{Clock, RecoveryTarget};
 
     use super::{posted, request};
     use crate::error::Rendered;
@@ -214,6 +238,8 @@ mod tests {
         assert!(asked.accept_early_stop && !asked.nearest);
         let asked = posted(br#"{"target":{"latest":true},"nearest":true,"allowGap":"gap-7f2a"}"#).unwrap();
         assert_eq!((asked.nearest, asked.allow_gap.as_deref()), (true, Some("gap-7f2a")));
+        let asked = posted(br#"{"target":{"time":"2026-11-21T07:14:03Z"},"clock":"immediate"}"#).unwrap();
+        assert_eq!(asked.clock, Clock::Immediate);
         assert_eq!(posted(br#"{"target":{"latest":true}}"#).unwrap().target, RecoveryTarget::Latest);
         for wrong in [
             r#"{"target":{}}"#,
@@ -221,6 +247,9 @@ mod tests {
             r#"{"target":{"tiem":"latest"}}"#,
             r#"{"target":{"throughGtid":"3e11fa47-71ca-11e1-9e33-c80aa9429562:7"},"nearest":true}"#,
             r#"{"target":{"position":{"binlog":"binlog.000042","position":4}},"allowGap":"gap-1"}"#,
+            r#"{"target":{"latest":true},"clock":"immediate"}"#,
+            r#"{"target":{"time":"2026-11-21T07:14:03Z"},"clock":"mine"}"#,
+            r#"{"target":{"time":"2026-11-21T07:14:03Z"},"clock":"immediate","nearest":true}"#,
             "x",
         ] {
             assert!(posted(wrong.as_bytes()).is_err(), "{wrong}");

@@ -81,7 +81,7 @@ pub(crate) struct RestoreArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
     /// A plan made earlier; it is carried out as it is
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "skip_gtid", "from_backup", "branch", "accept_early_stop", "nearest", "allow_gap"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "skip_gtid", "from_backup", "branch", "accept_early_stop", "nearest", "allow_gap", "clock"])]
     pub(crate) plan_file: Option<PathBuf>,
     /// Data directory to fill
     #[arg(long, value_name = "DIR")]

@@ -111,6 +111,7 @@ pub(crate) fn asked_for(args: &RestoreArgs) -> String {
         ("--from-backup", &target.from_backup),
         ("--branch", &target.branch),
         ("--allow-gap", &target.allow_gap),
+        ("--clock", &target.clock),
     ];
     for (name, value) in options {
         words.extend(value.iter().map(|value| format!("{name} {value}")));

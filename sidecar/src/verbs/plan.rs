@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use pitr_archive::document::{PlanDocument, plan_hash};
 use pitr_archive::{Estimate, StopDescription};
-use pitr_recovery::{BoundaryTransaction, PlanParts, PlanWarning, Timeline, format_time};
+use pitr_binlog::Gtid;
+use pitr_recovery::{BoundaryTransaction, Clock, PlanParts, PlanWarning, Timeline, format_time};
 
 use super::Context;
 use crate::amounts::{binary_size, count_of, duration};
@@ -31,14 +32,15 @@ pub(super) async fn run(args: &PlanArgs, context: &Context) -> anyhow::Result<Ex
 
 fn lines(plan: &PlanParts, words: &StopDescription, estimate: &Estimate, hash: &str) -> Vec<String> {
     let stream = plan.stream.as_ref().map_or_else(String::new, |stream| format!(", stream {stream}"));
-    let mut lines = vec![format!("Target      {}   branch {}{stream}", plan.target, plan.branch)];
-    lines.extend(
-        plan.last_applied
-            .as_ref()
-            .map(|last| format!("Includes    {}   last applied", boundary(last, words.last_applied.as_deref()))),
-    );
+    let clock = if plan.clock == Clock::Original { "" } else { " by the clock of the server that wrote the log" };
+    let mut lines = vec![format!("Target      {}{clock}   branch {}{stream}", plan.target, plan.branch)];
+    lines.extend(plan.last_applied.as_ref().map(|last| {
+        format!("Includes    {}   last applied", boundary(last, plan.clock, words.last_applied.as_deref()))
+    }));
     lines.push(match &plan.first_excluded {
-        Some(first) => format!("Excludes    {}   first not applied", boundary(first, words.first_excluded.as_deref())),
+        Some(first) => {
+            format!("Excludes    {}   first not applied", boundary(first, plan.clock, words.first_excluded.as_deref()))
+        }
         None => "Excludes    nothing that is archived".to_owned(),
     });
     lines.push(format!(
@@ -76,13 +78,26 @@ fn lines(plan: &PlanParts, words: &StopDescription, estimate: &Estimate, hash: &
     lines
 }
 
-fn boundary(transaction: &BoundaryTransaction, words: Option<&str>) -> String {
+fn boundary(transaction: &BoundaryTransaction, clock: Clock, words: Option<&str>) -> String {
     let name = match transaction.gtid() {
         Some(gtid) => gtid.to_string(),
         None => format!("{}:{}", transaction.name, transaction.at.start),
     };
     let place = format!("{}:{}", transaction.name, transaction.at.start);
-    format!("{name}   {}   {}", format_time(transaction.commit_us()), words.map_or(place, str::to_owned))
+    format!("{name}   {}   {}", format_time(transaction.us(clock)), words.map_or(place, str::to_owned))
+}
+
+/// Where the clock that did not decide would stop.
+fn other_clock(clock: Clock, more: Option<i64>, before: Option<Gtid>) -> String {
+    let Some(more) = more else {
+        return format!("by --clock {clock} this time means another stop, or none");
+    };
+    let place = before.map_or("at the end of what is archived".to_owned(), |gtid| format!("before {gtid}"));
+    let than = if more < 0 { "earlier" } else { "later" };
+    format!(
+        "by --clock {clock} this time means a stop {place}, {} {than}",
+        count_of(more.unsigned_abs(), "transaction")
+    )
 }
 
 fn text(warning: &PlanWarning) -> String {
@@ -107,6 +122,7 @@ fn text(warning: &PlanWarning) -> String {
         PlanWarning::AcrossGap { gap, missing } => {
             format!("{gap} is crossed: {missing} will be missing, and a row that does not fit stops the replay")
         }
+        PlanWarning::OtherClock { clock, more, before } => other_clock(*clock, *more, *before),
         PlanWarning::BaseAlone => "the base backup's own time is all there is to compare with".to_owned(),
     }
 }

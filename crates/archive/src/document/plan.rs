@@ -1,10 +1,10 @@
 //! A restore plan as a document: the contract between whoever plans and whoever restores, identified by the hash of its
 //! exact bytes.
 
-use pitr_recovery::{LaterBeforeTarget, PlanParts, PlanWarning, RestorePlan, Stop};
+use pitr_recovery::{Clock, LaterBeforeTarget, PlanParts, PlanWarning, RestorePlan, Stop};
 use serde::{Deserialize, Serialize};
 
-use super::plan_wire::{BaseWire, BinlogWire, BoundaryWire, FileWire, Invalid, TargetWire, set};
+use super::plan_wire::{BaseWire, BinlogWire, BoundaryWire, FileWire, Invalid, TargetWire, gtid, set};
 use super::{API_VERSION, Instant, SCHEMA_VERSION};
 use crate::digest::sha256;
 
@@ -129,6 +129,9 @@ struct PlanWire {
     schema_version: u32,
     workload: String,
     target: TargetWire,
+    /// Left out where it is the original one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    clock: Option<String>,
     base: BaseWire,
     branch: String,
     stream: Option<String>,
@@ -172,6 +175,7 @@ enum WarningWire {
     BaseAlone,
     Nearest { asked: TargetWire },
     AcrossGap { gap: String, missing_gtid_set: String },
+    OtherClock { clock: String, more: Option<i64>, before: Option<String> },
 }
 
 impl From<&PlanParts> for PlanWire {
@@ -182,6 +186,7 @@ impl From<&PlanParts> for PlanWire {
             schema_version: SCHEMA_VERSION,
             workload: parts.workload.clone(),
             target: (&parts.target).into(),
+            clock: (parts.clock != Clock::default()).then(|| parts.clock.to_string()),
             base: (&parts.base).into(),
             branch: parts.branch.clone(),
             stream: parts.stream.clone(),
@@ -220,6 +225,7 @@ impl PlanWire {
         Ok(PlanParts {
             workload: self.workload,
             target: self.target.target()?,
+            clock: self.clock.map_or(Ok(Clock::default()), |text| text.parse().map_err(|_| "clock"))?,
             base: self.base.backup()?,
             branch: self.branch,
             stream: self.stream,
@@ -254,6 +260,9 @@ impl From<&PlanWarning> for WarningWire {
             PlanWarning::ProvenByServer { to_us } => Self::ProvenByServer { to: Instant(*to_us) },
             PlanWarning::BaseAlone => Self::BaseAlone,
             PlanWarning::Nearest { asked } => Self::Nearest { asked: asked.into() },
+            PlanWarning::OtherClock { clock, more, before } => {
+                Self::OtherClock { clock: clock.to_string(), more: *more, before: before.map(|gtid| gtid.to_string()) }
+            }
             PlanWarning::AcrossGap { gap, missing } => {
                 Self::AcrossGap { gap: gap.clone(), missing_gtid_set: missing.to_string() }
             }
@@ -273,6 +282,11 @@ impl WarningWire {
             Self::ProvenByServer { to } => PlanWarning::ProvenByServer { to_us: to.0 },
             Self::BaseAlone => PlanWarning::BaseAlone,
             Self::Nearest { asked } => PlanWarning::Nearest { asked: asked.target()? },
+            Self::OtherClock { clock, more, before } => PlanWarning::OtherClock {
+                clock: clock.parse().map_err(|_| "warnings.clock")?,
+                more,
+                before: before.map(|text| gtid(&text, "warnings.before")).transpose()?,
+            },
             Self::AcrossGap { gap, missing_gtid_set } => {
                 PlanWarning::AcrossGap { gap, missing: set(&missing_gtid_set, "warnings.missingGtidSet")? }
             }

@@ -92,6 +92,9 @@ pub(super) struct BoundaryWire {
     id: BinlogWire,
     gtid: Option<String>,
     committed_at: Instant,
+    /// When the server that wrote this log committed it, where that is another time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    logged_at: Option<Instant>,
     start: u64,
     end: u64,
     flags: u16,
@@ -265,6 +268,7 @@ impl From<&BoundaryTransaction> for BoundaryWire {
             id: BinlogWire::new(&boundary.binlog, &boundary.name),
             gtid: boundary.at.gtid.map(|gtid| gtid.to_string()),
             committed_at: Instant(boundary.at.commit_us),
+            logged_at: boundary.logged_us.map(Instant),
             start: boundary.at.start,
             end: boundary.at.end,
             flags: boundary.flags.bits(),
@@ -280,6 +284,7 @@ impl BoundaryWire {
             binlog,
             name,
             at: TransactionPoint { gtid, commit_us: self.committed_at.0, start: self.start, end: self.end },
+            logged_us: self.logged_at.map(|at| at.0),
             flags: TransactionFlags::from_bits(self.flags),
         })
     }

@@ -30,7 +30,7 @@ impl Planner<'_> {
         let first_excluded = self.first_from(section, goal.place)?;
         let next_to = first_excluded.as_ref().or(last_applied.as_ref());
         let same_second = match next_to {
-            Some(transaction) => self.in_second(section, goal.place, transaction.commit_us().div_euclid(SECOND_US))?,
+            Some(next) => self.in_second(section, goal.place, next.us(section.clock).div_euclid(SECOND_US))?,
             None => 0,
         };
         Ok(Boundary { last_applied, first_excluded, same_second })
@@ -43,6 +43,7 @@ impl Planner<'_> {
             binlog: binlog.id.clone(),
             name: binlog.name.clone(),
             at: TransactionPoint { gtid: entry.gtid, commit_us: entry.commit_us, start: entry.start, end: entry.end },
+            logged_us: entry.immediate_us.filter(|us| *us != entry.commit_us),
             flags: entry.flags,
         }
     }
@@ -61,7 +62,11 @@ impl Planner<'_> {
         Ok(entries.last().map(|(_, entry)| self.describe(section, item, entry)))
     }
 
-    fn first_from(&self, section: &Section, place: Place) -> Result<Option<BoundaryTransaction>, Unrecoverable> {
+    pub(super) fn first_from(
+        &self,
+        section: &Section,
+        place: Place,
+    ) -> Result<Option<BoundaryTransaction>, Unrecoverable> {
         let Some(item) = section.items.get(place.item) else { return Ok(None) };
         let entries = self.read(section, item)?;
         let first = entries.iter().find(|(number, _)| *number >= place.count);
@@ -81,7 +86,7 @@ impl Planner<'_> {
                 count += item.transactions;
             } else {
                 let entries = self.read(section, item)?;
-                count += entries.iter().filter(|(_, e)| (from..to).contains(&e.commit_us)).count() as u64;
+                count += entries.iter().filter(|(_, e)| (from..to).contains(&e.us(section.clock))).count() as u64;
             }
         }
         Ok(count)
@@ -101,12 +106,14 @@ impl Planner<'_> {
                     later.by_us = later.by_us.max(us - item.min_us);
                     continue;
                 }
-                for (_, entry) in self.read(section, item)?.iter().filter(|(n, e)| *n >= cut && e.commit_us <= us) {
+                for (_, entry) in
+                    self.read(section, item)?.iter().filter(|(n, e)| *n >= cut && e.us(section.clock) <= us)
+                {
                     if later.what.first.is_none() {
                         later.what.first = Some(Box::new(self.describe(section, item, entry)));
                     }
                     later.what.count += 1;
-                    later.by_us = later.by_us.max(us - entry.commit_us);
+                    later.by_us = later.by_us.max(us - entry.us(section.clock));
                 }
             }
         }

@@ -5,7 +5,7 @@ use crate::entry::Entry;
 use crate::gap::{Gap, GapCause};
 use crate::plan::{PlanWarning, RestorePlan};
 use crate::section::Section;
-use crate::target::{PlanRequest, RecoveryTarget};
+use crate::target::{Clock, PlanRequest, RecoveryTarget};
 use crate::unrecoverable::Unrecoverable;
 
 impl Planner<'_> {
@@ -46,7 +46,8 @@ impl Planner<'_> {
         (named, why): (Option<usize>, &Unrecoverable),
     ) -> Option<i64> {
         let target_us = match request.target {
-            _ if !request.nearest => return None,
+            // Windows are by the original clock.
+            _ if !request.nearest || request.clock != Clock::Original => return None,
             RecoveryTarget::Time(us) => us,
             RecoveryTarget::Latest => i64::MAX,
             _ => return None,
@@ -97,8 +98,7 @@ impl Planner<'_> {
         let (sections, entries) = bridged(sections, &self.timeline.entries[way], (below, above));
         let branch = self.timeline.branches()[way].id.clone();
         let course = Course { way: Some(way), branch, sections: &sections, entries: &entries };
-        let goal = self.goal(&course, request)?;
-        self.assemble(&course, goal, request, named)
+        self.answer(&course, request, named)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Makes plans: finds the branch, the stop on it, the base backup, and the bytes between.
 
 mod boundary;
+mod clock;
 mod detour;
 mod files;
 mod goal;
@@ -41,7 +42,7 @@ struct Course<'a> {
 }
 
 /// A point on a course at which to stop.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Goal {
     section: usize,
     place: Place,
@@ -140,8 +141,7 @@ impl<'a> Planner<'a> {
             sections: &self.timeline.ways[way].sections,
             entries: &self.timeline.entries[way],
         };
-        let goal = self.goal(&course, request)?;
-        self.assemble(&course, goal, request, named)
+        self.answer(&course, request, named)
     }
 
     fn assemble(
@@ -187,6 +187,7 @@ impl<'a> Planner<'a> {
         Ok(RestorePlan::new(PlanParts {
             workload: self.timeline.inventory.workload.clone(),
             target: request.target.clone(),
+            clock: request.clock,
             base,
             branch: course.branch.clone(),
             stream,

@@ -5,22 +5,18 @@ use pitr_binlog::Gtid;
 use super::goal::target;
 use super::{Course, Planner};
 use crate::coverage::Break;
+use crate::entry::Entry;
 use crate::gap::GapCause;
-use crate::target::{PlanRequest, RecoveryTarget};
+use crate::section::Section;
+use crate::target::{Clock, PlanRequest, RecoveryTarget};
 use crate::unrecoverable::Unrecoverable;
+use crate::window::{Interval, Window, intervals};
 
 impl Planner<'_> {
     /// Why no plan leads to an instant.
     pub(super) fn why_no_instant(&self, course: &Course<'_>, us: i64, request: &PlanRequest) -> Unrecoverable {
         let target = RecoveryTarget::Time(us);
-        let survey = &self.timeline.survey;
-        let windows: Vec<_> = survey
-            .windows
-            .iter()
-            .zip(&survey.window_places)
-            .filter(|(_, (way, _))| Some(*way) == course.way)
-            .map(|(window, (_, section))| (window, *section))
-            .collect();
+        let windows = self.windows_of(course);
         let before = windows.iter().rev().find(|(window, _)| window.to_us < us);
         let after = windows.iter().find(|(window, _)| window.from_us > us);
         match (before, after) {
@@ -42,6 +38,22 @@ impl Planner<'_> {
                 }
             },
         }
+    }
+
+    /// What can be reached on a course, with the places of its sections, by the clock of its sections.
+    fn windows_of(&self, course: &Course<'_>) -> Vec<(Interval, usize)> {
+        let survey = &self.timeline.survey;
+        if course.clock() == Clock::Original {
+            let places = survey.windows.iter().zip(&survey.window_places);
+            let own = places.filter(|(_, (way, _))| Some(*way) == course.way);
+            let interval = |window: &Window| Interval { from_us: window.from_us, to_us: window.to_us, stepped: false };
+            return own.map(|(window, (_, section))| (interval(window), *section)).collect();
+        }
+        let of_section = |(number, section): (usize, &Section)| {
+            let own: Vec<Entry> = course.entries.iter().filter(|entry| entry.section == number).cloned().collect();
+            intervals(section, &own, &self.logs).into_iter().map(move |interval| (interval, number))
+        };
+        course.sections.iter().enumerate().flat_map(of_section).collect()
     }
 
     /// The refusal for a target in the first gap above a section.

@@ -11,7 +11,7 @@
 //! ```
 //! Without `{...}` a file begins with what the same server had executed before. A transaction is `GTID:SECONDS` and letters
 //! for what is in it: `p` XA prepare, `c` XA commit, `s` statement, `n` non-transactional, `i` incident, `w` whole second.
-//! `a7` is transaction 7 of server A, `a/red7` has the tag `red`, `0-1-7` is MariaDB's, `-` has no GTID.
+//! `a7:1@2` was committed at 1 and logged here at 2. `a7` is transaction 7 of server A, `a/red7` has the tag `red`, `0-1-7` is MariaDB's, `-` has no GTID.
 
 mod draw;
 mod questions;

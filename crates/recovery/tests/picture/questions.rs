@@ -1,7 +1,7 @@
 //! Questions about a picture: targets, and the plans or refusals that answer them.
 //!
 //! `? time 3.2`, `? before a4`, `? through a4`, `? latest`, `? pos 2:300` or `? pos A.2:300`; then, in any order, `skip a3`,
-//! `branch 2` (the second one), `from b1`, `proven 9`, `accept`, `nearest`, `across 1` (the first gap). `? log 2` asks for the log of
+//! `branch 2` (the second one), `from b1`, `proven 9`, `clock immediate`, `accept`, `nearest`, `across 1` (the first gap). `? log 2` asks for the log of
 //! the second branch.
 
 use pitr_binlog::GtidSet;
@@ -70,6 +70,7 @@ fn request(question: &str, timeline: &Timeline) -> PlanRequest {
             "skip" => request.skip.push(gtid_of(next())),
             "branch" => request.branch = Some(timeline.branches()[next().parse::<usize>().unwrap() - 1].id.clone()),
             "from" => request.from_backup = Some(next().to_owned()),
+            "clock" => request.clock = next().parse().unwrap(),
             "proven" => request.proven_to_us = Some(micros(next())),
             "accept" => request.accept_early_stop = true,
             "nearest" => request.nearest = true,
@@ -115,6 +116,10 @@ fn warned(warning: &PlanWarning) -> String {
         PlanWarning::ProvenByServer { to_us } => format!("proven by the server to {}", seconds(*to_us)),
         PlanWarning::Nearest { asked } => format!("the nearest before {asked}"),
         PlanWarning::AcrossGap { gap, missing } => format!("across {gap} without {}", set(missing)),
+        PlanWarning::OtherClock { clock, more, before } => {
+            let before = before.map_or("-".to_owned(), |gtid| set(&GtidSet::from_iter([gtid])));
+            format!("the {clock} clock: {more:?} more, before {before}")
+        }
         PlanWarning::BaseAlone => "the base backup alone".to_owned(),
     }
 }

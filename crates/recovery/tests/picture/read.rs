@@ -153,10 +153,11 @@ fn spaced(line: &str) -> String {
 
 fn tx(token: &str, id: u32) -> Tx {
     let (gtid, rest) = token.split_once(':').unwrap_or_else(|| panic!("{token:?} is no transaction"));
-    let time = rest.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
+    let times = rest.trim_end_matches(|letter: char| letter.is_ascii_lowercase());
+    let (time, here) = times.split_once('@').unwrap_or((times, times));
     let mut flags = TransactionFlags::NONE;
     let mut whole_second = false;
-    for letter in rest[time.len()..].chars() {
+    for letter in rest[times.len()..].chars() {
         flags = flags.union(match letter {
             'p' => TransactionFlags::XA_PREPARE,
             'c' => TransactionFlags::XA_COMMIT,
@@ -171,7 +172,7 @@ fn tx(token: &str, id: u32) -> Tx {
         });
     }
     let gtid = (gtid != "-").then(|| gtid_of(gtid));
-    Tx { id, gtid, us: seconds(time), here_us: seconds(time), flags, whole_second }
+    Tx { id, gtid, us: seconds(time), here_us: seconds(here), flags, whole_second }
 }
 
 /// `A.2 1..3`: the file and its transactions from and to, both included.

@@ -22,6 +22,7 @@ fn boundary(number: u64, commit_us: i64) -> BoundaryTransaction {
             start: 200 * number,
             end: 200 * (number + 1),
         },
+        logged_us: Some(commit_us.saturating_sub(1)),
         flags: TransactionFlags::DDL,
     }
 }
@@ -44,6 +45,7 @@ fn plan(target: RecoveryTarget) -> RestorePlan {
     RestorePlan::from_parts(PlanParts {
         workload: "shop/mysql".to_owned(),
         target,
+        clock: Clock::Immediate,
         base: BaseBackup {
             id: "bb-20261121-020009-4c1d".to_owned(),
             method: "clone".to_owned(),
@@ -89,6 +91,11 @@ fn plan(target: RecoveryTarget) -> RestorePlan {
             PlanWarning::ProvenByServer { to_us: 5 },
             PlanWarning::BaseAlone,
             PlanWarning::Nearest { asked: RecoveryTarget::Latest },
+            PlanWarning::OtherClock {
+                clock: Clock::Original,
+                more: Some(-3),
+                before: Some(format!("{UUID}:14").parse().unwrap()),
+            },
             PlanWarning::AcrossGap { gap: "gap-7f2a".to_owned(), missing: format!("{UUID}:13").parse().unwrap() },
         ],
         resolution_us: 1,
@@ -193,10 +200,12 @@ fn file_strategy() -> impl Strategy<Value = PlannedBinlog> {
 fn boundary_strategy(is_mysql: bool) -> impl Strategy<Value = BoundaryTransaction> {
     let at = (prop::option::of(gtid_strategy(is_mysql)), any::<i64>(), any::<u64>(), any::<u64>());
     let at = at.prop_map(|(gtid, commit_us, start, end)| TransactionPoint { gtid, commit_us, start, end });
-    (id_strategy(), at, any::<u16>()).prop_map(|((binlog, name), at, bits)| BoundaryTransaction {
+    let rest = (prop::option::of(any::<i64>()), any::<u16>());
+    (id_strategy(), at, rest).prop_map(|((binlog, name), at, (logged_us, bits))| BoundaryTransaction {
         binlog,
         name,
         at,
+        logged_us,
         flags: TransactionFlags::from_bits(bits),
     })
 }
@@ -223,6 +232,8 @@ fn warning_strategy(is_mysql: bool) -> impl Strategy<Value = PlanWarning> {
         any::<i64>().prop_map(|to_us| PlanWarning::ProvenByServer { to_us }),
         Just(PlanWarning::BaseAlone),
         any::<i64>().prop_map(|us| PlanWarning::Nearest { asked: RecoveryTarget::Time(us) }),
+        (any::<Option<i64>>(), prop::option::of(gtid_strategy(is_mysql)))
+            .prop_map(|(more, before)| PlanWarning::OtherClock { clock: Clock::Immediate, more, before }),
         set_strategy(is_mysql).prop_map(|missing| PlanWarning::AcrossGap { gap: "gap-1".to_owned(), missing }),
     ]
 }
@@ -255,14 +266,17 @@ fn plan_strategy(is_mysql: bool) -> impl Strategy<Value = RestorePlan> {
     let whose = ("\\PC{0,40}", "\\PC{0,20}", prop::option::of("\\PC{0,20}"));
     let boundary = || prop::option::of(boundary_strategy(is_mysql));
     let stop = prop::option::of((id_strategy(), any::<u64>()));
-    let what = (target_strategy(is_mysql), base_strategy(is_mysql), prop::collection::vec(file_strategy(), 0..4), stop);
+    let clock = prop_oneof![Just(Clock::Original), Just(Clock::Immediate)];
+    let target = (target_strategy(is_mysql), clock);
+    let what = (target, base_strategy(is_mysql), prop::collection::vec(file_strategy(), 0..4), stop);
     let edges = (boundary(), boundary(), (any::<u64>(), boundary()), any::<u64>());
     let sets = (set_strategy(is_mysql), set_strategy(is_mysql));
     let rest = (any::<u64>(), any::<u64>(), prop::collection::vec(warning_strategy(is_mysql), 0..4), any::<i64>());
     (whose, what, edges, sets, rest).prop_map(|(whose, what, edges, sets, rest)| {
         RestorePlan::from_parts(PlanParts {
             workload: whose.0,
-            target: what.0,
+            target: what.0.0,
+            clock: what.0.1,
             base: what.1,
             branch: whose.1,
             stream: whose.2,
