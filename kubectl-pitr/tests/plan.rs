@@ -156,6 +156,7 @@ fn a_restore_is_a_claim_a_job_and_a_plan() {
         check_tables: true,
         xa: "rollback".into(),
         batch: "1".into(),
+        engine: "pipe".into(),
     };
     let options = options.options();
     let expected = [
@@ -165,6 +166,7 @@ fn a_restore_is_a_claim_a_job_and_a_plan() {
         "--check-tables",
         "--xa=rollback",
         "--batch=1",
+        "--engine=pipe",
     ];
     assert_eq!(options, expected);
     let asked = serde_json::to_string(&restore_job(&RestoreJob { options, ..job.clone() }, &volume.name)).unwrap();

@@ -29,6 +29,7 @@ use pitr_binlog::GtidSet;
 
 pub(crate) use self::batcher::Batcher;
 pub use self::holes::{Holes, left_open};
+pub(crate) use self::payload::unpacked;
 
 /// What the same log and the same [`Windows`] are cut into changes with this number. The batches of another version cannot
 /// be made again.

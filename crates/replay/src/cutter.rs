@@ -164,7 +164,7 @@ impl CutCounts {
 }
 
 impl Plain {
-    fn new(known: Known) -> Self {
+    pub(crate) fn new(known: Known) -> Self {
         Self {
             known,
             checksum: ChecksumAlgorithm::Crc32,
@@ -174,12 +174,18 @@ impl Plain {
         }
     }
 
-    fn restart(&mut self, checksum: ChecksumAlgorithm) {
+    pub(crate) fn restart(&mut self, checksum: ChecksumAlgorithm) {
         self.checksum = checksum;
         self.transaction = Fate::Sent;
     }
 
-    fn cut(&mut self, part: Part) -> Result<Option<Cut>, Uncuttable> {
+    /// What was let through so far.
+    pub(crate) const fn counts(&self) -> CutCounts {
+        self.counts
+    }
+
+    /// What is sent for the next part, if anything is.
+    pub(crate) fn cut(&mut self, part: Part) -> Result<Option<Cut>, Uncuttable> {
         let Part::First { header, bytes, .. } = &part else {
             return Ok((!self.dropping_event).then_some(Cut::Send(part)));
         };

@@ -2,6 +2,7 @@ use std::io;
 
 use pitr_binlog::BinlogName;
 
+use crate::cutter::Uncuttable;
 use crate::log::ReadError;
 use crate::splitter::Broken;
 
@@ -100,6 +101,15 @@ pub(crate) enum InFile {
 }
 
 impl InFile {
+    /// Why the transaction at this offset can't be sent.
+    pub(crate) fn of(uncuttable: Uncuttable, at: u64) -> Self {
+        match uncuttable {
+            Uncuttable::Malformed(reason) => Self::Damaged(Broken { offset: at, reason }),
+            Uncuttable::Anonymous => Self::Anonymous(at),
+            Uncuttable::Torn => Self::Torn(at),
+        }
+    }
+
     pub(crate) fn named(self, binlog: BinlogName, server_id: u32) -> SourceFailure {
         match self {
             Self::Damaged(Broken { offset, reason }) => SourceFailure::Damaged { binlog, offset, reason },

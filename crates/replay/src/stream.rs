@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::sleep_until;
 
 use crate::ReadError;
-use crate::cutter::{Cut, CutCounts, Cutter, Uncuttable};
+use crate::cutter::{Cut, CutCounts, Cutter};
 use crate::dump::HeartbeatForm;
 use crate::failure::{Fault, InFile, SourceFailure, StreamEnd};
 use crate::head::{FIRST_EVENT, FileHead};
@@ -168,7 +168,7 @@ impl<'a, W: AsyncWrite + Unpin> Stream<'a, W> {
     async fn end_file(&mut self) -> Result<(), Fault> {
         self.splitter.check_whole()?;
         let at = self.splitter.event_offset();
-        self.cutter.end_file(&mut self.ready).map_err(|uncuttable| refused(uncuttable, at))?;
+        self.cutter.end_file(&mut self.ready).map_err(|uncuttable| InFile::of(uncuttable, at))?;
         self.send_ready().await?;
         self.send_head(false).await
     }
@@ -202,7 +202,7 @@ impl<'a, W: AsyncWrite + Unpin> Stream<'a, W> {
     async fn send_part(&mut self, part: Part) -> Result<(), Fault> {
         let at = self.splitter.event_offset();
         let cut = self.cutter.cut(part, &mut self.ready);
-        cut.map_err(|uncuttable| refused(uncuttable, at))?;
+        cut.map_err(|uncuttable| InFile::of(uncuttable, at))?;
         self.send_ready().await
     }
 
@@ -263,13 +263,5 @@ impl<'a, W: AsyncWrite + Unpin> Stream<'a, W> {
                 StreamEnd::Failed(SourceFailure::unreadable(&ReadError::new("bytes before any file")))
             }
         }
-    }
-}
-
-fn refused(uncuttable: Uncuttable, at: u64) -> InFile {
-    match uncuttable {
-        Uncuttable::Malformed(reason) => InFile::Damaged(Broken { offset: at, reason }),
-        Uncuttable::Anonymous => InFile::Anonymous(at),
-        Uncuttable::Torn => InFile::Torn(at),
     }
 }

@@ -71,6 +71,9 @@ pub struct ProofArgs {
     /// Transactions that are committed as one, at most; 1 applies each as it was written [N or auto]
     #[arg(long, value_name = "N", default_value = "auto", value_parser = batch)]
     pub batch: String,
+    /// How the log is applied: by the server as a replica of the archive, or by mysqlbinlog and mysql of its image (slower)
+    #[arg(long, value_name = "ENGINE", default_value = "replication", value_parser = ["replication", "pipe"])]
+    pub engine: String,
 }
 
 fn batch(text: &str) -> Result<String, String> {
@@ -98,6 +101,7 @@ impl ProofArgs {
         options.extend(self.check_tables.then(|| "--check-tables".to_owned()));
         options.extend((!matches!(self.xa.as_str(), "" | "keep")).then(|| format!("--xa={}", self.xa)));
         options.extend((!matches!(self.batch.as_str(), "" | "auto")).then(|| format!("--batch={}", self.batch)));
+        options.extend((self.engine == "pipe").then(|| "--engine=pipe".to_owned()));
         options
     }
 }
@@ -116,6 +120,9 @@ pub struct ChangeArgs {
     /// Transactions that are committed as one, at most; 1 is slower and names the very one that the server refuses
     #[arg(long, value_name = "N|auto", value_parser = batch)]
     pub batch: Option<String>,
+    /// How the log is applied
+    #[arg(long, value_name = "ENGINE", value_parser = ["replication", "pipe"])]
+    pub engine: Option<String>,
 }
 
 impl ChangeArgs {
@@ -126,6 +133,7 @@ impl ChangeArgs {
         let mut options: Vec<String> = self.tables.iter().map(|t| format!("--tables={}", literal(t))).collect();
         options.extend(self.xa.as_ref().map(|policy| format!("--xa={policy}")));
         options.extend(self.batch.as_ref().map(|size| format!("--batch={size}")));
+        options.extend(self.engine.as_ref().map(|engine| format!("--engine={engine}")));
         options
     }
 }

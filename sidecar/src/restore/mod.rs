@@ -73,6 +73,16 @@ pub(crate) enum BaseOrigin {
     Existing,
 }
 
+/// What applies the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Engine {
+    /// The server itself, as a replica of the archive
+    #[default]
+    Replication,
+    /// mysqlbinlog and mysql of the server's installation: slower, for comparison, and where a server cannot replicate
+    Pipe,
+}
+
 /// `restore`
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
@@ -113,6 +123,9 @@ pub(crate) struct RestoreArgs {
     /// Transactions that are committed as one, at most; 1 applies each as it was written [N or auto]
     #[arg(long, value_name = "N", default_value = "auto")]
     pub(crate) batch: BatchSize,
+    /// How the log is applied
+    #[arg(long, value_enum, default_value = "replication")]
+    pub(crate) engine: Engine,
     /// Directory for sockets and temporary files [default: the system's]
     #[arg(long, value_name = "DIR", env = "PITR_STAGING", hide_env = true)]
     pub(crate) staging: Option<PathBuf>,

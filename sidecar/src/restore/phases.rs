@@ -158,6 +158,7 @@ pub(super) fn interrupted() -> anyhow::Error {
 /// Runs all phases that are not done yet.
 pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts) -> anyhow::Result<()> {
     let programs = preflight::programs(args)?;
+    preflight::engine(args, &programs)?;
     let store = args.archive.location()?.store().await?;
     let clock = context.clock.clone();
     let archive = Archive::open(store, Arc::new(move || clock.now())).opened_by(args.archive.identities()?);

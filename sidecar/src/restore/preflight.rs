@@ -8,8 +8,8 @@ use pitr_archive::Archive;
 use pitr_archive::backup::BackupReader;
 use pitr_recovery::{BaseBackup, RestorePlan, code};
 
-use super::RestoreArgs;
 use super::volume::{Volume, free_bytes};
+use super::{BatchSize, Engine, RestoreArgs};
 use crate::error::Failure;
 use crate::mysql::OptionFile;
 use crate::server::{MatchedSettings, Programs, ServerVersion};
@@ -35,6 +35,26 @@ pub(super) fn programs(args: &RestoreArgs) -> anyhow::Result<Programs> {
             .fix("--mysqld PATH")
             .into()
     })
+}
+
+/// The programs of `--engine pipe`, and nothing that it cannot do.
+pub(super) fn engine(args: &RestoreArgs, programs: &Programs) -> anyhow::Result<()> {
+    if args.engine != Engine::Pipe {
+        return Ok(());
+    }
+    if matches!(args.batch, BatchSize::AtMost(size) if size.get() > 1) {
+        return Err(Failure::new(&code::TIME_UNREADABLE, "--engine pipe applies each transaction as it was written")
+            .hint("only replication puts transactions together")
+            .fix("leave out --batch or --engine")
+            .into());
+    }
+    match ["mysqlbinlog", "mysql"].iter().find(|name| programs.companion(name).is_none()) {
+        Some(missing) => Err(Failure::new(&code::SERVER_TOO_OLD, format!("no {missing} beside mysqld or in PATH"))
+            .hint("--engine pipe runs mysqlbinlog and mysql of the server's installation; nothing was created")
+            .fix("leave out --engine, or an image that has both")
+            .into()),
+        None => Ok(()),
+    }
 }
 
 /// The identities at hand must open everything that the plan needs: an archive that cannot be read is no reason to touch anything.

@@ -1,6 +1,7 @@
 //! replay: the server applies the plan's log, which it gets from our replication source; its own executed set says how far it is.
 
 mod batches;
+mod pipe;
 mod watch;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::batches::{BatchSize, Batching};
 use self::watch::{Halt, Watch};
+use super::Engine;
 use super::archived_log::ArchivedLog;
 use super::journal::Phase;
 use super::phases::{Restore, milliseconds};
@@ -95,7 +97,9 @@ fn not_twice(restore: &Restore<'_>) -> anyhow::Result<()> {
 
 /// Whether the connection to the server broke.
 fn is_lost(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<SqlError>().is_some_and(SqlError::lost))
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<SqlError>().is_some_and(SqlError::lost) || cause.is::<pipe::ClientLost>())
 }
 
 async fn drive(restore: &mut Restore<'_>, server: &Mysqld) -> Result<(), Halt> {
@@ -108,6 +112,9 @@ async fn drive(restore: &mut Restore<'_>, server: &Mysqld) -> Result<(), Halt> {
     }
     let log = ArchivedLog::new(Arc::clone(&restore.archive), restore.plan.files(), &restore.plan.base().executed);
     let batch = batches::settle(restore, &mut connection, &log, executed).await?;
+    if restore.args.engine == Engine::Pipe {
+        return pipe::drive(restore, server, &mut connection, &log).await;
+    }
     let password = random_password();
     let source = bind(restore, &log, &password, batch).await?;
     let (port, sent, holes) = (source.port(), source.progress(), source.holes());

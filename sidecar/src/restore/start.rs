@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use pitr_binlog::GtidSet;
 use pitr_recovery::{PlanWarning, code};
 
+use super::Engine;
 use super::event_states::EventStates;
 use super::events;
 use super::journal::Phase;
@@ -43,7 +44,11 @@ pub(super) async fn start(restore: &mut Restore<'_>) -> anyhow::Result<Mysqld> {
     let account = LocalAccount::named(restore.journal.account.clone());
     restore.progress.begin(Phase::StartServer.name(), Unit::Files, 0, 1);
     let rows_only = !restore.plan.parts().warnings.contains(&PlanWarning::Statements);
-    let (options, purpose) = (options(restore)?, Purpose::Replay { relay, rows_only });
+    let purpose = match restore.args.engine {
+        Engine::Replication => Purpose::Replay { relay, rows_only },
+        Engine::Pipe => Purpose::Pipe,
+    };
+    let options = options(restore)?;
     let started = Mysqld::start(&options, &purpose, &restore.machine.staging, account);
     let started = async { started.await.context("start the server on the restored base") };
     let server = unless_interrupted(&restore.context.shutdown, started).await?;

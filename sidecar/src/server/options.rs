@@ -123,6 +123,8 @@ pub(crate) enum Purpose {
         /// Nothing in the log is a statement: what is read is no concern, and gaps between rows need no lock.
         rows_only: bool,
     },
+    /// To be restored by a client.
+    Pipe,
     /// To be looked at, by everybody who has an account on it.
     Serve {
         /// Where it listens.
@@ -181,6 +183,7 @@ impl ServerOptions {
                 arguments.push(format!("--port={port}"));
                 arguments.extend(SERVING.iter().map(ToString::to_string));
             }
+            Purpose::Pipe => arguments.extend(PIPING.iter().map(ToString::to_string)),
             Purpose::Load => arguments.extend(LOADING.iter().map(ToString::to_string)),
             Purpose::Replay { relay, rows_only } => {
                 arguments.push(path("relay-log", &relay.join("relay")));
@@ -235,6 +238,9 @@ const REPLAYING: &[&str] = &[
     // The source's DDL may need it.
     "--innodb-strict-mode=OFF",
 ];
+
+/// While a client applies a log: as durable as a replica is.
+const PIPING: &[&str] = &["--innodb-flush-log-at-trx-commit=2", "--innodb-strict-mode=OFF", "--local-infile=OFF"];
 
 /// Applier workers: what the machine has, within reason.
 pub(crate) fn applier_workers() -> usize {

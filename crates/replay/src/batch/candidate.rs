@@ -165,7 +165,9 @@ impl Candidate {
         let Some(body) = event.get(EventHeader::LENGTH..event.len().saturating_sub(self.crc)) else {
             return Standing::Alone;
         };
-        let Some(events) = unpacked(&self.header, body, self.crc) else { return Standing::Alone };
+        let Some(events) = unpacked(&self.header, body, self.crc, TRANSACTION_BYTES_MAX) else {
+            return Standing::Alone;
+        };
         let own = Self::begin(self.gtid, self.place, self.header, self.first(), self.crc);
         let Some(mut inside) = own else { return Standing::Alone };
         let mut standing = Standing::Open;

@@ -1,14 +1,12 @@
 use pitr_binlog::event::{ChecksumAlgorithm, Compression, EventHeader, Events, PayloadEvent, write_crc32};
 
-use super::TRANSACTION_BYTES_MAX;
-
 /// The events of a compressed transaction as its server would have written them without compression, those of `checksum` bytes with
-/// one each. `None`: it is too large, packed in a way that we don't know, or not what it says it is.
+/// one each. `None`: it is larger than `bytes_max`, packed in a way that we don't know, or not what it says it is.
 ///
 /// In the log such events have neither a checksum nor a position: they get both, the position of the whole.
-pub(super) fn unpacked(header: &EventHeader, body: &[u8], checksum: usize) -> Option<Vec<Vec<u8>>> {
+pub(crate) fn unpacked(header: &EventHeader, body: &[u8], checksum: usize, bytes_max: usize) -> Option<Vec<Vec<u8>>> {
     let packed = PayloadEvent::parse(body).ok()?;
-    let size = usize::try_from(packed.uncompressed_size).ok().filter(|size| *size <= TRANSACTION_BYTES_MAX)?;
+    let size = usize::try_from(packed.uncompressed_size).ok().filter(|size| *size <= bytes_max)?;
     let bytes = match packed.compression {
         Compression::Zstd => zstd::bulk::decompress(packed.payload, size).ok()?,
         Compression::None => packed.payload.to_vec(),

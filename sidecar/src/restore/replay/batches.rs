@@ -9,6 +9,7 @@ use pitr_recovery::code;
 use pitr_replay::{Batch, CUTTER_VERSION, Holes, LogOpener as _, Windows, left_open};
 use serde::{Deserialize, Serialize};
 
+use super::super::Engine;
 use super::super::archived_log::ArchivedLog;
 use super::super::phases::Restore;
 use crate::error::Failure;
@@ -74,7 +75,10 @@ pub(super) async fn settle(
     log: &ArchivedLog,
     mut executed: GtidSet,
 ) -> anyhow::Result<Batch> {
-    let asked = restore.args.batch;
+    let asked = match restore.args.engine {
+        Engine::Replication => restore.args.batch,
+        Engine::Pipe => BatchSize::AtMost(NonZeroU32::MIN),
+    };
     let plan_hash = restore.journal.plan_hash.clone().unwrap_or_default();
     if let Some(begun) = &restore.journal.batching {
         let windows = begun.windows(&plan_hash)?;

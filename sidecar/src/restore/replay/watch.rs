@@ -168,7 +168,7 @@ fn refused(error: &ApplierError, holes: &Holes) -> anyhow::Error {
 }
 
 /// Objects of the plan that left the archive are one thing, a store that does not answer another.
-fn unreadable(error: ArchiveError) -> anyhow::Error {
+pub(super) fn unreadable(error: ArchiveError) -> anyhow::Error {
     match error {
         ArchiveError::RangeLost { .. } | ArchiveError::RangeChanged { .. } => {
             Failure::new(&code::PLANNED_OBJECT_GONE, error.to_string())
