@@ -98,7 +98,33 @@ async fn a_restore_needs_the_identity_and_is_exact_with_it() -> Result<()> {
     let done = restore(&scene, "identity", "restored").await?.expect(0)?;
     let secret = IDENTITY.trim_start_matches("AGE-SECRET-KEY-1");
     ensure!(!done.stderr.contains(secret) && !done.stdout.contains(secret), "{done:?}");
-    is_same(&scene, "restored").await
+    is_same(&scene, "restored").await?;
+    drills_need_it_too(&scene, &sidecar).await
+}
+
+/// A drill opens what a restore opens; one that cannot is a failed one, which somebody must see.
+async fn drills_need_it_too(scene: &Scene, sidecar: &Sidecar) -> Result<()> {
+    let scratch = scene.volume("scratch");
+    std::fs::create_dir(&scratch)?;
+    let (url, place) = (scene.url(), scratch.display().to_string());
+    let (mysqld, file) = (scene.installation.program("mysqld"), scene.volume("identity"));
+    let drill = || {
+        let mut command = sidecar.command(&["drill", "--archive", &url, "--scratch", &place, "-o", "json", "--mysqld"]);
+        command.arg(&mysqld);
+        command
+    };
+    let nobody = finish(&mut drill()).await?.expect(4)?;
+    ensure!(nobody.stdout.contains("PITR0310"), "{nobody:?}");
+    let status =
+        || async { finish(&mut sidecar.command(&["status", "--archive", &url, "-o", "json"])).await?.expect(0) };
+    ensure!(status().await?.stdout.contains("\"drillFailedCode\": \"PITR0310\""), "the failed drill is not seen");
+    let passed = finish(drill().arg("--identity-file").arg(&file)).await?.expect(0)?;
+    ensure!(passed.stdout.contains("\"result\":\"verified\""), "{passed:?}");
+    let secret = IDENTITY.trim_start_matches("AGE-SECRET-KEY-1");
+    ensure!(!passed.stderr.contains(secret) && !passed.stdout.contains(secret), "{passed:?}");
+    ensure!(!status().await?.stdout.contains("PITR0310"), "a drill that was verified does not mend the one before");
+    ensure!(std::fs::read_dir(&scratch)?.next().is_none(), "the drill left something");
+    Ok(())
 }
 
 #[tokio::test]
