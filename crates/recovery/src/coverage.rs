@@ -44,10 +44,15 @@ pub(crate) struct Fragment {
 /// Why a fragment ends before its binlog does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Break {
-    Missing { start: u64, end: u64 },
+    Missing {
+        start: u64,
+        end: u64,
+    },
     Damaged,
     Incident,
     WithoutGtids,
+    /// Its server executed something without a log, and nobody knows when.
+    Unlogged,
 }
 
 /// What is archived of one binlog.

@@ -92,7 +92,8 @@ pub enum GapCause {
         /// The server.
         source: String,
     },
-    /// A server executed transactions that none of its binlogs holds: a base backup has them, its log does not.
+    /// A server executed transactions that none of its binlogs holds: a base backup has them, its log does not. What the log holds
+    /// between two base backups that differ in this is not all that happened.
     NeverLogged {
         /// The server.
         source: String,
@@ -121,7 +122,9 @@ impl fmt::Display for GapCause {
             Self::Incident { name, .. } => write!(f, "the server reports lost events in {name}"),
             Self::WithoutGtids { name, .. } => write!(f, "{name} holds transactions without GTID"),
             Self::NeverArchived { source } => write!(f, "errant transactions of server {source} were never archived"),
-            Self::NeverLogged { source } => write!(f, "server {source} executed them without writing them to its log"),
+            Self::NeverLogged { source } => {
+                write!(f, "server {source} executed transactions that it did not write to its log")
+            }
             Self::BetweenServers { before, after } => {
                 write!(f, "the log of server {after} begins after what is archived of server {before}")
             }

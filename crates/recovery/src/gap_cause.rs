@@ -40,6 +40,7 @@ fn hole(lower: &Log, upper: &Log, missing: &GtidSet, inventory: &Inventory) -> O
         }
         Some(Break::Incident) => GapCause::Incident { binlog: id, name },
         Some(Break::WithoutGtids) => GapCause::WithoutGtids { binlog: id, name },
+        Some(Break::Unlogged) => GapCause::NeverLogged { source: id.source },
         Some(Break::Missing { start, end }) => {
             GapCause::MissingRange { binlog: id, name, start: *start, end: Some(*end) }
         }

@@ -206,7 +206,10 @@ fn causes_of_gaps() {
         (damaged(), "binlog.000301 is damaged at byte 88213: the event's checksum is wrong"),
         (GapCause::Incident { binlog: id(), name: name() }, "the server reports lost events in binlog.000301"),
         (GapCause::WithoutGtids { binlog: id(), name: name() }, "binlog.000301 holds transactions without GTID"),
-        (GapCause::NeverLogged { source: a.clone() }, "server a executed them without writing them to its log"),
+        (
+            GapCause::NeverLogged { source: a.clone() },
+            "server a executed transactions that it did not write to its log",
+        ),
         (GapCause::NeverArchived { source: a.clone() }, "errant transactions of server a were never archived"),
         (
             GapCause::BetweenServers { before: a, after: b },

@@ -51,6 +51,7 @@ pictures! {
     ahead_branch
     anonymous
     base_alone
+    base_from_before_a_reset
     base_inside_a_binlog
     clock_stepping_back
     cloned_replica
