@@ -164,6 +164,23 @@ async fn recipients_codecs_and_encryption_change_under_way() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_base_after_a_change_of_recipients_needs_only_the_new_ones() -> Result<()> {
+    let Some(scene) = scene().await? else { return Ok(()) };
+    let former = sidecar(&scene, &[RECIPIENT], "zstd:3")?;
+    load(&scene, 1, 100).await?;
+    backup(&scene, &former).await?.expect(0)?;
+    former.archive_once().await?.expect(0)?;
+    // From here on nothing may depend on the first identity: it is lost.
+    scene.source.sql("FLUSH BINARY LOGS").await?;
+    let now = sidecar(&scene, &[OTHER_RECIPIENT], "zstd:3")?;
+    backup(&scene, &now).await?.expect(0)?;
+    load(&scene, 2, 100).await?;
+    now.archive_once().await?.expect(0)?;
+    restore(&scene, "other", "restored").await?.expect(0)?;
+    is_same(&scene, "restored").await
+}
+
 /// The objects in a folder. What a killed process was writing is none: a file that is named `.tmp-`.
 fn walk(folder: &Path) -> Result<Vec<String>> {
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);

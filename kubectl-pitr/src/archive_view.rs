@@ -84,13 +84,38 @@ fn flags(url: &str, options: &S3Options) -> String {
     flags.into_iter().filter_map(|(flag, value)| value.map(|value| format!(" {flag} {value}"))).collect()
 }
 
+/// The archive itself, for long work on it.
+pub struct Direct {
+    pub archive: Archive,
+    pub url: String,
+    /// The flags that name it: ` --archive URL --endpoint URL`.
+    pub flags: String,
+    /// What it belongs to: `shop/mysql`.
+    pub workload: String,
+}
+
+/// Opens the archive and reads nothing but whose it is.
+pub async fn connected(location: &(ArchiveUrl, S3Options), clock: fn() -> Timestamp) -> Result<Direct, Failure> {
+    let (archive, url) = opened((&location.0, &location.1), clock, RetryPolicy::interactive()).await?;
+    let workload = archive.workload().await.map_err(|error| refusal::archive(&error, &url))?;
+    Ok(Direct { flags: flags(&url, &location.1), archive, url, workload })
+}
+
+async fn opened(
+    (url, options): (&ArchiveUrl, &S3Options),
+    clock: fn() -> Timestamp,
+    patience: RetryPolicy,
+) -> Result<(Archive, String), Failure> {
+    let shown = url.to_string();
+    let store = connect(url, options).await.map_err(|e| refusal::store(&e, &shown))?;
+    Ok((Archive::open(Arc::new(Retrying::new(store, patience)), Arc::new(clock)), shown))
+}
+
 impl ArchiveView {
     /// Reads the inventory and whatever makes its windows exact.
     pub async fn open((url, options): &(ArchiveUrl, S3Options), clock: fn() -> Timestamp) -> Result<Self, Failure> {
-        let shown = url.to_string();
-        let store = connect(url, options).await.map_err(|e| refusal::store(&e, &shown))?;
         let patience = RetryPolicy { deadline: PATIENCE, ..RetryPolicy::interactive() };
-        let archive = Archive::open(Arc::new(Retrying::new(store, patience)), Arc::new(clock));
+        let (archive, shown) = opened((url, options), clock, patience).await?;
         let told = |e| refusal::archive(&e, &shown);
         let workload = archive.workload().await.map_err(told)?;
         let (inventory, report) = archive.inventory().await.map_err(told)?;

@@ -9,6 +9,8 @@ pub enum JobLine {
     Method(Method),
     Progress(Progress),
     Verdict(Box<Verdict>),
+    /// What a Job found out, whole: `kind: Verify`, `kind: Prune`.
+    Document(Value),
 }
 
 /// How a base backup is made, and why so.
@@ -92,6 +94,9 @@ impl Words {
 /// Reads a line; other programs' lines, and events that mean nothing here, are `None`.
 pub fn parse(line: &str) -> Option<JobLine> {
     let value: Value = serde_json::from_str(line.trim()).ok()?;
+    if value["kind"].is_string() && value["apiVersion"].is_string() {
+        return Some(JobLine::Document(value));
+    }
     match value["event"].as_str()? {
         "method" => serde_json::from_value(value).ok().map(JobLine::Method),
         "progress" => serde_json::from_value(value).ok().map(JobLine::Progress),
@@ -117,6 +122,8 @@ mod tests {
         assert_eq!((verdict.result.as_str(), verdict.hint.unwrap().all().len()), ("verified", 2));
         assert_eq!(parse("2026-11-21 mysqld: ready"), None);
         assert_eq!(parse(r#"{"event":"archived"}"#), None);
+        let document = parse(r#"{"apiVersion":"kubectl-pitr/v1","kind":"Verify","ok":true}"#);
+        assert!(matches!(document, Some(JobLine::Document(document)) if document["ok"] == true));
         assert_eq!(parse(r#"{"event":"progress","done":"#), None);
     }
 }

@@ -64,6 +64,8 @@ async fn dispatch(command: Command, session: &Session) -> anyhow::Result<u8> {
         Command::Inject(args) => commands::inject::run(session, &args).await,
         Command::Uninject(args) => commands::uninject::run(session, &args).await,
         Command::Check(args) => commands::check::run(session, &args).await,
+        Command::Verify(args) => commands::verify::run(session, &args).await,
+        Command::Prune(args) => commands::prune::run(session, &args).await,
         Command::SupportBundle(args) => commands::bundle::run(session, &args).await,
         Command::Logs(args) => commands::logs::run(session, &args).await,
         Command::Explain(args) => commands::explain::run(session, &args).await,

@@ -93,6 +93,11 @@ impl Session {
         cluster::connect(&self.client).await
     }
 
+    /// `-o` as it was typed, for a command that reads more into it than one word.
+    pub fn output_text(&self) -> Option<&str> {
+        self.output.as_deref()
+    }
+
     /// `-o`, as one of the values that this command knows.
     pub fn output<T: ValueEnum>(&self, default: T) -> Result<T, Failure> {
         let Some(text) = &self.output else { return Ok(default) };

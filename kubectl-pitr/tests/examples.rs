@@ -32,6 +32,7 @@ fn the_kustomize_example_is_what_inject_prints() {
         image: default_image(),
         native: true,
         set: Vec::new(),
+        pins: Vec::new(),
     };
     let injection = found.injection(Some("shop"), found.owner().unwrap(), &settings).unwrap();
     compare(&example.join("pitr/kustomization.yaml"), &output::kustomize(&injection).unwrap());

@@ -24,6 +24,7 @@ fn settings() -> Settings {
         image: "pitr-sidecar:VERSION".into(),
         native: true,
         set: vec![("schedule.tail_interval".into(), "5s".into())],
+        pins: Vec::new(),
     }
 }
 
@@ -192,6 +193,11 @@ fn every_changed_setting_restarts_the_pods() {
         assert_ne!(hash(&Settings { set: vec![(key.into(), value.into())], ..plain.clone() }), before, "{key}");
     }
     assert_ne!(hash(&Settings { retention: "99d".into(), ..plain.clone() }), before);
+    // Pins are read while it runs.
+    let pinned = Settings { pins: vec!["bb-1".into()], ..plain.clone() };
+    assert_eq!(hash(&pinned), before);
+    let map = found.injection(Some("shop"), Owner { uid: 999, gid: Some(999) }, &pinned).unwrap().config_map;
+    assert!(map["data"]["config.yaml"].as_str().unwrap().contains("pins:\n  - bb-1"), "{map}");
 }
 
 #[test]
@@ -237,4 +243,16 @@ fn the_report_warns_of_what_would_not_work() {
     }
     let text = told("mysql.yaml", "registry/pitr-sidecar:1".to_owned());
     assert!(!text.contains("warning"), "{text}");
+}
+
+#[test]
+fn values_for_a_chart_hold_the_whole_injection() {
+    let found = found(&manifest("mysql.yaml"));
+    let injection = found.injection(Some("shop"), Owner { uid: 999, gid: Some(999) }, &settings()).unwrap();
+    golden("inject/helm-values.yaml", &output::helm_values(&injection, "bitnami-mysql").unwrap());
+    let plain = Settings { native: false, ..settings() };
+    let plain = found.injection(Some("shop"), Owner { uid: 999, gid: Some(999) }, &plain).unwrap();
+    assert!(output::helm_values(&plain, "bitnami-mysql").unwrap().contains("\n  sidecars:\n"));
+    let refused = output::helm_values(&injection, "my-chart").unwrap_err().to_string();
+    assert!(refused.contains("my-chart"), "{refused}");
 }

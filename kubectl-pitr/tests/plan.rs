@@ -12,7 +12,8 @@ use kubectl_pitr::inject::survey::Owner;
 use kubectl_pitr::inject::tree;
 use kubectl_pitr::objects::sizing::restore_bytes;
 use kubectl_pitr::objects::{
-    BackupJob, Claim, RestoreJob, Scratch, Server, Store, backup_job, claim, copied, plan_config_map, restore_job,
+    BackupJob, Claim, RestoreJob, Scratch, Server, Store, Upkeep, UpkeepJob, backup_job, claim, copied, cron_job,
+    cron_name, plan_config_map, restore_job, upkeep_job,
 };
 use kubectl_pitr::refusal;
 use kubectl_pitr::render::{Named, PlanFacts, Zone, plan_text};
@@ -138,6 +139,7 @@ fn restore() -> RestoreJob {
         sub_path: None,
         options: Vec::new(),
         identity_secret: None,
+        stateful_set: None,
     }
 }
 
@@ -285,6 +287,33 @@ fn backup() -> BackupJob {
 #[test]
 fn a_backup_is_one_job() {
     golden("plan/backup.yaml", &manifest(&backup_job(&backup())));
+}
+
+fn upkeep(upkeep: Upkeep) -> UpkeepJob {
+    UpkeepJob {
+        upkeep,
+        name: format!("pitr-{}-mysql-20261121-073102", upkeep.verb()),
+        namespace: "shop".into(),
+        workload: "mysql".into(),
+        options: match upkeep {
+            Upkeep::Verify => vec!["--sample=5%".into()],
+            Upkeep::Prune => vec!["--window=14d".into(), "--apply".into()],
+        },
+        policy: (upkeep == Upkeep::Prune).then(|| "pitr-mysql".into()),
+        image: "pitr-sidecar:VERSION".into(),
+        server: Server { image: String::new(), ..server() },
+        store: store(),
+    }
+}
+
+#[test]
+fn verify_and_prune_are_jobs_of_our_image_alone() {
+    golden("plan/verify.yaml", &manifest(&upkeep_job(&upkeep(Upkeep::Verify))));
+    let prune = upkeep_job(&upkeep(Upkeep::Prune));
+    let name = cron_name("prune", "mysql");
+    golden("plan/prune-schedule.yaml", &manifest(&cron_job(prune.clone(), &name, "15 3 * * *")));
+    let text = manifest(&prune);
+    assert!(!text.contains("initContainers") && !text.contains("mysql:8.4.6"), "{text}");
 }
 
 #[test]

@@ -219,7 +219,17 @@ fn restores_in_rows() {
 
 #[test]
 fn checks_of_a_workload() {
+    let step = |operation: &str, action: &str, reason: Option<&str>| {
+        serde_json::json!({"operation": operation, "action": action, "ok": reason.is_none(), "tookMilliseconds": 12,
+            "denied": reason.is_some(), "reason": reason})
+    };
+    let tried = |steps: Vec<Value>, ahead: f64| {
+        let document = serde_json::json!({"apiVersion": "kubectl-pitr/v1", "kind": "StoreCheck", "schemaVersion": 1,
+            "archive": "s3://backups/shop/mysql", "key": "tail/probe-0.json", "steps": steps, "clockAheadSeconds": ahead});
+        Some(Ok(serde_json::from_value(document).unwrap()))
+    };
     let facts = ClusterFacts {
+        store: tried(vec![step("put", "PutObject", None), step("delete", "DeleteObject", None)], 0.2),
         plugin_version: "0.1.0".into(),
         volumes_go: true,
         partition: 0,
@@ -230,6 +240,21 @@ fn checks_of_a_workload() {
     };
     let of = |state: &WorkloadState| checks(state, &judge(state, limits()), &facts, limits());
     let (well, late) = (of(&healthy()), of(&degraded()));
+    let denied = |operation: &str, action: &str| step(operation, action, Some("it was denied: AccessDenied"));
+    let stores = [
+        tried(vec![denied("put", "PutObject")], 0.0),
+        tried(
+            vec![step("put", "PutObject", None), denied("list", "ListBucket"), denied("delete", "DeleteObject")],
+            -75.0,
+        ),
+        Some(Err("no pod answers".into())),
+    ];
+    let stores = stores.map(|store| {
+        let facts = ClusterFacts { store, rights: Vec::new(), ..facts.clone() };
+        let checks = checks(&healthy(), &judge(&healthy(), limits()), &facts, limits());
+        check_text(&checks, true, Terminal::PLAIN)
+    });
+    golden("render/check-store.txt", &stores.join("\n"));
     let text = format!(
         "{}\n{}\n{}",
         check_text(&well, false, Terminal::PLAIN),

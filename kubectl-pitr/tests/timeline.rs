@@ -5,7 +5,7 @@
 mod support;
 
 use kubectl_pitr::question::Question;
-use kubectl_pitr::render::{TimelineShown, Zone, binlogs_table, segments_table, timeline_text};
+use kubectl_pitr::render::{TimelineShown, Zone, binlogs_table, segments_table, timeline_html, timeline_text};
 use kubectl_pitr::state::{Binlogs, Timeline};
 use pitr_archive::{Matching, Point, Sought};
 use serde_json::{Value, json};
@@ -122,4 +122,59 @@ fn archived_binlogs() {
         + "\n"
         + &segments_table(&list, true);
     golden("timeline/binlogs.txt", &text);
+}
+
+/// Every element is closed in its order, every value quoted, and every `&` begins a reference: what XML asks.
+fn assert_well_formed(page: &str) {
+    let mut open = Vec::new();
+    let mut rest = page.strip_prefix("<!doctype html>").unwrap();
+    while let Some((text, tail)) = rest.split_once('<') {
+        for part in text.split('&').skip(1) {
+            assert!(["amp;", "lt;", "gt;", "quot;"].iter().any(|entity| part.starts_with(entity)), "&{part}");
+        }
+        let (tag, after) = tail.split_once('>').unwrap();
+        rest = after;
+        assert_eq!(tag.matches('"').count() % 2, 0, "<{tag}>");
+        match tag.strip_prefix('/') {
+            Some(name) => assert_eq!(open.pop(), Some(name), "</{name}>"),
+            None if tag.ends_with('/') => {}
+            None => open.push(tag.split_whitespace().next().unwrap()),
+        }
+    }
+    assert!(open.is_empty() && !rest.contains('>'), "{open:?}");
+}
+
+#[test]
+fn a_page_says_all_that_the_text_does_and_loads_nothing() {
+    let question = around("2026-11-21T07:14:03Z");
+    let made = "2026-11-21T07:30:20Z".parse().unwrap();
+    let mut hostile = timeline();
+    hostile.transactions[2].what = Some("INSERT shop.</td><script src=\"//x\">&amp;\u{1b}[31m, 1 row".into());
+    let paris = Zone::named("Europe/Paris").unwrap();
+    let page = timeline_html(&hostile, &shown(&question, false), &paris, made);
+    assert_well_formed(&page);
+    golden("timeline/page.html", &page);
+    let without_namespace = page.replace("http://www.w3.org/2000/svg", "");
+    for outside in ["<script", "http:", "https:", "url(http", "@import", "src=", "<link"] {
+        assert!(!without_namespace.replace("src=&quot;", "").contains(outside), "{outside}");
+    }
+    for told in [
+        "br-3fa0",
+        "br-c2d9",
+        "gap-7f2a",
+        "335 transactions",
+        "DROP TABLE",
+        "a restore --to 2026-11-21T07:14:03Z stops here",
+        "--before-gtid 3e11fa47-71ca-11e1-9e33-c80aa9429562:84910222",
+        "prefers-color-scheme:dark",
+        "role=\"img\"",
+        "<desc",
+    ] {
+        assert!(page.contains(told), "{told} is missing");
+    }
+    let empty = timeline_html(&Timeline::default(), &shown(&question, false), &Zone::UTC, made);
+    assert_well_formed(&empty);
+    assert!(empty.contains("Nothing is archived yet") && !empty.contains("<svg"), "{empty}");
+    let nothing = Timeline { transactions: Vec::new(), before: 0, ..timeline() };
+    assert_well_formed(&timeline_html(&nothing, &shown(&search(), false), &Zone::UTC, made));
 }

@@ -8,9 +8,12 @@ mod heartbeat;
 mod instant;
 mod plan;
 mod plan_wire;
+mod prune;
+mod store_check;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod verify;
 mod windows;
 
 pub use backups::{BackupItem, BackupsDocument};
@@ -22,7 +25,10 @@ pub use heartbeat::{
 };
 pub use instant::Instant;
 pub use plan::{DocumentError, PlanDocument, plan_hash};
+pub use prune::{DoneItem, ExpiryItem, ProblemItem, PruneDocument, SpanItem};
+pub use store_check::{StoreCheckDocument, StoreStep};
 pub use timeline::{BranchItem, ChangeItem, StreamItem, TimelineDocument, TransactionItem};
+pub use verify::{FindingItem, RebuiltItem, VerifyDocument};
 pub use windows::{GapItem, WindowItem, WindowsDocument};
 
 /// The version of every document; readers take this one and the two before.

@@ -4,6 +4,7 @@
 //! archive.json
 //! binlogs/<source>/<seq>-<head>/<start>-<end>-<hash>.zst
 //! tail/<source>/<seq>-<head>/<start>-<end>-<hash>.zst
+//! tail/probe-<hash>.json
 //! catalog/<source>/<level>-<hash>.jsonl.zst
 //! expired/<generation>-<hash>.json
 //! verified/<generation>-<hash>.json
@@ -109,6 +110,11 @@ pub struct ChunkKey {
 pub enum ObjectKey {
     /// `archive.json`.
     Archive,
+    /// What a probe of the store writes, reads and deletes at once: no part of the archive.
+    Probe {
+        /// Hash of its content.
+        hash: ShortHash,
+    },
     /// A segment of a binlog.
     Segment(SegmentKey),
     /// A page of the catalog.
@@ -256,6 +262,7 @@ impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Archive => f.write_str(ARCHIVE_KEY),
+            Self::Probe { hash } => write!(f, "{TAIL_PREFIX}probe-{hash}.json"),
             Self::Segment(key) => key.fmt(f),
             Self::Page(key) => key.fmt(f),
             Self::Marks { generation, hash } => write!(f, "{EXPIRED_PREFIX}{generation:010}-{hash}.json"),
@@ -283,6 +290,7 @@ fn parse(text: &str) -> Option<ObjectKey> {
         [ARCHIVE_KEY] => Some(ObjectKey::Archive),
         ["binlogs", source, binlog, file] => parse_segment(Place::Binlogs, source, binlog, file),
         ["tail", source, binlog, file] => parse_segment(Place::Tail, source, binlog, file),
+        ["tail", file] => parse_probe(file),
         ["catalog", source, file] => parse_page(source, file),
         ["expired", file] => parse_generation(file).map(|(generation, hash)| ObjectKey::Marks { generation, hash }),
         ["verified", file] => parse_generation(file).map(|(generation, hash)| ObjectKey::Verified { generation, hash }),
@@ -291,6 +299,12 @@ fn parse(text: &str) -> Option<ObjectKey> {
         ["chunks", folder, file] => parse_chunk(folder, file),
         _ => None,
     }
+}
+
+/// `probe-<hash>.json`
+fn parse_probe(file: &str) -> Option<ObjectKey> {
+    let hash = ShortHash::parse(file.strip_prefix("probe-")?.strip_suffix(".json")?)?;
+    Some(ObjectKey::Probe { hash })
 }
 
 /// `<generation>-<hash>.json`
@@ -395,6 +409,7 @@ mod tests {
     fn key() -> impl Strategy<Value = ObjectKey> {
         prop_oneof![
             Just(ObjectKey::Archive),
+            any::<[u8; 8]>().prop_map(|hash| ObjectKey::Probe { hash: ShortHash(hash) }),
             segment(),
             (name(), 0..=LEVEL_MAX, hash()).prop_map(|(source, level, hash)| ObjectKey::Page(PageKey {
                 source,

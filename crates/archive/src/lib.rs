@@ -27,9 +27,10 @@ mod url;
 
 pub use archive::{
     Adoption, Archive, ArchiveError, Clock, Description, Discovered, Drill, Drills, EncodedSegment, Finding,
-    FindingKind, Found, FoundTransaction, InventoryReport, LastVerified, Matching, NoResume, Pace, Point, Proposal,
-    Published, Rebuilt, Resume, Retained, RetentionRules, Search, SearchError, Slices, Sought, StopDescription, Swept,
-    TailCoverage, TailReport, Verified, VerifyProgress, VerifyRules, add_record, lay_over, remove_objects,
+    FindingKind, Found, FoundTransaction, InventoryReport, LastVerified, Matching, NoResume, Pace, Point, Probe,
+    ProbeStep, Proposal, Published, Rebuilt, Resume, Retained, RetentionRules, Search, SearchError, Slices, Sought,
+    StopDescription, Swept, TailCoverage, TailReport, Verified, VerifyProgress, VerifyRules, add_record, lay_over,
+    remove_objects,
 };
 pub use catalog::{MergeEffort, PageError};
 pub use digest::{Digest, ShortHash, sha256};

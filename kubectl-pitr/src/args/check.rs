@@ -10,7 +10,8 @@ use super::client::duration;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  kubectl pitr check mysql -n shop\n\nIt looks at what the sidecars say of server and archive, at the objects in \
-                  the cluster, and at what you may do; it writes nothing. Exit 3 when something is not well.\n\nNeeds: statefulsets \
+                  the cluster, and at what you may do. It lets a sidecar write, read, list and delete one small object in the archive, \
+                  unless --read-only is given. Exit 3 when something is not well.\n\nNeeds: statefulsets \
                   get,list; pods list; pods/log get; pods/portforward get,create."
 )]
 pub struct CheckArgs {
@@ -23,6 +24,9 @@ pub struct CheckArgs {
     /// From which mark on the exit code is 3
     #[arg(long, value_enum, default_value = "error", value_name = "MARK")]
     pub failure_threshold: Threshold,
+    /// Do not let the sidecar write to the archive and delete what it wrote
+    #[arg(long)]
+    pub read_only: bool,
     #[command(flatten)]
     pub state: StateArgs,
 }

@@ -10,7 +10,8 @@ use super::client::{duration, key_value};
 #[command(
     after_help = "Examples:\n  kubectl pitr inject mysql -n shop --archive s3://backups/shop/mysql --secret pitr-s3 \
 --image REGISTRY/pitr-sidecar:0.1.0 -o patch\n  kubectl pitr inject -f mysql.yaml -n shop --archive s3://backups/shop/mysql --secret pitr-s3 \
---image REGISTRY/pitr-sidecar:0.1.0 | kubectl apply -f -\n\nNeeds: nothing for files; with a WORKLOAD statefulsets get, configmaps get, \
+--image REGISTRY/pitr-sidecar:0.1.0 | kubectl apply -f -\n  kubectl pitr inject mysql -n shop --archive s3://backups/shop/mysql --secret pitr-s3 \
+--image REGISTRY/pitr-sidecar:0.1.0 -o helm-values=bitnami-mysql\n\n-o yaml (default), patch, kustomize, helm-values=bitnami-mysql\n\nNeeds: nothing for files; with a WORKLOAD statefulsets get, configmaps get, \
 pods list and, unless --run-as-user says who owns the data, pods/exec get,create; with --live also statefulsets patch, configmaps \
 create,patch, pods get,list and pods/log get."
 )]

@@ -12,6 +12,7 @@ mod restore;
 mod status;
 mod target;
 mod timeline;
+mod upkeep;
 
 pub use archive::{ArchiveArgs, PathStyle};
 pub use backup::{BackupArgs, BackupMethod};
@@ -22,9 +23,10 @@ pub use jobs::{DryRun, JobArgs};
 pub use logs::LogsArgs;
 pub use output::{ColourChoice, CommonArgs, OutputFormat, StateArgs, Via};
 pub use restore::{ChangeArgs, ProofArgs, RestoreArgs, RestoresArgs, RestoresVerb};
-pub use status::{BackupsArgs, ListArgs, StatusArgs};
+pub use status::{BackupsArgs, BackupsVerb, ListArgs, PinArgs, StatusArgs};
 pub use target::TargetArgs;
 pub use timeline::{BinlogsArgs, TimelineArgs, TimelineFormat, is_duration};
+pub use upkeep::{PruneArgs, VerifyArgs};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -36,12 +38,12 @@ Usage: {usage}
 
 Everyday:
   status      can I restore, and to when?
-  backups     the base backups, and how far each one reaches
+  backups     the base backups, and how far each one reaches; pin and unpin them
   binlogs     the archived binlogs
   timeline    what happened, and when: find the moment before an accident
   backup      take a base backup now
   restore     restore to an instant or a transaction, onto a new volume
-  restores    list, describe, attach, serve, finish, resume, abort or prune restores
+  restores    list, describe, attach, serve, finish, resume, abort or prune restores; go on with one
 
 Set-up:
   inject      add the archiving sidecar to a StatefulSet
@@ -49,6 +51,8 @@ Set-up:
 
 Trouble:
   check       everything that archiving and restoring depend on, looked at once
+  verify      is what the archive names there, and is it what was stored?
+  prune       what may leave the archive; takes it out when confirmed
   logs        what sidecars and Jobs write, made readable
   support-bundle  what is needed to find out what went wrong, without secrets
   explain     what an error code means and what helps, or the story of a gap
@@ -84,6 +88,8 @@ pub enum Command {
     Inject(Box<InjectArgs>),
     Uninject(UninjectArgs),
     Check(CheckArgs),
+    Verify(Box<VerifyArgs>),
+    Prune(Box<PruneArgs>),
     Logs(LogsArgs),
     SupportBundle(BundleArgs),
     Explain(Box<ExplainArgs>),

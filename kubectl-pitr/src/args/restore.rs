@@ -26,6 +26,9 @@ pub struct RestoreArgs {
     /// Name of the Job and of the new volume [default: WORKLOAD-pitr-YYYYMMDD-HHMMSS of the target]
     #[arg(long, value_name = "NAME")]
     pub new_name: Option<String>,
+    /// Name the volume so that a StatefulSet of this name adopts it; "restores statefulset" prints that one once it is verified
+    #[arg(long, value_name = "NAME")]
+    pub statefulset: Option<String>,
     /// StorageClass of the new volume [default: that of the workload's volume]
     #[arg(long, value_name = "NAME")]
     pub storage_class: Option<String>,
@@ -144,7 +147,7 @@ impl ChangeArgs {
     args_conflicts_with_subcommands = true,
     after_help = "Example:\n  kubectl pitr restores -n shop\n\nNeeds: pods list; pods/log get; jobs get,list; \
                   persistentvolumeclaims list. resume: jobs create; configmaps create,get. abort, prune, finish: jobs delete. \
-                  serve: pods get,create; finish: pods delete. \
+                  serve: pods get,create; finish: pods delete. statefulset: statefulsets, configmaps get. \
                   --with-volumes: persistentvolumeclaims delete."
 )]
 pub struct RestoresArgs {
@@ -196,6 +199,8 @@ pub enum RestoresVerb {
         #[arg(long, default_value = "10m", value_parser = duration, value_name = "DURATION")]
         timeout: Duration,
     },
+    /// Print a StatefulSet that stands on a verified restore, and its Service: the workload's own with one replica and no sidecar
+    Statefulset { name: String },
     /// End a verified restore: its server and its Jobs go, its volume stays
     Finish { name: String },
     /// Delete the Jobs of restores that ended

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::client::duration;
 use super::{ArchiveArgs, StateArgs};
@@ -53,13 +53,17 @@ pub struct StatusArgs {
     pub archive: ArchiveArgs,
 }
 
-/// The base backups, and how far each one reaches
+/// The base backups, and how far each one reaches; pin and unpin them
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  kubectl pitr backups mysql -n shop\n\nNeeds: statefulsets get,list; pods get,list; \
-                        pods/log get; pods/portforward get,create. With --archive: nothing in the cluster."
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  kubectl pitr backups mysql -n shop\n  kubectl pitr backups pin mysql bb-20261121-020009-4c1d -n shop\n\nNeeds: statefulsets get,list; pods get,list; \
+                        pods/log get; pods/portforward get,create. With --archive: nothing in the cluster. pin, unpin: \
+                        configmaps get,patch."
 )]
 pub struct BackupsArgs {
+    #[command(subcommand)]
+    pub verb: Option<BackupsVerb>,
     /// NAME, sts/NAME or statefulset.apps/NAME; may be left out when the namespace has one archived workload
     #[arg(value_name = "WORKLOAD")]
     pub workload: Option<String>,
@@ -70,4 +74,30 @@ pub struct BackupsArgs {
     pub state: StateArgs,
     #[command(flatten)]
     pub archive: ArchiveArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BackupsVerb {
+    /// Let a base backup never expire, nor the binlogs after it
+    Pin(PinArgs),
+    /// Let it expire again as the policy says
+    Unpin(PinArgs),
+}
+
+/// Which base backup of which workload.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  kubectl pitr backups pin mysql bb-20261121-020009-4c1d -n shop\n\nPins stand in retention.pins of \
+                        the sidecar's ConfigMap.\n\nNeeds: statefulsets get; configmaps get,patch; pin: pods list; pods/log get; \
+                        pods/portforward get,create."
+)]
+pub struct PinArgs {
+    /// NAME, sts/NAME or statefulset.apps/NAME
+    #[arg(value_name = "WORKLOAD")]
+    pub workload: String,
+    /// Id of the base backup, or as much of it as is unique
+    #[arg(value_name = "ID")]
+    pub id: String,
+    #[command(flatten)]
+    pub state: StateArgs,
 }

@@ -8,7 +8,7 @@ use super::{ArchiveArgs, StateArgs};
 /// What happened, and when: find the moment before an accident
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl pitr timeline mysql -n shop --grep 'DROP TABLE'\n  kubectl pitr timeline mysql -n shop --around 2026-11-21T07:14:03Z\n\n\
+    after_help = "Examples:\n  kubectl pitr timeline mysql -n shop --grep 'DROP TABLE'\n  kubectl pitr timeline mysql -n shop --around 2026-11-21T07:14:03Z\n  kubectl pitr timeline mysql -n shop -o html > timeline.html\n\n\
                   Without --around, --grep, --ddl, --since and --until it shows the newest transactions. With --around a line says where a restore \
                   --to that time would stop.\n\nNeeds: statefulsets get,list; pods get,list; pods/log get; pods/portforward \
                   get,create. With --archive: nothing in the cluster."
@@ -83,6 +83,8 @@ pub struct BinlogsArgs {
 pub enum TimelineFormat {
     Text,
     Wide,
+    /// One file with a picture, for any browser
+    Html,
     Json,
     Yaml,
 }

@@ -50,6 +50,22 @@ impl Cluster {
         api.patch(name, &params, &Patch::Apply(object)).await.map_err(|e| self.apply_failed(&e, "configmaps", name))
     }
 
+    /// Changes a ConfigMap of ours that nobody has changed since it was read: the patch names its `resourceVersion`.
+    pub async fn patch_config_map(&self, name: &str, patch: &Value) -> Result<(), Failure> {
+        let api: Api<ConfigMap> = self.api();
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let call = Call { verb: "patch", resource: "configmaps", name, namespace: self.namespace() };
+        match api.patch(name, &params, &Patch::Merge(patch)).await {
+            Err(error) if is_conflict(&error) => {
+                let message = format!("configmap \"{name}\" was changed by somebody else a moment ago");
+                Err(Failure::new(code::APPLY_CONFLICT, message)
+                    .hint("nothing was changed")
+                    .fix("the same command again"))
+            }
+            outcome => outcome.map(|_| ()).map_err(|e| call.failed(&e)),
+        }
+    }
+
     /// Deletes a ConfigMap of ours, if it is there.
     pub async fn delete_config_map(&self, name: &str) -> Result<(), Failure> {
         let api: Api<ConfigMap> = self.api();

@@ -7,6 +7,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 use kube::{Api, ResourceExt};
+use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Cluster;
@@ -51,25 +52,35 @@ pub enum Ended {
 pub struct JobEnd {
     pub succeeded: bool,
     pub verdict: Option<Box<Verdict>>,
+    /// What it found out, if that was seen in its log.
+    pub document: Option<Value>,
     /// What Kubernetes says about a Job or a pod that ended without a verdict.
     pub reason: Option<String>,
+}
+
+/// What a Job's log has told so far.
+#[derive(Default)]
+struct Told {
+    verdict: Option<Box<Verdict>>,
+    document: Option<Value>,
 }
 
 impl Cluster {
     /// Follows a Job to its end, telling `show` what happens. Dropping the future leaves the Job alone.
     pub async fn follow(&self, watching: &Watching<'_>, show: &mut (dyn FnMut(Sign) + Send)) -> Result<Ended, Failure> {
         let deadline = Instant::now() + watching.limit;
-        let mut verdict = None;
+        let mut told = Told::default();
         let mut followed: Option<String> = None;
         let mut waiting_since = Instant::now();
         loop {
             let Some(job) = self.job(watching.job).await? else { return Ok(Ended::Gone) };
             let pods = self.pods_of_job(watching.job).await?;
             if let Some(succeeded) = finished(&job) {
-                let told = pods.iter().rev().find_map(|p| termination(p, watching.container));
-                let verdict = verdict.or_else(|| told.as_deref().and_then(verdict_in));
+                let words = pods.iter().rev().find_map(|p| termination(p, watching.container));
+                let verdict = told.verdict.or_else(|| words.as_deref().and_then(verdict_in));
+                let document = told.document;
                 let reason = if succeeded { None } else { failure_reason(&job, &pods) };
-                return Ok(Ended::Job(JobEnd { succeeded, verdict, reason }));
+                return Ok(Ended::Job(JobEnd { succeeded, verdict, document, reason }));
             }
             let next = pods.iter().rev().find(|p| has_started(p, watching.container) && Some(p.name_any()) != followed);
             if let Some(pod) = next {
@@ -77,7 +88,7 @@ impl Cluster {
                     show(Sign::Replaced);
                 }
                 let name = pod.name_any();
-                let lines = self.follow_log(&name, watching.container, &mut verdict, show);
+                let lines = self.follow_log(&name, watching.container, &mut told, show);
                 if timeout_at(deadline, lines).await.is_err() {
                     return Ok(Ended::TimedOut);
                 }
@@ -97,24 +108,35 @@ impl Cluster {
     }
 
     /// Reads a container's log until it ends. A log that breaks off is no failure: the Job says how things stand.
-    async fn follow_log(
-        &self,
-        pod: &str,
-        container: &str,
-        verdict: &mut Option<Box<Verdict>>,
-        show: &mut (dyn FnMut(Sign) + Send),
-    ) {
+    async fn follow_log(&self, pod: &str, container: &str, told: &mut Told, show: &mut (dyn FnMut(Sign) + Send)) {
         let params = LogParams { container: Some(container.to_owned()), follow: true, ..LogParams::default() };
         let api: Api<Pod> = self.patient_api();
         let Ok(stream) = api.log_stream(pod, &params).await else { return };
         let mut lines = stream.lines();
         while let Ok(Some(line)) = lines.try_next().await {
             match job_line::parse(&line) {
-                Some(JobLine::Verdict(last)) => *verdict = Some(last),
+                Some(JobLine::Verdict(last)) => told.verdict = Some(last),
+                Some(JobLine::Document(last)) => told.document = Some(last),
                 Some(line) => show(Sign::Line(line)),
                 None => {}
             }
         }
+    }
+
+    /// What a Job that has ended found out: read from the log of its newest pod, for whoever did not follow it all along.
+    pub async fn document_of(&self, watching: &Watching<'_>) -> Option<Value> {
+        let pods = self.pods_of_job(watching.job).await.ok()?;
+        let params = LogParams { container: Some(watching.container.to_owned()), ..LogParams::default() };
+        let api: Api<Pod> = self.patient_api();
+        let stream = api.log_stream(&pods.last()?.name_any(), &params).await.ok()?;
+        let mut lines = stream.lines();
+        let mut document = None;
+        while let Ok(Some(line)) = lines.try_next().await {
+            if let Some(JobLine::Document(found)) = job_line::parse(&line) {
+                document = Some(found);
+            }
+        }
+        document
     }
 
     /// The last progress that a Job's newest pod told, and its verdict if it has one.
@@ -154,7 +176,7 @@ pub fn termination(pod: &Pod, container: &str) -> Option<String> {
 pub fn verdict_in(message: &str) -> Option<Box<Verdict>> {
     message.lines().rev().find_map(|line| match job_line::parse(line)? {
         JobLine::Verdict(verdict) => Some(verdict),
-        JobLine::Method(_) | JobLine::Progress(_) => None,
+        JobLine::Method(_) | JobLine::Progress(_) | JobLine::Document(_) => None,
     })
 }
 

@@ -94,6 +94,13 @@ impl Cluster {
         }
     }
 
+    /// Whether a StatefulSet has this name.
+    pub async fn has_stateful_set(&self, name: &str) -> Result<bool, Failure> {
+        let api: Api<StatefulSet> = self.api();
+        let found = api.get_opt(name).await;
+        found.map(|object| object.is_some()).map_err(|e| self.call("get", "statefulsets.apps", name).failed(&e))
+    }
+
     /// One workload with its pods.
     pub async fn workload(&self, name: &WorkloadName) -> Result<Workload, Failure> {
         let object = self.stateful_set(&name.0).await?;

@@ -6,26 +6,19 @@ use pitr_recovery::code;
 
 use super::facts::{self, JobFacts};
 use super::restore::manifests;
+use super::scheduling::{self, Schedule};
 use super::source;
 use super::watch::{DETACHED, Leaving, Watched, watch};
 use crate::args::{BackupArgs, DryRun, OutputFormat};
 use crate::cluster::{Cluster, DryMode, JobEnd, Need, Watching, Workload, WorkloadName, require};
 use crate::failure::Failure;
-use crate::objects::{BACKUP_CONTAINER, BackupJob, Scratch, backup_cron_job, backup_job, cron_name, sizing, stem};
+use crate::objects::{BACKUP_CONTAINER, BackupJob, Scratch, backup_job, sizing, stem};
 use crate::render::backup_verdict;
 use crate::session::Session;
 use crate::state::WorkloadState;
 
 const MYSQL_PORT: u16 = 3306;
-const SCHEDULE_NEEDS: [Need; 6] = [
-    Need::of("get", "apps", "statefulsets"),
-    Need::core("get", "configmaps"),
-    Need::of("create", "batch", "cronjobs"),
-    Need::of("get", "batch", "cronjobs"),
-    Need::of("patch", "batch", "cronjobs"),
-    Need::core("list", "pods"),
-];
-const NEEDS: [Need; 6] = [
+pub(super) const NEEDS: [Need; 6] = [
     Need::of("get", "apps", "statefulsets"),
     Need::core("get", "configmaps"),
     Need::of("create", "batch", "jobs"),
@@ -58,7 +51,7 @@ pub async fn run(session: &Session, args: &BackupArgs) -> Result<u8> {
     match args.schedule {
         // Nothing is made, so no right to make it is needed.
         _ if args.job.dry_run == DryRun::Client => {}
-        Some(_) => require(&cluster, &SCHEDULE_NEEDS, "backup").await?,
+        Some(_) => require(&cluster, &scheduling::NEEDS, "backup").await?,
         None => require(&cluster, &NEEDS, "backup").await?,
     }
     let workload = cluster.workload(&name).await?;
@@ -68,7 +61,15 @@ pub async fn run(session: &Session, args: &BackupArgs) -> Result<u8> {
     let origin = origin(args, &workload, &state)?;
     let job = job(session, args, (&workload, &state), (facts, &origin))?;
     if let Some(schedule) = &args.schedule {
-        return scheduled(session, (args, schedule, format), &cluster, (&job, &origin)).await;
+        let schedule = Schedule {
+            cron: schedule,
+            component: "backup",
+            workload: &workload.name,
+            dry_run: args.job.dry_run,
+            format,
+            what: format!("method {}, always from {}", job.method, origin.shown),
+        };
+        return scheduling::apply(session, &cluster, backup_job(&job), &schedule).await;
     }
     if let Some(code) = dry_run(session, (args, format), &cluster, &job).await? {
         return Ok(code);
@@ -105,38 +106,6 @@ async fn dry_run(
             Ok(Some(0))
         }
     }
-}
-
-/// The CronJob that makes the same Job again and again.
-async fn scheduled(
-    session: &Session,
-    (args, schedule, format): (&BackupArgs, &str, OutputFormat),
-    cluster: &Cluster,
-    (job, origin): (&BackupJob, &Origin),
-) -> Result<u8> {
-    if schedule.split_whitespace().count() != 5 && !schedule.starts_with('@') {
-        return Err(Failure::usage(format!("\"{schedule}\" is no schedule of cron: minute hour day month weekday"))
-            .fix("--schedule '0 2 * * *'")
-            .into());
-    }
-    let mut object = serde_json::to_value(backup_cron_job(job, schedule))?;
-    object["apiVersion"] = "batch/v1".into();
-    object["kind"] = "CronJob".into();
-    if args.job.dry_run == DryRun::Client {
-        return manifests(session, &[object], format).map(|()| 0);
-    }
-    let dry = args.job.dry_run == DryRun::Server;
-    cluster.apply_cron_job(&object, dry).await?;
-    if dry {
-        session.tell("the API server would accept the CronJob; nothing was changed");
-        return Ok(0);
-    }
-    let (name, namespace) = (cron_name(&job.workload), cluster.namespace());
-    session.tell(&format!(
-        "cronjob.batch/{name}: {schedule} (UTC), method {}, always from {}\nAway with it: kubectl delete cronjob {name} -n {namespace}",
-        job.method, origin.shown
-    ));
-    Ok(0)
 }
 
 /// The Job's facts, all of them known before it is made.

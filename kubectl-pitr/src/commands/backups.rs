@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 
+use super::pins::{self, Change};
 use super::source;
-use crate::args::{BackupsArgs, OutputFormat};
+use crate::args::{BackupsArgs, BackupsVerb, OutputFormat};
 use crate::cluster::WorkloadName;
 use crate::refusal::place;
 use crate::render::{backups_document, backups_table};
@@ -11,6 +12,11 @@ use crate::session::Session;
 use crate::state::Backups;
 
 pub async fn run(session: &Session, args: &BackupsArgs) -> Result<u8> {
+    match &args.verb {
+        Some(BackupsVerb::Pin(pin)) => return pins::run(session, pin, Change::Pin).await,
+        Some(BackupsVerb::Unpin(pin)) => return pins::run(session, pin, Change::Unpin).await,
+        None => {}
+    }
     let format = session.output(OutputFormat::Table)?;
     let archive = source::archive(&args.archive, &args.state)?;
     let name = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;

@@ -5,10 +5,11 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 use k8s_openapi::api::apps::v1::StatefulSet;
+use pitr_archive::document::StoreCheckDocument;
 use tokio::time::{Instant, sleep};
 
 use super::source;
-use crate::args::{CheckArgs, Threshold};
+use crate::args::{CheckArgs, Threshold, Via};
 use crate::cluster::{Cluster, Need, Workload, WorkloadName, missing};
 use crate::render::{check_document, check_text};
 use crate::session::Session;
@@ -18,6 +19,8 @@ use crate::state::{Check, ClusterFacts, Limits, Mark, checks, judge};
 const EXIT_DEGRADED: u8 = 3;
 /// Between two looks of --wait.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// The sidecar gives its store less.
+const STORE_LIMIT: Duration = Duration::from_secs(25);
 /// Older ends of the window are late, as for `status`.
 const LAG_SECONDS_MAX: u64 = 300;
 
@@ -31,7 +34,7 @@ enum CheckFormat {
 }
 
 /// What people want to do, and what each needs.
-const RIGHTS: [(&str, &[Need]); 4] = [
+const RIGHTS: [(&str, &[Need]); 5] = [
     (
         "windows, base backups, timeline, plans",
         &[Need::sub("get", "pods", "portforward"), Need::sub("create", "pods", "portforward")],
@@ -48,6 +51,7 @@ const RIGHTS: [(&str, &[Need]); 4] = [
             Need::core("create", "configmaps"),
         ],
     ),
+    ("verify, prune", &super::upkeep::NEEDS),
     ("inject --live", &[Need::of("patch", "apps", "statefulsets"), Need::core("patch", "configmaps")]),
 ];
 
@@ -57,11 +61,14 @@ pub async fn run(session: &Session, args: &CheckArgs) -> Result<u8> {
     let name = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;
     let workload = source::one_workload(&cluster, name.as_ref()).await?;
     let cluster = cluster.in_namespace(&workload.namespace);
-    let facts = facts(&cluster, &workload).await;
     let limit = match args.failure_threshold {
         Threshold::Warning => Mark::Warning,
         Threshold::Error => Mark::Bad,
     };
+    let mut facts = facts(&cluster, &workload).await;
+    if !args.read_only && args.state.via != Via::Log {
+        facts.store = Some(try_store(session, &cluster, &workload, args).await);
+    }
     let deadline = Instant::now() + args.wait.unwrap_or_default();
     let found = loop {
         let found = look(session, &cluster, (&workload, &facts), args).await;
@@ -96,6 +103,25 @@ async fn look(
     checks(&state, &judge(&state, limits), facts, limits)
 }
 
+/// Lets the sidecar that leads try its store. `Err`: why it did not.
+async fn try_store(
+    session: &Session,
+    cluster: &Cluster,
+    workload: &Workload,
+    args: &CheckArgs,
+) -> Result<StoreCheckDocument, String> {
+    let pods = source::pods_to_ask(cluster, workload, &args.state, session.now()).await;
+    let way = (args.state.via, args.state.via_timeout.max(STORE_LIMIT));
+    let reply = source::ask(cluster, &pods, ("/v1/check", Some("{}")), way).await.map_err(|e| e.to_string())?;
+    match serde_json::from_slice::<StoreCheckDocument>(&reply.body) {
+        Ok(document) if reply.ok => Ok(document),
+        _ if serde_json::from_slice::<serde_json::Value>(&reply.body).is_ok() => {
+            Err(source::told(&reply, &workload.place()).to_string())
+        }
+        _ => Err("the sidecar is older than this plugin".to_owned()),
+    }
+}
+
 async fn facts(cluster: &Cluster, workload: &Workload) -> ClusterFacts {
     let mut rights = Vec::new();
     for (what, needs) in RIGHTS {
@@ -109,6 +135,7 @@ async fn facts(cluster: &Cluster, workload: &Workload) -> ClusterFacts {
         volumes_go: volumes_go(&workload.object),
         partition: partition(&workload.object),
         rights,
+        store: None,
     }
 }
 

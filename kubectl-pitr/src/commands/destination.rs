@@ -8,11 +8,12 @@ use super::facts::JobFacts;
 use super::making::RestoreObjects;
 use super::restore::named_after;
 use crate::args::{PathStyle, RestoreArgs};
+use crate::cluster::Workload;
 use crate::failure::Failure;
 use crate::inject::settings::default_image;
 use crate::inject::sidecar::CREDENTIALS_DIRECTORY;
 use crate::inject::survey::Owner;
-use crate::objects::{self, Claim, PLAN_BYTES_PLAIN_MAX, RestoreJob, Server, Store, sizing, stem};
+use crate::objects::{self, Claim, PLAN_BYTES_PLAIN_MAX, RestoreJob, Server, Store, sizing, stateful_set, stem};
 use crate::state::micros;
 
 /// The server's own image runs as this user, in the images that people use.
@@ -35,6 +36,9 @@ pub(super) struct Destination {
     storage_class: Option<String>,
     options: Vec<String>,
     identity_secret: Option<String>,
+    /// Name of the new volume.
+    claim: String,
+    stateful_set: Option<String>,
 }
 
 /// A name that Kubernetes takes for a Job, a claim and a label.
@@ -59,18 +63,23 @@ fn name(args: &RestoreArgs, workload: &str, plan: &RestorePlan) -> String {
 /// A restore beside its workload.
 pub(super) fn beside(
     args: &RestoreArgs,
-    (namespace, workload): (&str, &str),
+    workload: &Workload,
     facts: JobFacts,
     plan: &RestorePlan,
 ) -> Result<Destination, Failure> {
+    let name = name(args, &workload.name, plan);
     let size = sizing::volume_size(args.size.as_deref(), facts.volume_bytes, sizing::restore_bytes(plan.parts()))?;
     let mount = facts.survey.mounts.first();
+    let volume = mount.map(|m| m.name.as_str()).unwrap_or_default();
+    let adopted = args.statefulset.as_ref().map(|set| stateful_set::claim_name(&workload.object, volume, set));
     let mut store = facts.store;
     store.claim = archive_claim(args, &store.url)?;
     Ok(Destination {
-        name: name(args, workload, plan),
-        namespace: namespace.to_owned(),
-        workload: workload.to_owned(),
+        claim: adopted.unwrap_or_else(|| name.clone()),
+        stateful_set: args.statefulset.clone(),
+        name,
+        namespace: workload.namespace.clone(),
+        workload: workload.name.clone(),
         target: plan.parts().target.to_string(),
         image: facts.image,
         server: facts.server,
@@ -92,6 +101,7 @@ pub(super) fn from_archive(
     owner: Option<Owner>,
     plan: &RestorePlan,
 ) -> Result<Destination, Failure> {
+    refuse_stateful_set(args)?;
     let parts = plan.parts();
     let of_archive = parts.workload.rsplit('/').next().unwrap_or(&parts.workload).to_owned();
     let workload = match &args.workload {
@@ -113,17 +123,12 @@ pub(super) fn from_archive(
                 .fix("--secret NAME (keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), or --service-account NAME"));
         }
     }
-    let style = |style: &str| Some(style.to_owned());
     let image = args.job.server_image.clone().unwrap_or_else(|| server_image(plan));
     let store = Store {
         url,
         region: args.archive.region.clone(),
         endpoint: args.archive.endpoint.clone(),
-        path_style: match args.archive.path_style {
-            PathStyle::Auto => None,
-            PathStyle::Always => style("always"),
-            PathStyle::Never => style("never"),
-        },
+        path_style: path_style(args.archive.path_style),
         ca_file: args.archive.ca_bundle.as_ref().map(|file| file.display().to_string()),
         sse: args.archive.sse.clone(),
         checksum: None,
@@ -139,8 +144,11 @@ pub(super) fn from_archive(
             "write the plan with --plan -o json, then --plan-file FILE --ca-bundle {CREDENTIALS_DIRECTORY}/ca.crt"
         ))
     })?;
+    let name = name(args, &workload, plan);
     Ok(Destination {
-        name: name(args, &workload, plan),
+        claim: name.clone(),
+        stateful_set: None,
+        name,
         namespace: namespace.to_owned(),
         workload,
         target: parts.target.to_string(),
@@ -160,6 +168,24 @@ pub(super) fn from_archive(
         options: args.proof.options(),
         identity_secret: args.identity_secret.clone(),
     })
+}
+
+/// As the sidecar is told it; none where the store decides.
+fn path_style(style: PathStyle) -> Option<String> {
+    match style {
+        PathStyle::Auto => None,
+        PathStyle::Always => Some("always".to_owned()),
+        PathStyle::Never => Some("never".to_owned()),
+    }
+}
+
+/// Without a workload there is none to copy.
+fn refuse_stateful_set(args: &RestoreArgs) -> Result<(), Failure> {
+    if args.statefulset.is_some() {
+        return Err(Failure::usage("--statefulset copies a workload's StatefulSet, and with --archive there is none")
+            .hint("restore onto a volume that your own manifest's StatefulSet adopts: --new-name data-NAME-0"));
+    }
+    Ok(())
 }
 
 fn no_identity(url: &str) -> Failure {
@@ -188,7 +214,11 @@ impl Destination {
     /// What the plan says it creates.
     pub(super) fn creates(&self) -> String {
         let class = self.storage_class.as_deref().unwrap_or("default class");
-        format!("persistentvolumeclaim, job, configmap {} ({}, {class})", self.name, self.size)
+        let made = match &self.stateful_set {
+            None => format!("persistentvolumeclaim, job, configmap {}", self.name),
+            Some(_) => format!("persistentvolumeclaim {}; job, configmap {}", self.claim, self.name),
+        };
+        format!("{made} ({}, {class})", self.size)
     }
 
     /// Refuses a restore of an encrypted archive that nobody could open. A plan alone needs no identity.
@@ -223,9 +253,10 @@ impl Destination {
             sub_path: self.sub_path.clone(),
             options: self.options.clone(),
             identity_secret: self.identity_secret.clone(),
+            stateful_set: self.stateful_set.clone(),
         };
         let claim =
-            Claim { name: self.name.clone(), size: self.size.clone(), storage_class: self.storage_class.clone() };
+            Claim { name: self.claim.clone(), size: self.size.clone(), storage_class: self.storage_class.clone() };
         let stored = if compressed { gzip(plan.bytes())? } else { plan.bytes().to_vec() };
         Ok(RestoreObjects {
             claim: objects::claim(&job, &claim),

@@ -13,9 +13,11 @@ use crate::objects::serve;
 use crate::render::{RestoreRow, restores_table};
 use crate::session::Session;
 
+pub(super) const ABORT_NEEDS: [Need; 1] = [Need::of("delete", "batch", "jobs")];
+
 /// Stops a restore that is not verified. One that is verified is left alone.
 pub(super) async fn abort(session: &Session, cluster: &Cluster, row: &RestoreRow) -> Result<u8> {
-    require(cluster, &[Need::of("delete", "batch", "jobs")], "restorer").await?;
+    require(cluster, &ABORT_NEEDS, "restorer").await?;
     let (name, namespace) = (&row.name, cluster.namespace());
     let jobs = jobs_of(cluster, name).await?;
     let Some(unverified) = unverified(&jobs) else {
@@ -54,7 +56,7 @@ pub(super) async fn prune(
     older_than: Duration,
     (with_volumes, confirm): (bool, Option<&str>),
 ) -> Result<u8> {
-    let mut needs = vec![Need::of("delete", "batch", "jobs"), Need::core("list", "pods")];
+    let mut needs = [&ABORT_NEEDS[..], &[Need::core("list", "pods")]].concat();
     if with_volumes {
         needs.push(Need::core("delete", "persistentvolumeclaims"));
     }
@@ -86,6 +88,11 @@ pub(super) async fn prune(
             session.tell(&format!("job.batch/{name} deleted"));
         }
         let Some(volume) = row.volume.as_ref().filter(|_| with_volumes) else { continue };
+        // It may have been adopted, and no pod of it may run just now.
+        if let Some(name) = &row.stateful_set {
+            session.tell(&format!("persistentvolumeclaim/{volume} stays: it is named for statefulset/{name}"));
+            continue;
+        }
         if let Some(pod) = used.get(volume) {
             session.tell(&format!("persistentvolumeclaim/{volume} stays: pod/{pod} mounts it"));
             continue;

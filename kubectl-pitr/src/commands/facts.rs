@@ -1,5 +1,6 @@
 //! What a Job of a workload needs to know, gathered before anything is made.
 
+use k8s_openapi::api::apps::v1::StatefulSet;
 use pitr_recovery::code;
 use serde_json::Value;
 
@@ -28,21 +29,32 @@ pub(super) struct JobFacts {
     pub(super) storage_class: Option<String>,
 }
 
-/// Gathers them.
-pub(super) async fn gather(
-    cluster: &Cluster,
-    workload: &Workload,
-    job: &JobArgs,
-    run_as_user: Option<Owner>,
-) -> Result<JobFacts, Failure> {
+/// What a Job that has to do with the archive alone needs to know.
+pub(super) struct ArchiveFacts {
+    pub(super) image: String,
+    pub(super) server: Server,
+    pub(super) store: Store,
+    archive_of: String,
+    mysql_secret: Option<String>,
+}
+
+/// Image, place and store of a workload's Jobs. The server itself is not looked at: `server.image` is empty.
+pub(super) async fn of_archive(cluster: &Cluster, workload: &Workload, job: &JobArgs) -> Result<ArchiveFacts, Failure> {
     if !workload.is_archived() {
         return Err(not_injected(workload));
     }
-    let files = option_files(cluster, &workload.object).await;
-    let hints = Hints { run_as_user, ..Hints::default() };
-    let survey = survey(&workload.object, &hints, &|map| files.get(map).cloned())?;
     let (config, mysql_secret) = configuration(cluster, workload).await?;
-    let mut store = copied::store(&config, &workload.object);
+    let store = store(workload, &config, job)?;
+    let mut server = copied::server(&workload.object, String::new(), copied::sidecar_owner(&workload.object));
+    server.service_account = job.service_account.clone().or(server.service_account);
+    let image = job.image.clone().or_else(|| copied::sidecar_image(&workload.object)).unwrap_or_else(default_image);
+    let archive_of = copied::archive_of(&config, (&workload.namespace, &workload.name));
+    Ok(ArchiveFacts { image, server, store, archive_of, mysql_secret })
+}
+
+/// How the Jobs of a workload reach its archive.
+fn store(workload: &Workload, config: &Value, job: &JobArgs) -> Result<Store, Failure> {
+    let mut store = copied::store(config, &workload.object);
     if store.url.is_empty() {
         return Err(Failure::new(code::BAD_CONFIGURATION_KEY, "the sidecar's configuration names no archive")
             .fix(format!("kubectl pitr inject {} -n {} --archive URL", workload.name, workload.namespace)));
@@ -56,17 +68,38 @@ pub(super) async fn gather(
             workload.name, workload.namespace, store.url
         ))
     })?;
+    Ok(store)
+}
+
+/// Gathers them.
+pub(super) async fn gather(
+    cluster: &Cluster,
+    workload: &Workload,
+    job: &JobArgs,
+    run_as_user: Option<Owner>,
+) -> Result<JobFacts, Failure> {
+    let ArchiveFacts { image, mut server, store, archive_of, mysql_secret } =
+        of_archive(cluster, workload, job).await?;
+    let files = option_files(cluster, &workload.object).await;
+    let hints = Hints { run_as_user, ..Hints::default() };
+    let survey = survey(&workload.object, &hints, &|map| files.get(map).cloned())?;
     let owner = match run_as_user.or(copied::sidecar_owner(&workload.object)).or(survey.owner) {
         Some(owner) => Some(owner),
         None => examined_owner(cluster, (&survey.container, &survey.datadir), &workload.pods).await,
     };
-    let image = job.server_image.clone().unwrap_or_else(|| survey.image.clone());
-    let mut server = copied::server(&workload.object, image, owner);
-    server.service_account = job.service_account.clone().or(server.service_account);
+    server.image = job.server_image.clone().unwrap_or_else(|| survey.image.clone());
+    server.owner = owner;
     let (volume_bytes, storage_class) = volume(cluster, workload, &survey).await;
-    let image = job.image.clone().or_else(|| copied::sidecar_image(&workload.object)).unwrap_or_else(default_image);
-    let archive_of = copied::archive_of(&config, (&workload.namespace, &workload.name));
     Ok(JobFacts { image, server, store, archive_of, survey, mysql_secret, volume_bytes, storage_class })
+}
+
+/// Name of the volume in the pod template that holds the data.
+pub(super) async fn data_volume(cluster: &Cluster, object: &StatefulSet) -> Result<String, Failure> {
+    let files = option_files(cluster, object).await;
+    let survey = survey(object, &Hints::default(), &|map| files.get(map).cloned())?;
+    survey.mounts.first().map(|mount| mount.name.clone()).ok_or_else(|| {
+        Failure::new(code::BINLOG_VOLUME_NOT_FOUND, "no volume of the workload holds its data".to_owned())
+    })
 }
 
 /// The sidecar's configuration, and the Secret that its ConfigMap names for base backups.

@@ -17,14 +17,14 @@ use crate::inject::report::{Circumstances, report};
 use crate::inject::settings::{Settings, check_archive_url, default_image};
 use crate::inject::sidecar::Injection;
 use crate::inject::survey::{Hints, Owner, parse_owner};
-use crate::inject::{manifest, output, ownership, tree};
+use crate::inject::{manifest, output, ownership, pins, tree};
 use crate::objects::copied;
 use crate::session::Session;
 
 /// Native sidecars came with this minor version of Kubernetes.
 const NATIVE_SINCE: u32 = 29;
 /// What `--live` does to the cluster.
-const LIVE_NEEDS: [Need; 7] = [
+pub(super) const LIVE_NEEDS: [Need; 7] = [
     Need::of("get", "apps", "statefulsets"),
     Need::of("patch", "apps", "statefulsets"),
     Need::core("create", "configmaps"),
@@ -84,11 +84,13 @@ fn settings(args: &InjectArgs, native: bool, running: Option<String>) -> Result<
         image: image(args, running)?,
         native,
         set: args.set.clone(),
+        pins: Vec::new(),
     })
 }
 
 fn from_files(session: &Session, args: &InjectArgs, path: &Path) -> Result<u8> {
-    let read = manifest::strip_server_fields(&read_manifests(path)?)?;
+    let given = read_manifests(path)?;
+    let read = manifest::strip_server_fields(&given)?;
     let settings = settings(args, args.mode != InjectMode::Plain, manifest::sidecar_image(&read)?)?;
     let text = manifest::strip(&read, false)?;
     let found = plan::find(&text, &hints(args)?, &BTreeMap::new())?;
@@ -98,6 +100,7 @@ fn from_files(session: &Session, args: &InjectArgs, path: &Path) -> Result<u8> {
             Some(namespace) => namespace.clone(),
             None => session.namespace_here()?,
         };
+        let settings = Settings { pins: pins::of_manifests(&given, &found.name), ..settings.clone() };
         let injection = found.injection(Some(&namespace), owner, &settings)?;
         tell(session, found, owner, (&settings, args.mode == InjectMode::Auto, false));
         print(session, &text, found, &injection)?;
@@ -116,6 +119,9 @@ fn tell(session: &Session, found: &Found, owner: Owner, (settings, assumed, live
 }
 
 fn print(session: &Session, text: &str, found: &Found, injection: &Injection) -> Result<()> {
+    if let Some(chart) = session.output_text().and_then(|text| text.strip_prefix("helm-values=")) {
+        return session.print(&output::helm_values(injection, chart)?);
+    }
     session.print(&match session.output(InjectOutput::Yaml)? {
         InjectOutput::Yaml => manifest::add(text, found.place, injection)?,
         InjectOutput::Patch => output::patch(injection, found.namespace.as_deref())?,
@@ -174,7 +180,8 @@ async fn from_cluster(session: &Session, args: &InjectArgs, name: &WorkloadName)
         InjectMode::Native => true,
         InjectMode::Plain => false,
     };
-    let settings = settings(args, native, copied::sidecar_image(&workload.object))?;
+    let mut settings = settings(args, native, copied::sidecar_image(&workload.object))?;
+    settings.pins = pins_of(&cluster, &name.0).await?;
     let text = manifest::strip(&text_of(&workload.object)?, false)?;
     let files = option_files(&cluster, &workload.object).await;
     let found = plan::find(&text, &hints(args)?, &files)?.pop().context("the workload went missing")?;
@@ -191,6 +198,13 @@ async fn from_cluster(session: &Session, args: &InjectArgs, name: &WorkloadName)
         return Ok(0);
     }
     apply(session, &cluster, args, (&found, &injection)).await
+}
+
+/// The pins of the ConfigMap that is there: a new injection must not let go what was to be kept.
+async fn pins_of(cluster: &Cluster, workload: &str) -> Result<Vec<String>, Failure> {
+    let map = cluster.config_map(&format!("pitr-{workload}")).await?;
+    let text = map.and_then(|map| map.data?.remove("config.yaml")).unwrap_or_default();
+    Ok(copied::configuration(&text).map(|config| pins::listed(&config)).unwrap_or_default())
 }
 
 /// The live object as a manifest.
@@ -237,12 +251,13 @@ async fn apply(
     let name = &found.name;
     let patch = output::named_patch(injection, Some(cluster.namespace()));
     let map_name = format!("pitr-{name}");
-    refuse_foreign_map(cluster, &map_name).await?;
+    let is_new = refuse_foreign_map(cluster, &map_name).await?;
     let options = ApplyOptions { dry_run: true, force: args.force_conflicts };
     cluster.apply_config_map(&map_name, &injection.config_map, options).await?;
     cluster.apply_stateful_set(name, &patch, options).await?;
     session.confirm(name, args.confirm.confirm.as_deref(), &format!("This restarts the pods of statefulset/{name}"))?;
-    let rollout = rollout::Rollout::of(&found.object, args.rollout == Some(Rollout::Rolling));
+    let rollout = rollout::Rollout::of(&found.object, args.rollout == Some(Rollout::Rolling))
+        .with_new_map(is_new.then(|| map_name.clone()));
     rollout.hold_back(cluster, name).await?;
     let options = ApplyOptions { dry_run: false, ..options };
     cluster.apply_config_map(&map_name, &injection.config_map, options).await?;
@@ -256,13 +271,18 @@ async fn apply(
     Ok(0)
 }
 
-/// A ConfigMap of that name which is not ours is not overwritten.
-async fn refuse_foreign_map(cluster: &Cluster, name: &str) -> Result<(), Failure> {
+/// A ConfigMap of that name which is not ours is not overwritten. Tells whether there is none.
+async fn refuse_foreign_map(cluster: &Cluster, name: &str) -> Result<bool, Failure> {
     use crate::inject::sidecar::{LABEL_MANAGED, MANAGER};
-    let Ok(Some(map)) = cluster.config_map(name).await else { return Ok(()) };
+    let map = match cluster.config_map(name).await {
+        Ok(Some(map)) => map,
+        Ok(None) => return Ok(true),
+        // Whether it is there is not known: it is left alone.
+        Err(_) => return Ok(false),
+    };
     let ours = map.metadata.labels.iter().flatten().any(|(k, v)| k == LABEL_MANAGED && v == MANAGER);
     if ours {
-        return Ok(());
+        return Ok(false);
     }
     Err(Failure::new(code::APPLY_CONFLICT, format!("configmap \"{name}\" exists and is not ours"))
         .hint("nothing was changed")

@@ -10,7 +10,7 @@ use pitr_recovery::{PlanRequest, RecoveryTarget, code};
 use super::destination::{self, Destination};
 use super::making::RestoreObjects;
 use super::watch::{DETACHED, Leaving, Watched, watch};
-use super::{facts, restores_state, source};
+use super::{facts, restores_state, source, standing};
 use crate::archive_view::ArchiveView;
 use crate::args::{DryRun, OutputFormat, RestoreArgs, Via};
 use crate::cluster::{Cluster, JobEnd, Need, Notes, Watching, Workload, WorkloadName, require};
@@ -23,7 +23,7 @@ use crate::session::Session;
 use crate::target;
 
 /// What making and following a restore takes.
-const NEEDS: [Need; 7] = [
+pub(super) const NEEDS: [Need; 7] = [
     Need::core("create", "persistentvolumeclaims"),
     Need::of("create", "batch", "jobs"),
     Need::of("get", "batch", "jobs"),
@@ -33,8 +33,9 @@ const NEEDS: [Need; 7] = [
     Need::core("get", "persistentvolumeclaims"),
 ];
 /// What finding the workload and asking its sidecar takes.
-const ASKING: [Need; 2] = [Need::of("get", "apps", "statefulsets"), Need::core("get", "configmaps")];
-const FORWARDING: [Need; 2] = [Need::sub("get", "pods", "portforward"), Need::sub("create", "pods", "portforward")];
+pub(super) const ASKING: [Need; 2] = [Need::of("get", "apps", "statefulsets"), Need::core("get", "configmaps")];
+pub(super) const FORWARDING: [Need; 2] =
+    [Need::sub("get", "pods", "portforward"), Need::sub("create", "pods", "portforward")];
 const EXECUTING: [Need; 2] = [Need::sub("get", "pods", "exec"), Need::sub("create", "pods", "exec")];
 
 /// The words of the command line, understood before anything is asked of anybody.
@@ -73,6 +74,9 @@ pub async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
     require(&cluster, &NEEDS, "restorer").await?;
     let destination = destination(session, args, &planned).await?;
     destination.refuse_without_identity(planned.document.plan())?;
+    if let Some(name) = &args.statefulset {
+        standing::refuse_taken(&cluster, name).await?;
+    }
     let objects = destination.objects(&planned.document)?;
     if args.job.dry_run == DryRun::Server {
         objects.check(&cluster).await?;
@@ -151,7 +155,7 @@ fn understand(session: &Session, args: &RestoreArgs) -> Result<Wanted, Failure> 
     let archive = source::archive(&args.archive, &args.state)?;
     let workload = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;
     args.run_as_user.as_deref().map(parse_owner).transpose()?;
-    if let Some(name) = &args.new_name {
+    for name in args.new_name.iter().chain(&args.statefulset) {
         destination::check_name(name)?;
     }
     if workload.is_none() && archive.is_none() {
@@ -238,7 +242,7 @@ async fn destination(session: &Session, args: &RestoreArgs, planned: &Planned) -
     let destination = match &planned.workload {
         Some((cluster, workload)) => {
             let facts = facts::gather(cluster, workload, &args.job, owner).await?;
-            destination::beside(args, (cluster.namespace(), &workload.name), facts, plan)?
+            destination::beside(args, workload, facts, plan)?
         }
         None => {
             // Planning alone needs no cluster, not even a kubeconfig.
@@ -297,19 +301,24 @@ pub(super) async fn follow(
     match watch(session, cluster, &watching, Leaving { attach: &again }).await? {
         Watched::Detached => Ok(DETACHED),
         Watched::Ended(end) => {
-            let text = conclude(&end, restore, cluster.namespace())?;
+            let made = cluster.job(job).await.ok().flatten();
+            let volume = made.as_ref().and_then(restores_state::volume).unwrap_or_else(|| restore.to_owned());
+            let text = conclude(&end, &volume, (restore, cluster.namespace()))?;
             session.tell(&text);
+            if let Some(next) = made.as_ref().and_then(|made| standing::next(made, (restore, cluster.namespace()))) {
+                session.tell(&next);
+            }
             Ok(0)
         }
     }
 }
 
 /// The verdict in words. The Job's own state goes before what its log says.
-fn conclude(end: &JobEnd, restore: &str, namespace: &str) -> Result<String, Failure> {
+fn conclude(end: &JobEnd, volume: &str, (restore, namespace): (&str, &str)) -> Result<String, Failure> {
     if let Some(verdict) = &end.verdict
         && (end.succeeded || verdict.result != "verified")
     {
-        return restore_verdict(verdict, restore, (restore, namespace));
+        return restore_verdict(verdict, volume, (restore, namespace));
     }
     let reason = end.reason.clone().unwrap_or_else(|| "its Job ended without a verdict".to_owned());
     Err(Failure::new(code::RESTORE_FAILED, format!("restore failed: {reason}"))

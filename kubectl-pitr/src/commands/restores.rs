@@ -9,13 +9,15 @@ use super::ending;
 use super::making::take_back;
 use super::restore::{follow, print_row};
 use super::restores_state::{jobs_of, rows};
-use super::serving;
+use super::{serving, standing};
 use crate::args::{OutputFormat, RestoresArgs, RestoresVerb};
 use crate::cluster::{Cluster, DryMode, Need, finished, require};
 use crate::failure::Failure;
 use crate::objects::resume as again;
 use crate::render::{RestoreRow, restore_story, restores_document, restores_table};
 use crate::session::Session;
+
+pub(super) const RESUME_NEEDS: [Need; 2] = [Need::of("create", "batch", "jobs"), Need::core("create", "configmaps")];
 
 pub async fn run(session: &Session, args: &RestoresArgs) -> Result<u8> {
     let format = session.output(OutputFormat::Table)?;
@@ -52,6 +54,10 @@ pub async fn run(session: &Session, args: &RestoresArgs) -> Result<u8> {
         Some(RestoresVerb::Serve { name, timeout }) => {
             let row = one(session, &cluster, name).await?;
             serving::serve(session, &cluster, &row.name, *timeout).await
+        }
+        Some(RestoresVerb::Statefulset { name }) => {
+            let row = one(session, &cluster, name).await?;
+            standing::print(session, &cluster, &row.name).await
         }
         Some(RestoresVerb::Finish { name }) => {
             let row = one(session, &cluster, name).await?;
@@ -141,7 +147,7 @@ async fn resume(
     (name, changed, format): (&str, &[String], OutputFormat),
     limit: Duration,
 ) -> Result<u8> {
-    require(cluster, &[Need::of("create", "batch", "jobs"), Need::core("create", "configmaps")], "restorer").await?;
+    require(cluster, &RESUME_NEEDS, "restorer").await?;
     let row = one(session, cluster, name).await?;
     let latest = job_of(&row, cluster)?;
     let jobs = jobs_of(cluster, &row.name).await?;

@@ -12,7 +12,9 @@ use crate::cluster::{Cluster, finished, termination, verdict_in, waiting_reason}
 use crate::failure::Failure;
 use crate::inject::sidecar::{LABEL_MANAGED, LABEL_WORKLOAD, MANAGER};
 use crate::job_line::{JobLine, Verdict};
-use crate::objects::{ANNOTATION_PLAN_HASH, ANNOTATION_TARGET, LABEL_COMPONENT, LABEL_RESTORE, RESTORE_CONTAINER};
+use crate::objects::{
+    ANNOTATION_PLAN_HASH, ANNOTATION_STATEFUL_SET, ANNOTATION_TARGET, LABEL_COMPONENT, LABEL_RESTORE, RESTORE_CONTAINER,
+};
 use crate::render::RestoreRow;
 
 /// Jobs looked at once.
@@ -80,6 +82,7 @@ fn known(metadata: &ObjectMeta) -> RestoreRow {
         workload: label(metadata, LABEL_WORKLOAD).unwrap_or_default(),
         target: note(ANNOTATION_TARGET).unwrap_or_default(),
         plan_hash: note(ANNOTATION_PLAN_HASH),
+        stateful_set: note(ANNOTATION_STATEFUL_SET),
         ..RestoreRow::default()
     }
 }
@@ -141,7 +144,7 @@ async fn running(row: &mut RestoreRow, cluster: &Cluster, pods: &[k8s_openapi::a
     let lines = cluster.last_lines(&pod_name, RESTORE_CONTAINER).await;
     let progress = lines.into_iter().rev().find_map(|line| match line {
         JobLine::Progress(progress) => Some(progress),
-        JobLine::Method(_) | JobLine::Verdict(_) => None,
+        JobLine::Method(_) | JobLine::Verdict(_) | JobLine::Document(_) => None,
     });
     if let Some(progress) = progress {
         "running".clone_into(&mut row.state);

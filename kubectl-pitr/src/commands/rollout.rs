@@ -28,6 +28,8 @@ pub(super) struct Rollout {
     canary: bool,
     /// The partition to come back to.
     partition: i32,
+    /// A ConfigMap that was not there before, and that goes if the change is taken back.
+    new_map: Option<String>,
 }
 
 impl Rollout {
@@ -37,7 +39,11 @@ impl Rollout {
         let on_delete = strategy.and_then(|s| s.type_.as_deref()) == Some("OnDelete");
         let replicas = spec.and_then(|s| s.replicas).unwrap_or(1);
         let partition = strategy.and_then(|s| s.rolling_update.as_ref()).and_then(|r| r.partition).unwrap_or(0);
-        Self { replicas, on_delete, canary: replicas > 1 && !at_once && !on_delete, partition }
+        Self { replicas, on_delete, canary: replicas > 1 && !at_once && !on_delete, partition, new_map: None }
+    }
+
+    pub(super) fn with_new_map(self, name: Option<String>) -> Self {
+        Self { new_map: name, ..self }
     }
 
     /// Before the change: lets only the highest ordinal have it.
@@ -109,12 +115,25 @@ impl Rollout {
             format!("{pod} does not archive {} after its restart: {reason}", crate::render::duration(seconds)),
         );
         match reverted {
-            Ok(_) => failure
+            Ok(_) => self
+                .take_map_back(cluster, failure)
+                .await
                 .hint("the change was taken back; pods that were not restarted yet were not touched")
                 .fix(format!("kubectl delete pod {pod} -n {}, if it does not start by itself", cluster.namespace())),
             Err(reason) => failure
                 .hint(format!("the change could not be taken back: {reason}"))
                 .fix(format!("kubectl pitr uninject {name} -n {} --live", cluster.namespace())),
+        }
+    }
+
+    /// What was made for the sidecar alone goes with it. A pod that mounts it already keeps what it has.
+    async fn take_map_back(&self, cluster: &Cluster, failure: Failure) -> Failure {
+        let Some(name) = &self.new_map else { return failure };
+        match cluster.delete_config_map(name).await {
+            Ok(()) => failure.hint(format!("configmap/{name} was deleted again")),
+            Err(reason) => failure
+                .hint(format!("configmap/{name} stays: {reason}"))
+                .fix(format!("kubectl delete configmap {name} -n {}", cluster.namespace())),
         }
     }
 

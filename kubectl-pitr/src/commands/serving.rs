@@ -16,10 +16,14 @@ use crate::session::Session;
 /// Between two looks at the pod.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+pub(super) const SERVE_NEEDS: [Need; 3] =
+    [Need::of("list", "batch", "jobs"), Need::core("get", "pods"), Need::core("create", "pods")];
+pub(super) const FINISH_NEEDS: [Need; 3] =
+    [Need::of("list", "batch", "jobs"), Need::of("delete", "batch", "jobs"), Need::core("delete", "pods")];
+
 /// Runs the server on a verified restore, read-only, in a pod of its own.
 pub(super) async fn serve(session: &Session, cluster: &Cluster, restore: &str, limit: Duration) -> Result<u8> {
-    let needs = [Need::of("list", "batch", "jobs"), Need::core("get", "pods"), Need::core("create", "pods")];
-    require(cluster, &needs, "restorer").await?;
+    require(cluster, &SERVE_NEEDS, "restorer").await?;
     let jobs = jobs_of(cluster, restore).await?;
     let verified = jobs.iter().rev().find(|job| finished(job) == Some(true));
     let Some(job) = verified else { return Err(not_verified(restore, cluster, jobs.is_empty()).into()) };
@@ -102,8 +106,7 @@ fn ended(pod: &Pod) -> Option<String> {
 
 /// Ends a verified restore: its server and its Jobs go, its volume stays.
 pub(super) async fn finish(session: &Session, cluster: &Cluster, restore: &str) -> Result<u8> {
-    let needs = [Need::of("list", "batch", "jobs"), Need::of("delete", "batch", "jobs"), Need::core("delete", "pods")];
-    require(cluster, &needs, "restorer").await?;
+    require(cluster, &FINISH_NEEDS, "restorer").await?;
     let jobs = jobs_of(cluster, restore).await?;
     let Some(done) = jobs.iter().rev().find(|job| finished(job) == Some(true)) else {
         let namespace = cluster.namespace();

@@ -9,7 +9,7 @@ use pitr_recovery::code;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::archive_view::{self, ArchiveView};
+use crate::archive_view::{self, ArchiveView, Direct};
 use crate::args::{ArchiveArgs, ListArgs, PathStyle, StateArgs, Via};
 use crate::cluster::{Cluster, Reply, Silence, Workload, WorkloadName, runs_sidecar};
 use crate::failure::Failure;
@@ -27,12 +27,28 @@ pub(super) fn archive(args: &ArchiveArgs, state: &StateArgs) -> Result<Option<(A
     if args.archive.is_some() && state.via != Via::Auto {
         return Err(Failure::usage("--archive reads the archive itself: --via does not go with it"));
     }
+    location(args)
+}
+
+fn location(args: &ArchiveArgs) -> Result<Option<(ArchiveUrl, S3Options)>, Failure> {
     let reached = [args.endpoint.is_some(), args.region.is_some(), args.ca_bundle.is_some()];
     if args.archive.is_none() && (reached.contains(&true) || args.path_style != PathStyle::Auto) {
         let message = "--endpoint, --region, --path-style and --ca-bundle say how --archive is reached";
         return Err(Failure::usage(message).fix("--archive URL"));
     }
     archive_view::location(args)
+}
+
+/// The archive that the flags name, if they do, for long work on it. A workload that is named beside it must own it.
+pub(super) async fn direct(
+    session: &Session,
+    args: &ArchiveArgs,
+    name: Option<&str>,
+) -> Result<Option<Direct>, Failure> {
+    let name = name.map(str::parse::<WorkloadName>).transpose()?;
+    let Some(location) = location(args)? else { return Ok(None) };
+    let direct = archive_view::connected(&location, session.clock()).await?;
+    refuse_another(&direct.workload, (name.as_ref(), session.namespace_flag())).map(|()| Some(direct))
 }
 
 /// The archive that the flags name, which a workload that is named beside it must own.
@@ -272,7 +288,7 @@ pub(super) async fn plan(
 }
 
 /// A sidecar's `kind: Error` as our own.
-fn told(reply: &Reply, place: &str) -> Failure {
+pub(super) fn told(reply: &Reply, place: &str) -> Failure {
     let document: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     let message = document["message"].as_str().unwrap_or("the sidecar refused and did not say why");
     let exit = document["exit"].as_u64().and_then(|e| u8::try_from(e).ok());

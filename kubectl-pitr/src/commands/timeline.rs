@@ -8,7 +8,7 @@ use super::origin::Origin;
 use crate::args::{TimelineArgs, TimelineFormat, is_duration};
 use crate::failure::{EXIT_INTERRUPTED, Failure};
 use crate::question::Question;
-use crate::render::{TimelineShown, timeline_text, to_micros};
+use crate::render::{TimelineShown, timeline_html, timeline_text, to_micros};
 use crate::session::Session;
 use crate::state::Timeline;
 use crate::target;
@@ -41,10 +41,13 @@ fn print(
     (document, format): (Value, TimelineFormat),
 ) -> Result<()> {
     let yaml = match format {
-        TimelineFormat::Text | TimelineFormat::Wide => {
+        TimelineFormat::Text | TimelineFormat::Wide | TimelineFormat::Html => {
             let timeline: Timeline = serde_json::from_value(document)?;
             let wide = format == TimelineFormat::Wide;
             let shown = TimelineShown { question, since: since(session, args)?, place, wide };
+            if format == TimelineFormat::Html {
+                return session.print_bytes(timeline_html(&timeline, &shown, &session.zone, session.now()).as_bytes());
+            }
             return session.print(&timeline_text(&timeline, &shown, &session.zone));
         }
         TimelineFormat::Json => crate::args::OutputFormat::Json,

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::inject::manifest;
 use crate::session::Session;
 
-const LIVE_NEEDS: [Need; 4] = [
+pub(super) const LIVE_NEEDS: [Need; 4] = [
     Need::of("get", "apps", "statefulsets"),
     Need::of("patch", "apps", "statefulsets"),
     Need::core("get", "pods"),

@@ -1,8 +1,10 @@
 //! Following a Job: progress on stderr, Ctrl-C lets it run on, the end decides.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use pitr_archive::VerifyProgress;
 use pitr_recovery::code;
 use tokio::time::Instant;
 
@@ -14,6 +16,9 @@ use crate::session::Session;
 
 /// Without a terminal a line is written this often.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// Counts of work that is done here are shown this often.
+const COUNT_EVERY: Duration = Duration::from_millis(250);
 
 /// How the watching ended, as far as the command goes on.
 pub(super) enum Watched {
@@ -73,6 +78,33 @@ pub(super) async fn watch(
 /// The exit code of a command that was left with Ctrl-C.
 pub(super) const DETACHED: u8 = EXIT_INTERRUPTED;
 
+/// Work that is done here and counts as it goes on; none when Ctrl-C ended it.
+pub(super) async fn counted<T>(
+    session: &Session,
+    (phase, unit): (&str, &str),
+    counts: &VerifyProgress,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let mut shown = Shown::new(session);
+    let mut tick = tokio::time::interval(COUNT_EVERY);
+    let mut work = std::pin::pin!(work);
+    let look = |shown: &mut Shown<'_>| {
+        let total = Some(counts.total.load(Ordering::Relaxed)).filter(|total| *total > 0);
+        let done = counts.done.load(Ordering::Relaxed);
+        shown.progress(Progress { phase: phase.into(), unit: unit.into(), done, total, ..Progress::default() });
+    };
+    let done = loop {
+        tokio::select! {
+            done = &mut work => break Some(done),
+            _ = tokio::signal::ctrl_c() => break None,
+            _ = tick.tick() => look(&mut shown),
+        }
+    };
+    look(&mut shown);
+    shown.close();
+    done
+}
+
 struct Shown<'a> {
     session: &'a Session,
     /// Only where bars can move.
@@ -112,9 +144,9 @@ impl<'a> Shown<'a> {
                 let reason = method.reason.trim_start_matches("auto: ");
                 self.line(&format!("{:<13}{}: {reason}", "method", method.method));
             }
-            Sign::Line(JobLine::Verdict(_)) => {}
+            Sign::Line(JobLine::Verdict(_) | JobLine::Document(_)) => {}
             Sign::Waiting(reason) => self.line(&format!("the pod does not start yet: {reason}")),
-            Sign::Replaced => self.line("the pod was replaced; the restore goes on where it was"),
+            Sign::Replaced => self.line("the pod was replaced; another one goes on"),
         }
     }
 

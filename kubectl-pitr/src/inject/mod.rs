@@ -10,6 +10,7 @@ pub mod keys;
 pub mod manifest;
 pub mod output;
 pub mod ownership;
+pub mod pins;
 pub mod plan;
 pub mod report;
 pub mod schema;

@@ -26,6 +26,8 @@ pub struct Settings {
     pub image: String,
     pub native: bool,
     pub set: Vec<(String, String)>,
+    /// Base backups that an earlier configuration names as never to expire.
+    pub pins: Vec<String>,
 }
 
 impl Settings {
@@ -50,6 +52,9 @@ impl Settings {
         }
         if let Some(basename) = &survey.binlog_basename {
             config["source"]["binlog_basename"] = json!(basename);
+        }
+        if !self.pins.is_empty() {
+            config["retention"]["pins"] = json!(self.pins);
         }
         for (key, value) in &self.set {
             set(&mut config, key, value)?;

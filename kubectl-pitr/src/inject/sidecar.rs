@@ -71,21 +71,27 @@ pub fn injection(
     owner: Owner,
     settings: &Settings,
 ) -> Result<Injection> {
-    let config = super::tree::emit(&settings.config(name, namespace, survey)?)?;
+    let config = settings.config(name, namespace, survey)?;
+    let config_hash = hash(&config)?;
+    let config = super::tree::emit(&config)?;
     Ok(Injection {
         workload: name.to_owned(),
         container: serde_json::to_value(container(survey, owner, settings)).context("write the container")?,
         native: settings.native,
         volumes: volumes(name, settings).context("write the volumes")?,
-        config_hash: hash(&config),
+        config_hash,
         config_map: config_map(name, namespace, config, settings)?,
     })
 }
 
-/// The SHA-256 of the configuration as it is mounted. The sidecar reads it at start only: in the pod template, the hash restarts the
-/// pods whenever anything in it changes.
-fn hash(config: &str) -> String {
-    Sha256::digest(config).iter().map(|b| format!("{b:02x}")).collect()
+/// The SHA-256 of the configuration but for its pins. The sidecar reads the rest at start only: in the pod template, the hash
+/// restarts the pods whenever anything in it changes.
+fn hash(config: &Value) -> Result<String> {
+    let mut config = config.clone();
+    if let Some(retention) = config["retention"].as_object_mut() {
+        retention.remove("pins");
+    }
+    Ok(Sha256::digest(super::tree::emit(&config)?).iter().map(|b| format!("{b:02x}")).collect())
 }
 
 fn config_map(name: &str, namespace: Option<&str>, config: String, settings: &Settings) -> Result<Value> {

@@ -1,32 +1,31 @@
-//! A base backup again and again: a CronJob that makes the Job that `backup` makes.
+//! Again and again: a CronJob that makes the Job that a command makes once.
 
-use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, JobTemplateSpec};
+use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, Job, JobTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{BackupJob, backup_job, stem};
+use super::stem;
 
 /// Finished Jobs that are kept of each outcome.
 const KEPT: i32 = 3;
 /// Names of a CronJob's Jobs end in eleven more characters.
 const NAME_BYTES_MAX: usize = 52;
 
-/// `pitr-backup-mysql`: one for each workload.
-pub fn name(workload: &str) -> String {
-    let name = stem(&format!("pitr-backup-{}", workload.replace('.', "-")));
+/// `pitr-backup-mysql`: one of a kind for each workload.
+pub fn name(component: &str, workload: &str) -> String {
+    let name = stem(&format!("pitr-{component}-{}", workload.replace('.', "-")));
     debug_assert!(name.len() <= NAME_BYTES_MAX);
     name
 }
 
 /// The CronJob. Times are UTC; a run that is due while the last one goes on is left out.
-pub fn backup_cron_job(job: &BackupJob, schedule: &str) -> CronJob {
-    let template = backup_job(job);
+pub fn cron_job(template: Job, name: &str, schedule: &str) -> CronJob {
     let mut spec = template.spec.unwrap_or_default();
     // The CronJob keeps the last ones itself.
     spec.ttl_seconds_after_finished = None;
     CronJob {
         metadata: ObjectMeta {
-            name: Some(name(&job.workload)),
-            namespace: Some(job.namespace.clone()),
+            name: Some(name.to_owned()),
+            namespace: template.metadata.namespace,
             labels: template.metadata.labels.clone(),
             ..ObjectMeta::default()
         },

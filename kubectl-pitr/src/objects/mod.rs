@@ -9,17 +9,22 @@ mod restore;
 pub mod resume;
 pub mod serve;
 pub mod sizing;
+pub mod stateful_set;
+mod upkeep;
 
 pub use backup::{BackupJob, CONTAINER as BACKUP_CONTAINER, Scratch, backup_job};
-pub use cron::{backup_cron_job, name as cron_name};
+pub use cron::{cron_job, name as cron_name};
 pub use names::{labels, stem};
 pub use pod::{Server, Store};
 pub use restore::{
     CONTAINER as RESTORE_CONTAINER, Claim, PLAN_BYTES_PLAIN_MAX, RestoreJob, claim, plan_config_map, restore_job,
 };
+pub use upkeep::{Upkeep, UpkeepJob, upkeep_job};
 
 /// Labels and annotations that say what an object is for.
 pub const LABEL_RESTORE: &str = "kubectl-pitr/restore";
 pub const LABEL_COMPONENT: &str = "kubectl-pitr/component";
 pub const ANNOTATION_TARGET: &str = "kubectl-pitr/target";
+/// On a restore's Job and volume: the StatefulSet that will adopt the volume.
+pub const ANNOTATION_STATEFUL_SET: &str = "kubectl-pitr/statefulset";
 pub const ANNOTATION_PLAN_HASH: &str = "kubectl-pitr/plan-hash";

@@ -104,16 +104,7 @@ const ARCHIVE_VOLUME: &str = "pitr-archive";
 /// The pod of a Job: `main` runs in the server's image, with our program put there by an init container.
 pub(super) fn spec(main: Container, volumes: Vec<Volume>, server: &Server, (store, image): (&Store, &str)) -> PodSpec {
     let mut main = main;
-    let mounts = main.volume_mounts.get_or_insert_default();
-    mounts.push(mount(PROGRAM_VOLUME, "/pitr", true));
-    if store.secret.is_some() {
-        mounts.push(mount(CREDENTIALS_VOLUME, CREDENTIALS_DIRECTORY, true));
-    }
-    if let Some((_, directory)) = &store.claim {
-        mounts.push(mount(ARCHIVE_VOLUME, directory, true));
-    }
-    main.security_context = Some(restricted());
-    main.termination_message_policy = Some("FallbackToLogsOnError".to_owned());
+    main.volume_mounts.get_or_insert_default().push(mount(PROGRAM_VOLUME, "/pitr", true));
     let install = Container {
         name: "install".to_owned(),
         image: Some(image.to_owned()),
@@ -122,8 +113,24 @@ pub(super) fn spec(main: Container, volumes: Vec<Volume>, server: &Server, (stor
         volume_mounts: Some(vec![mount(PROGRAM_VOLUME, "/pitr", false)]),
         ..Container::default()
     };
+    let mut volumes = volumes;
+    volumes.push(empty_dir(PROGRAM_VOLUME));
+    PodSpec { init_containers: Some(vec![install]), ..bare_spec(main, volumes, server, store) }
+}
+
+/// The pod of a Job that is one container and nothing else.
+pub(super) fn bare_spec(main: Container, volumes: Vec<Volume>, server: &Server, store: &Store) -> PodSpec {
+    let mut main = main;
+    let mounts = main.volume_mounts.get_or_insert_default();
+    if store.secret.is_some() {
+        mounts.push(mount(CREDENTIALS_VOLUME, CREDENTIALS_DIRECTORY, true));
+    }
+    if let Some((_, directory)) = &store.claim {
+        mounts.push(mount(ARCHIVE_VOLUME, directory, true));
+    }
+    main.security_context = Some(restricted());
+    main.termination_message_policy = Some("FallbackToLogsOnError".to_owned());
     let mut all = volumes;
-    all.push(empty_dir(PROGRAM_VOLUME));
     all.extend(store.secret.as_deref().map(|name| secret(CREDENTIALS_VOLUME, name)));
     all.extend(store.claim.as_ref().map(|(name, _)| Volume {
         name: ARCHIVE_VOLUME.to_owned(),
@@ -138,7 +145,6 @@ pub(super) fn spec(main: Container, volumes: Vec<Volume>, server: &Server, (stor
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         security_context: Some(pod_security(server.owner)),
-        init_containers: Some(vec![install]),
         containers: vec![main],
         volumes: Some(all),
         image_pull_secrets: server.image_pull_secrets.clone(),

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::pod::{self, PROGRAM, Server, Store, mount};
-use super::{ANNOTATION_PLAN_HASH, ANNOTATION_TARGET, LABEL_RESTORE, labels};
+use super::{ANNOTATION_PLAN_HASH, ANNOTATION_STATEFUL_SET, ANNOTATION_TARGET, LABEL_RESTORE, labels};
 
 /// Above this the plan is stored compressed: a ConfigMap holds 1 MiB in all.
 pub const PLAN_BYTES_PLAIN_MAX: usize = 512 << 10;
@@ -56,19 +56,27 @@ pub struct RestoreJob {
     pub options: Vec<String>,
     /// Secret with the identity that opens an encrypted archive.
     pub identity_secret: Option<String>,
+    /// The StatefulSet that will adopt the volume.
+    pub stateful_set: Option<String>,
 }
 
 fn metadata(job: &RestoreJob, name: &str) -> ObjectMeta {
     let mut labels = labels(&job.workload, "restore");
     labels.insert(LABEL_RESTORE.to_owned(), job.restore.clone());
+    let stateful_set = job.stateful_set.iter().map(|name| (ANNOTATION_STATEFUL_SET.to_owned(), name.clone()));
     ObjectMeta {
         name: Some(name.to_owned()),
         namespace: Some(job.namespace.clone()),
         labels: Some(labels),
-        annotations: Some(BTreeMap::from([
-            (ANNOTATION_TARGET.to_owned(), job.target.clone()),
-            (ANNOTATION_PLAN_HASH.to_owned(), job.plan_hash.clone()),
-        ])),
+        annotations: Some(
+            [
+                (ANNOTATION_TARGET.to_owned(), job.target.clone()),
+                (ANNOTATION_PLAN_HASH.to_owned(), job.plan_hash.clone()),
+            ]
+            .into_iter()
+            .chain(stateful_set)
+            .collect(),
+        ),
         ..ObjectMeta::default()
     }
 }

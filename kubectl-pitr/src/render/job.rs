@@ -156,6 +156,11 @@ pub fn backup_verdict(verdict: &Verdict, again: &str) -> Result<String, Failure>
         .fix(again))
 }
 
+/// The error that a Job which looks after the archive tells.
+pub fn job_failure(verdict: &Verdict) -> Option<Failure> {
+    told(verdict)
+}
+
 /// The error that the Job itself tells: it is rendered already, with hints and fixes on lines of their own.
 fn told(verdict: &Verdict) -> Option<Failure> {
     let text = verdict.message.as_deref()?;

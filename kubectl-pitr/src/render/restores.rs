@@ -12,6 +12,8 @@ pub struct RestoreRow {
     pub workload: String,
     pub target: String,
     pub plan_hash: Option<String>,
+    /// The StatefulSet that the volume is named for.
+    pub stateful_set: Option<String>,
     /// The Job that carried it last.
     pub job: Option<String>,
     pub phase: Option<String>,

@@ -61,7 +61,7 @@ fn picture(timeline: &Timeline, shown: &TimelineShown<'_>) -> Vec<String> {
 }
 
 /// From the first to the last instant of which a branch tells.
-fn extent(timeline: &Timeline, branch: &BranchRow) -> Option<(Timestamp, Timestamp)> {
+pub(super) fn extent(timeline: &Timeline, branch: &BranchRow) -> Option<(Timestamp, Timestamp)> {
     let windows = || timeline.windows.iter().filter(|w| w.branch.as_ref() == Some(&branch.id));
     let streams = timeline.streams.iter().filter(|stream| branch.streams.contains(&stream.id));
     let from = match branch.forks_at {
@@ -86,7 +86,7 @@ fn row(timeline: &Timeline, branch: &BranchRow, axis: &Axis, (from, to): (Timest
     format!("{}╰{signs}┤", " ".repeat(blank))
 }
 
-fn about(timeline: &Timeline, branch: &BranchRow) -> String {
+pub(super) fn about(timeline: &Timeline, branch: &BranchRow) -> String {
     let last_of = |id: &String| timeline.streams.iter().find(|stream| stream.id == *id).and_then(|s| s.last_at);
     let mut parts = Vec::new();
     if branch.live {
@@ -144,7 +144,7 @@ fn transactions(timeline: &Timeline, shown: &TimelineShown<'_>, zone: &Zone, lin
 }
 
 /// Where a restore to the point would stop; nothing where there is no such point.
-fn stop_line(question: &Question) -> Option<String> {
+pub(super) fn stop_line(question: &Question) -> Option<String> {
     match &question.sought {
         Sought::Around(Point::Time(us), _) if *us != i64::MAX => {
             Some(format!("------ a restore --to {} stops here ------", Rfc3339(*us)))
@@ -184,7 +184,7 @@ fn table(timeline: &Timeline, shown: &TimelineShown<'_>, zone: &Zone) -> String 
 }
 
 /// All six digits: columns of times are compared by eye.
-fn full_micros(at: Timestamp) -> String {
+pub(super) fn full_micros(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
@@ -193,18 +193,18 @@ fn first_word(text: &str) -> String {
 }
 
 /// Names come from clients: nothing in them may steer a terminal.
-fn harmless(text: &str) -> String {
+pub(super) fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// The part of the GTIDs that all have in common.
-fn common_source(transactions: &[TransactionRow]) -> Option<String> {
+pub(super) fn common_source(transactions: &[TransactionRow]) -> Option<String> {
     let mut sources = transactions.iter().filter_map(|t| t.gtid.as_deref()?.rsplit_once(':').map(|(source, _)| source));
     let first = sources.next()?;
     sources.all(|source| source == first).then(|| first.to_owned())
 }
 
-fn short_gtid(transaction: &TransactionRow, common: Option<&str>) -> String {
+pub(super) fn short_gtid(transaction: &TransactionRow, common: Option<&str>) -> String {
     let Some(gtid) = &transaction.gtid else { return String::new() };
     match common.and_then(|source| gtid.strip_prefix(source)) {
         Some(number) => format!("…{number}"),
@@ -213,7 +213,7 @@ fn short_gtid(transaction: &TransactionRow, common: Option<&str>) -> String {
 }
 
 /// The command that restores to just before what was found.
-fn what_next(timeline: &Timeline, shown: &TimelineShown<'_>, branch: &BranchRow) -> Vec<String> {
+pub(super) fn what_next(timeline: &Timeline, shown: &TimelineShown<'_>, branch: &BranchRow) -> Vec<String> {
     let found = &timeline.transactions;
     let on_branch =
         if branch.live || timeline.branches.len() == 1 { String::new() } else { format!(" --branch {}", branch.id) };

@@ -1,7 +1,8 @@
 //! What `check` looks at: of the server, of the archive, of the cluster. Every finding of `status` is in it, and what is well besides.
 
 use jiff::Timestamp;
-use pitr_recovery::code::Code;
+use pitr_archive::document::{StoreCheckDocument, StoreStep};
+use pitr_recovery::code::{self, Code};
 
 use super::{Finding, Heartbeat, Judged, Limits, WorkloadState};
 use crate::render::{count_of, duration, server_name, to_micros};
@@ -10,6 +11,9 @@ use crate::render::{count_of, duration, server_name, to_micros};
 const BASE_SECONDS_MAX: u64 = 26 * 3600;
 /// Binlogs that are purged sooner leave little time to mend an archiver.
 const EXPIRY_SECONDS_MIN: u64 = 86_400;
+
+/// Retention refuses to work when the clocks differ by more.
+const CLOCK_SECONDS_MAX: f64 = 60.0;
 
 /// What a check is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,6 +79,8 @@ pub struct ClusterFacts {
     pub partition: i32,
     /// What the caller may do, and each right that is missing for the rest.
     pub rights: Vec<(String, Vec<String>)>,
+    /// What a sidecar found when it tried the store; none when it was not to.
+    pub store: Option<Result<StoreCheckDocument, String>>,
 }
 
 /// All checks, by area.
@@ -83,6 +89,7 @@ pub fn checks(state: &WorkloadState, judged: &Judged, facts: &ClusterFacts, limi
     let leading = state.leading().map(|(_, heartbeat)| heartbeat);
     all.extend(leading.into_iter().flat_map(server));
     all.extend(archive(state, judged, limits.now));
+    all.extend(facts.store.iter().flat_map(store));
     all.extend(cluster(state, facts));
     all.sort_by_key(|check| (check.area, std::cmp::Reverse(check.mark == Mark::Good)));
     all
@@ -171,6 +178,42 @@ fn archive(state: &WorkloadState, judged: &Judged, now: Timestamp) -> Vec<Check>
         ));
     }
     checks
+}
+
+/// How the store took a small object, call by call.
+fn store(tried: &Result<StoreCheckDocument, String>) -> Vec<Check> {
+    let document = match tried {
+        Ok(document) => document,
+        Err(reason) => {
+            let hint = "pods/portforward get,create lets the plugin ask; --read-only leaves it out";
+            return vec![warning(Area::Archive, format!("the store was not tried: {reason}"), hint)];
+        }
+    };
+    let mut checks: Vec<Check> = document.steps.iter().filter(|step| !step.ok).map(failed).collect();
+    if checks.is_empty() {
+        let took = document.steps.iter().map(|step| step.took_milliseconds).sum::<u64>();
+        checks.push(good(Area::Archive, format!("a small object was written, read, listed and deleted in {took} ms")));
+    }
+    if let Some(ahead) = document.clock_ahead_seconds.filter(|ahead| ahead.abs() > CLOCK_SECONDS_MAX) {
+        let side = if ahead > 0.0 { "ahead of" } else { "behind" };
+        let text = format!("the store's clock is {:.0}s {side} the sidecar's", ahead.abs());
+        checks.push(warning(Area::Archive, text, "set the clocks: retention does not delete while they differ"));
+    }
+    checks
+}
+
+fn failed(step: &StoreStep) -> Check {
+    let reason = step.reason.clone().unwrap_or_else(|| format!("{} failed", step.action));
+    // Without deletes nothing is lost: small objects stay.
+    let mark = if step.operation == "delete" { Mark::Warning } else { Mark::Bad };
+    let place = if step.operation == "delete" { "tail/ and catalog/ of the prefix" } else { "the prefix" };
+    let hint = if step.denied {
+        format!("grant {} on {place}", step.action)
+    } else {
+        "the sidecar's log has more: kubectl pitr logs".to_owned()
+    };
+    let code = if step.denied { code::STORE_DENIES } else { code::STORE_UNREACHABLE };
+    Check { area: Area::Archive, mark, text: reason, hint: Some(hint), code: Some(code) }
 }
 
 fn cluster(state: &WorkloadState, facts: &ClusterFacts) -> Vec<Check> {

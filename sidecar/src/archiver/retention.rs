@@ -35,7 +35,15 @@ impl Archiver {
     }
 
     async fn retain(&self, pipeline: &Pipeline) -> bool {
-        match pipeline.archive.retain(&self.config.retention.rules).await {
+        let rules = match self.config.retention.current_rules() {
+            Ok(rules) => rules,
+            // What is pinned is not known: nothing expires.
+            Err(failure) => {
+                self.board.fail(Area::Retention, failure);
+                return false;
+            }
+        };
+        match pipeline.archive.retain(&rules).await {
             Ok(retained) => {
                 self.note_retained(pipeline, &retained).await;
                 true

@@ -202,7 +202,12 @@ pub(super) const KEYS: &[Key] = &[
         &["elsewhere", "here"],
         "who carries retention out: a prune Job with rights of its own, or this sidecar",
     ),
-    key("retention.pins", Kind::List, "", "base backups that never expire, and the binlogs after them"),
+    key(
+        "retention.pins",
+        Kind::List,
+        "",
+        "base backups that never expire, and the binlogs after them; read again before each run of retention",
+    ),
     key("retention.every", Kind::Duration, "1h", "how often retention runs here"),
     key(
         "retention.grace",

@@ -141,7 +141,9 @@ pub(crate) struct Pipeline {
 
 /// Reads and checks a configuration file.
 pub(crate) fn load(file: &Path) -> Result<Config, Failure> {
-    parse(&read_file(file)?, &environment())
+    let mut config = parse(&read_file(file)?, &environment())?;
+    config.retention.file = Some(file.to_owned());
+    Ok(config)
 }
 
 /// What is left of a configuration that is not valid: whose state it is and where that is shown, all else as by default. With it

@@ -1,6 +1,6 @@
 //! What the configuration says about retention.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pitr_archive::RetentionRules;
@@ -28,6 +28,19 @@ pub(crate) struct Retention {
     pub(crate) every: Duration,
     /// Whether somebody chose the window: the default is for the sidecar, which keeps what it archived itself.
     pub(crate) is_window_given: bool,
+    /// The file that all this was read from.
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl Retention {
+    /// The rules with the pins that the file has now: a pin must count at once, not from the next start on.
+    pub(crate) fn current_rules(&self) -> Result<RetentionRules, Failure> {
+        let mut rules = self.rules.clone();
+        if let Some(file) = &self.file {
+            rules.policy.pins = retention_of(file)?.rules.policy.pins;
+        }
+        Ok(rules)
+    }
 }
 
 /// Reads the `retention` section of a configuration file; what else is in it must be valid but is not needed.
@@ -84,6 +97,7 @@ impl Reader<'_> {
             here: self.text("retention.run").is_some_and(|value| value == "here"),
             every,
             is_window_given: self.settings.get("retention.window").is_some_and(|set| set.origin != Origin::Default),
+            file: None,
         }
     }
 }

@@ -217,3 +217,19 @@ fn limits_fit_each_other() {
         assert!(refused.contains(said), "{text}: {refused}");
     }
 }
+
+#[test]
+fn pins_count_from_the_moment_they_are_written() {
+    let home = tempfile::tempdir_in("/tmp").unwrap();
+    let file = home.path().join("config.yaml");
+    std::fs::write(&file, format!("{LEAST}retention: {{window: 7d}}\n")).unwrap();
+    let retention = super::load(&file).unwrap().retention;
+    assert!(retention.current_rules().unwrap().policy.pins.is_empty());
+    std::fs::write(&file, format!("{LEAST}retention: {{window: 1d, pins: [bb-1]}}\n")).unwrap();
+    let rules = retention.current_rules().unwrap();
+    assert!(rules.policy.pins.contains("bb-1"));
+    assert_eq!(rules.policy.window_us, 7 * 86_400_000_000, "the rest is read at the next start");
+    // What is pinned is not known then: no rules, and nothing expires.
+    std::fs::write(&file, "retention: {pins: ").unwrap();
+    assert!(retention.current_rules().is_err());
+}

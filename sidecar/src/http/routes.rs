@@ -1,8 +1,9 @@
 //! Which path answers what. The same routes serve a running sidecar and `get --archive`, which has no sidecar.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use pitr_archive::document::{BackupsDocument, BinlogsDocument, PlanDocument, WindowsDocument};
+use pitr_archive::document::{BackupsDocument, BinlogsDocument, PlanDocument, StoreCheckDocument, WindowsDocument};
 use pitr_archive::{Archive, Estimate};
 use pitr_recovery::{Timeline, code};
 use tokio::sync::Semaphore;
@@ -13,6 +14,9 @@ use crate::amounts::{binary_size, duration};
 use crate::error::Failure;
 use crate::planning;
 use crate::status::{Heart, Proofs, StatusDocument, metrics, proven_to};
+
+/// A store that takes longer is not one to archive to.
+const PROBE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Who may ask on an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +81,24 @@ impl Api {
             ("/v1/backups", None) => Answer::document(&BackupsDocument::from(&*self.timeline().await?)),
             ("/v1/plan", Some(body)) => self.plan(body).await?,
             ("/v1/plan", None) => Answer::text(405, "POST a target"),
+            ("/v1/check", Some(_)) => self.check().await?,
+            ("/v1/check", None) => Answer::text(405, "POST: it writes a small object and deletes it"),
             _ => Answer::text(404, "not found"),
         })
+    }
+
+    /// Tests the store with the rights that this program has.
+    async fn check(&self) -> anyhow::Result<Answer> {
+        let archive = self.archive()?;
+        // Several pods of a workload may be asked at once.
+        let who = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).unwrap_or_default();
+        match tokio::time::timeout(PROBE_LIMIT, archive.probe(&who)).await {
+            Ok(probe) => Ok(Answer::document(&StoreCheckDocument::new(&probe, archive.describe()))),
+            Err(_) => {
+                let message = format!("{} did not answer within {} s", archive.describe(), PROBE_LIMIT.as_secs());
+                Err(Failure::new(&code::STORE_UNREACHABLE, message).fix("the store's network, and its endpoint").into())
+            }
+        }
     }
 
     async fn told_timeline(&self, query: &str) -> anyhow::Result<Answer> {

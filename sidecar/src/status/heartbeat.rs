@@ -75,12 +75,10 @@ impl Heart {
         self.beat().await;
     }
 
-    /// Everything that is known now.
+    /// Everything that is known now; a store that does not answer delays it by a moment.
     pub(crate) async fn look(&self) -> Snapshot {
         let (timeline, proofs) = match self.archiver.pipeline() {
-            Some(pipeline) if self.archiver.board.read().listed_us.is_some() => {
-                (self.outlook.timeline(pipeline).await, self.outlook.proofs(pipeline).await)
-            }
+            Some(pipeline) if self.archiver.board.read().listed_us.is_some() => self.outlook.look(pipeline).await,
             Some(_) | None => (None, Proofs::default()),
         };
         let board = &self.archiver.board;

@@ -4,6 +4,7 @@
 mod board;
 mod findings;
 mod heartbeat;
+mod kept;
 mod metrics;
 mod outlook;
 mod purge;

@@ -7,28 +7,30 @@ use jiff::Timestamp;
 use pitr_archive::document::VerifyState;
 use pitr_archive::{Archive, ArchiveError, Drills};
 use pitr_recovery::{Timeline, WindowEnd};
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::board::Facts;
+use super::kept::{Kept, Patience};
 use crate::archiver::{Pipeline, blocking};
 use crate::planning;
 
 /// Drills and verification run elsewhere, and seldom: the archive is asked for their results this often.
 const PROOFS_EVERY: Duration = Duration::from_secs(300);
+/// What could not be read of the archive is asked for again after this time.
+const AGAIN: Duration = Duration::from_secs(15);
 
-/// The last timeline. Clones share it.
+/// What was last known of the archive. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Outlook {
-    last: Arc<Mutex<Option<Known>>>,
-    proofs: Arc<Mutex<Option<Asked>>>,
+    last: Kept<Known>,
+    proofs: Kept<Asked>,
 }
 
-/// When the archive was asked, and what it said.
+/// What the archive said of the proofs of others.
 #[derive(Debug)]
 struct Asked {
-    at: Instant,
     proofs: Proofs,
+    at: Instant,
 }
 
 /// What others have proven of the archive.
@@ -65,44 +67,68 @@ impl Proofs {
 struct Known {
     version: u64,
     timeline: Arc<Timeline>,
+    /// Whether everything was read that windows need to be exact.
+    is_exact: bool,
 }
 
 impl Outlook {
-    /// What others have proven. What cannot be read now is unknown, and asked for again.
-    pub(crate) async fn proofs(&self, pipeline: &Pipeline) -> Proofs {
-        let mut last = self.proofs.lock().await;
-        if let Some(known) = &*last
-            && known.at.elapsed() < PROOFS_EVERY
-        {
-            return known.proofs.clone();
-        }
-        let Ok(proofs) = Proofs::of(&pipeline.archive).await else { return Proofs::default() };
-        *last = Some(Asked { at: Instant::now(), proofs: proofs.clone() });
-        proofs
+    /// What is known without waiting for a store that does not answer: the timeline and what others have proven, as of now if it
+    /// does, and else as it was last known.
+    pub(crate) async fn look(&self, pipeline: &Arc<Pipeline>) -> (Option<Arc<Timeline>>, Proofs) {
+        tokio::join!(self.known(pipeline, Patience::Moment), self.proofs(pipeline))
     }
 
-    /// The timeline as of now. One is computed at a time; who comes meanwhile waits for it.
-    pub(crate) async fn timeline(&self, pipeline: &Pipeline) -> Option<Arc<Timeline>> {
-        let mut last = self.last.lock().await;
-        let version = pipeline.ledger().version();
-        if let Some(known) = &*last
-            && known.version == version
-        {
-            return Some(Arc::clone(&known.timeline));
-        }
-        let inventory = pipeline.ledger().inventory().clone();
-        let timeline = blocking(move || Timeline::new(inventory)).await.ok()?;
-        // Without indices windows are still sound, only shorter.
-        let timeline = match planning::exact(&pipeline.archive, timeline.clone()).await {
-            Ok(exact) => exact,
-            Err(error) => {
-                tracing::warn!(event = "inexact", "{error:#}");
-                timeline
+    /// What others have proven, as last known.
+    pub(crate) async fn proofs(&self, pipeline: &Arc<Pipeline>) -> Proofs {
+        let is_due = |last: Option<&Asked>, tried: Option<Duration>| {
+            last.is_none_or(|last| last.at.elapsed() >= PROOFS_EVERY) && tried.is_none_or(|since| since >= AGAIN)
+        };
+        let archive = Arc::clone(&pipeline.archive);
+        let ask = |_| async move {
+            match Proofs::of(&archive).await {
+                Ok(proofs) => Some(Asked { proofs, at: Instant::now() }),
+                Err(error) => {
+                    tracing::warn!(event = "no-proofs", "{error:#}");
+                    None
+                }
             }
         };
-        let timeline = Arc::new(timeline);
-        *last = Some(Known { version, timeline: Arc::clone(&timeline) });
-        Some(timeline)
+        let last = self.proofs.get(is_due, ask, Patience::Moment).await;
+        last.map(|last| last.proofs.clone()).unwrap_or_default()
+    }
+
+    /// The timeline as of now, however long the archive takes. One is computed at a time; who comes meanwhile waits for it.
+    pub(crate) async fn timeline(&self, pipeline: &Arc<Pipeline>) -> Option<Arc<Timeline>> {
+        self.known(pipeline, Patience::Answer).await
+    }
+
+    async fn known(&self, pipeline: &Arc<Pipeline>, patience: Patience) -> Option<Arc<Timeline>> {
+        let is_due = |last: Option<&Known>, tried: Option<Duration>| {
+            let is_current = last.is_some_and(|last| last.version == pipeline.ledger().version());
+            let is_exact = last.is_some_and(|last| last.is_exact);
+            !is_current || !is_exact && tried.is_none_or(|since| since >= AGAIN)
+        };
+        let asked = Arc::clone(pipeline);
+        let last = self.last.get(is_due, move |last| compute(asked, last), patience).await;
+        last.map(|last| Arc::clone(&last.timeline))
+    }
+}
+
+/// The timeline as of now. While what it needs cannot be read, the last one goes for what it was made from: one that is old is true as
+/// far as it goes. Where there is none yet, a first glance has to do.
+async fn compute(pipeline: Arc<Pipeline>, last: Option<Arc<Known>>) -> Option<Known> {
+    let (version, inventory) = {
+        let ledger = pipeline.ledger();
+        (ledger.version(), ledger.inventory().clone())
+    };
+    let glance = blocking(move || Timeline::new(inventory)).await.ok()?;
+    match planning::exact(&pipeline.archive, glance.clone()).await {
+        Ok(exact) => Some(Known { version, timeline: Arc::new(exact), is_exact: true }),
+        Err(error) => {
+            tracing::warn!(event = "inexact", "{error:#}");
+            let timeline = last.map_or_else(|| Arc::new(glance), |last| Arc::clone(&last.timeline));
+            Some(Known { version, timeline, is_exact: false })
+        }
     }
 }
 

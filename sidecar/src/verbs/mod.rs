@@ -22,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 use crate::archive_args::ArchiveArgs;
 use crate::cli::Verb;
 use crate::clock::Clock;
+use crate::error::Rendered;
 use crate::logging::LoggingArgs;
-use crate::{backup, restore};
+use crate::{backup, progress, restore, termination};
 
 pub(crate) use drill::DrillArgs;
 
@@ -57,14 +58,30 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCod
         Verb::Run(args) => run::run(&args, context).await,
         Verb::Archive(args) => run::archive(&args, context).await,
         Verb::Plan(args) => plan::run(&args, context).await,
-        Verb::Verify(args) => verify::run(&args, context).await,
-        Verb::Prune(args) => prune::run(&args, context).await,
+        Verb::Verify(args) => leaving(verify::run(&args, context).await, context),
+        Verb::Prune(args) => leaving(prune::run(&args, context).await, context),
         Verb::Status(args) => status::run(&args, context).await,
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Cat(args) => cat::run(&args, context).await,
         Verb::Get(args) => get::run(&args, context).await,
         Verb::CheckConfig(args) => check_config::run(&args),
     }
+}
+
+/// Leaves an error where whoever follows a Job finds it: as its last words, too.
+fn leaving(outcome: anyhow::Result<ExitCode>, context: &Context) -> anyhow::Result<ExitCode> {
+    if let (Err(error), true) = (&outcome, context.json_log) {
+        let rendered = Rendered::of(error);
+        let line = termination::fit(|limit| {
+            serde_json::json!({
+                "event": "verdict", "schemaVersion": 1, "result": "failed", "code": rendered.code,
+                "message": termination::cut(&rendered.text(), limit),
+            })
+        });
+        termination::leave(&line);
+        progress::tell(&line);
+    }
+    outcome
 }
 
 /// Opens the archive that flags name.

@@ -1,16 +1,15 @@
 //! `prune`: what retention would do, or retention by hand. Without `--apply` nothing is written.
 
-mod document;
 mod lines;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use pitr_archive::document::PruneDocument;
 use pitr_archive::{Archive, ArchiveError, Proposal, Retained, RetentionRules, Swept};
 use pitr_recovery::{RetentionPolicy, WithoutBase, code};
 
-use self::document::PruneDocument;
 use super::Context;
 use crate::archive_failure::of_archive;
 use crate::archiver::{retention_refusal, unknown_pins, window_shrinks};
@@ -39,8 +38,8 @@ pub(super) async fn run(args: &PruneArgs, context: &Context) -> anyhow::Result<E
     };
     match args.output {
         OutputFormat::Json => {
-            let document = PruneDocument::new(&pruned, &rules, archive.describe());
-            output::print_line(&serde_json::to_string_pretty(&document)?)?;
+            let document = PruneDocument::new(&pruned.proposal, pruned.done.as_ref(), &rules, archive.describe());
+            output::print_document(&document, context.json_log)?;
         }
         OutputFormat::Text => output::print_line(&lines::of(&pruned, &rules).join("\n"))?,
     }

@@ -1,14 +1,12 @@
 //! `verify`: is what the archive names there, and is it what was stored? `--rebuild-catalog` makes the catalog again first.
 
-mod document;
-
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-use pitr_archive::{Archive, Finding, FindingKind, Rebuilt, Verified, VerifyProgress, VerifyRules};
+use pitr_archive::document::{FindingItem, VerifyDocument};
+use pitr_archive::{Archive, Finding, Rebuilt, Verified, VerifyProgress, VerifyRules};
 use pitr_recovery::code;
 
-use self::document::VerifyDocument;
 use super::Context;
 use crate::amounts::{binary_size, count_of};
 use crate::archive_failure::of_archive;
@@ -36,7 +34,7 @@ pub(super) async fn run(args: &VerifyArgs, context: &Context) -> anyhow::Result<
     match args.output {
         OutputFormat::Json => {
             let document = VerifyDocument::new(&verified, rebuilt.as_ref(), archive.describe());
-            output::print_line(&serde_json::to_string_pretty(&document)?)?;
+            output::print_document(&document, context.json_log)?;
         }
         OutputFormat::Text => output::print_line(&lines(&verified, rebuilt.as_ref()).join("\n"))?,
     }
@@ -95,26 +93,11 @@ fn failure(first: &Finding, verified: &Verified) -> Failure {
     let message = format!("{} in the archive, such as {}: {}", count_of(count, "problem"), first.what, first.reason);
     Failure::new(&code::CHECKSUM_MISMATCH, message)
         .hint("everything else is as it was stored; plans and windows leave out what cannot be read")
-        .fix(match first.kind {
-            FindingKind::Damaged | FindingKind::Missing if is_of_catalog(first) => {
-                "pitr-sidecar verify --archive URL --rebuild-catalog"
-            }
-            _ => "take a new base backup; what precedes the damage stays restorable",
+        .fix(if FindingItem::from(first).is_of_catalog() {
+            "pitr-sidecar verify --archive URL --rebuild-catalog"
+        } else {
+            "take a new base backup; what precedes the damage stays restorable"
         })
-}
-
-/// Whether the segments themselves can put it right.
-fn is_of_catalog(finding: &Finding) -> bool {
-    finding.what.starts_with("catalog/") || finding.reason.contains("no page")
-}
-
-fn word(kind: FindingKind) -> &'static str {
-    match kind {
-        FindingKind::Damaged => "Damaged",
-        FindingKind::Missing => "Missing",
-        FindingKind::Gap => "Gap",
-        FindingKind::Contradiction => "Contradiction",
-    }
 }
 
 fn lines(verified: &Verified, rebuilt: Option<&Rebuilt>) -> Vec<String> {
@@ -144,8 +127,8 @@ fn lines(verified: &Verified, rebuilt: Option<&Rebuilt>) -> Vec<String> {
         };
         lines.push(format!("Sample        part {} of {}; {rest}", slices.current + 1, slices.count));
     }
-    for finding in &verified.findings {
-        lines.push(format!("{:<13} {}: {}", word(finding.kind), finding.what, finding.reason));
+    for FindingItem { kind, what, reason } in verified.findings.iter().map(FindingItem::from) {
+        lines.push(format!("{kind:<13} {what}: {reason}"));
     }
     if verified.findings.is_empty() {
         lines.push("Result        all of it is what was stored".to_owned());

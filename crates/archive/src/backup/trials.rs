@@ -370,6 +370,49 @@ async fn an_encrypted_backup_is_taken_with_public_keys_and_restored_with_the_ide
 }
 
 #[tokio::test]
+async fn a_backup_needs_no_identity_of_former_recipients() {
+    let memory = Arc::new(MemoryStore::new());
+    let files = small_files();
+    let (before, _) = sealed_pair(&memory);
+    let (_, first) = take(&before, "bb-1", &files).await.unwrap();
+    // The same hash key, other recipients: the content is known, and nothing that is there can be used.
+    let (now, owner) = sealed_pair(&memory);
+    let (_, second) = take(&now, "bb-2", &files).await.unwrap();
+    assert_eq!(second, first, "everything is stored again");
+    assert_same(&restored(&owner, "bb-2").await.unwrap(), &files);
+    let (_, third) = take(&now, "bb-3", &files).await.unwrap();
+    assert_eq!(third, 0, "what is encrypted to the same is used again");
+    let (_, back) = take(&before, "bb-4", &files).await.unwrap();
+    assert_eq!(back, 0, "and so after a change back");
+    assert_same(&restored(&owner, "bb-3").await.unwrap(), &files);
+
+    // A list that mixes, as earlier versions wrote it: what belongs to a run for others is not handed on.
+    let mut manifest = now.read_manifests().await.unwrap().0.into_iter().find(|m| m.backup.id == "bb-1").unwrap();
+    manifest.recipients = now.sealer().unwrap().recipients().iter().map(ToString::to_string).collect();
+    let entries = now.read_files(&manifest).await.unwrap();
+    now.store()
+        .delete(&["backups/bb-2/manifest.json".to_owned(), "backups/bb-3/manifest.json".to_owned()])
+        .await
+        .unwrap();
+    list(&now, "bb-5", manifest, &entries).await;
+    let (_, sixth) = take(&now, "bb-6", &files).await.unwrap();
+    assert_eq!(sixth, first, "nothing of the mixed list is used");
+    assert_same(&restored(&owner, "bb-6").await.unwrap(), &files);
+}
+
+/// Lists a backup of these entries.
+async fn list(archive: &Archive, id: &str, mut manifest: manifest::Manifest, entries: &[BackupEntry]) {
+    let list: Bytes = files::encode(id, entries).unwrap().into();
+    manifest.backup.id = id.to_owned();
+    manifest.files_sha256 = sha256(&list);
+    manifest.files = ShortHash::of_digest(&manifest.files_sha256);
+    let key = ObjectKey::Files { backup: id.to_owned(), hash: manifest.files }.to_string();
+    archive.store().put(&key, list, ObjectClass::Control).await.unwrap();
+    let key = ObjectKey::Manifest { backup: id.to_owned() }.to_string();
+    archive.store().put(&key, manifest.to_json().unwrap().into(), ObjectClass::Control).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_second_attempt_at_an_encrypted_restore_keeps_what_is_there() {
     let memory = Arc::new(MemoryStore::new());
     let (writer, owner) = sealed_pair(&memory);

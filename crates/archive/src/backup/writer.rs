@@ -230,8 +230,7 @@ impl BackupWriter {
             stored_bytes,
             settings: facts.settings,
         };
-        let recipients = self.archive.sealer().map(|s| s.recipients().iter().map(ToString::to_string).collect());
-        let manifest = Manifest { backup, files: hash, files_sha256, recipients: recipients.unwrap_or_default() };
+        let manifest = Manifest { backup, files: hash, files_sha256, recipients: self.archive.sealed_to() };
         let key = ObjectKey::Manifest { backup: self.id.clone() }.to_string();
         self.archive.store().put(&key, manifest.to_json()?.into(), ObjectClass::Control).await?;
         // The host slept, or the store kept the manifest waiting: what it names may have been swept just before.
@@ -411,18 +410,32 @@ async fn read_chunk(content: &mut (impl AsyncRead + Unpin)) -> std::io::Result<B
 }
 
 impl Archive {
-    /// Chunks that an unmarked manifest names now (T), by content.
+    /// To whom this archive's writers encrypt now; empty: to nobody.
+    fn sealed_to(&self) -> Vec<String> {
+        self.sealer().map(|s| s.recipients().iter().map(ToString::to_string).collect()).unwrap_or_default()
+    }
+
+    /// Chunks that an unmarked manifest names now (T), by content. Only what is encrypted to exactly those to whom this run
+    /// encrypts: a chunk keeps the recipients of the run that stored it, and a backup must need nobody else's identity.
     async fn reusable_chunks(&self) -> Result<HashMap<Digest, BackupChunk>, ArchiveError> {
         let (marks, _) = self.read_marks().await?;
         let (manifests, _) = self.read_manifests().await?;
+        let set = |recipients: &[String]| recipients.iter().cloned().collect::<BTreeSet<_>>();
+        let wanted = set(&self.sealed_to());
+        let (ours, others): (Vec<&Manifest>, Vec<&Manifest>) =
+            manifests.iter().rev().partition(|manifest| set(&manifest.recipients) == wanted);
+        let of_others: BTreeSet<&str> = others.iter().map(|manifest| manifest.backup.id.as_str()).collect();
+        let fits = |chunk: &BackupChunk| {
+            chunk.key.encrypted != wanted.is_empty() && !of_others.contains(chunk.key.backup.as_str())
+        };
         let mut known = HashMap::new();
-        let unmarked = manifests.iter().rev().filter(|manifest| !marks.backups.contains_key(&manifest.backup.id));
+        let unmarked = ours.iter().filter(|manifest| !marks.backups.contains_key(&manifest.backup.id));
         for manifest in unmarked.take(REUSED_BACKUPS) {
             // One that cannot be read is not reused; that costs space and nothing else.
             let Ok(entries) = self.read_files(manifest).await else { continue };
             for entry in entries {
                 if let EntryContent::File { chunks, .. } = entry.content {
-                    known.extend(chunks.into_iter().map(|chunk| (chunk.key.sha256, chunk)));
+                    known.extend(chunks.into_iter().filter(fits).map(|chunk| (chunk.key.sha256, chunk)));
                 }
             }
         }
