@@ -70,10 +70,10 @@ fn refused(answer: &Unrecoverable, timeline: &Timeline) -> anyhow::Error {
 }
 
 async fn read_indices(archive: &Archive, inventory: &Inventory, wanted: &[RangeRef]) -> anyhow::Result<Indices> {
-    let read = wanted.iter().map(|range| async move {
-        let index = archive.read_index(range, &objects(inventory, range)).await;
+    let read = wanted.iter().cloned().map(|range| async move {
+        let index = archive.read_index(&range, &objects(inventory, &range)).await;
         let index = index.map_err(|error| of_archive(&error, &archive.describe()))?;
-        anyhow::Ok((range.clone(), index))
+        anyhow::Ok((range, index))
     });
     futures::stream::iter(read).buffered(READS_AT_ONCE).try_collect().await
 }
