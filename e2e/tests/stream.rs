@@ -198,22 +198,98 @@ async fn a_purge_under_our_feet_is_a_gap_and_a_reset_another_history() -> Result
         std::fs::read(sidecar.spool().join(last))? == on_disk(&source, "binlog.000001")?,
         "other bytes than the server's"
     );
-    // While somebody follows.
+    // While somebody follows, who has received more than the new file has for now: the server says nothing of it.
     let mut running = sidecar.run()?;
     source.sql("INSERT INTO shop.stock VALUES (5005, 1, NULL)").await?;
-    source.sql("RESET BINARY LOGS AND GTIDS; INSERT INTO shop.stock VALUES (5006, 1, NULL)").await?;
+    spools(&sidecar, &source, "binlog.000001").await?;
+    let beside = sidecar.archive_once().await?;
+    ensure!(beside.code != Some(0) && beside.stderr.contains("another archiver uses the spool"), "{}", beside.stderr);
+    source.sql("RESET BINARY LOGS AND GTIDS").await?;
+    spools(&sidecar, &source, "binlog.000001").await?;
+    source.sql("INSERT INTO shop.stock VALUES (5006, 1, NULL)").await?;
+    spools(&sidecar, &source, "binlog.000001").await?;
+    // And one that is longer at once, or goes on in another file before anybody has looked.
+    source.sql("RESET BINARY LOGS AND GTIDS").await?;
+    source.sql("INSERT INTO shop.stock VALUES (5007, 1, NULL), (5008, 1, NULL), (5009, 1, NULL)").await?;
+    source.sql("INSERT INTO shop.stock VALUES (5010, 1, NULL)").await?;
+    spools(&sidecar, &source, "binlog.000001").await?;
+    source.sql("RESET BINARY LOGS AND GTIDS; INSERT INTO shop.stock VALUES (5011, 1, NULL); FLUSH BINARY LOGS").await?;
+    spools(&sidecar, &source, "binlog.000002").await?;
+    let end = format!("\"end\":{},", on_disk(&source, "binlog.000001")?.len());
+    let is_archived =
+        |line: &str| line.contains("\"event\":\"archived\"") && line.contains("binlog.000001") && line.contains(&end);
     let begun = Instant::now();
-    let expected = on_disk(&source, "binlog.000001")?;
-    let held = || -> Result<bool> {
-        let index = std::fs::read_to_string(sidecar.spool().join("binlog.index"))?;
-        let Some(last) = index.lines().last() else { return Ok(false) };
-        Ok(std::fs::read(sidecar.spool().join(last)).is_ok_and(|bytes| bytes == expected))
-    };
-    while !held()? {
+    while !std::fs::read_to_string(sidecar.log())?.lines().any(is_archived) {
         ensure!(begun.elapsed() < Duration::from_secs(60), "{}", std::fs::read_to_string(sidecar.log())?);
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
     running.kill().await?;
+    Ok(())
+}
+
+/// Waits until the last binlog of the spool holds what this one of the server does.
+async fn spools(sidecar: &Sidecar, server: &Mysqld, binlog: &str) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let index = std::fs::read_to_string(sidecar.spool().join("binlog.index")).unwrap_or_default();
+        let held = index.lines().last().filter(|line| line.ends_with(binlog));
+        let bytes = held.and_then(|line| std::fs::read(sidecar.spool().join(line)).ok());
+        if bytes == Some(on_disk(server, binlog)?) {
+            return Ok(());
+        }
+        ensure!(begun.elapsed() < Duration::from_secs(60), "{index}{}", std::fs::read_to_string(sidecar.log())?);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Makes the header of the event in the middle of a closed binlog say that it is shorter than itself.
+fn damage(server: &Mysqld, binlog: &str) -> Result<()> {
+    let path = server.datadir().join(binlog);
+    let mut bytes = std::fs::read(&path)?;
+    let mut at = 4;
+    while at < bytes.len() / 2 {
+        let length = bytes.get(at + 9..at + 13).and_then(|length| length.first_chunk()).context("no event")?;
+        at += usize::try_from(u32::from_le_bytes(*length))?;
+    }
+    bytes.get_mut(at + 9..at + 13).context("no event")?.copy_from_slice(&[5, 0, 0, 0]);
+    Ok(std::fs::write(path, bytes)?)
+}
+
+#[tokio::test]
+async fn a_binlog_that_the_server_cannot_send_holds_up_no_other() -> Result<()> {
+    let Some(installation) = Installation::find()? else { return Ok(()) };
+    let home = TempDir::new()?;
+    let source = Mysqld::fresh(&installation, 1).start().await?;
+    source.sql(shop::SCHEMA).await?;
+    source.sql("INSERT INTO shop.stock VALUES (6001, 1, NULL)").await?;
+    for mode in ["ON_PERMISSIVE", "OFF_PERMISSIVE"] {
+        source.sql(&format!("SET GLOBAL gtid_mode = {mode}")).await?;
+    }
+    // Without a GTID: a server that has them on does not send it.
+    source.sql("INSERT INTO shop.stock VALUES (6002, 1, NULL)").await?;
+    let anonymous = binlogs(&source).await?.pop().context("no binlog")?;
+    for mode in ["ON_PERMISSIVE", "ON"] {
+        source.sql(&format!("SET GLOBAL gtid_mode = {mode}")).await?;
+    }
+    for number in 6010..6020 {
+        source.sql(&format!("INSERT INTO shop.stock VALUES ({number}, 1, NULL)")).await?;
+    }
+    let damaged = binlogs(&source).await?.pop().context("no binlog")?;
+    source.sql("FLUSH BINARY LOGS; INSERT INTO shop.stock VALUES (6021, 1, NULL)").await?;
+    damage(&source, &damaged)?;
+    let active = binlogs(&source).await?.pop().context("no binlog")?;
+    let sidecar = Sidecar::stream(&source, &url(&home.path().join("archive")), &by_socket(&source))?;
+    let mut running = sidecar.run()?;
+    spools(&sidecar, &source, &active).await?;
+    source.sql("INSERT INTO shop.stock VALUES (6022, 1, NULL)").await?;
+    spools(&sidecar, &source, &active).await?;
+    running.kill().await?;
+    let log = std::fs::read_to_string(sidecar.log())?;
+    let refused: Vec<&str> = log.lines().filter(|line| line.contains("\"event\":\"refused\"")).collect();
+    let names = |binlog: &str| refused.iter().filter(|line| line.contains(binlog)).count();
+    ensure!((refused.len(), names(&anonymous), names(&damaged)) == (2, 1, 1), "{log}");
+    let dumps = log.matches("\"event\":\"following\"").count();
+    ensure!(dumps < 12, "asked {dumps} times: {log}");
     Ok(())
 }
 

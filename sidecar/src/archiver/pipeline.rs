@@ -102,16 +102,26 @@ impl Pipeline {
     /// Whether retention would let a closed binlog go that is not archived, or did before its mark went: it is not stored again.
     /// `next` is the head of the file after it.
     pub(crate) fn is_outlived(&self, binlog: &Identified, next: &Head) -> bool {
-        let promised_us = self.expired.lock().unwrap_or_else(PoisonError::into_inner).promised_us;
-        let Some(promised_us) = promised_us else { return false };
-        let keeps_from_us = self.clock.now_us().saturating_sub(promised_us);
         let file = ClosedFile {
             id: &binlog.id,
             before: &binlog.head.previous,
             after: &next.previous,
             closed_us: i64::try_from(binlog.stat.modified_ns / 1000).unwrap_or(i64::MAX),
         };
-        is_outlived(&file, &self.ledger().inventory().backups, keeps_from_us)
+        self.lets_go(&file)
+    }
+
+    /// The same of what is known of a file.
+    pub(super) fn lets_go(&self, file: &ClosedFile<'_>) -> bool {
+        let promised_us = self.expired.lock().unwrap_or_else(PoisonError::into_inner).promised_us;
+        let Some(promised_us) = promised_us else { return false };
+        let keeps_from_us = self.clock.now_us().saturating_sub(promised_us);
+        is_outlived(file, &self.ledger().inventory().backups, keeps_from_us)
+    }
+
+    /// Whether retention has ever been here.
+    pub(super) fn has_promised(&self) -> bool {
+        self.expired.lock().unwrap_or_else(PoisonError::into_inner).promised_us.is_some()
     }
 
     /// The ledger, for as long as no await is needed.

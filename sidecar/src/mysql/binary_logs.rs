@@ -1,5 +1,7 @@
 //! Who a server is, which binlogs it has, and how far it has written.
 
+use pitr_binlog::GtidSet;
+
 use super::dump::{DumpError, Session};
 
 /// What a file on disk has before its first event when it is encrypted; positions do not count it.
@@ -14,6 +16,15 @@ pub(crate) struct ListedBinlog {
     pub(crate) name: String,
     /// Its length, as positions count.
     pub(crate) bytes: u64,
+}
+
+/// How far a server has written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogEnd {
+    /// The binlog being written, with its exact length now.
+    pub(crate) binlog: ListedBinlog,
+    /// Everything that the server has executed; empty where it writes no GTIDs.
+    pub(crate) executed: GtidSet,
 }
 
 /// Who answers.
@@ -51,7 +62,7 @@ impl Session {
 
     /// The binlog being written and its length now: whatever was committed before is in it or in an earlier one. Needs REPLICATION
     /// CLIENT.
-    pub(crate) async fn log_end(&mut self) -> Result<Option<ListedBinlog>, DumpError> {
+    pub(crate) async fn log_end(&mut self) -> Result<Option<LogEnd>, DumpError> {
         let table = match self.table("SHOW BINARY LOG STATUS").await {
             // Before 8.2 it had another name.
             Err(DumpError::Refused { number: UNKNOWN_STATEMENT, .. }) => self.table("SHOW MASTER STATUS").await?,
@@ -59,7 +70,9 @@ impl Session {
         };
         let mut ends = table.column("File").zip(table.column("Position"));
         let end = ends.next().and_then(|(name, bytes)| name.zip(bytes.and_then(|bytes| bytes.parse().ok())));
-        Ok(end.map(|(name, bytes)| ListedBinlog { name: name.to_owned(), bytes }))
+        let executed = table.column("Executed_Gtid_Set").next().flatten().unwrap_or_default();
+        let executed = executed.parse().map_err(|_| DumpError::Answer("the set of executed GTIDs"))?;
+        Ok(end.map(|(name, bytes)| LogEnd { binlog: ListedBinlog { name: name.to_owned(), bytes }, executed }))
     }
 
     /// Whether the server repeats another one. Needs REPLICATION CLIENT.

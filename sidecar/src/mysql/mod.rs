@@ -18,7 +18,7 @@ mod source_state;
 mod tables;
 mod xa;
 
-pub(crate) use binary_logs::ListedBinlog;
+pub(crate) use binary_logs::{ListedBinlog, LogEnd};
 pub(crate) use connection::{Connection, SqlError};
 pub(crate) use donor::{ClonedPoint, Donor, ForeignRows, ForeignTable};
 pub(crate) use dsn::{Dsn, Password, TlsMode};

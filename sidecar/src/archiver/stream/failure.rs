@@ -60,6 +60,9 @@ pub(crate) enum StreamError {
         /// Where.
         spool: PathBuf,
     },
+    /// Another process receives into the spool.
+    #[error("another archiver uses the spool \"{0}\"")]
+    InUse(PathBuf),
     /// A server that is no MySQL.
     #[error("stream mode reads the binlogs of MySQL, and the server is {0}")]
     NoMySql(String),
@@ -110,6 +113,9 @@ impl StreamError {
                     .hint("a reset, or a crash in which the server lost its end; what was archived of the other file stays")
                     .fix("if it stays: look at SHOW BINARY LOGS, then take a base backup")
             }
+            (Self::InUse(_), _) => Failure::new(&code::STREAM_DOWN, message)
+                .hint("beside a running sidecar nothing need be archived by hand")
+                .fix("source: {spool: DIRECTORY} of its own, or stop the other one first"),
             (Self::Spool { .. }, _) => Failure::new(&code::STREAM_DOWN, message)
                 .hint("what is received waits there until it is archived")
                 .fix("source: {spool: DIRECTORY} that the archiver may write to, with room for source.spool_limit and one binlog"),

@@ -12,13 +12,16 @@ mod follow;
 mod place;
 mod reach;
 mod spool;
+mod standing;
 mod survey;
 mod tape;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pitr_recovery::code;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
@@ -32,7 +35,7 @@ use super::pipeline::blocking;
 use super::{Archiver, Pipeline};
 use crate::config::{Config, MysqlConfig};
 use crate::error::Failure;
-use crate::mysql::{self, Dsn, Session};
+use crate::mysql::{self, Dsn, LogEnd, Session};
 use crate::status::{self, Area};
 
 /// How often the server says that it lives while it has nothing to send.
@@ -57,12 +60,22 @@ pub(super) struct Streaming {
     /// Bytes of complete binlogs above which none is begun.
     limit: u64,
     spool: Mutex<Spool>,
+    /// Nobody else receives into the spool as long as this is open.
+    _lock: File,
     reach: Reach,
+    /// Whether the binlog that is being received is archived before it is complete.
+    has_tail: bool,
 }
 
 impl Streaming {
     fn spool(&self) -> MutexGuard<'_, Spool> {
         self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What follows is of another history.
+    fn begin_round(&self) {
+        self.spool().begin_round();
+        self.reach.forget();
     }
 
     fn has_room(&self) -> bool {
@@ -82,13 +95,15 @@ impl Archiver {
         let (Some(limit), Some(account)) = (source.spool_limit, &source.mysql) else { return Ok(None) };
         let folder = source.datadir.clone();
         let open = open_spool(&folder, account).await.map_err(|error| error.failure())?;
-        let (owner, spool) = open;
+        let (lock, owner, spool) = open;
         let streaming = Streaming {
             follower: follower(&self.config),
             source: owner,
             limit,
             spool: Mutex::new(spool),
+            _lock: lock,
             reach: Reach::new(),
+            has_tail: self.config.schedule.tail_interval.is_some(),
             folder,
         };
         Ok(Some(Arc::new(streaming)))
@@ -115,9 +130,11 @@ impl Archiver {
                 }
             };
             match follower.follow(&mut received).await {
-                Ok(_) => {
-                    self.board.heal(Area::Stream);
-                    pause = Pause::none();
+                Ok(ended) => {
+                    if matches!(ended, follow::Pause::Full | follow::Pause::Nothing) {
+                        self.board.heal(Area::Stream);
+                        pause = Pause::none();
+                    }
                     self.rest(CLEAN_EVERY).await;
                     while !shared.has_room() {
                         self.rest(CLEAN_EVERY).await;
@@ -160,11 +177,22 @@ impl Archiver {
                 connection.insert(server)
             }
         };
-        let asked_us = self.clock.now_us();
+        let (asked_us, before) = (self.clock.now_us(), shared.reach.point());
         let Some(end) = server.log_end().await? else { return Ok(()) };
         let replicates = server.replicates().await?;
         self.board.note(|facts| facts.replicates = Some(replicates));
-        if tokio::time::timeout(PROBE_TIMEOUT, shared.reach.wait_for(&end)).await.is_ok() {
+        if shared.reach.is_contradicted(&before, &end) {
+            let LogEnd { binlog, .. } = end;
+            tracing::warn!(
+                event = "anew",
+                binlog = binlog.name,
+                end = binlog.bytes,
+                "the server lost what it had written"
+            );
+            shared.reach.doubt();
+            return Ok(());
+        }
+        if tokio::time::timeout(PROBE_TIMEOUT, shared.reach.wait_for(&end.binlog)).await.is_ok() {
             shared.reach.prove(asked_us);
         }
         Ok(())
@@ -194,7 +222,8 @@ impl Archiver {
         let follows = async {
             loop {
                 match follower.follow(&mut || {}).await? {
-                    follow::Pause::Full => return Ok(Reached::Full),
+                    follow::Pause::Full | follow::Pause::Unarchived => return Ok(Reached::Full),
+                    follow::Pause::Doubt => status::tick(),
                     follow::Pause::Nothing => {
                         status::tick();
                         tokio::time::sleep(CLEAN_EVERY).await;
@@ -202,11 +231,19 @@ impl Archiver {
                 }
             }
         };
-        tokio::select! {
-            reached = probes => reached,
-            reached = follows => reached,
+        let work = async {
+            tokio::select! {
+                reached = probes => reached,
+                reached = follows => reached,
+            }
+        };
+        match self.shutdown.run_until_cancelled(work).await {
+            Some(reached) => reached.map_err(|error: StreamError| error.failure()),
+            None => Err(Failure::new(&code::STREAM_DOWN, "archiving was interrupted")
+                .hint("what was received waits in the spool")
+                .fix("run it again")
+                .exit(130)),
         }
-        .map_err(|error: StreamError| error.failure())
     }
 }
 
@@ -215,7 +252,7 @@ impl Archiver {
 pub(super) enum Reached {
     /// Everything that there was is in the spool.
     Everything,
-    /// The spool is full.
+    /// What is in the spool has to be archived before more is received.
     Full,
 }
 
@@ -233,8 +270,12 @@ fn spool_failed(shared: &Streaming, reason: std::io::Error) -> StreamError {
     StreamError::Spool { folder: shared.folder.clone(), reason }
 }
 
-async fn open_spool(folder: &Path, account: &MysqlConfig) -> Result<(String, Spool), StreamError> {
-    let failed = |reason| StreamError::Spool { folder: folder.to_owned(), reason };
+async fn open_spool(folder: &Path, account: &MysqlConfig) -> Result<(File, String, Spool), StreamError> {
+    let failed = |reason: std::io::Error| match reason.kind() {
+        std::io::ErrorKind::WouldBlock => StreamError::InUse(folder.to_owned()),
+        _ => StreamError::Spool { folder: folder.to_owned(), reason },
+    };
+    let lock = Spool::lock(folder).map_err(failed)?;
     let owner = match Spool::owner(folder).map_err(failed)? {
         Some(owner) => owner,
         None => {
@@ -245,7 +286,7 @@ async fn open_spool(folder: &Path, account: &MysqlConfig) -> Result<(String, Spo
         }
     };
     let spool = Spool::open(folder, &owner).map_err(failed)?;
-    Ok((owner, spool))
+    Ok((lock, owner, spool))
 }
 
 /// The server's UUID, if it is a server that can be followed, and the one that is meant.

@@ -3,13 +3,14 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use pitr_binlog::{BinlogName, GtidSet};
 use tokio::sync::watch;
 
-use crate::mysql::ListedBinlog;
+use crate::mysql::{ListedBinlog, LogEnd};
 
 /// What is received.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Point {
+pub(super) struct Point {
     /// The binlog that is being received.
     file: String,
     /// The one before, all of which is here.
@@ -22,6 +23,15 @@ impl Point {
     fn has(&self, end: &ListedBinlog) -> bool {
         (self.file == end.name && self.position >= end.bytes) || self.before.as_ref() == Some(&end.name)
     }
+
+    /// Whether more is here than the server has written: it began its log anew. It does not end the dump of the file that it had.
+    fn is_beyond(&self, end: &ListedBinlog) -> bool {
+        let number = |name: &str| BinlogName::parse(name).map(|name| name.number()).ok();
+        if self.file == end.name {
+            return self.position > end.bytes;
+        }
+        number(&self.file).zip(number(&end.name)).is_some_and(|(here, there)| here > there)
+    }
 }
 
 /// Tells those who ship how much they see.
@@ -29,20 +39,44 @@ impl Point {
 pub(super) struct Reach {
     point: watch::Sender<Point>,
     complete_us: Mutex<Option<i64>>,
+    /// What the server had executed when it was last asked.
+    executed: Mutex<GtidSet>,
+    /// Counts findings that what is here may not be the server's.
+    doubts: watch::Sender<u64>,
 }
 
 impl Reach {
     pub(super) fn new() -> Self {
-        Self { point: watch::Sender::new(Point::default()), complete_us: Mutex::default() }
+        let (point, doubts) = (watch::Sender::new(Point::default()), watch::Sender::new(0));
+        Self { point, complete_us: Mutex::default(), executed: Mutex::default(), doubts }
     }
 
-    /// A file is begun anew or gone on with.
+    /// A file is gone on with; what is known behind this counts once it was held against the server's.
     pub(super) fn begin(&self, file: &str, position: u64) {
-        self.point.send_modify(|point| {
-            if point.file != file {
-                *point = Point { file: file.to_owned(), before: None, position };
-            }
-        });
+        self.point.send_replace(Point { file: file.to_owned(), before: None, position });
+    }
+
+    /// How far the log is here.
+    pub(super) fn point(&self) -> Point {
+        self.point.borrow().clone()
+    }
+
+    /// Whether the server has lost what it had: less is written than was here before it was asked, or less executed than the last time.
+    pub(super) fn is_contradicted(&self, before: &Point, end: &LogEnd) -> bool {
+        let mut executed = self.executed.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = std::mem::replace(&mut *executed, end.executed.clone());
+        before.is_beyond(&end.binlog) || !last.is_subset_of(&end.executed)
+    }
+
+    /// What is here may not be the server's: nothing is known until it is asked again.
+    pub(super) fn doubt(&self) {
+        self.forget();
+        self.doubts.send_modify(|count| *count += 1);
+    }
+
+    /// Woken by doubts from now on.
+    pub(super) fn doubts(&self) -> watch::Receiver<u64> {
+        self.doubts.subscribe()
     }
 
     /// The server went on with another file: the one before is complete.
@@ -89,7 +123,7 @@ impl Reach {
 mod tests {
     use futures::FutureExt as _;
 
-    use super::{ListedBinlog, Reach};
+    use super::{GtidSet, ListedBinlog, LogEnd, Reach};
 
     #[test]
     fn only_what_is_here_counts() {
@@ -108,5 +142,30 @@ mod tests {
         reach.forget();
         assert!(!has(&reach, &end("b.000003", 4)));
         assert_eq!(reach.complete_us(), None);
+    }
+
+    #[test]
+    fn a_log_that_was_begun_anew_is_noticed() {
+        let reach = Reach::new();
+        let end = |name: &str, bytes, executed: &str| {
+            let executed: GtidSet = executed.parse().unwrap();
+            LogEnd { binlog: ListedBinlog { name: name.to_owned(), bytes }, executed }
+        };
+        let is_doubtful = |end: &LogEnd| reach.is_contradicted(&reach.point(), end);
+        let server = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        assert!(!is_doubtful(&end("b.000007", 4, "")), "nothing is here yet");
+        reach.begin("b.000001", 500);
+        assert!(!is_doubtful(&end("b.000001", 500, "")) && !is_doubtful(&end("b.000002", 158, "")));
+        assert!(is_doubtful(&end("b.000001", 158, "")), "less than is here");
+        reach.rotate("b.000002", 4);
+        assert!(is_doubtful(&end("b.000001", 900, "")), "a file before the one that is here");
+        // Written again beyond what is here: its transactions tell.
+        assert!(!is_doubtful(&end("b.000002", 900, &format!("{server}:1-9"))));
+        assert!(!is_doubtful(&end("b.000002", 950, &format!("{server}:1-10"))));
+        assert!(is_doubtful(&end("b.000002", 990, &format!("{server}:1-3"))));
+        assert!(!is_doubtful(&end("b.000002", 999, &format!("{server}:1-4"))));
+        let mut doubts = reach.doubts();
+        reach.doubt();
+        assert!(doubts.changed().now_or_never().is_some() && reach.point() == super::Point::default());
     }
 }

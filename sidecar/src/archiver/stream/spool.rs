@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! auto.cnf          whose they are
+//! lock              who receives into it
 //! binlog.index      which there are, in the server's order; the last one is being received
 //! 1/binlog.000042   the bytes; another folder after each RESET, when names return
 //! ```
@@ -56,9 +57,17 @@ impl Spool {
         }
     }
 
+    /// Takes the spool for this process, for as long as the result lives: two that receive into one would write over each other. An error
+    /// of the kind `WouldBlock`: another one has it.
+    pub(super) fn lock(folder: &Path) -> io::Result<File> {
+        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
+        let lock = OpenOptions::new().write(true).create(true).mode(FILE_MODE).open(folder.join("lock"))?;
+        lock.try_lock()?;
+        Ok(lock)
+    }
+
     /// Makes an empty spool for the server with this UUID.
     pub(super) fn create(folder: &Path, source: &str) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
         replace(&index_of(folder), b"")?;
         replace(&folder.join("auto.cnf"), format!("[auto]\nserver-uuid={source}\n").as_bytes())
     }
@@ -98,6 +107,13 @@ impl Spool {
     /// Where a binlog lies.
     pub(super) fn path(&self, entry: &Spooled) -> PathBuf {
         self.folder.join(entry.line())
+    }
+
+    /// Which binlog it is.
+    pub(super) fn identify(&self, entry: &Spooled) -> io::Result<BinlogId> {
+        let file = BinlogFile::open(&self.path(entry))?;
+        let binlog = identify(&file, &entry.name, &self.source).map_err(io::Error::other)?;
+        Ok(binlog.id)
     }
 
     /// Begins the server's next binlog: those before it are complete.
@@ -182,6 +198,7 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&new)?;
     file.write_all(content)?;
+    file.sync_data()?;
     fs::rename(new, path)
 }
 
@@ -222,6 +239,10 @@ mod tests {
         let folder = home.path().join("spool");
         let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
         assert_eq!(Spool::owner(&folder).unwrap(), None);
+        let lock = Spool::lock(&folder).unwrap();
+        assert_eq!(Spool::lock(&folder).unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "one at a time");
+        drop(lock);
+        drop(Spool::lock(&folder).unwrap());
         Spool::create(&folder, uuid).unwrap();
         assert_eq!(Spool::owner(&folder).unwrap().as_deref(), Some(uuid));
         let config = SourceConfig {

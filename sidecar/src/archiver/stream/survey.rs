@@ -1,58 +1,81 @@
-//! Which of the server's binlogs are archived already, without receiving them: their heads say which ones they are.
+//! Which of the server's binlogs need not be received, without receiving them: their heads say which ones they are, and when those
+//! before them were closed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use pitr_archive::ShortHash;
-use pitr_binlog::{BinlogName, MAGIC, ScanError, Scanner};
+use pitr_binlog::{BinlogName, Head, MAGIC, ScanError, Scanner};
 use pitr_recovery::BinlogId;
 
-use super::failure::StreamError;
+use super::failure::{CANNOT_SEND, StreamError};
 use crate::archiver::Pipeline;
-use crate::mysql::{Dsn, Dump, DumpRequest, ListedBinlog};
+use crate::archiver::outlived::ClosedFile;
+use crate::mysql::{Dsn, Dump, DumpError, DumpRequest, ListedBinlog};
 use crate::status;
 
 /// Connections that read heads at once.
 const AT_ONCE: usize = 4;
 
-/// The closed binlogs of the list that need not be received.
+/// The closed binlogs of the list, which ends in the one being written, that are archived or that retention has let go.
 pub(super) async fn archived(
     pipeline: &Pipeline,
     (dsn, source): (&Dsn, &str),
-    closed: &[ListedBinlog],
+    logs: &[ListedBinlog],
 ) -> Result<BTreeSet<String>, StreamError> {
-    // Of a number that nobody archived nothing need be asked.
     let numbers: BTreeSet<u64> = {
         let ledger = pipeline.ledger();
-        ledger
-            .inventory()
-            .binlogs
-            .iter()
-            .filter(|known| known.id.source == source)
-            .map(|known| known.id.number)
-            .collect()
+        let binlogs = ledger.inventory().binlogs.iter().filter(|known| known.id.source == source);
+        binlogs.map(|known| known.id.number).collect()
     };
-    let number = |log: &ListedBinlog| BinlogName::parse(&log.name).ok().map(|name| name.number());
-    let asked = closed.iter().filter_map(|log| number(log).filter(|number| numbers.contains(number)).zip(Some(log)));
-    let looked = stream::iter(asked).map(|(number, log)| async move {
+    // Of a number that nobody archived nothing need be asked, unless retention may have let it go.
+    let is_asked =
+        |log: &&ListedBinlog| pipeline.has_promised() || number(log).is_some_and(|number| numbers.contains(&number));
+    let looked = stream::iter(logs.iter().filter(is_asked)).map(|log| async move {
         let head = head(dsn, &log.name).await?;
         status::tick();
-        let id = head.map(|head| BinlogId { source: source.to_owned(), number, head });
-        let is_done = |id: &BinlogId| pipeline.is_expired(id) || pipeline.ledger().progress(id).is_done(log.bytes);
-        Ok::<_, StreamError>(id.filter(is_done).map(|_| log.name.clone()))
+        Ok::<_, StreamError>(head.map(|head| (log.name.as_str(), head)))
     });
-    looked.buffered(AT_ONCE).try_filter_map(async |name| Ok(name)).try_collect().await
+    let heads: BTreeMap<&str, Head> =
+        looked.buffered(AT_ONCE).try_filter_map(async |head| Ok(head)).try_collect().await?;
+    let is_done = |pair: &&[ListedBinlog]| {
+        let [log, next] = pair else { return false };
+        let Some((number, head)) = number(log).zip(heads.get(log.name.as_str())) else { return false };
+        let id = BinlogId { source: source.to_owned(), number, head: ShortHash::of(&head.bytes).0 };
+        if pipeline.is_expired(&id) || pipeline.ledger().progress(&id).is_done(log.bytes) {
+            return true;
+        }
+        heads.get(next.name.as_str()).is_some_and(|next| {
+            let closed_us = began_us(next);
+            pipeline.lets_go(&ClosedFile { id: &id, before: &head.previous, after: &next.previous, closed_us })
+        })
+    };
+    Ok(logs.windows(2).filter(is_done).map(|pair| pair[0].name.clone()).collect())
 }
 
-/// The hash of a binlog's head; none if it cannot be read, which is found again by whoever receives the file.
-async fn head(dsn: &Dsn, file: &str) -> Result<Option<[u8; 8]>, StreamError> {
+fn number(log: &ListedBinlog) -> Option<u64> {
+    BinlogName::parse(&log.name).ok().map(|name| name.number())
+}
+
+/// When the server began a file, which is when it closed the one before; to the end of that second.
+fn began_us(head: &Head) -> i64 {
+    let seconds = head.format.event_bytes.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes));
+    seconds.filter(|seconds| *seconds > 0).map_or(i64::MAX, |seconds| (i64::from(seconds) + 1) * 1_000_000)
+}
+
+/// A binlog's head; none if it cannot be read, which is found again by whoever receives the file.
+async fn head(dsn: &Dsn, file: &str) -> Result<Option<Head>, StreamError> {
     let request = DumpRequest { file, position: MAGIC.len() as u32, follower: None };
     let mut dump = Dump::open(dsn, &request).await?;
     let mut scanner = Scanner::new();
     let mut fed = feed(&mut scanner, &MAGIC);
     let mut is_first = true;
     while fed.is_ok() && scanner.head().is_none() {
-        let Some(header) = dump.next().await? else { return Ok(None) };
+        let header = match dump.next().await {
+            Err(DumpError::Refused { number: CANNOT_SEND, .. }) | Ok(None) => return Ok(None),
+            Ok(Some(header)) => header,
+            Err(error) => return Err(error.into()),
+        };
         // The announcement of the file itself.
         if std::mem::take(&mut is_first) {
             continue;
@@ -66,7 +89,7 @@ async fn head(dsn: &Dsn, file: &str) -> Result<Option<[u8; 8]>, StreamError> {
             fed = feed(&mut scanner, body);
         }
     }
-    Ok(scanner.head().map(|head| ShortHash::of(&head.bytes).0))
+    Ok(scanner.head().cloned())
 }
 
 fn feed(scanner: &mut Scanner, bytes: &[u8]) -> Result<(), ScanError> {

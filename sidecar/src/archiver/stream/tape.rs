@@ -4,8 +4,10 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
-use pitr_binlog::{BinlogName, Scanner};
+use pitr_binlog::event::{EventHeader, EventType};
+use pitr_binlog::{BinlogName, FileEnd, Scanner};
 
 use super::place::{FIRST, Place};
 use super::spool::pieces;
@@ -24,6 +26,21 @@ pub(super) struct Tape {
     /// Bytes that were received and are not written; the first belongs at `at`.
     buffer: Vec<u8>,
     at: u64,
+    /// The last event that stands in the file.
+    last: Option<EventHeader>,
+    /// The latest time that an event gives, in seconds since 1970.
+    newest: u32,
+}
+
+/// What is here of a binlog that is gone on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    /// The end of what is whole.
+    pub(super) whole_to: u64,
+    /// Whether there is a whole transaction.
+    pub(super) has_transactions: bool,
+    /// Whether it ends with the server's word that it ends.
+    pub(super) has_ended: bool,
 }
 
 /// Why bytes cannot be put down.
@@ -45,13 +62,21 @@ pub(super) enum TapeError {
 impl Tape {
     pub(super) fn new(file: File, name: BinlogName, position: u64) -> io::Result<Self> {
         let written = file.metadata()?.len();
-        Ok(Self { file, place: Place { file: name, position }, written, buffer: Vec::new(), at: position })
+        Ok(Self {
+            file,
+            place: Place { file: name, position },
+            written,
+            buffer: Vec::new(),
+            at: position,
+            last: None,
+            newest: 0,
+        })
     }
 
     /// Goes on with a file that was begun: at its last whole transaction, so that the server's bytes can be held against ours.
     ///
     /// What an earlier process left may be torn; whoever reads it then has not begun.
-    pub(super) fn resume(path: &Path, name: BinlogName) -> io::Result<Self> {
+    pub(super) fn resume(path: &Path, name: BinlogName) -> io::Result<(Self, Known)> {
         let mut file = OpenOptions::new().read(true).write(true).open(path)?;
         let (mut scanner, mut last, mut damaged) = (Scanner::new(), FIRST, false);
         pieces(&mut file, |bytes| {
@@ -63,7 +88,12 @@ impl Tape {
         }
         // A request has 32 bits for it. Then everything is compared.
         let position = if u32::try_from(last).is_ok() { last } else { FIRST };
-        Self::new(file, name, position)
+        let known = Known {
+            whole_to: scanner.boundary(),
+            has_transactions: last > FIRST,
+            has_ended: !damaged && *scanner.end() != FileEnd::Open,
+        };
+        Ok((Self::new(file, name, position)?, known))
     }
 
     /// Where the server is asked to begin.
@@ -74,6 +104,37 @@ impl Tape {
     /// Whether something of the file is known, against which the server's bytes are held.
     pub(super) fn is_resumed(&self) -> bool {
         self.place.position > FIRST || self.written > FIRST
+    }
+
+    /// Bytes that are here, what was only received apart.
+    pub(super) fn length(&self) -> u64 {
+        self.written
+    }
+
+    /// An event was put into the file.
+    pub(super) fn pass(&mut self, header: &EventHeader) {
+        self.place.pass(header);
+        self.last = Some(*header);
+        self.newest = self.newest.max(header.timestamp);
+    }
+
+    /// Whether the last event was the server's word that the file ends.
+    pub(super) fn has_ended(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| matches!(last.event_type, EventType::ROTATE | EventType::STOP))
+    }
+
+    /// Brings the file to the disk, as old as its last event: that may take a while. Whoever finds it named as complete after the machine
+    /// lost its power finds all of it.
+    pub(super) fn settle(&self) -> io::Result<impl FnOnce() -> io::Result<()> + Send + use<>> {
+        let file = self.file.try_clone()?;
+        let written_at = SystemTime::UNIX_EPOCH + Duration::from_secs(self.newest.into());
+        let is_dated = self.newest > 0;
+        Ok(move || {
+            if is_dated {
+                file.set_modified(written_at)?;
+            }
+            file.sync_all()
+        })
     }
 
     /// Takes bytes that follow those before.
@@ -149,7 +210,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("b.000001");
         fs::write(&path, [&b"\xfebin"[..], &[0; 100]].concat()).unwrap();
-        let tape = Tape::resume(&path, BinlogName::parse("b.000001").unwrap()).unwrap();
+        let (tape, known) = Tape::resume(&path, BinlogName::parse("b.000001").unwrap()).unwrap();
+        assert!(!known.has_transactions && !known.has_ended && !tape.has_ended());
         assert_eq!((fs::metadata(&path).unwrap().len(), tape.request_position(), tape.is_resumed()), (4, 4, false));
     }
 }

@@ -40,6 +40,11 @@ pub(super) struct Wire {
 }
 
 impl Wire {
+    #[cfg(test)]
+    pub(super) fn over(server: tokio::io::DuplexStream) -> Self {
+        Self { packets: PacketReader::new(Box::new(server), SILENCE), to: "a test".to_owned() }
+    }
+
     fn broken(&self) -> impl Fn(io::Error) -> DumpError + use<> {
         let to = self.to.clone();
         move |reason| DumpError::Connection { to: to.clone(), reason }

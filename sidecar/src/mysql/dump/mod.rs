@@ -118,6 +118,12 @@ impl Dump {
         Ok(Self { wire, left: 0 })
     }
 
+    /// Events from somebody who plays the server.
+    #[cfg(test)]
+    pub(crate) fn over(server: tokio::io::DuplexStream) -> Self {
+        Self { wire: Wire::over(server), left: 0 }
+    }
+
     /// The next event's header; its body follows by [`Self::body`], whose rest is skipped. `None`: the end of what is there.
     pub(crate) async fn next(&mut self) -> Result<Option<EventHeader>, DumpError> {
         while !self.body().await?.is_empty() {}
