@@ -198,7 +198,7 @@ async fn a_killed_replay_of_engines_without_rollback_is_not_gone_on_with() -> Re
     kill_in(&scene, &datadir, "replay", &[]).await?;
     let refused = scene.restore(&datadir).await?.expect(5)?;
     ensure!(
-        refused.stderr.contains("error[PITR0411]") && refused.stderr.contains("without rollback"),
+        refused.stderr.contains("error[PITR0419]") && refused.stderr.contains("without rollback"),
         "{}",
         refused.stderr
     );

@@ -181,6 +181,33 @@ async fn a_base_after_a_change_of_recipients_needs_only_the_new_ones() -> Result
     is_same(&scene, "restored").await
 }
 
+#[tokio::test]
+async fn encryption_is_turned_off_within_a_binlog_and_nothing_diverges() -> Result<()> {
+    let Some(scene) = scene().await? else { return Ok(()) };
+    scene.source.sql("SET GLOBAL max_binlog_size=1073741824; FLUSH BINARY LOGS").await?;
+    let sealed = sidecar(&scene, &[RECIPIENT], "zstd:3")?;
+    backup(&scene, &sealed).await?.expect(0)?;
+    scene.source.sql("INSERT INTO d.t VALUES (1)").await?;
+    sealed.archive_once().await?.expect(0)?;
+    scene.source.sql("INSERT INTO d.t VALUES (2)").await?;
+    let clear = sidecar(&scene, &[], "zstd:3")?;
+    let went_on = clear.archive_once().await?.expect(0)?;
+    ensure!(!went_on.stderr.contains("divergence"), "{went_on:?}");
+    // It goes on where the sealed part ends.
+    let stored = walk(&scene.volume("archive"))?;
+    let in_clear = |path: &&String| (path.contains("/tail/") || path.contains("/binlogs/")) && !path.ends_with(".age");
+    let starts: Vec<&str> =
+        stored.iter().filter(in_clear).filter_map(|path| path.rsplit('/').next()?.split('-').next()).collect();
+    ensure!(!starts.is_empty() && starts.iter().all(|start| !start.trim_matches('0').is_empty()), "{stored:#?}");
+    scene.source.sql("INSERT INTO d.t VALUES (3); FLUSH BINARY LOGS").await?;
+    let closed = clear.archive_once().await?.expect(0)?;
+    ensure!(!closed.stderr.contains("divergence"), "{closed:?}");
+    let status = finish(&mut clear.command(&["status", "--archive", &scene.url()])).await?.expect(0)?;
+    ensure!(!status.stdout.contains("PITR0507"), "{status:?}");
+    restore(&scene, "identity", "restored").await?.expect(0)?;
+    is_same(&scene, "restored").await
+}
+
 /// The objects in a folder. What a killed process was writing is none: a file that is named `.tmp-`.
 fn walk(folder: &Path) -> Result<Vec<String>> {
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);

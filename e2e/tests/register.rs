@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use pitr_e2e::mysqld::Mysqld;
 use pitr_e2e::product::{Outcome, finish};
 use pitr_e2e::reference::content;
 use pitr_e2e::scene::Scene;
@@ -58,13 +59,26 @@ async fn a_cold_copy_becomes_a_base_that_restores_begin_with() -> Result<()> {
     // Somebody's note of another moment is not believed, and nothing is stored by it.
     let wrong = register(&scene, &datadir, &["--gtid-set", &format!("{uuid}:1-5")]).await?.expect(4)?;
     ensure!(wrong.stderr.contains("its server says") && wrong.stderr.contains(&held), "{}", wrong.stderr);
-    let stored = register(&scene, &datadir, &["--gtid-set", &held]).await?.expect(0)?;
+    let config = scene.volume("my.cnf");
+    std::fs::write(&config, "[mysqld]\nserver_id=1\n")?;
+    let config = config.display().to_string();
+    let stored = register(&scene, &datadir, &["--gtid-set", &held, "--mysqld-config", &config]).await?.expect(0)?;
     ensure!(
         stored.stdout.contains(&format!("\"gtidSet\":\"{held}\"")) && stored.stdout.contains("\"method\":\"files\""),
         "{}",
         stored.stdout
     );
     ensure!(files(&datadir)? == before && files(&scene.volume("scratch"))? <= 1, "something was left, or taken");
+
+    // What a clone knows of its server, this base knows, too.
+    let backups = scene.volume("archive").join("backups");
+    let mut manifests = std::fs::read_dir(backups)?.filter_map(|found| Some(found.ok()?.path().join("manifest.json")));
+    let manifest = manifests.find(|path| path.exists()).context("no base backup")?;
+    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(manifest)?)?;
+    let (file, end) = (&manifest["binlog_position"]["file"], &manifest["binlog_position"]["pos"]);
+    let log = datadir.join(file.as_str().context("no position")?);
+    ensure!(end.as_u64() == Some(std::fs::metadata(log)?.len()), "{manifest}");
+    ensure!(manifest["settings"]["log_replica_updates"] == "ON", "{manifest}");
 
     scene.source.start().await?;
     insert(&scene, 10..30).await?;
@@ -74,6 +88,35 @@ async fn a_cold_copy_becomes_a_base_that_restores_begin_with() -> Result<()> {
     let restored = scene.started(&scene.volume("restored")).await?;
     ensure!(restored.value::<i64>("SELECT COUNT(*) FROM d.isam").await? == 2, "rows outside InnoDB are gone");
     ensure!(!scene.volume("restored").join("binlog.000001").exists(), "the source's own log came with the base");
+    Ok(())
+}
+
+#[tokio::test]
+async fn data_outside_of_the_directory_is_refused() -> Result<()> {
+    let Some(scene) = Scene::new("register", "id INT PRIMARY KEY").await? else { return Ok(()) };
+    let elsewhere = scene.volume("elsewhere");
+    std::fs::create_dir(&elsewhere)?;
+    let elsewhere = elsewhere.display().to_string();
+    let option = format!("--innodb_directories={elsewhere}");
+    let mut other = Mysqld::fresh(&scene.installation, 2).option(&option).start().await?;
+    other.sql("CREATE DATABASE d; CREATE TABLE d.here (id INT PRIMARY KEY); INSERT INTO d.here VALUES (1)").await?;
+    other.sql(&format!("CREATE TABLE d.there (id INT PRIMARY KEY) DATA DIRECTORY='{elsewhere}'")).await?;
+    other.stop().await?;
+    let file = Path::new(&elsewhere).join("d/there.ibd");
+    let before = (std::fs::read(&file)?, std::fs::metadata(&file)?.modified()?);
+    let config = scene.volume("my.cnf");
+    std::fs::write(&config, format!("[mysqld]\ninnodb_directories={elsewhere}\n"))?;
+    let config = config.display().to_string();
+    let with_config = ["--mysqld-config", config.as_str()];
+    for more in [&[] as &[&str], &with_config] {
+        let refused = register(&scene, other.datadir(), more).await?.expect(4)?;
+        ensure!(
+            refused.stderr.contains("there.ibd") && refused.stderr.contains("lies outside"),
+            "{more:?} {}",
+            refused.stderr
+        );
+    }
+    ensure!((std::fs::read(&file)?, std::fs::metadata(&file)?.modified()?) == before, "the original was written to");
     Ok(())
 }
 

@@ -199,7 +199,7 @@ async fn what_somebody_else_wrote_to_the_volume_is_never_verified() {
     stranger.sql("CREATE DATABASE not_planned").await.unwrap();
     stranger.stop().await.unwrap();
     let outcome = rig.restore(&["--to", &target], &datadir).await;
-    outcome.expect(5, "incomplete", "PITR0411", "something else wrote to this volume");
+    outcome.expect(5, "incomplete", "PITR0419", "something else wrote to this volume");
     assert_ne!(outcome.verdict()["unexpected"], "");
     assert!(!datadir.join(".pitr/RESTORED.json").exists());
 }

@@ -253,6 +253,11 @@ codes! {
         "\"shop.order\" is not in the data at the target",
         "\"shop\" has invoices, orders, stock",
         "another --tables, or an earlier target";
+    VOLUME_SPOILED = 419 exit 5:
+        "a volume that no restore can finish on",
+        "restore is incomplete: the server has lost … in a crash",
+        "the same volume would fail again",
+        "restore onto an empty volume";
     END_TOO_OLD = 501 exit 3:
         "end older than --max-lag",
         "the end is 32m old (limit 5m)",

@@ -115,7 +115,9 @@ fn ways_on(failure: &Failure, resume: &str, batched: bool) -> Vec<String> {
         n if n == number(code::EVENT_REFUSED) && batched => vec![format!("{resume} --batch 1")],
         n if n == number(code::XA_UNDECIDED) => vec![format!("{resume} --xa rollback"), format!("{resume} --xa keep")],
         n if n == number(code::TABLE_NOT_THERE) => vec![format!("{resume} --tables SCHEMA.TABLE")],
-        n if [code::EVENT_REFUSED, code::PLANNED_OBJECT_GONE].map(number).contains(&n) => Vec::new(),
+        n if [code::EVENT_REFUSED, code::PLANNED_OBJECT_GONE, code::VOLUME_SPOILED].map(number).contains(&n) => {
+            Vec::new()
+        }
         _ => vec![resume.to_owned()],
     }
 }
@@ -252,6 +254,7 @@ mod tests {
         let tables = fixes("PITR0418", "the same command with another --tables, or an earlier target");
         assert_eq!(tables, [format!("{resume} --tables SCHEMA.TABLE")]);
         assert_eq!(fixes("PITR0416", "plan again"), ["plan again"]);
+        assert_eq!(fixes("PITR0419", "restore onto an empty volume"), ["restore onto an empty volume"]);
         assert_eq!(fixes("PITR0414", "run the same command again"), [resume]);
     }
 

@@ -66,7 +66,7 @@ pub(crate) async fn archive(
     let Some(claim) = pipeline.claim(&binlog.id) else { return Err(WorkError::Stopped) };
     let size = file.stat().map_err(WorkError::Open)?.size;
     let known = file.again().map_err(WorkError::Open)?;
-    let progress = continuation::progress_of(pipeline, (known, size), &binlog.id, Lane::Backlog).await?;
+    let progress = continuation::progress_of(pipeline, (known, size), &binlog, Lane::Backlog).await?;
     let extent = if needs_reopening(&progress, size) {
         let start = pipeline.ledger().binlog(&binlog.id).map_or(0, |known| reopen_at(known, size));
         Extent { boundary: start, start, limit: size }

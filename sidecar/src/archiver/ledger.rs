@@ -4,6 +4,7 @@
 //! twice and nothing else.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use pitr_archive::layout::ObjectKey;
 use pitr_archive::{SegmentRecord, lay_over};
@@ -65,9 +66,8 @@ impl Ledger {
         self.removed.retain(|(at, _)| *at >= began);
         self.places = inventory.binlogs.iter().enumerate().map(|(at, binlog)| (binlog.id.clone(), at)).collect();
         self.inventory = inventory;
-        for (_, record) in &self.recent {
-            lay(&mut self.inventory, &mut self.places, record);
-        }
+        let recent: Vec<SegmentRecord> = self.recent.iter().map(|(_, record)| record.clone()).collect();
+        recent.iter().for_each(|record| self.lay(record));
         let removed: Vec<String> = self.removed.iter().flat_map(|(_, keys)| keys).cloned().collect();
         for key in &removed {
             self.forget(key);
@@ -85,7 +85,7 @@ impl Ledger {
     /// A segment was stored in the tail, or stored and catalogued.
     pub(crate) fn add(&mut self, record: &SegmentRecord, now_us: i64) {
         self.version += 1;
-        lay(&mut self.inventory, &mut self.places, record);
+        self.lay(record);
         if record.key.place == pitr_archive::Place::Tail {
             self.tail.entry(record.key.binlog.clone()).or_default().push(record.clone());
         }
@@ -93,6 +93,34 @@ impl Ledger {
             self.recent.pop_front();
         }
         self.recent.push_back((now_us, record.clone()));
+    }
+
+    fn lay(&mut self, record: &SegmentRecord) {
+        let known = self.known_by_another_key(record);
+        lay(&mut self.inventory, &mut self.places, known.as_ref().unwrap_or(record));
+    }
+
+    /// The record under the hash by which its bytes are known: what another key hashed is the same where the index is, as in a listing.
+    fn known_by_another_key(&self, record: &SegmentRecord) -> Option<SegmentRecord> {
+        let (key, header) = (&record.key, &record.header);
+        let ranges = self.binlog(&key.binlog)?.ranges.iter();
+        let beside: Vec<[u8; 32]> = ranges
+            .filter(|range| (range.start, range.end) == (key.start, key.end))
+            .map(|range| range.raw_sha256)
+            .collect();
+        if beside.is_empty() || beside.contains(&header.raw_sha256) {
+            return None;
+        }
+        let tail = self.tail.get(&key.binlog).into_iter().flatten();
+        let known = tail.chain(self.recent.iter().map(|(_, recent)| recent)).find(|known| {
+            (&known.key.binlog, known.key.start, known.key.end) == (&key.binlog, key.start, key.end)
+                && known.header.hash_key != header.hash_key
+                && known.header.parts.index_sha256 == header.parts.index_sha256
+                && beside.contains(&known.header.raw_sha256)
+        })?;
+        let mut header = (*record.header).clone();
+        header.raw_sha256 = known.header.raw_sha256;
+        Some(SegmentRecord { header: Arc::new(header), ..record.clone() })
     }
 
     /// Tail objects are gone: the catalog covers them, or one object took the place of several.

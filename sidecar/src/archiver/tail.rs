@@ -133,7 +133,7 @@ impl Tail {
         .await??;
         self.pipeline.met(&binlog);
         let size = binlog.stat.size;
-        let progress = continuation::progress_of(&self.pipeline, (known, size), &binlog.id, Lane::Tail).await?;
+        let progress = continuation::progress_of(&self.pipeline, (known, size), &binlog, Lane::Tail).await?;
         let extent = Extent { boundary: progress.boundary, start: progress.catalogued_to, limit: size };
         // A server that lost bytes in a crash goes on in another file; what was shipped of them stays, as a branch.
         let shipped = if progress.shipped_to <= size { progress.shipped_to } else { progress.catalogued_to };

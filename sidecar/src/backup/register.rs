@@ -8,8 +8,10 @@
 
 mod copy;
 mod found;
+mod log;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -86,6 +88,7 @@ pub(crate) async fn run(args: RegisterArgs, context: &Context) -> anyhow::Result
 async fn take(args: &RegisterArgs, context: &Context) -> anyhow::Result<BaseBackup> {
     let asked = Asked::read(args)?;
     let found = Found::look(&args.from)?;
+    found::apart(&args.from, &args.scratch)?;
     let programs = Programs::find(args.mysqld.as_deref()).ok_or_else(|| {
         impossible("no mysqld at hand").hint("the copy is started once, to prove it").fix("--mysqld PATH")
     })?;
@@ -112,6 +115,8 @@ struct Asked {
     executed: Option<GtidSet>,
     snapshot_us: Option<i64>,
     settings: MatchedSettings,
+    /// Whether the server logs what it applies as a replica; none: nobody says.
+    logs_all: Option<bool>,
 }
 
 impl Asked {
@@ -128,14 +133,12 @@ impl Asked {
                 return Err(failure.fix("--snapshot-at 2026-11-21T02:00:00Z").into());
             }
         };
-        let settings = match &args.mysqld_config {
-            Some(path) => {
-                let file = OptionFile::read(path).context("read the server's configuration")?;
-                MatchedSettings::from_options(|name| file.get("mysqld", name).map(str::to_owned))
-            }
-            None => MatchedSettings::default(),
-        };
-        Ok(Self { executed, snapshot_us, settings })
+        let file = args.mysqld_config.as_deref().map(OptionFile::read).transpose();
+        let file = file.context("read the server's configuration")?;
+        let option = |name: &str| file.as_ref()?.get("mysqld", name).map(str::to_owned);
+        let settings = MatchedSettings::from_options(option);
+        let is_known = file.is_some() && !log::is_persisted(&args.from);
+        Ok(Self { executed, snapshot_us, settings, logs_all: is_known.then(|| log::has_all(option)) })
     }
 }
 
@@ -153,7 +156,8 @@ async fn store(
     let (datadir, run_as) = (scratch.join("data"), RunAs::owner_of(scratch.path())?);
     copy::copy(&args.from, &datadir, run_as, (found.bytes, &mut run.progress)).await?;
     copy::remove_logs(&datadir).context("leave out its binary logs")?;
-    let settings = asked.settings.clone().or(&found.settings);
+    // Nothing outside of the copy may be found: it would be the original.
+    let settings = asked.settings.clone().or(&found.settings).without("innodb_directories");
     let options = ServerOptions {
         mysqld: programs.mysqld.clone(),
         datadir: datadir.clone(),
@@ -181,8 +185,28 @@ async fn store(
         executed,
         position: found.position.clone(),
         snapshot_at: Timestamp::from_microsecond(asked.snapshot_us.unwrap_or(found.newest_us))?,
-        settings: settings.recorded(),
+        settings: recorded(&settings, asked.logs_all, found),
     })
+}
+
+/// The settings, and whether the log has everything: with that and its position a base backup tells what the heads of a log leave out.
+fn recorded(settings: &MatchedSettings, logs_all: Option<bool>, found: &Found) -> BTreeMap<String, String> {
+    let mut recorded = settings.recorded();
+    if let Some(logs_all) = logs_all {
+        recorded.insert("log_replica_updates".to_owned(), if logs_all { "ON" } else { "OFF" }.to_owned());
+    }
+    let unknown = match (&found.position, logs_all) {
+        (None, _) => "where its log ended: no binlog in it that its server has closed, and no note of a tool",
+        (_, None) => {
+            "whether its server logs what it applies as a replica: --mysqld-config was not given, or is overruled in mysqld-auto.cnf"
+        }
+        _ => return recorded,
+    };
+    tracing::warn!(
+        unknown,
+        "if the server did not begin empty, this base cannot tell what its log leaves out (PITR0504)"
+    );
+    recorded
 }
 
 /// Starts a server on the copy and asks what it has executed. Nothing of ours stays in it.
@@ -191,6 +215,13 @@ async fn prove(options: &ServerOptions, staging: &Staging, asked: &Asked, found:
         .await
         .context("start a server on the copy, to prove it")?;
     let mut connection = server.connect().await?;
+    let files = connection.data_files().await?;
+    if let Some(outside) = outside(&files, &options.datadir) {
+        return Err(impossible(format!("\"{outside}\" belongs to the data and lies outside of the directory"))
+            .hint("it is not in the copy; nothing was stored")
+            .fix("rebuild its tables without DATA DIRECTORY, or take a base backup of the running server: pitr-sidecar backup")
+            .into());
+    }
     let own = connection.executed().await?;
     let written: Vec<(&str, &GtidSet)> =
         [("--gtid-set", asked.executed.as_ref()), ("xtrabackup_binlog_info", found.executed.as_ref())]
@@ -224,6 +255,32 @@ async fn prove(options: &ServerOptions, staging: &Staging, asked: &Asked, found:
     Ok(executed)
 }
 
+/// The first of a server's files that does not lie in its data directory.
+fn outside<'a>(files: &'a [String], datadir: &Path) -> Option<&'a str> {
+    let is_inside = |name: &&String| {
+        let path = Path::new(name);
+        !path.components().any(|part| part == Component::ParentDir) && (path.is_relative() || path.starts_with(datadir))
+    };
+    files.iter().find(|name| !is_inside(name)).map(String::as_str)
+}
+
 fn impossible(what: impl std::fmt::Display) -> Failure {
     Failure::new(&code::METHOD_IMPOSSIBLE, format!("register is not possible: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::outside;
+
+    #[test]
+    fn files_outside_of_the_copy_are_seen() {
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let of = |all: &[&str]| outside(&names(all), Path::new("/s/data")).map(str::to_owned);
+        assert_eq!(of(&["./ibdata1", "mysql.ibd", "./shop/t.ibd", "/s/data/x.ibd", "./#innodb_temp/temp_1.ibt"]), None);
+        for wrong in ["/elsewhere/shop/t.ibd", "/s/data-2/x.ibd", "../x.ibd", "/s/data/../x.ibd"] {
+            assert_eq!(of(&["./ibdata1", wrong]).as_deref(), Some(wrong));
+        }
+    }
 }

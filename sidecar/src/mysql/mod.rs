@@ -4,6 +4,7 @@
 
 mod binary_logs;
 mod connection;
+mod data_files;
 mod donor;
 mod dsn;
 mod dump;

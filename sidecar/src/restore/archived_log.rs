@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 const READ_AHEAD_KIB: u32 = 64 << 10;
 /// Ranges that are fetched, checked and decompressed at once.
 const FETCHES_AT_ONCE: usize = 4;
+/// Heads that are asked for at once where a later run goes on: a small request each.
+const HEADS_AT_ONCE: usize = 8;
 /// Ranges that wait to be sent; the bytes above are the real bound.
 const RANGES_WAITING: usize = 64;
 
@@ -47,18 +49,24 @@ impl ArchivedLog {
         ReadError::new(text)
     }
 
-    /// The first file that holds something which is not in `executed`. Of several servers' logs none is passed over: batches drop what has
+    /// A file before which nothing is missing in `executed`. Of several servers' logs none is passed over: batches drop what has
     /// come before, and must see it.
     async fn first_needed(&self, executed: &GtidSet) -> Result<usize, ReadError> {
         if *executed == *self.base || is_from_several_servers(&self.files) {
             return Ok(0);
         }
-        // Previous sets only grow along one server's files.
-        let (mut needed, mut beyond) = (0, self.files.len());
-        while beyond - needed > 1 {
-            let middle = usize::midpoint(needed, beyond);
-            let head = self.head(&self.files[middle]).await?;
-            if head.previous.is_subset_of(executed) { needed = middle } else { beyond = middle }
+        let previous = |number: usize| {
+            let log = self.clone();
+            async move { log.previous(&log.files[number]).await }
+        };
+        let mut heads = futures::stream::iter(0..self.files.len()).map(previous).buffered(HEADS_AT_ONCE).boxed();
+        let Some(mut last) = heads.next().await.transpose()? else { return Ok(0) };
+        let mut needed = 0;
+        while let Some(next) = heads.next().await.transpose()? {
+            if !tells_of_all(&last, &next) || !next.is_subset_of(executed) {
+                break;
+            }
+            (needed, last) = (needed + 1, next);
         }
         // Two parts of one binlog, with a gap between them, have one head: it says nothing of the second one.
         while needed > 0 && self.files[needed - 1].id == self.files[needed].id {
@@ -67,14 +75,21 @@ impl ArchivedLog {
         Ok(needed)
     }
 
+    /// What was executed before a file, by its head.
+    async fn previous(&self, file: &PlannedBinlog) -> Result<GtidSet, ReadError> {
+        let range = reference(&file.id, &file.head);
+        match self.archive.read_previous(&range, &file.head.objects).await.map_err(|error| self.failed(error))? {
+            Some(previous) => Ok(previous),
+            None => Ok(self.head(file).await?.previous),
+        }
+    }
+
     async fn head(&self, file: &PlannedBinlog) -> Result<Head, ReadError> {
         head_in(&self.range(&file.id, &file.head).await?, file)
     }
 
     async fn range(&self, binlog: &BinlogId, range: &PlannedRange) -> Result<Bytes, ReadError> {
-        let reference =
-            RangeRef { binlog: binlog.clone(), start: range.start, end: range.end, raw_sha256: range.raw_sha256 };
-        self.archive.read_range(&reference, &range.objects).await.map_err(|error| self.failed(error))
+        self.archive.read_range(&reference(binlog, range), &range.objects).await.map_err(|error| self.failed(error))
     }
 
     /// The pieces that one step yields: a file's beginning, and bytes.
@@ -105,6 +120,16 @@ impl ArchivedLog {
         }
         Ok(pieces)
     }
+}
+
+fn reference(binlog: &BinlogId, range: &PlannedRange) -> RangeRef {
+    RangeRef { binlog: binlog.clone(), start: range.start, end: range.end, raw_sha256: range.raw_sha256 }
+}
+
+/// Whether a head tells of all that the one before it does, and of the file between. Under another base name a server's log begins
+/// with an empty head, and goes on without what it had under the first: whatever such a head says, more stands before it.
+fn tells_of_all(last: &GtidSet, next: &GtidSet) -> bool {
+    !next.is_empty() && last.is_subset_of(next)
 }
 
 /// Whether the files are of more than one server: then a transaction may be in two of them.
@@ -271,7 +296,7 @@ mod tests {
     use pitr_binlog::BinlogName;
     use pitr_recovery::{BinlogId, PlannedBinlog, PlannedRange};
 
-    use super::{Step, is_from_several_servers, steps_of};
+    use super::{Step, is_from_several_servers, steps_of, tells_of_all};
 
     fn range(start: u64, end: u64) -> PlannedRange {
         PlannedRange { start, end, raw_sha256: [0; 32], objects: Vec::new() }
@@ -310,6 +335,25 @@ mod tests {
         assert!(!is_from_several_servers(&[]));
         assert!(!is_from_several_servers(&[file("a", 1), file("a", 2)]));
         assert!(is_from_several_servers(&[file("a", 1), file("a", 2), file("b", 1)]));
+    }
+
+    #[test]
+    fn a_head_under_another_base_name_tells_of_nothing_before_it() {
+        let set = |numbers: &str| match numbers {
+            "" => pitr_binlog::GtidSet::new(),
+            numbers => format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:{numbers}").parse().unwrap(),
+        };
+        let cases = [
+            ("", "1-100", true),
+            ("1-100", "1-150", true),
+            ("1-100", "1-100", true), // an empty file
+            ("1-100", "", false),     // renamed
+            ("", "", false),          // renamed after its first file
+            ("1-100", "101-150", false),
+        ];
+        for (last, next, expected) in cases {
+            assert_eq!(tells_of_all(&set(last), &set(next)), expected, "{last:?} {next:?}");
+        }
     }
 
     #[test]

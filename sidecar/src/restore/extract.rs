@@ -17,7 +17,7 @@ use super::journal::{Phase, write_durably};
 use super::load::{client_options, complaints};
 use super::mended;
 use super::phases::{Restore, unless_interrupted};
-use super::volume::free_bytes;
+use super::volume::{Volume, free_bytes};
 use super::{RestoreArgs, planned};
 use crate::error::Failure;
 use crate::mysql::{Connection, UserTable};
@@ -98,6 +98,14 @@ pub(super) fn check(args: &RestoreArgs, programs: &Programs, fresh: bool) -> any
     Ok(())
 }
 
+/// Where the files of this run lie.
+pub(super) fn directory(args: &RestoreArgs, volume: &Volume) -> std::io::Result<PathBuf> {
+    match &args.dump_dir {
+        Some(directory) => std::path::absolute(directory),
+        None => Ok(volume.ours().join("dump")),
+    }
+}
+
 /// Dumps the tables that were asked for; a server that is not asked goes on at once.
 pub(super) async fn run(restore: &mut Restore<'_>, server: Mysqld) -> anyhow::Result<Mysqld> {
     if restore.args.tables.is_empty() {
@@ -106,6 +114,7 @@ pub(super) async fn run(restore: &mut Restore<'_>, server: Mysqld) -> anyhow::Re
     restore.enter(Phase::DumpTables);
     match dump(restore, &server).await {
         Ok(report) => {
+            restore.journal.tables = restore.args.tables.iter().map(ToString::to_string).collect();
             restore.journal.dump = Some(report);
             restore.done(Phase::DumpTables)?;
             Ok(server)
@@ -118,10 +127,7 @@ pub(super) async fn run(restore: &mut Restore<'_>, server: Mysqld) -> anyhow::Re
 }
 
 async fn dump(restore: &mut Restore<'_>, server: &Mysqld) -> anyhow::Result<DumpReport> {
-    let directory = match &restore.args.dump_dir {
-        Some(directory) => std::path::absolute(directory)?,
-        None => restore.volume.ours().join("dump"),
-    };
+    let directory = directory(restore.args, &restore.volume)?;
     fs::create_dir_all(&directory).with_context(|| format!("make \"{}\"", directory.display()))?;
     let mut connection = server.connect().await?;
     let tables = chosen(restore, &mut connection).await?;

@@ -93,6 +93,9 @@ pub(crate) struct Journal {
     /// Whether each table was checked and sound.
     #[serde(default)]
     pub(crate) tables_checked: bool,
+    /// Tables that were asked for, as they were typed.
+    #[serde(default)]
+    pub(crate) tables: Vec<String>,
     /// Tables that were written down.
     #[serde(default)]
     pub(crate) dump: Option<DumpReport>,
@@ -129,6 +132,7 @@ impl Journal {
             xa: Vec::new(),
             asserted: Vec::new(),
             tables_checked: false,
+            tables: Vec::new(),
             dump: None,
             server_version: String::new(),
         }

@@ -1,18 +1,21 @@
 //! What can no longer be done. A volume whose server was stopped for good is the user's: nothing is started on it any more, and a run
 //! that asks for what the earlier ones have not done must not end as if it had been done.
 
+use std::path::Path;
+
 use pitr_recovery::code;
 
 use super::chosen::ChosenTables;
 use super::journal::Journal;
 use super::phases::Restore;
-use super::{RestoreArgs, XaPolicy};
+use super::{RestoreArgs, XaPolicy, extract};
 use crate::error::Failure;
 
 /// Refuses what is asked for and was not done before the server was stopped.
 pub(super) fn check(restore: &Restore<'_>) -> anyhow::Result<()> {
     let datadir = restore.volume.datadir().display();
-    let Some(missed) = missed(restore.args, &restore.journal) else { return Ok(()) };
+    let dumps = extract::directory(restore.args, &restore.volume)?;
+    let Some(missed) = missed(restore.args, &dumps, &restore.journal) else { return Ok(()) };
     Err(Failure::new(&code::VOLUME_OF_ANOTHER_PLAN, format!("\"{datadir}\" was handed over {}", missed.what))
         .hint("the data is verified and yours: we start no server on it any more")
         .fix(format!("{}, or restore into another directory", missed.instead))
@@ -25,13 +28,22 @@ struct Missed {
     instead: &'static str,
 }
 
-fn missed(args: &RestoreArgs, journal: &Journal) -> Option<Missed> {
+fn missed(args: &RestoreArgs, dumps: &Path, journal: &Journal) -> Option<Missed> {
+    // All tables of a schema are dumped if that was asked for, and not because one of them is.
     let dumped = |chosen: &&ChosenTables| {
         let mut tables = journal.dump.iter().flat_map(|dump| &dump.tables);
-        tables.any(|table| chosen.names(&table.schema, &table.table))
+        journal.tables.contains(&chosen.to_string())
+            || chosen.table.is_some() && tables.any(|table| chosen.names(&table.schema, &table.table))
     };
     if let Some(table) = args.tables.iter().find(|chosen| !dumped(chosen)) {
         return Some(Missed { what: format!("without a dump of {table}"), instead: "mysqldump from a server on it" });
+    }
+    if let Some(dump) = &journal.dump
+        && !args.tables.is_empty()
+        && Path::new(&dump.directory) != dumps
+    {
+        let what = format!("with its dump in \"{}\", not in \"{}\"", dump.directory, dumps.display());
+        return Some(Missed { what, instead: "take the files from there" });
     }
     if let Some(sql) = args.assert.iter().find(|sql| !journal.asserted.contains(sql)) {
         return Some(Missed { what: format!("and \"{sql}\" not asked"), instead: "ask a server on it" });
@@ -65,6 +77,10 @@ mod tests {
         }
     }
 
+    fn missed(args: &RestoreArgs, journal: &Journal) -> Option<Missed> {
+        super::missed(args, args.dump_dir.as_deref().unwrap_or(Path::new("/d/dump")), journal)
+    }
+
     fn journal() -> Journal {
         let mut journal = Journal::begin(Purpose::Target("--to latest".to_owned()), jiff::Timestamp::UNIX_EPOCH);
         let table = |name: &str| DumpedTable {
@@ -82,9 +98,11 @@ mod tests {
     #[test]
     fn what_was_done_may_be_asked_for_again() {
         let mut journal = journal();
-        for more in [&[][..], &["--tables", "shop.orders"], &["--tables", "shop.*"], &["--assert", "SELECT 1"]] {
+        for more in [&[][..], &["--tables", "shop.orders"], &["--assert", "SELECT 1"]] {
             assert_eq!(missed(&args(more), &journal), None, "{more:?}");
         }
+        journal.tables = vec!["shop.*".to_owned()];
+        assert_eq!(missed(&args(&["--tables", "shop.*,shop.orders"]), &journal), None);
         journal.tables_checked = true;
         journal.xa = vec![XaReport { xid: "'x'".to_owned(), later: Outcome::Unknown, rolled_back: true }];
         assert_eq!(missed(&args(&["--check-tables", "--xa", "rollback"]), &journal), None);
@@ -97,6 +115,11 @@ mod tests {
         for (more, what) in [
             (&["--tables", "shop.orders,shop.stock"][..], "without a dump of shop.stock"),
             (&["--tables", "other.*"], "without a dump of other.*"),
+            (&["--tables", "shop.*"], "without a dump of shop.*"),
+            (
+                &["--tables", "shop.orders", "--dump-dir", "/elsewhere"],
+                "with its dump in \"/d/dump\", not in \"/elsewhere\"",
+            ),
             (&["--assert", "SELECT 2"], "and \"SELECT 2\" not asked"),
             (&["--check-tables"], "without a check of its tables"),
             (&["--xa", "rollback"], "with 1 XA transactions prepared"),

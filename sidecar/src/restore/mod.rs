@@ -187,7 +187,7 @@ fn named(error: anyhow::Error, facts: &Facts, archive: &str) -> anyhow::Error {
 fn outcome_of(error: &anyhow::Error) -> Outcome {
     let Some(failure) = error.chain().find_map(|cause| cause.downcast_ref::<Failure>()) else { return Outcome::Failed };
     let number = failure.code().number;
-    if number == code::RESTORE_INCOMPLETE.number {
+    if [code::RESTORE_INCOMPLETE, code::VOLUME_SPOILED].iter().any(|code| code.number == number) {
         return Outcome::Incomplete;
     }
     let exit = Rendered::of(error).exit;
@@ -227,6 +227,7 @@ mod tests {
         assert_eq!(exit(&code::VOLUME_OF_ANOTHER_PLAN), 65);
         assert_eq!(exit(&code::SERVER_TOO_OLD), 65);
         assert_eq!(exit(&code::RESTORE_INCOMPLETE), 66);
+        assert_eq!(exit(&code::VOLUME_SPOILED), 66);
         assert_eq!(exit(&code::EVENT_REFUSED), 66);
         assert_eq!(exit(&code::TABLE_NOT_THERE), 66);
         assert_eq!(exit(&code::STORE_UNREACHABLE), 1);

@@ -89,7 +89,7 @@ fn not_twice(restore: &Restore<'_>) -> anyhow::Result<()> {
     }
     let message = "restore is incomplete: the server was killed while it replayed, and the plan has transactions of engines \
                    without rollback, whose rows may be on it once, twice or in part";
-    Err(Failure::new(&code::RESTORE_INCOMPLETE, message)
+    Err(Failure::new(&code::VOLUME_SPOILED, message)
         .hint("no GTID set can tell; nothing more is replayed on this volume")
         .fix("restore onto an empty volume")
         .into())

@@ -75,7 +75,7 @@ pub(super) async fn admit(restore: &mut Restore<'_>, connection: &mut Connection
         let message = format!(
             "the data does not hold what its base backup says: it has executed \"{executed}\", the base is \"{base}\""
         );
-        return Err(Failure::new(&code::RESTORE_INCOMPLETE, message)
+        return Err(Failure::new(&code::VOLUME_SPOILED, message)
             .hint("something else wrote to this volume; no event was sent")
             .fix("restore into another directory")
             .into());

@@ -68,6 +68,12 @@ impl MatchedSettings {
         self
     }
 
+    /// These settings but one.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.0.remove(name);
+        self
+    }
+
     fn arguments(&self) -> Vec<String> {
         let mut arguments = Vec::new();
         for (name, value) in &self.0 {

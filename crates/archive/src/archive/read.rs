@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use pitr_binlog::GtidSet;
 use pitr_recovery::{IndexEntry, RangeRef, StoredObject, TransactionIndex};
 
 use super::records::FIRST_READ_BYTES;
@@ -14,7 +15,7 @@ use super::{Archive, ArchiveError, Fetched, compute};
 use crate::digest::{ShortHash, sha256};
 use crate::layout::{ObjectKey, Place, SegmentKey};
 use crate::segment::{
-    IndexedTransaction, SegmentError, SegmentHeader, SegmentRecord, index_of, raw_bytes, read_header,
+    HeldSet, IndexedTransaction, SegmentError, SegmentHeader, SegmentRecord, index_of, raw_bytes, read_header,
 };
 use crate::store::StoreError;
 
@@ -64,6 +65,53 @@ impl Archive {
             entries.extend(more.into_iter().filter(|entry| entry.end > after));
         }
         Ok(index(entries, range))
+    }
+
+    /// The GTIDs before a file, as the header of an object with its beginning tells them, in clear; `None`: no such object is left
+    /// where the range says, and its bytes must be read.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn read_previous(
+        &self,
+        beginning: &RangeRef,
+        known: &[StoredObject],
+    ) -> Result<Option<GtidSet>, ArchiveError> {
+        for key in segment_keys(beginning, known) {
+            match self.read_header(&key).await {
+                Ok(Ok((header, _))) if header.raw_sha256 == beginning.raw_sha256 => {
+                    if let Some(previous) = header.previous.as_ref().and_then(HeldSet::whole) {
+                        return Ok(Some(previous.clone()));
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => pass_over(error)?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// The transactions of a range whose hash was made with a key that is not known here: its bytes cannot be compared with it.
+    /// `None`: they can, or no such object is left.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn index_of_unknown_key(
+        &self,
+        range: &RangeRef,
+        known: &[StoredObject],
+    ) -> Result<Option<Vec<IndexedTransaction>>, ArchiveError> {
+        for key in segment_keys(range, known) {
+            match self.read_segment_index(&key).await {
+                Ok((header, entries)) if header.raw_sha256 == range.raw_sha256 => {
+                    let unknown = header.hash_key.is_some_and(|id| self.hash_key(id).is_none());
+                    return Ok(unknown.then_some(entries));
+                }
+                Ok(_) => {}
+                Err(error) => pass_over(error)?,
+            }
+        }
+        Ok(None)
     }
 
     /// The transactions of a range whose objects moved and cannot be opened: those on which everything that stands in its place agrees.

@@ -38,13 +38,24 @@ struct ChunkWire {
     encrypted: bool,
 }
 
-/// The list as it is stored.
+/// The list as it is stored. One that could not be read again is an error.
 pub(super) fn encode(backup: &str, entries: &[BackupEntry]) -> io::Result<Vec<u8>> {
+    encode_within(READ_BYTES_MAX, backup, entries)
+}
+
+fn encode_within(most: u64, backup: &str, entries: &[BackupEntry]) -> io::Result<Vec<u8>> {
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3)?;
     encoder.include_checksum(true)?;
+    let (mut line, mut total) = (Vec::new(), 0_u64);
     for entry in entries {
-        serde_json::to_writer(&mut encoder, &entry_wire(backup, entry))?;
-        encoder.write_all(b"\n")?;
+        line.clear();
+        serde_json::to_writer(&mut line, &entry_wire(backup, entry))?;
+        line.push(b'\n');
+        total += line.len() as u64;
+        if total > most {
+            return Err(io::Error::other(format!("a list of {} files is larger than {most} bytes", entries.len())));
+        }
+        encoder.write_all(&line)?;
     }
     encoder.finish()
 }
@@ -148,6 +159,16 @@ mod tests {
         ];
         let stored = encode("bb-2", &entries).unwrap();
         assert_eq!(decode("bb-2", &stored), Ok(entries));
+    }
+
+    #[test]
+    fn a_list_that_could_not_be_read_again_is_not_made() {
+        let entry = |path: &str| BackupEntry { path: path.to_owned(), mode: 0o750, content: EntryContent::Directory };
+        let entries = [entry("shop"), entry("other")];
+        let length = zstd::decode_all(&encode("bb-1", &entries).unwrap()[..]).unwrap().len() as u64;
+        assert!(encode_within(length, "bb-1", &entries).is_ok());
+        let refused = encode_within(length - 1, "bb-1", &entries).unwrap_err();
+        assert!(refused.to_string().contains("a list of 2 files is larger than"), "{refused}");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use pitr_archive::{
-    Archive, Closes, Codec, IndexedTransaction, MemoryStore, Place, SegmentDraft, SegmentOrigin, SegmentRecord,
+    Archive, Closes, Codec, HashKey, Identity, IndexedTransaction, MemoryStore, Place, Sealer, SegmentDraft,
+    SegmentOrigin, SegmentRecord,
 };
 use pitr_binlog::{BinlogName, Flavour, Gtid, GtidSource, TransactionFlags, Uuid};
 use pitr_recovery::{BinlogId, Inventory};
@@ -51,6 +52,28 @@ async fn stored(archive: &Archive, place: Place, (start, end): (u64, u64), close
         ends_in_transaction: false,
     };
     archive.write_segment(draft, Codec::None).await.unwrap()
+}
+
+#[tokio::test]
+async fn one_content_under_two_keys_is_one_range() {
+    let identity = Identity::generate().unwrap();
+    let sealer = Sealer::new(vec![identity.recipient()], HashKey::from([5; 32])).unwrap();
+    let sealed = record(&archive().sealed_by(sealer), Place::Tail, 0, 100).await;
+    let mut ledger = Ledger::default();
+    ledger.add(&sealed, 1);
+    // Encryption was turned off.
+    ledger.add(&record(&archive(), Place::Binlogs, 0, 100).await, 2);
+    let ranges = &ledger.binlog(&id()).unwrap().ranges;
+    assert_eq!((ranges.len(), ranges[0].objects.len()), (1, 2));
+    ledger.list(Inventory { listed_us: 1, ..Inventory::default() });
+    assert_eq!(ledger.binlog(&id()).unwrap().ranges.len(), 1, "and so after a listing that began before");
+    // Other bytes under the same key are another content.
+    let mut other = sealed.clone();
+    let mut header = (*other.header).clone();
+    header.raw_sha256 = [9; 32];
+    other.header = Arc::new(header);
+    ledger.add(&other, 3);
+    assert_eq!(ledger.binlog(&id()).unwrap().ranges.len(), 2);
 }
 
 fn progress(catalogued_to: u64, shipped_to: u64, closed: bool) -> Progress {

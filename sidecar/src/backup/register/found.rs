@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, fcntl_lock};
 use serde_json::Value;
 
 use super::copy::is_a_note;
-use super::impossible;
+use super::{impossible, log};
 use crate::error::Failure;
 use crate::mysql::OptionFile;
 use crate::server::MatchedSettings;
@@ -45,6 +45,13 @@ impl Found {
             let failure = impossible(format!("\"{}\" is no data directory of MySQL 8.0 or later", from.display()));
             return Err(failure.hint("it has no ibdata1 or no mysql.ibd").into());
         }
+        if !["undo_001", "undo_002"].iter().all(|name| from.join(name).is_file()) {
+            let failure = impossible(format!("\"{}\" has no undo tablespaces", from.display()));
+            return Err(failure
+                .hint("they lie elsewhere (innodb_undo_directory), and a copy without them is of no moment")
+                .fix("copy undo_001 and undo_002 into it, and register it then")
+                .into());
+        }
         prepared(from)?;
         nobody_runs_on(from).with_context(named)??;
         let (bytes, newest_us) = measure(from).with_context(named)?;
@@ -58,10 +65,23 @@ impl Found {
             source: option("auto.cnf", "auto", "server_uuid")
                 .or_else(|| option("backup-my.cnf", "mysqld", "server_uuid")),
             executed,
-            position,
+            position: position.or_else(|| log::end_of(from)),
             settings: MatchedSettings::from_options(|name| option("backup-my.cnf", "mysqld", name)),
         })
     }
+}
+
+/// Refuses a scratch directory in the directory that is to be copied: it would copy itself until the disk is full.
+pub(super) fn apart(from: &Path, scratch: &Path) -> anyhow::Result<()> {
+    let from = fs::canonicalize(from).with_context(|| format!("read \"{}\"", from.display()))?;
+    // It is made only later: what is there of its path decides.
+    let absolute = std::path::absolute(scratch)?;
+    let Some(there) = absolute.ancestors().find_map(|part| fs::canonicalize(part).ok()) else { return Ok(()) };
+    if there.starts_with(&from) {
+        let failure = impossible(format!("\"{}\" lies in the directory that is registered", scratch.display()));
+        return Err(failure.hint("what was given is only read").fix("--scratch outside of --from").into());
+    }
+    Ok(())
 }
 
 /// Dumps of statements or of rows are no data directory: they are refused with what they say.
@@ -153,7 +173,7 @@ fn noted(from: &Path) -> anyhow::Result<Noted> {
 mod tests {
     use std::fs;
 
-    use super::Found;
+    use super::{Found, apart};
 
     const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 
@@ -174,6 +194,8 @@ mod tests {
         let folder = folder(&[
             ("ibdata1", "12345"),
             ("mysql.ibd", "678"),
+            ("undo_001", ""),
+            ("undo_002", ""),
             ("xtrabackup_checkpoints", "backup_type = full-prepared\nfrom_lsn = 0\n"),
             ("xtrabackup_binlog_info", &format!("binlog.000003\t157\t{UUID}:1-5,\n{UUID}:7\n")),
             ("backup-my.cnf", &format!("[mysqld]\ninnodb_page_size=8192\nserver_uuid={UUID}\n")),
@@ -194,7 +216,25 @@ mod tests {
         assert!(shell.contains(&format!("is a dump of MySQL Shell, taken at {UUID}:1-9")), "{shell}");
         let dumper = refused(&[("metadata", "[source]\nexecuted_gtid_set = \"x:1-3\"\n")]);
         assert!(dumper.contains("is a dump of mydumper, taken at executed_gtid_set"), "{dumper}");
-        let raw = [("ibdata1", "1"), ("mysql.ibd", "1"), ("xtrabackup_checkpoints", "backup_type = full-backuped\n")];
+        let mut raw =
+            vec![("ibdata1", "1"), ("mysql.ibd", "1"), ("xtrabackup_checkpoints", "backup_type = full-backuped\n")];
+        raw.push(("undo_001", "1"));
+        assert!(refused(&raw).contains("has no undo tablespaces"));
+        raw.push(("undo_002", "1"));
         assert!(refused(&raw).contains("in state full-backuped"));
+    }
+
+    #[test]
+    fn scratch_lies_elsewhere() {
+        let home = folder(&[]);
+        let from = home.path().join("data");
+        fs::create_dir_all(from.join("shop")).unwrap();
+        std::os::unix::fs::symlink(&from, home.path().join("link")).unwrap();
+        for inside in ["data", "data/scratch", "data/shop/a/b", "link/scratch"] {
+            assert!(apart(&from, &home.path().join(inside)).unwrap_err().to_string().contains("lies in"), "{inside}");
+        }
+        for beside in ["", "scratch", "data-scratch", "a/b"] {
+            apart(&from, &home.path().join(beside)).unwrap();
+        }
     }
 }

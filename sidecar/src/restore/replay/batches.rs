@@ -118,13 +118,10 @@ fn refuse_a_lost_start(windows: &Windows, executed: &GtidSet) -> anyhow::Result<
     if lost.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(
-        &code::RESTORE_INCOMPLETE,
-        format!("restore is incomplete: the server has lost {lost} in a crash"),
-    )
-    .hint("it had them before the first batch was sent, and nothing would send them again")
-    .fix("restore onto an empty volume")
-    .into())
+    Err(Failure::new(&code::VOLUME_SPOILED, format!("restore is incomplete: the server has lost {lost} in a crash"))
+        .hint("it had them before the first batch was sent, and nothing would send them again")
+        .fix("restore onto an empty volume")
+        .into())
 }
 
 /// Records on the server what its batches hide, and says whether there was something.
