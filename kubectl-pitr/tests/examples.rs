@@ -33,6 +33,7 @@ fn the_kustomize_example_is_what_inject_prints() {
         native: true,
         set: Vec::new(),
         pins: Vec::new(),
+        stream: None,
     };
     let injection = found.injection(Some("shop"), found.owner().unwrap(), &settings).unwrap();
     compare(&example.join("pitr/kustomization.yaml"), &output::kustomize(&injection).unwrap());

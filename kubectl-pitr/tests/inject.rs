@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use kubectl_pitr::inject::attach::{self, Stream, Surroundings};
 use kubectl_pitr::inject::plan::{Found, find};
 use kubectl_pitr::inject::report::{Circumstances, report};
 use kubectl_pitr::inject::settings::Settings;
@@ -25,6 +26,7 @@ fn settings() -> Settings {
         native: true,
         set: vec![("schedule.tail_interval".into(), "5s".into())],
         pins: Vec::new(),
+        stream: None,
     }
 }
 
@@ -255,4 +257,33 @@ fn values_for_a_chart_hold_the_whole_injection() {
     assert!(output::helm_values(&plain, "bitnami-mysql").unwrap().contains("\n  sidecars:\n"));
     let refused = output::helm_values(&injection, "my-chart").unwrap_err().to_string();
     assert!(refused.contains("my-chart"), "{refused}");
+}
+
+#[test]
+fn a_server_elsewhere_gets_an_archiver_of_its_own() {
+    let stream =
+        Stream { host: "orders.example.com".into(), port: 3307, user: "pitr".into(), secret: "orders-db".into() };
+    let settings = Settings {
+        archive: "s3://backups/shop/orders".into(),
+        set: vec![("source.mysql.tls".into(), "verify-identity".into())],
+        stream: Some(stream.clone()),
+        native: false,
+        ..settings()
+    };
+    let around = Surroundings {
+        service_account: Some("archiver".into()),
+        spool_size: "5Gi".into(),
+        spool_class: Some("fast".into()),
+    };
+    let [map, set] = attach::objects("orders", "shop", &settings, &around).unwrap();
+    let text = format!("{}---\n{}", tree::emit(&map).unwrap(), tree::emit(&set).unwrap());
+    golden("inject/attach.yaml", &text);
+    golden("inject/attach.txt", &attach::report("orders", "shop", &stream, &settings));
+
+    // No other command takes it for a server: there would be nothing left of it.
+    let set: k8s_openapi::api::apps::v1::StatefulSet = serde_json::from_value(set).unwrap();
+    assert!(attach::is_archiver(&set));
+    assert_eq!(attach::refuse_archiver("orders", &set).unwrap_err().exit(), 2);
+    let with_server = manifest("mysql.yaml") + "---\n" + &text;
+    assert_eq!(manifest::strip(&with_server, true).unwrap(), with_server);
 }

@@ -1,6 +1,7 @@
 //! What may stand on the command line.
 
 mod archive;
+mod attach;
 mod backup;
 mod check;
 mod client;
@@ -15,6 +16,7 @@ mod timeline;
 mod upkeep;
 
 pub use archive::{ArchiveArgs, PathStyle};
+pub use attach::{AttachArgs, DetachArgs};
 pub use backup::{BackupArgs, BackupMethod};
 pub use check::{BundleArgs, CheckArgs, Threshold};
 pub use client::ClientArgs;
@@ -48,6 +50,8 @@ Everyday:
 Set-up:
   inject      add the archiving sidecar to a StatefulSet
   uninject    take it out again
+  attach      archive a server elsewhere, or one with encrypted binlogs, over a connection
+  detach      delete what attach made; the archive stays
 
 Trouble:
   check       everything that archiving and restoring depend on, looked at once
@@ -87,6 +91,8 @@ pub enum Command {
     Restores(RestoresArgs),
     Inject(Box<InjectArgs>),
     Uninject(UninjectArgs),
+    Attach(Box<AttachArgs>),
+    Detach(DetachArgs),
     Check(CheckArgs),
     Verify(Box<VerifyArgs>),
     Prune(Box<PruneArgs>),

@@ -77,6 +77,18 @@ impl Cluster {
         }
     }
 
+    /// Deletes a StatefulSet of ours, if it is there.
+    pub async fn delete_stateful_set(&self, name: &str) -> Result<(), Failure> {
+        let api: Api<StatefulSet> = self.api();
+        match api.delete(name, &DeleteParams::default()).await {
+            Err(error) if !is_absent(&error) => {
+                let call = Call { verb: "delete", resource: "statefulsets.apps", name, namespace: self.namespace() };
+                Err(call.failed(&error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Changes only the update strategy's partition, as the rollout goes on.
     pub async fn set_partition(&self, name: &str, partition: i32) -> Result<(), Failure> {
         let api: Api<StatefulSet> = self.api();

@@ -30,6 +30,7 @@ pub(super) const NEEDS: [Need; 6] = [
 /// Where the copy is taken from, and why there.
 struct Origin {
     host: String,
+    port: u16,
     shown: String,
 }
 
@@ -58,7 +59,16 @@ pub async fn run(session: &Session, args: &BackupArgs) -> Result<u8> {
     let facts = facts::gather(&cluster, &workload, &args.job, None).await?;
     facts.store.refuse_unseen_hash_key()?;
     let state = source::observe(session, &cluster, &workload, (&args.state, false)).await;
-    let origin = origin(args, &workload, &state)?;
+    if facts.server.image.is_empty() {
+        return Err(Failure::usage("the server's image is not known: no pod here runs it")
+            .hint("the backup's Job runs the server's own programs, of its version")
+            .fix("--server-image mysql:VERSION")
+            .into());
+    }
+    let origin = match (&args.from, &facts.address) {
+        (None, Some((host, port))) => Origin { host: host.clone(), port: *port, shown: format!("{host}:{port}") },
+        _ => origin(args, &workload, &state)?,
+    };
     let job = job(session, args, (&workload, &state), (facts, &origin))?;
     if let Some(schedule) = &args.schedule {
         let schedule = Schedule {
@@ -137,7 +147,7 @@ fn job(
         archive_of: facts.archive_of,
         method: args.method.as_str().to_owned(),
         host: origin.host.clone(),
-        port: args.mysql_port.unwrap_or(MYSQL_PORT),
+        port: args.mysql_port.unwrap_or(origin.port),
         mysql_secret,
         scratch,
         image: facts.image,
@@ -150,9 +160,9 @@ fn job(
 fn origin(args: &BackupArgs, workload: &Workload, state: &WorkloadState) -> Result<Origin, Failure> {
     if let Some(from) = &args.from {
         return Ok(match workload.pods.iter().find(|p| p.metadata.name.as_ref() == Some(from)) {
-            Some(pod) => Origin { host: host(workload, pod)?, shown: from.clone() },
+            Some(pod) => Origin { host: host(workload, pod)?, port: MYSQL_PORT, shown: from.clone() },
             // Not a pod of it: a Service, which resolves by its own name.
-            None => Origin { host: from.clone(), shown: format!("service {from}") },
+            None => Origin { host: from.clone(), port: MYSQL_PORT, shown: format!("service {from}") },
         });
     }
     let ready: Vec<&KubePod> = workload.pods.iter().filter(|p| is_ready(p)).collect();
@@ -172,7 +182,7 @@ fn origin(args: &BackupArgs, workload: &Workload, state: &WorkloadState) -> Resu
                 .fix("--from POD|SERVICE"));
         }
     };
-    Ok(Origin { host: host(workload, pod)?, shown: format!("{}{what}", name(pod)) })
+    Ok(Origin { host: host(workload, pod)?, port: MYSQL_PORT, shown: format!("{}{what}", name(pod)) })
 }
 
 fn is_ready(pod: &KubePod) -> bool {

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::source;
 use crate::args::{CheckArgs, Threshold, Via};
 use crate::cluster::{Cluster, Need, Workload, WorkloadName, missing};
+use crate::inject::attach;
 use crate::render::{check_document, check_text};
 use crate::session::Session;
 use crate::state::{Check, ClusterFacts, Limits, Mark, checks, judge};
@@ -132,7 +133,8 @@ async fn facts(cluster: &Cluster, workload: &Workload) -> ClusterFacts {
     }
     ClusterFacts {
         plugin_version: env!("CARGO_PKG_VERSION").to_owned(),
-        volumes_go: volumes_go(&workload.object),
+        // The spool of an archiver of ours is to go with it.
+        volumes_go: volumes_go(&workload.object) && !attach::is_archiver(&workload.object),
         partition: partition(&workload.object),
         rights,
         store: None,

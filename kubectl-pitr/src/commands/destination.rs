@@ -10,6 +10,7 @@ use super::restore::named_after;
 use crate::args::{PathStyle, RestoreArgs};
 use crate::cluster::Workload;
 use crate::failure::Failure;
+use crate::inject::attach;
 use crate::inject::settings::default_image;
 use crate::inject::sidecar::CREDENTIALS_DIRECTORY;
 use crate::inject::survey::Owner;
@@ -69,9 +70,16 @@ pub(super) fn beside(
 ) -> Result<Destination, Failure> {
     let name = name(args, &workload.name, plan);
     let size = sizing::volume_size(args.size.as_deref(), facts.volume_bytes, sizing::restore_bytes(plan.parts()))?;
+    if attach::is_archiver(&workload.object) {
+        refuse_stateful_set(args)?;
+    }
     let mount = facts.survey.mounts.first();
     let volume = mount.map(|m| m.name.as_str()).unwrap_or_default();
     let adopted = args.statefulset.as_ref().map(|set| stateful_set::claim_name(&workload.object, volume, set));
+    let mut server = facts.server;
+    if server.image.is_empty() {
+        server.image = server_image(plan);
+    }
     let mut store = facts.store;
     store.claim = archive_claim(args, &store.url)?;
     Ok(Destination {
@@ -82,7 +90,7 @@ pub(super) fn beside(
         workload: workload.name.clone(),
         target: plan.parts().target.to_string(),
         image: facts.image,
-        server: facts.server,
+        server,
         store,
         mount_path: mount.map_or_else(|| facts.survey.datadir.clone(), |m| m.mount_path.clone()),
         sub_path: mount.and_then(|m| m.sub_path.clone()),
@@ -182,7 +190,7 @@ fn path_style(style: PathStyle) -> Option<String> {
 /// Without a workload there is none to copy.
 fn refuse_stateful_set(args: &RestoreArgs) -> Result<(), Failure> {
     if args.statefulset.is_some() {
-        return Err(Failure::usage("--statefulset copies a workload's StatefulSet, and with --archive there is none")
+        return Err(Failure::usage("--statefulset copies the server's StatefulSet, and there is none here")
             .hint("restore onto a volume that your own manifest's StatefulSet adopts: --new-name data-NAME-0"));
     }
     Ok(())

@@ -9,6 +9,7 @@ use super::source::not_injected;
 use crate::args::JobArgs;
 use crate::cluster::{Cluster, Workload};
 use crate::failure::Failure;
+use crate::inject::attach;
 use crate::inject::settings::default_image;
 use crate::inject::sidecar::{ANNOTATION_MYSQL_SECRET, CREDENTIALS_DIRECTORY};
 use crate::inject::survey::{Hints, Owner, Survey, survey};
@@ -23,6 +24,8 @@ pub(super) struct JobFacts {
     /// What the archive belongs to. A StatefulSet that took another one's place may go on with that one's archive.
     pub(super) archive_of: String,
     pub(super) survey: Survey,
+    /// Host and port of a server that is read over a connection. Its image may not be known: then `server.image` is empty.
+    pub(super) address: Option<(String, u16)>,
     /// Secret with the account for base backups.
     pub(super) mysql_secret: Option<String>,
     pub(super) volume_bytes: Option<u64>,
@@ -35,6 +38,7 @@ pub(super) struct ArchiveFacts {
     pub(super) server: Server,
     pub(super) store: Store,
     archive_of: String,
+    address: Option<(String, u16)>,
     mysql_secret: Option<String>,
 }
 
@@ -49,7 +53,8 @@ pub(super) async fn of_archive(cluster: &Cluster, workload: &Workload, job: &Job
     server.service_account = job.service_account.clone().or(server.service_account);
     let image = job.image.clone().or_else(|| copied::sidecar_image(&workload.object)).unwrap_or_else(default_image);
     let archive_of = copied::archive_of(&config, (&workload.namespace, &workload.name));
-    Ok(ArchiveFacts { image, server, store, archive_of, mysql_secret })
+    let address = copied::streamed_from(&config);
+    Ok(ArchiveFacts { image, server, store, archive_of, address, mysql_secret })
 }
 
 /// How the Jobs of a workload reach its archive.
@@ -78,11 +83,15 @@ pub(super) async fn gather(
     job: &JobArgs,
     run_as_user: Option<Owner>,
 ) -> Result<JobFacts, Failure> {
-    let ArchiveFacts { image, mut server, store, archive_of, mysql_secret } =
+    let ArchiveFacts { image, mut server, store, archive_of, address, mysql_secret } =
         of_archive(cluster, workload, job).await?;
-    let files = option_files(cluster, &workload.object).await;
-    let hints = Hints { run_as_user, ..Hints::default() };
-    let survey = survey(&workload.object, &hints, &|map| files.get(map).cloned())?;
+    let survey = if attach::is_archiver(&workload.object) {
+        attach::survey()
+    } else {
+        let files = option_files(cluster, &workload.object).await;
+        let hints = Hints { run_as_user, ..Hints::default() };
+        survey(&workload.object, &hints, &|map| files.get(map).cloned())?
+    };
     let owner = match run_as_user.or(copied::sidecar_owner(&workload.object)).or(survey.owner) {
         Some(owner) => Some(owner),
         None => examined_owner(cluster, (&survey.container, &survey.datadir), &workload.pods).await,
@@ -90,7 +99,7 @@ pub(super) async fn gather(
     server.image = job.server_image.clone().unwrap_or_else(|| survey.image.clone());
     server.owner = owner;
     let (volume_bytes, storage_class) = volume(cluster, workload, &survey).await;
-    Ok(JobFacts { image, server, store, archive_of, survey, mysql_secret, volume_bytes, storage_class })
+    Ok(JobFacts { image, server, store, archive_of, survey, address, mysql_secret, volume_bytes, storage_class })
 }
 
 /// Name of the volume in the pod template that holds the data.

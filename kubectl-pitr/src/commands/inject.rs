@@ -17,7 +17,7 @@ use crate::inject::report::{Circumstances, report};
 use crate::inject::settings::{Settings, check_archive_url, default_image};
 use crate::inject::sidecar::Injection;
 use crate::inject::survey::{Hints, Owner, parse_owner};
-use crate::inject::{manifest, output, ownership, pins, tree};
+use crate::inject::{attach, manifest, output, ownership, pins, tree};
 use crate::objects::copied;
 use crate::session::Session;
 
@@ -85,6 +85,7 @@ fn settings(args: &InjectArgs, native: bool, running: Option<String>) -> Result<
         native,
         set: args.set.clone(),
         pins: Vec::new(),
+        stream: None,
     })
 }
 
@@ -172,6 +173,7 @@ async fn from_cluster(session: &Session, args: &InjectArgs, name: &WorkloadName)
         require(&cluster, &LIVE_NEEDS, "injector").await?;
     }
     let workload = cluster.workload(name).await?;
+    attach::refuse_archiver(&name.0, &workload.object)?;
     if args.live && !args.allow_drift {
         ownership::refuse_deployer(&name.0, &workload.object)?;
     }
@@ -201,7 +203,7 @@ async fn from_cluster(session: &Session, args: &InjectArgs, name: &WorkloadName)
 }
 
 /// The pins of the ConfigMap that is there: a new injection must not let go what was to be kept.
-async fn pins_of(cluster: &Cluster, workload: &str) -> Result<Vec<String>, Failure> {
+pub(super) async fn pins_of(cluster: &Cluster, workload: &str) -> Result<Vec<String>, Failure> {
     let map = cluster.config_map(&format!("pitr-{workload}")).await?;
     let text = map.and_then(|map| map.data?.remove("config.yaml")).unwrap_or_default();
     Ok(copied::configuration(&text).map(|config| pins::listed(&config)).unwrap_or_default())
@@ -272,7 +274,7 @@ async fn apply(
 }
 
 /// A ConfigMap of that name which is not ours is not overwritten. Tells whether there is none.
-async fn refuse_foreign_map(cluster: &Cluster, name: &str) -> Result<bool, Failure> {
+pub(super) async fn refuse_foreign_map(cluster: &Cluster, name: &str) -> Result<bool, Failure> {
     use crate::inject::sidecar::{LABEL_MANAGED, MANAGER};
     let map = match cluster.config_map(name).await {
         Ok(Some(map)) => map,

@@ -1,5 +1,6 @@
 //! One file a command: it gathers values, hands them to functions of values, and prints or creates what comes out.
 
+pub mod attach;
 pub mod backup;
 pub mod backups;
 pub mod binlogs;

@@ -9,7 +9,7 @@ use super::rollout::Rollout;
 use crate::args::UninjectArgs;
 use crate::cluster::{ApplyOptions, Cluster, Need, require};
 use crate::failure::Failure;
-use crate::inject::manifest;
+use crate::inject::{attach, manifest};
 use crate::session::Session;
 
 pub(super) const LIVE_NEEDS: [Need; 4] = [
@@ -30,6 +30,7 @@ pub async fn run(session: &Session, args: &UninjectArgs) -> Result<u8> {
     let cluster = session.cluster().await?;
     if !args.live {
         let object = cluster.stateful_set(&name.0).await?;
+        attach::refuse_archiver(&name.0, &object)?;
         session.print(&manifest::strip(&text_of(&object)?, args.keep_config)?)?;
         return Ok(0);
     }
@@ -42,6 +43,7 @@ pub async fn run(session: &Session, args: &UninjectArgs) -> Result<u8> {
 
 async fn live(session: &Session, cluster: &Cluster, args: &UninjectArgs, name: &str) -> Result<u8> {
     let object = cluster.stateful_set(name).await?;
+    attach::refuse_archiver(name, &object)?;
     let carries = |object| serde_json::to_value(object).map(|v| manifest::holds_ours(&v)).context("read the object");
     if carries(&object)? {
         // An empty set of entries under our field manager: what it owned goes away, and nothing else.

@@ -7,9 +7,11 @@
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::attach::COMPONENT;
 use super::edit::{self, Edit};
 use super::sidecar::{ANNOTATION_CONFIG, CONTAINER, Injection, LABEL_MANAGED, LABEL_WORKLOAD, MANAGER, VOLUMES};
 use super::tree::{self, Document, Kind, Node};
+use crate::objects::LABEL_COMPONENT;
 
 /// A workload in a stream: which document, and which item if that document is a List.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,9 +24,13 @@ pub struct Place {
 const SERVER_FIELDS: [&str; 6] =
     ["resourceVersion", "uid", "managedFields", "creationTimestamp", "generation", "selfLink"];
 
-/// Every StatefulSet of the stream.
+/// Every StatefulSet of the stream but archivers of our own.
 pub fn stateful_sets(documents: &[Document]) -> Vec<(Place, &Value)> {
-    let is = |v: &Value| v["kind"] == "StatefulSet" && v["apiVersion"].as_str().is_some_and(|a| a.starts_with("apps/"));
+    let is = |v: &Value| {
+        v["kind"] == "StatefulSet"
+            && v["apiVersion"].as_str().is_some_and(|a| a.starts_with("apps/"))
+            && v["metadata"]["labels"][LABEL_COMPONENT] != COMPONENT
+    };
     let mut found = Vec::new();
     for (document, Document { value, .. }) in documents.iter().enumerate() {
         if is(value) {

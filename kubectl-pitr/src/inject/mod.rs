@@ -4,6 +4,7 @@
 //! text ─strip→ text ─tree::parse→ StatefulSet ─survey→ facts ─sidecar::injection→ objects ─manifest::add→ text
 //! ```
 
+pub mod attach;
 pub mod cnf;
 mod edit;
 pub mod keys;

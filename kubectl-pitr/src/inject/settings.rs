@@ -3,8 +3,9 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::attach::{SPOOL_DIRECTORY, Stream};
 use super::keys;
-use super::sidecar::CREDENTIALS_DIRECTORY;
+use super::sidecar::{CREDENTIALS_DIRECTORY, MYSQL_DIRECTORY};
 use super::survey::Survey;
 use crate::failure::Failure;
 use pitr_recovery::code;
@@ -28,6 +29,8 @@ pub struct Settings {
     pub set: Vec<(String, String)>,
     /// Base backups that an earlier configuration names as never to expire.
     pub pins: Vec<String>,
+    /// The server is read over a connection, not from its files.
+    pub stream: Option<Stream>,
 }
 
 impl Settings {
@@ -41,7 +44,10 @@ impl Settings {
                 Some(_) => format!("file:{CREDENTIALS_DIRECTORY}"),
                 None => "environment".to_owned(),
             }},
-            "source": {"datadir": survey.datadir, "mode": "auto"},
+            "source": match &self.stream {
+                None => json!({"datadir": survey.datadir, "mode": "auto"}),
+                Some(stream) => source(stream),
+            },
             "schedule": {"archive_interval": "60s", "tail_interval": "2s", "tail": true},
             "retention": {"window": self.retention, "run": "elsewhere"},
         });
@@ -61,6 +67,21 @@ impl Settings {
         }
         Ok(config)
     }
+}
+
+/// Who may read all binlogs is let in through TLS alone, unless somebody says otherwise.
+fn source(stream: &Stream) -> Value {
+    json!({
+        "mode": "stream",
+        "spool": SPOOL_DIRECTORY,
+        "mysql": {
+            "user": stream.user,
+            "host": stream.host,
+            "port": stream.port,
+            "password_file": format!("{MYSQL_DIRECTORY}/password"),
+            "tls": "required",
+        },
+    })
 }
 
 /// Puts a value at a dotted path. Which keys there are, [`super::keys`] knows; what a secret is, is said here.

@@ -29,6 +29,9 @@ pub const ANNOTATION_CONFIG: &str = "kubectl-pitr/config-hash";
 pub const ANNOTATION_MYSQL_SECRET: &str = "kubectl-pitr/mysql-secret";
 /// Where credentials are mounted, one file a key.
 pub const CREDENTIALS_DIRECTORY: &str = "/etc/pitr-s3";
+/// Where the account is mounted that reads a server over a connection.
+pub const MYSQL_DIRECTORY: &str = "/etc/pitr-mysql";
+const MYSQL_VOLUME: &str = "pitr-mysql";
 
 /// Everything that goes into a manifest.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,12 +122,14 @@ fn volumes(name: &str, settings: &Settings) -> Result<Vec<Value>, serde_json::Er
         config_map: Some(ConfigMapVolumeSource { name: format!("pitr-{name}"), ..ConfigMapVolumeSource::default() }),
         ..Volume::default()
     };
-    let secret = settings.secret.as_ref().map(|secret| Volume {
-        name: VOLUMES[1].to_owned(),
+    let secret = |name: &str, secret: &String| Volume {
+        name: name.to_owned(),
         secret: Some(SecretVolumeSource { secret_name: Some(secret.clone()), ..SecretVolumeSource::default() }),
         ..Volume::default()
-    });
-    std::iter::once(config).chain(secret).map(serde_json::to_value).collect()
+    };
+    let store = settings.secret.as_ref().map(|name| secret(VOLUMES[1], name));
+    let account = settings.stream.as_ref().map(|stream| secret(MYSQL_VOLUME, &stream.secret));
+    std::iter::once(config).chain(store).chain(account).map(serde_json::to_value).collect()
 }
 
 fn container(survey: &Survey, owner: Owner, settings: &Settings) -> Container {
@@ -138,6 +143,9 @@ fn container(survey: &Survey, owner: Owner, settings: &Settings) -> Container {
     mounts.push(mount(VOLUMES[0], "/etc/pitr"));
     if settings.secret.is_some() {
         mounts.push(mount(VOLUMES[1], CREDENTIALS_DIRECTORY));
+    }
+    if settings.stream.is_some() {
+        mounts.push(mount(MYSQL_VOLUME, MYSQL_DIRECTORY));
     }
     Container {
         name: CONTAINER.to_owned(),

@@ -69,6 +69,16 @@ pub fn store(config: &Value, object: &StatefulSet) -> Store {
     }
 }
 
+/// Host and port of the server, where its binlogs are read over a connection.
+pub fn streamed_from(config: &Value) -> Option<(String, u16)> {
+    let source = &config["source"];
+    if source["mode"] != "stream" {
+        return None;
+    }
+    let port = source["mysql"]["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(3306);
+    Some((source["mysql"]["host"].as_str()?.to_owned(), port))
+}
+
 /// What the archive belongs to: what the configuration says, else the workload itself.
 pub fn archive_of(config: &Value, (namespace, name): (&str, &str)) -> String {
     let said = config["workload"].as_str().filter(|text| !text.is_empty());

@@ -1,0 +1,222 @@
+//! `attach` and `detach`: an archiver beside no pod, for a server elsewhere.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use pitr_recovery::code;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::inject::{pins_of, refuse_foreign_map};
+use super::restore::manifests;
+use crate::args::{AttachArgs, DetachArgs, OutputFormat};
+use crate::cluster::{ApplyOptions, Cluster, Need, WorkloadName, require};
+use crate::failure::Failure;
+use crate::inject::attach::{self, Stream, Surroundings};
+use crate::inject::settings::{Settings, check_archive_url, default_image};
+use crate::render::quantity;
+use crate::session::Session;
+
+/// The pod's name is the StatefulSet's with `-0`, and a label of it.
+const NAME_BYTES_MAX: usize = 52;
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+pub(super) const ATTACH_NEEDS: [Need; 6] = [
+    Need::of("get", "apps", "statefulsets"),
+    Need::of("create", "apps", "statefulsets"),
+    Need::of("patch", "apps", "statefulsets"),
+    Need::core("get", "configmaps"),
+    Need::core("create", "configmaps"),
+    Need::core("patch", "configmaps"),
+];
+pub(super) const DETACH_NEEDS: [Need; 4] = [
+    Need::of("get", "apps", "statefulsets"),
+    Need::of("delete", "apps", "statefulsets"),
+    Need::core("delete", "configmaps"),
+    Need::core("get", "pods"),
+];
+
+pub async fn attach(session: &Session, args: &AttachArgs) -> Result<u8> {
+    let format = session.output(OutputFormat::Yaml)?;
+    let name = archiver_name(&args.name)?;
+    let stream = stream(args)?;
+    let settings = settings(args, &stream)?;
+    let around = Surroundings {
+        service_account: args.service_account.clone(),
+        spool_size: spool_size(&args.spool_size)?,
+        spool_class: args.spool_class.clone(),
+    };
+    if !args.live {
+        let namespace = session.namespace_here()?;
+        let objects = attach::objects(&name, &namespace, &settings, &around)?;
+        session.tell(&attach::report(&name, &namespace, &stream, &settings));
+        manifests(session, &objects, format)?;
+        return Ok(0);
+    }
+    session.prints_text("attach --live")?;
+    let cluster = session.cluster().await?;
+    require(&cluster, &ATTACH_NEEDS, "injector").await?;
+    refuse_other(&cluster, &name).await?;
+    // What was pinned since stays pinned.
+    let settings = Settings { pins: pins_of(&cluster, &name).await?, ..settings };
+    let [map, set] = attach::objects(&name, cluster.namespace(), &settings, &around)?;
+    session.tell(&attach::report(&name, cluster.namespace(), &stream, &settings));
+    apply(session, &cluster, &name, (&map, &set)).await
+}
+
+/// First all of it without effect, so that a refusal leaves nothing half done.
+async fn apply(session: &Session, cluster: &Cluster, name: &str, (map, set): (&Value, &Value)) -> Result<u8> {
+    let map_name = format!("pitr-{name}");
+    refuse_foreign_map(cluster, &map_name).await?;
+    for dry_run in [true, false] {
+        let options = ApplyOptions { dry_run, force: false };
+        cluster.apply_config_map(&map_name, map, options).await?;
+        cluster.apply_stateful_set(name, set, options).await?;
+    }
+    session.tell(&format!("configmap/{map_name}, statefulset/{name} applied"));
+    Ok(0)
+}
+
+async fn refuse_other(cluster: &Cluster, name: &str) -> Result<(), Failure> {
+    if !cluster.has_stateful_set(name).await? || attach::is_archiver(&cluster.stateful_set(name).await?) {
+        return Ok(());
+    }
+    Err(Failure::new(code::APPLY_CONFLICT, format!("statefulset/{name} exists and is no archiver of ours"))
+        .hint("attach makes a StatefulSet of its own beside the server's; nothing was changed")
+        .fix("another NAME; or kubectl pitr inject, for the server's own StatefulSet"))
+}
+
+fn archiver_name(text: &str) -> Result<String, Failure> {
+    let WorkloadName(name) = text.parse()?;
+    if name.len() <= NAME_BYTES_MAX && !name.contains('.') && !name.starts_with('-') && !name.ends_with('-') {
+        return Ok(name);
+    }
+    Err(Failure::usage(format!("\"{name}\" cannot name a StatefulSet and its pod"))
+        .hint("lower-case letters, digits and \"-\", at most 52, beginning and ending with a letter or digit"))
+}
+
+fn stream(args: &AttachArgs) -> Result<Stream, Failure> {
+    let host = args.host.trim();
+    let is_host = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b));
+    if !is_host {
+        return Err(Failure::usage(format!("\"{host}\" is not a host")).fix("--host mysql-0.mysql --port 3306"));
+    }
+    // It stands in a statement to copy.
+    if args.mysql_user.is_empty() || args.mysql_user.contains(['\'', '"', '\\', ':', '@', '/', ' ']) {
+        return Err(Failure::usage(format!("\"{}\" is not a name of an account", args.mysql_user))
+            .hint("the name alone, without host or password"));
+    }
+    Ok(Stream {
+        host: host.to_owned(),
+        port: args.port,
+        user: args.mysql_user.clone(),
+        secret: args.mysql_secret.clone(),
+    })
+}
+
+fn spool_size(text: &str) -> Result<String, Failure> {
+    match quantity(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(Failure::usage(format!("\"{text}\" is not a size")).fix("--spool-size 5Gi")),
+    }
+}
+
+fn settings(args: &AttachArgs, stream: &Stream) -> Result<Settings, Failure> {
+    check_archive_url(&args.archive)?;
+    if args.archive.starts_with("file://") {
+        return Err(
+            Failure::usage("a directory of a pod is no archive that outlives it").fix("--archive s3://BUCKET/PREFIX")
+        );
+    }
+    let image = match &args.image {
+        Some(image) => image.clone(),
+        None if args.live => {
+            return Err(Failure::usage("--live needs to know the sidecar's image")
+                .fix(format!("--image REGISTRY/{}", default_image())));
+        }
+        None => default_image(),
+    };
+    Ok(Settings {
+        archive: args.archive.clone(),
+        region: args.region.clone(),
+        endpoint: args.endpoint.clone(),
+        secret: args.secret.clone(),
+        mysql_secret: Some(args.mysql_secret.clone()),
+        retention: args.retention.clone(),
+        image,
+        native: false,
+        set: args.set.clone(),
+        pins: Vec::new(),
+        stream: Some(stream.clone()),
+    })
+}
+
+pub async fn detach(session: &Session, args: &DetachArgs) -> Result<u8> {
+    session.prints_text("detach")?;
+    let WorkloadName(name) = args.name.parse()?;
+    let cluster = session.cluster().await?;
+    require(&cluster, &DETACH_NEEDS, "injector").await?;
+    if !attach::is_archiver(&cluster.stateful_set(&name).await?) {
+        return Err(Failure::usage(format!("statefulset/{name} is not one that \"attach\" made"))
+            .hint("nothing was changed")
+            .fix(format!("kubectl pitr uninject {name} takes a sidecar out of a server's StatefulSet"))
+            .into());
+    }
+    session.confirm(&name, args.confirm.as_deref(), &format!("statefulset/{name} archives its server no more"))?;
+    cluster.delete_stateful_set(&name).await?;
+    wait_until_gone(&cluster, &format!("{name}-0"), args.timeout).await?;
+    cluster.delete_config_map(&format!("pitr-{name}")).await?;
+    session.tell(&format!(
+        "statefulset/{name} and configmap/pitr-{name} deleted, and Kubernetes deletes the spool's volume. The archive stays"
+    ));
+    Ok(0)
+}
+
+/// Its last act is to archive what it has: the configuration stays till then.
+async fn wait_until_gone(cluster: &Cluster, pod: &str, limit: Duration) -> Result<(), Failure> {
+    let deadline = Instant::now() + limit;
+    while cluster.pod(pod).await?.is_some() {
+        if Instant::now() >= deadline {
+            return Err(Failure::new(code::WAIT_TIMED_OUT, format!("pod \"{pod}\" has not ended"))
+                .hint("its StatefulSet is deleted, its ConfigMap is not")
+                .fix(format!("kubectl get pod {pod} -n {}", cluster.namespace())));
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn parsed(name: &str, more: &[&str]) -> Box<AttachArgs> {
+        let words = ["kubectl-pitr", "attach", name, "--mysql-secret", "db", "--archive", "s3://b/p"];
+        match Cli::parse_from([&words[..], more].concat()).command {
+            Command::Attach(args) => args,
+            _ => unreachable!("it is attach"),
+        }
+    }
+
+    #[test]
+    fn words_are_checked_before_anything_is_made() {
+        let good = parsed("orders", &["--host", "mysql-0.mysql", "--mysql-user", "pitr"]);
+        let stream = stream(&good).unwrap();
+        assert_eq!((stream.host.as_str(), stream.port), ("mysql-0.mysql", 3306));
+        assert_eq!(settings(&good, &stream).unwrap().image, default_image());
+        for (host, user) in [("a b", "pitr"), ("mysql://h", "pitr"), ("h", "pitr:secret"), ("h", "'")] {
+            let args = parsed("orders", &["--host", host, "--mysql-user", user]);
+            assert_eq!(super::stream(&args).unwrap_err().exit(), 2, "{host} {user}");
+        }
+        let live = parsed("orders", &["--host", "h", "--mysql-user", "pitr", "--live"]);
+        assert!(settings(&live, &stream).unwrap_err().text().contains("--image"));
+        for name in ["my.sql", "-x", "x-", "UP"] {
+            assert!(archiver_name(name).is_err(), "{name}");
+        }
+        assert!(archiver_name(&"x".repeat(53)).is_err() && archiver_name("sts/orders").is_ok());
+        assert!(spool_size("much").is_err() && spool_size("5Gi").is_ok());
+    }
+}
