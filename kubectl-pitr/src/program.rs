@@ -65,6 +65,7 @@ async fn dispatch(command: Command, session: &Session) -> anyhow::Result<u8> {
         Command::Uninject(args) => commands::uninject::run(session, &args).await,
         Command::Attach(args) => commands::attach::attach(session, &args).await,
         Command::Detach(args) => commands::attach::detach(session, &args).await,
+        Command::Config(args) => commands::config::run(session, &args).await,
         Command::Check(args) => commands::check::run(session, &args).await,
         Command::Verify(args) => commands::verify::run(session, &args).await,
         Command::Prune(args) => commands::prune::run(session, &args).await,

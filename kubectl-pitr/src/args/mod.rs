@@ -5,6 +5,7 @@ mod attach;
 mod backup;
 mod check;
 mod client;
+mod config;
 mod inject;
 mod jobs;
 mod logs;
@@ -20,6 +21,7 @@ pub use attach::{AttachArgs, DetachArgs};
 pub use backup::{BackupArgs, BackupMethod};
 pub use check::{BundleArgs, CheckArgs, Threshold};
 pub use client::ClientArgs;
+pub use config::{ConfigArgs, ConfigSetArgs, ConfigVerb, ConfigViewArgs};
 pub use inject::{ConfirmArgs, InjectArgs, InjectMode, InjectOutput, Rollout, UninjectArgs};
 pub use jobs::{DryRun, JobArgs};
 pub use logs::LogsArgs;
@@ -52,6 +54,7 @@ Set-up:
   uninject    take it out again
   attach      archive a server elsewhere, or one with encrypted binlogs, over a connection
   detach      delete what attach made; the archive stays
+  config      the sidecar's configuration: every key and where its value comes from; change some
 
 Trouble:
   check       everything that archiving and restoring depend on, looked at once
@@ -93,6 +96,7 @@ pub enum Command {
     Uninject(UninjectArgs),
     Attach(Box<AttachArgs>),
     Detach(DetachArgs),
+    Config(ConfigArgs),
     Check(CheckArgs),
     Verify(Box<VerifyArgs>),
     Prune(Box<PruneArgs>),

@@ -51,9 +51,9 @@ impl Cluster {
     }
 
     /// Changes a ConfigMap of ours that nobody has changed since it was read: the patch names its `resourceVersion`.
-    pub async fn patch_config_map(&self, name: &str, patch: &Value) -> Result<(), Failure> {
+    pub async fn patch_config_map(&self, name: &str, patch: &Value, dry_run: bool) -> Result<(), Failure> {
         let api: Api<ConfigMap> = self.api();
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let params = PatchParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let call = Call { verb: "patch", resource: "configmaps", name, namespace: self.namespace() };
         match api.patch(name, &params, &Patch::Merge(patch)).await {
             Err(error) if is_conflict(&error) => {

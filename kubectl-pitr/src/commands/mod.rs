@@ -7,6 +7,7 @@ pub mod binlogs;
 pub mod bundle;
 pub mod check;
 pub mod completion;
+pub mod config;
 mod destination;
 mod ending;
 pub mod explain;

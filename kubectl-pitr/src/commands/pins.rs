@@ -52,7 +52,7 @@ pub(super) async fn run(session: &Session, args: &PinArgs, change: Change) -> Re
             "metadata": {"resourceVersion": map.metadata.resource_version},
             "data": {"config.yaml": pins::with(&config, &after)?},
         });
-        cluster.patch_config_map(&map_name, &patch).await?;
+        cluster.patch_config_map(&map_name, &patch, false).await?;
     }
     tell(session, &workload, (change, &id, &after));
     Ok(0)

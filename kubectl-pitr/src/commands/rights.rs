@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{attach, backup, ending, inject, pins, restore, restores, scheduling, serving, uninject, upkeep};
+use super::{attach, backup, config, ending, inject, pins, restore, restores, scheduling, serving, uninject, upkeep};
 use crate::cluster::Need;
 use crate::inject::tree;
 
@@ -71,8 +71,9 @@ fn whoever_takes_backups_needs_our_backup_role_and_no_more() {
 
 #[test]
 fn whoever_injects_needs_our_injector_and_no_more() {
-    let needs: [&[Need]; 4] =
-        [&inject::LIVE_NEEDS, &uninject::LIVE_NEEDS, &attach::ATTACH_NEEDS, &attach::DETACH_NEEDS];
+    let attached: [&[Need]; 2] = [&attach::ATTACH_NEEDS, &attach::DETACH_NEEDS];
+    let sidecars: [&[Need]; 3] = [&inject::LIVE_NEEDS, &uninject::LIVE_NEEDS, &config::SET_NEEDS];
+    let needs = [&attached[..], &sidecars].concat();
     // "uninject --live" takes the ConfigMap away; a running pod is asked who owns the data where nothing else says it.
     assert_fits("injector", &needs, &["delete configmaps", "get pods/exec", "create pods/exec"]);
 }

@@ -4,6 +4,8 @@
 
 use pitr_recovery::code;
 
+use serde_json::Value;
+
 use crate::failure::Failure;
 
 const PAGE: &str = include_str!("../../../docs/configuration.md");
@@ -12,6 +14,8 @@ const PAGE: &str = include_str!("../../../docs/configuration.md");
 struct Key {
     path: &'static str,
     kind: &'static str,
+    default: &'static str,
+    about: &'static str,
     only: Vec<&'static str>,
 }
 
@@ -20,13 +24,57 @@ fn keys() -> impl Iterator<Item = Key> {
     table.lines().filter_map(|line| {
         let mut cells = line.strip_prefix("| `")?.split(" | ");
         let path = cells.next()?.trim_end_matches('`');
-        let (kind, about) = (cells.next()?, cells.last()?.trim_end_matches(" |"));
+        let (kind, default) = (cells.next()?, cells.next()?.trim_matches('`'));
+        let about = cells.last()?.trim_end_matches(" |");
         // "…; in this version always `never`", "…; `auto`, `file`"
         let end = about.rsplit("; ").next().unwrap_or_default();
         let is_list = end.starts_with('`') && end.ends_with('`') || end.starts_with("in this version always `");
         let only = if is_list { end.split('`').skip(1).step_by(2).collect() } else { Vec::new() };
-        Some(Key { path, kind, only })
+        Some(Key { path, kind, default, about, only })
     })
+}
+
+/// A key and the value that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effective {
+    pub path: &'static str,
+    /// Empty where there is no default.
+    pub value: String,
+    /// Whether the configuration names it.
+    pub is_set: bool,
+    pub about: &'static str,
+}
+
+impl Effective {
+    pub fn from(&self) -> &'static str {
+        if self.is_set { "configuration" } else { "default" }
+    }
+}
+
+/// Every key with what a configuration says of it, else its default.
+pub fn effective(config: &Value) -> Vec<Effective> {
+    let value_of = |path: &str| path.split('.').try_fold(config, |place, part| place.get(part));
+    keys()
+        .map(|key| {
+            let said = value_of(key.path).and_then(text);
+            let is_set = said.is_some();
+            Effective {
+                path: key.path,
+                value: said.unwrap_or_else(|| key.default.to_owned()),
+                is_set,
+                about: key.about,
+            }
+        })
+        .collect()
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::Null | Value::Object(_) => None,
+        Value::String(text) => Some(text.clone()),
+        Value::Array(all) => Some(all.iter().filter_map(text).collect::<Vec<_>>().join(",")),
+        other => Some(other.to_string()),
+    }
 }
 
 /// An error for a key that there is not, or that cannot have this value. What fits together is for the sidecar to say.
@@ -62,7 +110,9 @@ pub fn check(path: &str, value: &str) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check, keys};
+    use serde_json::json;
+
+    use super::{check, effective, keys};
 
     #[test]
     fn the_page_is_understood() {
@@ -71,6 +121,25 @@ mod tests {
         assert_eq!(key("s3.path_style").only, ["auto", "always", "never", "true", "false"]);
         assert_eq!(key("purge_archived").only, ["false"]);
         assert!(key("s3.region").only.is_empty() && key("schedule.tail_interval").kind.contains("500ms"));
+    }
+
+    #[test]
+    fn what_counts_is_what_is_said_else_the_default() {
+        let config = json!({"schedule": {"tail_interval": "5s", "tail": false}, "pipeline": {"nice": 5},
+            "encryption": {"age_recipients": ["age1a", "age1b"]}, "retention": {}});
+        let all = effective(&config);
+        assert_eq!(all.len(), keys().count());
+        let of = |path: &str| {
+            let key = all.iter().find(|key| key.path == path).unwrap();
+            (key.value.as_str(), key.is_set)
+        };
+        assert_eq!(of("schedule.tail_interval"), ("5s", true));
+        assert_eq!(of("schedule.tail"), ("false", true));
+        assert_eq!(of("pipeline.nice"), ("5", true));
+        assert_eq!(of("encryption.age_recipients"), ("age1a,age1b", true));
+        assert_eq!(of("s3.path_style"), ("auto", false));
+        assert_eq!(of("schedule.archive_interval"), ("60s", false));
+        assert_eq!(of("s3.endpoint"), ("", false));
     }
 
     #[test]

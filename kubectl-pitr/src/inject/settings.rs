@@ -85,7 +85,7 @@ fn source(stream: &Stream) -> Value {
 }
 
 /// Puts a value at a dotted path. Which keys there are, [`super::keys`] knows; what a secret is, is said here.
-fn set(config: &mut Value, key: &str, value: &str) -> Result<()> {
+pub fn set(config: &mut Value, key: &str, value: &str) -> Result<()> {
     let parts: Vec<&str> = key.split('.').collect();
     if parts.iter().any(|p| p.is_empty() || !p.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')) {
         let failure = Failure::new(code::BAD_CONFIGURATION_KEY, format!("\"{key}\" is not a configuration key"));

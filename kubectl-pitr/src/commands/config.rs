@@ -1,0 +1,164 @@
+//! `config view` and `config set`: the sidecar's configuration, as its ConfigMap holds it.
+
+use anyhow::Result;
+use pitr_recovery::code;
+use serde_json::{Value, json};
+
+use super::source;
+use crate::args::{ConfigArgs, ConfigSetArgs, ConfigVerb, ConfigViewArgs, DryRun, OutputFormat};
+use crate::cluster::{Cluster, Need, Workload, WorkloadName, require};
+use crate::failure::Failure;
+use crate::inject::keys::{Effective, effective};
+use crate::inject::{ownership, settings, tree};
+use crate::objects::copied;
+use crate::render::Table;
+use crate::session::Session;
+
+pub(super) const SET_NEEDS: [Need; 3] =
+    [Need::of("get", "apps", "statefulsets"), Need::core("get", "configmaps"), Need::core("patch", "configmaps")];
+/// Keys that another command changes, because more hangs on them than the sidecar.
+const ELSEWHERE: [(&str, &str, &str); 3] = [
+    ("workload", "whose history it is decides which archive it may go to", "kubectl pitr inject, with --archive"),
+    (
+        "archive",
+        "another archive is another history, and needs a base backup of its own",
+        "kubectl pitr inject, with --archive",
+    ),
+    ("retention.pins", "a pin must name a base backup that there is", "kubectl pitr backups pin"),
+];
+
+pub async fn run(session: &Session, args: &ConfigArgs) -> Result<u8> {
+    match &args.verb {
+        ConfigVerb::View(args) => view(session, args).await,
+        ConfigVerb::Set(args) => set(session, args).await,
+    }
+}
+
+/// The ConfigMap of a workload that carries the sidecar.
+struct Held {
+    workload: Workload,
+    name: String,
+    version: Option<String>,
+    config: Value,
+}
+
+async fn held(cluster: &Cluster, workload: &str) -> Result<Held, Failure> {
+    let workload = cluster.workload(&workload.parse::<WorkloadName>()?).await?;
+    if !workload.is_archived() {
+        return Err(source::not_injected(&workload));
+    }
+    let name = format!("pitr-{}", workload.name);
+    let map = cluster.config_map(&name).await?.ok_or_else(|| {
+        Failure::new(code::NOT_REACHABLE, format!("configmap \"{name}\" not found"))
+            .hint("the sidecar's configuration is in it")
+    })?;
+    let text = map.data.as_ref().and_then(|data| data.get("config.yaml")).map(String::as_str).unwrap_or_default();
+    Ok(Held { config: copied::configuration(text)?, version: map.metadata.resource_version, workload, name })
+}
+
+async fn view(session: &Session, args: &ConfigViewArgs) -> Result<u8> {
+    let format = session.output(OutputFormat::Table)?;
+    let cluster = session.cluster().await?;
+    let held = held(&cluster, &args.workload).await?;
+    let all: Vec<Effective> = effective(&held.config).into_iter().filter(|key| key.is_set || !args.set_only).collect();
+    match format {
+        OutputFormat::Json | OutputFormat::Yaml => session.print_document(&document(&held, &all), format)?,
+        OutputFormat::Name => session.print(&all.iter().map(|key| format!("{}\n", key.path)).collect::<String>())?,
+        OutputFormat::Table | OutputFormat::Wide => {
+            session.print(&table(&all, format == OutputFormat::Wide).text(!args.no_headers))?;
+        }
+    }
+    Ok(0)
+}
+
+fn document(held: &Held, all: &[Effective]) -> Value {
+    let item = |key: &Effective| json!({"key": key.path, "value": key.value, "from": key.from()});
+    json!({
+        "apiVersion": "kubectl-pitr/v1",
+        "kind": "Configuration",
+        "namespace": held.workload.namespace,
+        "workload": held.workload.name,
+        "items": all.iter().map(item).collect::<Vec<_>>(),
+    })
+}
+
+fn table(all: &[Effective], wide: bool) -> Table {
+    let mut header = vec!["KEY", "VALUE", "FROM"];
+    header.extend(wide.then_some("WHAT"));
+    let mut table = Table::new(&header);
+    for key in all {
+        let mut cells = vec![key.path.to_owned(), key.value.clone(), key.from().to_owned()];
+        cells.extend(wide.then(|| key.about.to_owned()));
+        table.row(cells);
+    }
+    table
+}
+
+async fn set(session: &Session, args: &ConfigSetArgs) -> Result<u8> {
+    session.prints_text("config set")?;
+    for (key, _) in &args.settings {
+        refuse_elsewhere(key)?;
+    }
+    let cluster = session.cluster().await?;
+    if args.dry_run != DryRun::Client {
+        require(&cluster, &SET_NEEDS, "injector").await?;
+    }
+    let held = held(&cluster, &args.workload).await?;
+    let mut config = held.config.clone();
+    for (key, value) in &args.settings {
+        settings::set(&mut config, key, value)?;
+    }
+    let text = tree::emit(&config)?;
+    if args.dry_run == DryRun::Client {
+        session.print(&text)?;
+        return Ok(0);
+    }
+    if config == held.config {
+        session.tell(&format!("configmap/{} says so already", held.name));
+        return Ok(0);
+    }
+    let patch = json!({"metadata": {"resourceVersion": held.version}, "data": {"config.yaml": text}});
+    let dry_run = args.dry_run == DryRun::Server;
+    cluster.patch_config_map(&held.name, &patch, dry_run).await?;
+    match dry_run {
+        true => session.tell("the API server would accept the ConfigMap; nothing was changed"),
+        false => tell(session, &held, &args.settings),
+    }
+    Ok(0)
+}
+
+fn refuse_elsewhere(key: &str) -> Result<(), Failure> {
+    match ELSEWHERE.iter().find(|(path, ..)| *path == key) {
+        None => Ok(()),
+        Some((_, hint, fix)) => {
+            Err(Failure::usage(format!("\"{key}\" is not set here")).hint(*hint).hint("nothing was changed").fix(*fix))
+        }
+    }
+}
+
+fn tell(session: &Session, held: &Held, changed: &[(String, String)]) {
+    let Held { workload, name, .. } = held;
+    let flags: Vec<String> = changed.iter().map(|(key, value)| format!("--set {key}={value}")).collect();
+    session.tell(&format!(
+        "configmap/{name} changed; sidecars take it at their next start: kubectl rollout restart statefulset/{} -n {}\nan inject or attach writes the configuration anew: give it {}, too",
+        workload.name,
+        workload.namespace,
+        flags.join(" ")
+    ));
+    if let Some(deployer) = ownership::deployer(&workload.object) {
+        session.tell(&format!("warning[PITR0512]: {deployer} may set configmap/{name} back: change it there, too"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hangs_on_more_than_the_sidecar_is_not_set_here() {
+        for key in ["workload", "archive", "retention.pins"] {
+            assert_eq!(refuse_elsewhere(key).unwrap_err().exit(), 2, "{key}");
+        }
+        refuse_elsewhere("retention.window").unwrap();
+    }
+}
