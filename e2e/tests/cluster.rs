@@ -55,12 +55,23 @@ async fn from_a_plain_statefulset_to_a_table_that_is_back() -> Result<()> {
     println!("--- backup");
     cluster.run(&["pitr", "backup", "mysql", "-n", "shop"]).await?;
     backups_are_listed(&cluster).await?;
+    println!("--- verify, check, pins, prune");
+    the_archive_is_kept(&cluster).await?;
     println!("--- accident");
     let accident = accident(&cluster).await?;
     bad_input_creates_nothing(&cluster).await?;
     println!("--- restore, its pod killed in the middle");
     restore_with_a_killed_pod(&cluster, &accident).await?;
     look_at(&cluster, "before-the-drop", &accident).await?;
+    println!("--- the timeline, served and finished restores");
+    the_accident_is_on_the_timeline(&cluster, &accident).await?;
+    a_restore_is_served_and_finished(&cluster, &accident).await?;
+    println!("--- our Roles, verb by verb, and a StatefulSet on the restored volume");
+    whoever_has_our_roles_restores(&cluster, &accident).await?;
+    println!("--- the sidecar's configuration");
+    the_configuration_is_changed(&cluster).await?;
+    println!("--- the same server, archived over a connection");
+    a_server_is_archived_over_a_connection(&cluster).await?;
     println!("--- the stock role view, and what it lacks");
     a_viewer_sees_and_cannot_restore(&cluster).await?;
     println!("--- the runbook");
@@ -136,6 +147,233 @@ async fn backups_are_listed(cluster: &Kubernetes) -> Result<()> {
         serde_json::from_str(&cluster.run(&["pitr", "status", "mysql", "-n", "shop", "-o", "json"]).await?)?;
     ensure!(status["items"][0].to_string().contains("window"), "{status:#}");
     Ok(())
+}
+
+/// Jobs and schedules that look after the archive; none of them restarts a pod or deletes what was not confirmed.
+async fn the_archive_is_kept(cluster: &Kubernetes) -> Result<()> {
+    let before = generation(cluster).await?;
+    let verified = cluster.run(&["pitr", "verify", "mysql", "-n", "shop", "--deep"]).await?;
+    ensure!(verified.contains("all of it is what was stored"), "{verified}");
+    let checked = cluster.kubectl(&["pitr", "check", "mysql", "-n", "shop"]).await?;
+    ensure!(checked.stdout.contains("a small object was written, read, listed and deleted"), "{checked:?}");
+
+    cluster.run(&["pitr", "backups", "pin", "mysql", "bb-", "-n", "shop"]).await?;
+    let plan = cluster.run(&["pitr", "prune", "mysql", "-n", "shop", "--keep-last", "1"]).await?;
+    ensure!(plan.contains("pinned") && plan.contains("nothing expires"), "{plan}");
+    let wrong = cluster.kubectl(&["pitr", "prune", "mysql", "-n", "shop", "--confirm", "other"]).await?.expect(4)?;
+    ensure!(wrong.stderr.contains("PITR0402"), "{wrong:?}");
+    let done = cluster.run(&["pitr", "prune", "mysql", "-n", "shop", "--confirm", "mysql", "-o", "json"]).await?;
+    let done: Value = serde_json::from_str(&done)?;
+    ensure!(done["done"]["refused"] == false && done["done"]["deletedObjects"] == 0, "{done:#}");
+    cluster.run(&["pitr", "backups", "unpin", "mysql", "bb-", "-n", "shop"]).await?;
+
+    cluster.run(&["pitr", "verify", "mysql", "-n", "shop", "--sample", "20%", "--schedule", "30 4 * * *"]).await?;
+    cluster.run(&["-n", "shop", "create", "job", "verify-now", "--from=cronjob/pitr-verify-mysql"]).await?;
+    cluster.run(&["-n", "shop", "wait", "--for=condition=Complete", "job/verify-now", "--timeout=120s"]).await?;
+    let scheduled = ["--schedule", "15 3 * * *", "--confirm", "mysql", "--dry-run=server"];
+    cluster.run(&[&["pitr", "prune", "mysql", "-n", "shop"][..], &scheduled].concat()).await?;
+    cluster.run(&["pitr", "backup", "mysql", "-n", "shop", "--schedule", "0 2 * * *"]).await?;
+    let made = cluster.run(&["-n", "shop", "get", "cronjobs", "-o", "name"]).await?;
+    ensure!(
+        made.split_whitespace().collect::<Vec<_>>()
+            == ["cronjob.batch/pitr-backup-mysql", "cronjob.batch/pitr-verify-mysql"],
+        "{made}"
+    );
+    ensure!(generation(cluster).await? == before, "looking after the archive changed the StatefulSet");
+    Ok(())
+}
+
+async fn the_configuration_is_changed(cluster: &Kubernetes) -> Result<()> {
+    let view = async || -> Result<Value> {
+        let printed = cluster.run(&["pitr", "config", "view", "mysql", "-n", "shop", "-o", "json"]).await?;
+        let document: Value = serde_json::from_str(&printed)?;
+        let mut items = document["items"].as_array().context("items")?.iter();
+        items.find(|item| item["key"] == "schedule.archive_interval").cloned().context("the key")
+    };
+    let before = (view().await?, generation(cluster).await?);
+    ensure!(before.0["value"] == "60s", "{before:?}");
+    let set = ["pitr", "config", "set", "mysql", "-n", "shop"];
+    for (wrong, exit) in
+        [("schedule.archive_intervall=5s", 2), ("schedule.archive_interval=soon", 2), ("archive=s3://x/y", 2)]
+    {
+        cluster.kubectl(&[&set[..], &[wrong]].concat()).await?.expect(exit)?;
+    }
+    cluster.run(&[&set[..], &["schedule.archive_interval=45s", "--dry-run=server"]].concat()).await?;
+    ensure!(view().await? == before.0, "a wrong word or a dry run changed something");
+    let told = cluster.kubectl(&[&set[..], &["schedule.archive_interval=45s"]].concat()).await?.expect(0)?;
+    ensure!(told.stderr.contains("kubectl rollout restart statefulset/mysql"), "{told:?}");
+    let after = view().await?;
+    ensure!(after["value"] == "45s" && after["from"] == "configuration", "{after:#}");
+    ensure!(generation(cluster).await? == before.1, "the StatefulSet was changed");
+    Ok(())
+}
+
+/// An archiver of its own, which no pod of the server knows of: what is committed is recoverable, and a base backup makes it restorable.
+async fn a_server_is_archived_over_a_connection(cluster: &Kubernetes) -> Result<()> {
+    let account = "CREATE USER stream@'%' IDENTIFIED BY 'demo-stream-password' REQUIRE SSL;
+        GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO stream@'%'";
+    cluster.sql("shop", "mysql-0", account).await?;
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), "[client]\nuser = root\npassword = demo-root-password\n")?;
+    let (file, password) = (format!("--from-file=my.cnf={}", file.path().display()), "demo-stream-password");
+    let password = format!("--from-literal=password={password}");
+    cluster.run(&["-n", "shop", "create", "secret", "generic", "far-db", &password, &file]).await?;
+    let before = generation(cluster).await?;
+
+    let image = concat!("pitr-sidecar:", env!("CARGO_PKG_VERSION"));
+    let server = ["--host", "mysql-0.mysql", "--mysql-user", "stream", "--mysql-secret", "far-db", "--image", image];
+    let store = ["--archive", "s3://backups/shop/far", "--endpoint", "http://s3.store:9000", "--region", "us-east-1"];
+    let more = ["--set", "s3.path_style=true", "--secret", "pitr-s3", "--spool-size", "2Gi"];
+    let words = [&["pitr", "attach", "far", "-n", "shop"][..], &server, &store, &more].concat();
+    let printed = cluster.run(&words).await?;
+    let manifest = tempfile::NamedTempFile::new()?;
+    std::fs::write(manifest.path(), &printed)?;
+    cluster.run(&["apply", "--dry-run=server", "-f", &manifest.path().display().to_string()]).await?;
+    cluster.run(&[&words[..], &["--live"]].concat()).await?;
+    cluster.run(&["-n", "shop", "rollout", "status", "statefulset/far", "--timeout=120s"]).await?;
+    for refused in [["inject", "far"], ["uninject", "far"], ["detach", "mysql"]] {
+        let more: &[&str] = if refused[0] == "inject" { &store[..2] } else { &[] };
+        let words = [&["pitr"][..], &refused, &["-n", "shop"], more].concat();
+        cluster.kubectl(&words).await?.expect(2)?;
+    }
+
+    let copy = ["--server-image", "pitr.local/mysql:9.7", "--scratch-class", "emptydir", "--method", "dump"];
+    cluster.run(&[&["pitr", "backup", "far", "-n", "shop"][..], &copy].concat()).await?;
+    cluster.sql("shop", "mysql-0", "INSERT INTO shop.orders (customer, amount) VALUES ('far', 1)").await?;
+    let now = cluster.sql("shop", "mysql-0", "SELECT COUNT(*) FROM shop.orders; CHECKSUM TABLE shop.orders").await?;
+    let last = cluster.sql("shop", "mysql-0", "SELECT REPLACE(@@gtid_executed, '\\n', '')").await?.concat();
+    let (uuid, numbers) = last.split_once(':').context("one server's set")?;
+    let last = format!("{uuid}:{}", numbers.rsplit(['-', ':']).next().unwrap_or(numbers));
+    let target = ["pitr", "restore", "far", "-n", "shop", "--through-gtid", &last];
+    cluster.until(&[&target[..], &["--plan"]].concat(), MINUTE).await?;
+    let job = ["--new-name", "from-afar", "--server-image", "pitr.local/mysql:9.7"];
+    cluster.run(&[&target[..], &job].concat()).await?;
+    cluster.run(&["pitr", "restores", "serve", "from-afar", "-n", "shop"]).await?;
+    let client = ["mysql", "-h127.0.0.1", "-uroot", "-pdemo-root-password", "-N", "-B", "-e"];
+    let ask = ["SELECT COUNT(*) FROM shop.orders; CHECKSUM TABLE shop.orders"];
+    let pod = ["-n", "shop", "exec", "from-afar-serve", "-c", "serve", "--"];
+    let served = cluster.run(&[&pod[..], &client, &ask].concat()).await?;
+    ensure!(served.lines().eq(now.iter()), "restored {served:?}, on the server {now:?}");
+    cluster.run(&["pitr", "restores", "finish", "from-afar", "-n", "shop"]).await?;
+
+    cluster.kubectl(&["pitr", "detach", "far", "-n", "shop"]).await?.expect(4)?;
+    cluster.run(&["pitr", "detach", "far", "-n", "shop", "--confirm", "far"]).await?;
+    for object in ["statefulset/far", "configmap/pitr-far", "pod/far-0", "pvc/spool-far-0"] {
+        cluster.run(&["-n", "shop", "wait", "--for=delete", object, "--timeout=60s"]).await?;
+    }
+    ensure!(generation(cluster).await? == before, "attaching changed the server's StatefulSet");
+    Ok(())
+}
+
+async fn the_accident_is_on_the_timeline(cluster: &Kubernetes, accident: &Accident) -> Result<()> {
+    let asked = ["pitr", "timeline", "mysql", "-n", "shop", "--grep", "DROP TABLE"];
+    let told = cluster.run(&asked).await?;
+    ensure!(told.contains(&format!("--before-gtid {}", accident.dropped)), "{told}");
+    let page = cluster.run(&[&asked[..], &["-o", "html"]].concat()).await?;
+    ensure!(page.contains("<svg") && page.contains("DROP TABLE"), "{page}");
+    Ok(())
+}
+
+async fn a_restore_is_served_and_finished(cluster: &Kubernetes, accident: &Accident) -> Result<()> {
+    cluster.run(&["pitr", "restores", "serve", "before-the-drop", "-n", "shop"]).await?;
+    let ask = async |sql: &str| {
+        let client = ["mysql", "-h127.0.0.1", "-uroot", "-pdemo-root-password", "-N", "-B", "-e", sql];
+        let pod = ["-n", "shop", "exec", "before-the-drop-serve", "-c", "serve", "--"];
+        cluster.kubectl(&[&pod[..], &client].concat()).await
+    };
+    let served = ask(COUNTS).await?.expect(0)?;
+    ensure!(served.stdout.lines().eq(accident.before.iter()), "served {served:?}, before {:?}", accident.before);
+    ensure!(ask("DROP DATABASE shop").await?.code != Some(0), "a served restore was written to");
+    cluster.run(&["pitr", "restores", "finish", "before-the-drop", "-n", "shop"]).await?;
+    let left = objects(cluster).await?;
+    ensure!(
+        left.contains("persistentvolumeclaim/before-the-drop") && !left.contains("job.batch/before-the-drop"),
+        "{left}"
+    );
+    Ok(())
+}
+
+/// The restorer's Role and what of it a restore cannot do without.
+const RESTORER: [(&str, &str); 5] = [
+    ("create", "jobs"),
+    ("get", "jobs"),
+    ("create", "persistentvolumeclaims"),
+    ("get", "persistentvolumeclaims"),
+    ("create", "configmaps"),
+];
+
+async fn whoever_has_our_roles_restores(cluster: &Kubernetes, accident: &Accident) -> Result<()> {
+    cluster.run(&["-n", "shop", "create", "serviceaccount", "restorer"]).await?;
+    for role in ["viewer", "restorer"] {
+        let file = demo(&format!("../../manifests/rbac/{role}.yaml"));
+        cluster.run(&["-n", "shop", "apply", "-f", &file.display().to_string()]).await?;
+        let (binding, role) = (format!("restorer-{role}"), format!("--role=pitr-{role}"));
+        cluster
+            .run(&["-n", "shop", "create", "rolebinding", &binding, &role, "--serviceaccount=shop:restorer"])
+            .await?;
+    }
+    let identity = ["--as", "system:serviceaccount:shop:restorer"];
+    for (verb, resource) in RESTORER {
+        without(cluster, (verb, resource), &identity).await.with_context(|| format!("without {verb} {resource}"))?;
+    }
+    let wanted = ["--new-name", "stand", "--statefulset", "rescued"];
+    cluster.run(&[&restore(accident, &wanted)[..], &identity].concat()).await?;
+    let printed =
+        cluster.run(&[&["pitr", "restores", "statefulset", "stand", "-n", "shop"][..], &identity].concat()).await?;
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), printed)?;
+    cluster.apply(file.path()).await?;
+    cluster.run(&["-n", "shop", "rollout", "status", "statefulset/rescued", "--timeout=180s"]).await?;
+    let after = cluster.sql("shop", "rescued-0", COUNTS).await?;
+    ensure!(after == accident.before, "restored {after:?}, before the DROP {:?}", accident.before);
+    let selected = ["-n", "shop", "get", "endpointslices", "-l", "kubernetes.io/service-name=mysql", "-o", "json"];
+    let selected: Value = serde_json::from_str(&cluster.run(&selected).await?)?;
+    ensure!(
+        !selected.to_string().contains("rescued"),
+        "the workload's Service sends to the restored server: {selected:#}"
+    );
+    let pruned =
+        ["pitr", "restores", "prune", "--older-than", "0s", "--with-volumes", "--confirm", "shop", "-n", "shop"];
+    let pruned = cluster.kubectl(&pruned).await?.expect(0)?;
+    ensure!(pruned.stderr.contains("data-rescued-0 stays"), "{pruned:?}");
+    cluster
+        .run(&["-n", "shop", "delete", "statefulset,service,pvc", "rescued", "data-rescued-0", "--ignore-not-found"])
+        .await?;
+    Ok(())
+}
+
+/// A Role that lacks one verb: the restore is refused before anything is made, and the error names it.
+async fn without(cluster: &Kubernetes, (verb, resource): (&str, &str), identity: &[&str]) -> Result<()> {
+    let whole = cluster.run(&["-n", "shop", "get", "role", "pitr-restorer", "-o", "json"]).await?;
+    let mut less: Value = serde_json::from_str(&whole)?;
+    for rule in less["rules"].as_array_mut().into_iter().flatten() {
+        if rule["resources"][0] == resource || rule["resources"][1] == resource {
+            rule["verbs"].as_array_mut().context("verbs")?.retain(|held| held != verb);
+        }
+    }
+    // A rule that allows nothing is not valid.
+    less["rules"].as_array_mut().context("rules")?.retain(|rule| rule["verbs"] != serde_json::json!([]));
+    let patch = serde_json::json!({"rules": less["rules"]}).to_string();
+    let set = ["-n", "shop", "patch", "role", "pitr-restorer", "--type=merge", "-p"];
+    cluster.run(&[&set[..], &[&patch]].concat()).await?;
+    let before = objects(cluster).await?;
+    let mut outcome = None;
+    // The API server hears of a change a moment later.
+    for _ in 0..20 {
+        let words = ["pitr", "restore", "mysql", "-n", "shop", "--to", "latest", "--dry-run=server"];
+        let tried = cluster.kubectl(&[&words[..], identity].concat()).await?;
+        if tried.code == Some(7) {
+            outcome = Some(tried);
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let outcome = outcome.context("it was not refused")?;
+    ensure!(outcome.stderr.contains(&format!("{verb} {resource}")), "it is not named:\n{}", outcome.stderr);
+    ensure!(objects(cluster).await? == before, "something was created");
+    let whole: Value = serde_json::from_str(&whole)?;
+    let patch = serde_json::json!({"rules": whole["rules"]}).to_string();
+    cluster.run(&[&set[..], &[&patch]].concat()).await.map(drop)
 }
 
 async fn accident(cluster: &Kubernetes) -> Result<Accident> {
