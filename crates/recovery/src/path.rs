@@ -31,6 +31,7 @@ pub(crate) fn trace(leaf: usize, logs: &Logs<'_>) -> Vec<Vec<Step>> {
         logs,
         history: logs.logs[leaf].after(),
         used: BTreeSet::from([leaf]),
+        filler: None,
         upper: leaf,
         begins_us: None,
         above: vec![leaf],
@@ -51,6 +52,7 @@ pub(crate) fn trace(leaf: usize, logs: &Logs<'_>) -> Vec<Vec<Step>> {
             break;
         };
         walk.used.extend(supply.iter().map(|step| step.log));
+        walk.filler = if let [filler, _home] = supply[..] { Some(filler.log) } else { None };
         walk.above.extend(supply.iter().map(|step| step.log));
         walk.upper = supply.last().map_or(walk.upper, |step| step.log);
         walk.note_time();
@@ -65,6 +67,8 @@ struct Walk<'a> {
     /// Everything that belongs to this history in the end.
     history: &'a GtidSet,
     used: BTreeSet<usize>,
+    /// The stream that led back to the one of the server we stay with: below that it may be needed again.
+    filler: Option<usize>,
     /// The lowest stream so far: the state before it is needed.
     upper: usize,
     /// The least commit time of the lowest stream with transactions.
@@ -133,7 +137,7 @@ impl Walk<'_> {
             // A number that returns on the same server means RESET: what has the higher number is not the past.
             let later = self.source(*candidate) == self.source(self.upper)
                 && first_number(*candidate) > first_number(self.upper);
-            !self.used.contains(candidate)
+            (!self.used.contains(candidate) || self.filler == Some(*candidate))
                 && !log.disowned
                 && log.disputed.is_none()
                 && log.stream.transactions > 0

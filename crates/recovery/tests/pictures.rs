@@ -64,6 +64,7 @@ pictures! {
     failover_with_lost_tail
     fork_after_restore
     gap
+    hole_filled_twice
     hole_in_a_binlog
     incident
     mariadb_domains

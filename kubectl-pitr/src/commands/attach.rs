@@ -50,6 +50,10 @@ pub async fn attach(session: &Session, args: &AttachArgs) -> Result<u8> {
         let namespace = session.namespace_here()?;
         let objects = attach::objects(&name, &namespace, &settings, &around)?;
         session.tell(&attach::report(&name, &namespace, &stream, &settings));
+        session.tell(&format!(
+            "note: {name} must not be the name of the server's own StatefulSet, whose configuration this would replace. \
+             No pins are printed: applied again, this takes away those made since. --live checks the one and keeps the others."
+        ));
         manifests(session, &objects, format)?;
         return Ok(0);
     }
@@ -164,22 +168,28 @@ pub async fn detach(session: &Session, args: &DetachArgs) -> Result<u8> {
     }
     session.confirm(&name, args.confirm.as_deref(), &format!("statefulset/{name} archives its server no more"))?;
     cluster.delete_stateful_set(&name).await?;
-    wait_until_gone(&cluster, &format!("{name}-0"), args.timeout).await?;
+    wait_until_gone(&cluster, &name, args.timeout).await?;
     cluster.delete_config_map(&format!("pitr-{name}")).await?;
     session.tell(&format!(
-        "statefulset/{name} and configmap/pitr-{name} deleted, and Kubernetes deletes the spool's volume. The archive stays"
+        "statefulset/{name} and configmap/pitr-{name} deleted, and Kubernetes deletes the spool's volume. The archive stays, \
+         and so do schedules: kubectl get cronjob -n {} shows pitr-backup-{name}, pitr-verify-{name} and pitr-prune-{name}, \
+         where they were made",
+        cluster.namespace()
     ));
     Ok(0)
 }
 
 /// Its last act is to archive what it has: the configuration stays till then.
-async fn wait_until_gone(cluster: &Cluster, pod: &str, limit: Duration) -> Result<(), Failure> {
-    let deadline = Instant::now() + limit;
-    while cluster.pod(pod).await?.is_some() {
+async fn wait_until_gone(cluster: &Cluster, name: &str, limit: Duration) -> Result<(), Failure> {
+    let (pod, deadline) = (format!("{name}-0"), Instant::now() + limit);
+    while cluster.pod(&pod).await?.is_some() {
         if Instant::now() >= deadline {
             return Err(Failure::new(code::WAIT_TIMED_OUT, format!("pod \"{pod}\" has not ended"))
-                .hint("its StatefulSet is deleted, its ConfigMap is not")
-                .fix(format!("kubectl get pod {pod} -n {}", cluster.namespace())));
+                .hint("its StatefulSet is deleted, its ConfigMap is not: it may still archive what it has")
+                .fix(format!(
+                    "kubectl wait --for=delete pod/{pod} -n {0} --timeout 10m && kubectl delete configmap pitr-{name} -n {0}",
+                    cluster.namespace()
+                )));
         }
         sleep(LOOK_EVERY).await;
     }

@@ -139,6 +139,13 @@ fn refuse_elsewhere(key: &str) -> Result<(), Failure> {
 fn tell(session: &Session, held: &Held, changed: &[(String, String)]) {
     let Held { workload, name, .. } = held;
     let flags: Vec<String> = changed.iter().map(|(key, value)| format!("--set {key}={value}")).collect();
+    let copied = ["s3.", "encryption.", "credentials.", "source."];
+    if changed.iter().any(|(key, _)| copied.iter().any(|section| key.starts_with(section))) {
+        // A schedule's Jobs were given these when it was made.
+        session.tell(
+            "schedules of backup, verify and prune keep what they were made with: make them again with --schedule",
+        );
+    }
     session.tell(&format!(
         "configmap/{name} changed; sidecars take it at their next start: kubectl rollout restart statefulset/{} -n {}\nan inject or attach writes the configuration anew: give it {}, too",
         workload.name,

@@ -7,6 +7,7 @@ use pitr_recovery::{RestorePlan, code};
 use super::facts::JobFacts;
 use super::making::RestoreObjects;
 use super::restore::named_after;
+use super::standing;
 use crate::args::{PathStyle, RestoreArgs};
 use crate::cluster::Workload;
 use crate::failure::Failure;
@@ -75,6 +76,9 @@ pub(super) fn beside(
     }
     let mount = facts.survey.mounts.first();
     let volume = mount.map(|m| m.name.as_str()).unwrap_or_default();
+    if args.statefulset.is_some() {
+        standing::refuse_shared(&workload.object, volume)?;
+    }
     let adopted = args.statefulset.as_ref().map(|set| stateful_set::claim_name(&workload.object, volume, set));
     let mut server = facts.server;
     if server.image.is_empty() {

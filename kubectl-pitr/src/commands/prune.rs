@@ -62,7 +62,7 @@ pub async fn run(session: &Session, args: &PruneArgs) -> Result<u8> {
     }
     let (code, plan) = job(session, args, (&place, format, false)).await?;
     let Some(plan) = plan.filter(|_| format.is_text()) else { return Ok(code) };
-    if !goes_on(session, &plan, &format!("kubectl pitr prune {}", place.words()), &name)? {
+    if !goes_on(session, &plan, &again(args, &place.words()), &name)? {
         return Ok(code);
     }
     job(session, args, (&place, format, true)).await.map(|(code, _)| code)
@@ -124,6 +124,20 @@ fn options(args: &PruneArgs, apply: bool) -> Vec<String> {
     options
 }
 
+/// The same command again: what was planned is what is carried out.
+fn again(args: &PruneArgs, place: &str) -> String {
+    let mut words = vec!["kubectl pitr prune".to_owned(), place.to_owned()];
+    words.extend(options(args, false));
+    let job = [
+        ("--image", &args.job.image),
+        ("--server-image", &args.job.server_image),
+        ("--secret", &args.job.secret),
+        ("--service-account", &args.job.service_account),
+    ];
+    words.extend(job.into_iter().filter_map(|(flag, value)| value.as_ref().map(|value| format!("{flag}={value}"))));
+    words.join(" ")
+}
+
 /// One Job: its exit code, and what it found.
 async fn job(
     session: &Session,
@@ -163,6 +177,7 @@ fn refuse(plan: &PruneDocument, force: bool, place: &str) -> Result<(), Failure>
 async fn here(session: &Session, args: &PruneArgs, (direct, format): (&Direct, OutputFormat)) -> Result<u8> {
     let rules = rules(args)?;
     let Direct { archive, url, .. } = direct;
+    session.tell("note: pins of the sidecar's configuration are not known here; only --pin keeps a base backup");
     let name = direct.workload.rsplit('/').next().unwrap_or(&direct.workload);
     let place = direct.flags.trim();
     if args.confirm.is_some() {
@@ -173,7 +188,7 @@ async fn here(session: &Session, args: &PruneArgs, (direct, format): (&Direct, O
         let plan = PruneDocument::new(&proposal, None, &rules, url.clone());
         print(session, &plan, format)?;
         refuse(&plan, args.force, place)?;
-        if !format.is_text() || !goes_on(session, &plan, &format!("kubectl pitr prune {place}"), name)? {
+        if !format.is_text() || !goes_on(session, &plan, &again(args, place), name)? {
             return Ok(0);
         }
     }
@@ -240,6 +255,11 @@ mod tests {
         let args = parsed(&["mysql", "--window", "7d", "--keep-last", "2", "--pin", "bb-1", "--force"]);
         assert_eq!(options(&args, false), ["--window=7d", "--keep-last=2", "--pin=bb-1", "--force"]);
         assert_eq!(options(&parsed(&["mysql"]), true), ["--apply"]);
+        // What is printed as the next command carries out the plan that was shown.
+        assert_eq!(
+            again(&args, "mysql -n shop"),
+            "kubectl pitr prune mysql -n shop --window=7d --keep-last=2 --pin=bb-1 --force"
+        );
     }
 
     #[test]

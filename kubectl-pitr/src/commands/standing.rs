@@ -1,6 +1,7 @@
 //! A StatefulSet on restored data: what `restore --statefulset` prepares, and `restores statefulset` prints.
 
 use anyhow::Result;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::batch::v1::Job;
 use pitr_recovery::code;
 use serde::Serialize;
@@ -13,7 +14,7 @@ use crate::failure::Failure;
 use crate::inject::sidecar::LABEL_WORKLOAD;
 use crate::inject::tree;
 use crate::objects::ANNOTATION_STATEFUL_SET;
-use crate::objects::stateful_set::{Stand, empty_claims, service, stateful_set};
+use crate::objects::stateful_set::{Stand, empty_claims, has_claim, service, shared, stateful_set};
 use crate::session::Session;
 
 /// The name must be free: a StatefulSet that is there would not stand on the restored data.
@@ -22,6 +23,24 @@ pub(super) async fn refuse_taken(cluster: &Cluster, name: &str) -> Result<(), Fa
         return Err(Failure::new(code::RESTORE_EXISTS, format!("statefulset \"{name}\" exists"))
             .hint("the restored data goes to a new one; nothing was created")
             .fix("--statefulset with another name"));
+    }
+    Ok(())
+}
+
+/// The copy must stand on the restored claim, and on nothing that the workload's server writes to.
+pub(super) fn refuse_shared(object: &StatefulSet, data_volume: &str) -> Result<(), Failure> {
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    if !has_claim(object, data_volume) {
+        return Err(Failure::usage(format!("the data of statefulset/{name} is no volume claim"))
+            .hint("a copy of it would stand on the same directory, not on the restored data; nothing was created")
+            .fix("restore without --statefulset, and restores serve"));
+    }
+    let shared = shared(object, data_volume);
+    if !shared.is_empty() {
+        let message = format!("a copy of statefulset/{name} would write to its volumes, too: {}", shared.join(", "));
+        return Err(Failure::usage(message)
+            .hint("two servers with one directory of binlogs destroy it; nothing was created")
+            .fix("restore without --statefulset, and write a StatefulSet with volumes of its own"));
     }
     Ok(())
 }
@@ -57,6 +76,7 @@ pub(super) async fn print(session: &Session, cluster: &Cluster, restore: &str) -
         job.metadata.labels.as_ref().and_then(|labels| labels.get(LABEL_WORKLOAD)).cloned().unwrap_or_default();
     let object = cluster.stateful_set(&workload).await?;
     let data_volume = facts::data_volume(cluster, &object).await?;
+    refuse_shared(&object, &data_volume)?;
     let stand = Stand { name: &name, restore, data_volume: &data_volume, claim: &claim };
     let set =
         stateful_set(&object, &stand).ok_or_else(|| Failure::without_code(1, "the workload has no pod template"))?;

@@ -6,14 +6,9 @@ use serde_json::{Value, json};
 use super::tree;
 use crate::objects::copied;
 
-/// The pins of a configuration: a list, or one text with commas.
+/// The pins of a configuration.
 pub fn listed(config: &Value) -> Vec<String> {
-    let words: Vec<&str> = match &config["retention"]["pins"] {
-        Value::Array(pins) => pins.iter().filter_map(Value::as_str).collect(),
-        Value::String(pins) => pins.split(',').collect(),
-        _ => Vec::new(),
-    };
-    words.into_iter().map(|pin| pin.trim().to_owned()).filter(|pin| !pin.is_empty()).collect()
+    copied::words(&config["retention"]["pins"])
 }
 
 /// The pins of the ConfigMap that an earlier injection left in a stream of manifests.

@@ -95,6 +95,14 @@ pub fn set(config: &mut Value, key: &str, value: &str) -> Result<()> {
         let failure = Failure::new(code::CREDENTIALS_IN_URL, format!("\"{key}\" would put a secret into a ConfigMap"));
         return Err(failure.hint("secrets are mounted from a Secret").fix("--secret NAME, --mysql-secret NAME").into());
     }
+    if value.to_ascii_uppercase().contains("AGE-SECRET-KEY-") {
+        // It is not repeated: whoever has it can read the archive.
+        let failure = Failure::new(code::CREDENTIALS_IN_URL, format!("the value of \"{key}\" is an identity"));
+        return Err(failure
+            .hint("the identity opens the archive and stays with you; the configuration takes the recipient")
+            .fix("--set encryption.age_recipients=age1...")
+            .into());
+    }
     keys::check(key, value)?;
     let mut place = config;
     for part in &parts[..parts.len() - 1] {

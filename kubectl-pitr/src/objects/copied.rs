@@ -59,14 +59,21 @@ pub fn store(config: &Value, object: &StatefulSet) -> Store {
         checksum: text(&s3["checksum"]),
         sse: text(&s3["sse"]),
         storage_class: text(&s3["storage_class"]).filter(|class| !class.is_empty()),
-        age_recipients: config["encryption"]["age_recipients"]
-            .as_array()
-            .filter(|all| !all.is_empty())
-            .map(|all| all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")),
+        age_recipients: Some(words(&config["encryption"]["age_recipients"]).join(",")).filter(|all| !all.is_empty()),
         hash_key_file: text(&config["encryption"]["hash_key_file"]).filter(|file| !file.is_empty()),
         secret: credentials_secret(object),
         claim: None,
     }
+}
+
+/// The words of a key that takes several: a list, or one text with commas.
+pub fn words(value: &Value) -> Vec<String> {
+    let words: Vec<&str> = match value {
+        Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
+        Value::String(all) => all.split(',').collect(),
+        _ => Vec::new(),
+    };
+    words.into_iter().map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect()
 }
 
 /// Host and port of the server, where its binlogs are read over a connection.

@@ -1,11 +1,11 @@
 //! A StatefulSet that stands on a restored volume: the workload's own with one replica, another name, other labels, and no sidecar.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
-use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec, Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec, Service, ServicePort, ServiceSpec, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use super::LABEL_RESTORE;
@@ -43,6 +43,39 @@ fn has_template(object: &StatefulSet, volume: &str) -> bool {
 pub fn empty_claims<'a>(object: &'a StatefulSet, data_volume: &str) -> Vec<&'a str> {
     let templates = object.spec.as_ref().and_then(|s| s.volume_claim_templates.as_deref()).unwrap_or_default();
     templates.iter().filter_map(|t| t.metadata.name.as_deref()).filter(|name| *name != data_volume).collect()
+}
+
+/// Whether the data can be a restored claim: it has a template, or is a claim that the pod names.
+pub fn has_claim(object: &StatefulSet, data_volume: &str) -> bool {
+    has_template(object, data_volume)
+        || volumes(object).any(|volume| volume.name == data_volume && volume.persistent_volume_claim.is_some())
+}
+
+/// Volumes beside the data that the copy would share with the workload, to write: claims that the pod names, and directories elsewhere.
+pub fn shared<'a>(object: &'a StatefulSet, data_volume: &str) -> Vec<&'a str> {
+    let pod = object.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let containers = pod.into_iter().flat_map(|pod| pod.containers.iter().chain(pod.init_containers.iter().flatten()));
+    let mounts =
+        containers.filter(|container| container.name != CONTAINER).flat_map(|c| c.volume_mounts.iter().flatten());
+    let written: BTreeSet<&str> =
+        mounts.filter(|mount| mount.read_only != Some(true)).map(|mount| mount.name.as_str()).collect();
+    let beside = volumes(object)
+        .filter(|v| v.name != data_volume && !VOLUMES.contains(&v.name.as_str()) && written.contains(v.name.as_str()));
+    let is_fresh = |volume: &Volume| {
+        volume.empty_dir.is_some()
+            || volume.ephemeral.is_some()
+            || volume.config_map.is_some()
+            || volume.secret.is_some()
+            || volume.projected.is_some()
+            || volume.downward_api.is_some()
+            || volume.image.is_some()
+    };
+    beside.filter(|volume| !is_fresh(volume)).map(|volume| volume.name.as_str()).collect()
+}
+
+fn volumes(object: &StatefulSet) -> impl Iterator<Item = &Volume> {
+    let pod = object.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    pod.into_iter().flat_map(|pod| pod.volumes.iter().flatten())
 }
 
 fn labels(stand: &Stand<'_>) -> BTreeMap<String, String> {
@@ -229,6 +262,26 @@ mod tests {
         let copy = serde_json::to_value(stateful_set(&object, &stand(&claim)).unwrap()).unwrap();
         let volumes = copy["spec"]["template"]["spec"]["volumes"].clone();
         assert_eq!(volumes, json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data-rescued-0"}}]));
+    }
+
+    #[test]
+    fn it_shares_nothing_with_the_workload_unsaid() {
+        let mut object = workload(&json!(null));
+        assert!(has_claim(&object, "data") && shared(&object, "data").is_empty());
+        let volumes = json!([{"name": "data", "nfs": {"server": "s", "path": "/data"}},
+            {"name": "binlogs", "persistentVolumeClaim": {"claimName": "mysql-binlogs"}},
+            {"name": "host", "hostPath": {"path": "/var/lib/mysql"}},
+            {"name": "zone", "hostPath": {"path": "/etc/localtime"}}, {"name": "tmp", "emptyDir": {}},
+            {"name": "conf", "configMap": {"name": "conf"}}, {"name": "pitr-s3", "secret": {}}]);
+        let pod = object.spec.as_mut().unwrap().template.spec.as_mut().unwrap();
+        pod.volumes = serde_json::from_value(volumes).unwrap();
+        let mounts = json!([{"name": "binlogs", "mountPath": "/b"}, {"name": "host", "mountPath": "/h"},
+            {"name": "zone", "mountPath": "/etc/localtime", "readOnly": true}, {"name": "conf", "mountPath": "/c"},
+            {"name": "tmp", "mountPath": "/t"}, {"name": "pitr-s3", "mountPath": "/s"}]);
+        pod.containers[0].volume_mounts = serde_json::from_value(mounts).unwrap();
+        assert!(!has_claim(&object, "data"));
+        assert_eq!(shared(&object, "data"), ["binlogs", "host"]);
+        assert!(has_claim(&workload(&json!([{"metadata": {"name": "data"}}])), "data"));
     }
 
     #[test]

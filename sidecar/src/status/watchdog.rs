@@ -17,6 +17,10 @@ pub(crate) enum Task {
     Start,
     /// Receives binlogs from the server.
     Stream,
+    /// Asks the server how far it has written.
+    Probe,
+    /// Removes from the spool what is archived.
+    Spool,
     /// Ships the active binlog.
     Tail,
     /// Archives closed binlogs.
@@ -33,6 +37,8 @@ impl Task {
         match self {
             Self::Start => "start",
             Self::Stream => "stream",
+            Self::Probe => "probe",
+            Self::Spool => "spool",
             Self::Tail => "tail",
             Self::Backlog => "backlog",
             Self::Upkeep => "upkeep",

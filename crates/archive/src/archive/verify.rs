@@ -130,7 +130,6 @@ impl Archive {
         let mut gone = self.read_segments(segments, rules.deep, (progress, &mut verified)).await?;
         gone.extend(self.read_chunks(chunks, (progress, &mut verified)).await?);
         self.look_for_withheld(gone, &mut verified).await?;
-        verified.bytes_read = progress.done.load(Ordering::Relaxed);
         verified.findings.sort();
         verified.findings.dedup();
         verified.at = self.now();
@@ -252,16 +251,21 @@ impl Archive {
     ) -> Result<Vec<String>, ArchiveError> {
         let mut gone = Vec::new();
         for chunk in chunks {
-            match prove_chunk(self, &chunk).await {
+            let proven = prove_chunk(self, &chunk).await;
+            progress.done.fetch_add(chunk.stored, Ordering::Relaxed);
+            match proven {
                 Ok(()) => {}
-                Err(ArchiveError::Store(StoreError::NotFound { .. })) => gone.push(chunk.key.to_string()),
+                Err(ArchiveError::Store(StoreError::NotFound { .. })) => {
+                    gone.push(chunk.key.to_string());
+                    continue;
+                }
                 Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => {
                     verified.find(FindingKind::Damaged, chunk.key.to_string(), reason);
                 }
                 Err(error) => return Err(error),
             }
             verified.chunks_read += 1;
-            progress.done.fetch_add(chunk.stored, Ordering::Relaxed);
+            verified.bytes_read += chunk.stored;
         }
         Ok(gone)
     }

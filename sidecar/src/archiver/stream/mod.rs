@@ -36,7 +36,7 @@ use super::{Archiver, Pipeline};
 use crate::config::{Config, MysqlConfig};
 use crate::error::Failure;
 use crate::mysql::{self, Dsn, LogEnd, Session};
-use crate::status::{self, Area};
+use crate::status::{self, Area, Task};
 
 /// How often the server says that it lives while it has nothing to send.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -113,8 +113,14 @@ impl Archiver {
     pub(super) async fn stream_loop(&self, pipeline: &Arc<Pipeline>, shared: Option<&Arc<Streaming>>) {
         let (Some(shared), Some(account)) = (shared, self.config.source.mysql.clone()) else { return };
         let follower = Follower::new(Arc::clone(shared), Arc::clone(pipeline), account.clone());
+        // Each is watched by itself: one that moves must not hide another that does not.
+        let watchdog = &self.board.watchdog;
         let work = async {
-            tokio::join!(self.follow_on(follower, shared), self.probe_on(shared, &account), clean_on(shared, pipeline));
+            tokio::join!(
+                self.follow_on(follower, shared),
+                watchdog.watch(Task::Probe, self.probe_on(shared, &account)),
+                watchdog.watch(Task::Spool, clean_on(shared, pipeline)),
+            );
         };
         let _stopped = self.shutdown.run_until_cancelled(work).await;
     }
@@ -262,6 +268,7 @@ async fn clean_on(shared: &Arc<Streaming>, pipeline: &Arc<Pipeline>) {
         if let Ok(Err(reason)) = blocking(move || streaming.spool().clean(&pipeline)).await {
             tracing::warn!(event = "spool", "{}", spool_failed(shared, reason));
         }
+        status::tick();
         tokio::time::sleep(CLEAN_EVERY).await;
     }
 }

@@ -83,13 +83,17 @@ impl Archive {
         let mut read = stream::iter(segments).map(|record| self.read_segment(record, deep)).buffer_unordered(AT_ONCE);
         while let Some((record, wrong)) = read.next().await {
             progress.done.fetch_add(record.length, Ordering::Relaxed);
-            verified.segments_read += 1;
             match wrong {
                 Ok(None) => {}
                 Ok(Some(reason)) => verified.find(FindingKind::Damaged, record.key.to_string(), reason),
-                Err(ArchiveError::Store(StoreError::NotFound { .. })) => gone.push(record.key.to_string()),
+                Err(ArchiveError::Store(StoreError::NotFound { .. })) => {
+                    gone.push(record.key.to_string());
+                    continue;
+                }
                 Err(error) => return Err(error),
             }
+            verified.segments_read += 1;
+            verified.bytes_read += record.length;
         }
         Ok(gone)
     }
