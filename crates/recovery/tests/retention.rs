@@ -422,6 +422,16 @@ fn what_a_server_may_still_write_to_stays() {
 }
 
 #[test]
+fn an_idle_servers_closed_binlogs_go_though_no_transaction_is_left() {
+    // All that was committed stands in closed binlogs, and a base backup has it; the open one is empty.
+    let mut world = daily(12, &[30]);
+    world.backups[0].executed = world.files[11].previous.clone();
+    world.files[11].txs.clear();
+    world.files[11].archived = vec![Span { start: 0, end: boundary(0), kind: RangeKind::Catalogued }];
+    assert_eq!(gone(&world, &at(&world, policy(5), 60)), (vec![], (0..11).collect()));
+}
+
+#[test]
 fn a_shorter_window_than_was_promised_is_named() {
     let world = daily(12, &[1, 4, 7, 10]);
     let mut request = at(&world, policy(3), 12);
