@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use pitr_e2e::mysqld::{Installation, Mysqld};
 use pitr_e2e::product::{Outcome, finish};
 use pitr_e2e::reference::log_of;
+use pitr_e2e::scene::Scene;
 use pitr_e2e::sidecar::Sidecar;
 use serde_json::Value;
 use tokio::process::Command;
@@ -94,6 +95,64 @@ async fn a_dropped_table_comes_back_into_the_running_database() -> Result<()> {
     ensure!(told.stdout.contains("\"rows\":102"), "{}", told.stdout);
     finish(&mut restore("plain", &[])).await?.expect(0)?;
     refused(finish(&mut restore("plain", &["--tables", "shop.orders"])).await?, 5, "PITR0412")
+}
+
+#[tokio::test]
+async fn a_dump_laid_out_for_a_loader_fills_an_empty_server() -> Result<()> {
+    let Some(scene) = Scene::new("layout", "id INT PRIMARY KEY, v VARCHAR(20), twice INT AS (id * 2) STORED").await?
+    else {
+        return Ok(());
+    };
+    scene.source.sql("CREATE TABLE d.log (id INT); CREATE TABLE d.`odd one` (id INT PRIMARY KEY)").await?;
+    scene
+        .source
+        .sql("CREATE TRIGGER d.seen AFTER INSERT ON d.t FOR EACH ROW INSERT INTO d.log VALUES (NEW.id)")
+        .await?;
+    scene.backup().await?;
+    scene.source.sql("INSERT INTO d.t (id, v) VALUES (1, 'one;\n'), (2, NULL), (3, 'it''s Käse')").await?;
+    scene.archive().await?;
+    let to_latest = ["--to", "latest"];
+
+    // A name that no file can have is refused: named before anything is fetched, found once it is seen.
+    let named = scene.restore("data", to_latest, &["--tables", "d.odd one", "--dump-layout", "mydumper"]).await?;
+    refused(named, 4, "PITR0801")?;
+    ensure!(!scene.volume("data").exists(), "something was created");
+    let found = scene.restore("data", to_latest, &["--tables", "d.*", "--dump-layout", "mydumper"]).await?;
+    refused(found, 4, "PITR0801")?;
+    let done =
+        scene.restore("data", to_latest, &["--tables", "d.t,d.log", "--dump-layout", "mydumper"]).await?.expect(0)?;
+    ensure!(done.stdout.contains("\"layout\":\"mydumper\",\"tables\":2,\"rows\":6"), "{}", done.stdout);
+
+    let directory = scene.volume("data").join(".pitr/dump");
+    let mut files: Vec<String> = std::fs::read_dir(&directory)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_>>()?;
+    files.sort();
+    let tables = ["d.log-schema.sql", "d.log.00000.sql", "d.t-schema-triggers.sql", "d.t-schema.sql", "d.t.00000.sql"];
+    let others = ["d-schema-create.sql", "dump.json", "metadata"];
+    ensure!(files == [&others[..1], &tables[..], &others[1..]].concat(), "{files:?}");
+    let metadata = std::fs::read_to_string(directory.join("metadata"))?;
+    ensure!(metadata.contains("[`d`.`t`]\nreal_table_name=t\nrows = 3"), "{metadata}");
+
+    // The order of a loader: schemas, tables, rows, and triggers only then.
+    let other = Mysqld::fresh(&scene.installation, 2).start().await?;
+    let client = Sidecar::configure(&other, &scene.url(), "")?;
+    for (schema, file) in [
+        ("mysql", "d-schema-create.sql"),
+        ("d", "d.t-schema.sql"),
+        ("d", "d.log-schema.sql"),
+        ("d", "d.t.00000.sql"),
+        ("d", "d.log.00000.sql"),
+        ("d", "d.t-schema-triggers.sql"),
+    ] {
+        load(&scene.installation, &client, schema, &directory.join(file)).await?.expect(0)?;
+    }
+    let (mut before, after) = (scene.source.checksums().await?, other.checksums().await?);
+    before.remove("d.odd one");
+    ensure!(before == after, "{before:?} became {after:?}");
+    other.sql("INSERT INTO d.t (id) VALUES (9)").await?;
+    ensure!(other.value::<i64>("SELECT COUNT(*) FROM d.log WHERE id = 9").await? == 1, "its trigger is gone");
+    Ok(())
 }
 
 fn refused(outcome: Outcome, exit: i32, code: &str) -> Result<()> {

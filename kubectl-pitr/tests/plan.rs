@@ -154,6 +154,7 @@ fn a_restore_is_a_claim_a_job_and_a_plan() {
 
     let options = ProofArgs {
         tables: vec!["shop.orders".into(), "shop.*".into()],
+        dump_layout: "mydumper".into(),
         assert: vec!["SELECT '$(HOME)'".into()],
         check_tables: true,
         xa: "rollback".into(),
@@ -164,6 +165,7 @@ fn a_restore_is_a_claim_a_job_and_a_plan() {
     let expected = [
         "--tables=shop.orders",
         "--tables=shop.*",
+        "--dump-layout=mydumper",
         "--assert=SELECT '$$(HOME)'",
         "--check-tables",
         "--xa=rollback",

@@ -62,6 +62,9 @@ pub struct ProofArgs {
     /// Write these tables (or SCHEMA.*) down as SQL files on the new volume too: .pitr/dump (repeatable, or with commas)
     #[arg(long, value_name = "SCHEMA.TABLE", value_delimiter = ',', value_parser = table)]
     pub tables: Vec<String>,
+    /// How those files are laid out: one file a table for mysql, or a directory that myloader reads
+    #[arg(long, value_name = "LAYOUT", default_value = "mysql", value_parser = ["mysql", "mydumper"], requires = "tables")]
+    pub dump_layout: String,
     /// A query that must return true before the restore counts as verified (repeatable)
     #[arg(long, value_name = "SQL")]
     pub assert: Vec<String>,
@@ -100,6 +103,7 @@ impl ProofArgs {
     pub fn options(&self) -> Vec<String> {
         let literal = |text: &String| text.replace("$(", "$$(");
         let mut options: Vec<String> = self.tables.iter().map(|t| format!("--tables={}", literal(t))).collect();
+        options.extend((self.dump_layout == "mydumper").then(|| "--dump-layout=mydumper".to_owned()));
         options.extend(self.assert.iter().map(|sql| format!("--assert={}", literal(sql))));
         options.extend(self.check_tables.then(|| "--check-tables".to_owned()));
         options.extend((!matches!(self.xa.as_str(), "" | "keep")).then(|| format!("--xa={}", self.xa)));

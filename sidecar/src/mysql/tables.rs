@@ -41,6 +41,25 @@ impl Connection {
         Ok(rows.into_iter().map(|(schema, name, bytes)| UserTable { schema, name, bytes }).collect())
     }
 
+    /// Whether triggers belong to a table.
+    pub(crate) async fn has_triggers(&mut self, table: &UserTable) -> Result<bool, SqlError> {
+        let sql = format!(
+            "SELECT COUNT(*) FROM information_schema.triggers WHERE event_object_schema = {} AND event_object_table = {}",
+            literal(&table.schema),
+            literal(&table.name)
+        );
+        Ok(self.rows::<u64>("look for triggers", sql).await?.first().is_some_and(|count| *count > 0))
+    }
+
+    /// The statement that makes a schema where there is none.
+    pub(crate) async fn definition_of_schema(&mut self, schema: &str) -> Result<String, SqlError> {
+        const WHAT: &str = "read the definition of a schema";
+        let sql = format!("SHOW CREATE DATABASE IF NOT EXISTS {}", identifier(schema));
+        let rows: Vec<(String, String)> = self.rows(WHAT, sql).await?;
+        let first = rows.into_iter().next().map(|(_, definition)| definition);
+        first.ok_or_else(|| SqlError::Answer { what: WHAT, reason: "no row".to_owned() })
+    }
+
     /// How many rows a table has. Reads all of it.
     pub(crate) async fn count_rows(&mut self, table: &UserTable) -> Result<u64, SqlError> {
         const WHAT: &str = "count the rows of a table";

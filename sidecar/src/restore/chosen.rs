@@ -37,12 +37,8 @@ impl std::fmt::Display for ChosenTables {
     }
 }
 
-/// A file's name for a table: what a shell or a file system could take for something else is written as its number, as MySQL does.
-pub(super) fn file_name(schema: &str, table: &str) -> String {
-    format!("{}.{}.sql", harmless(schema), harmless(table))
-}
-
-fn harmless(name: &str) -> String {
+/// A name as it may stand in a file's: what a shell or a file system could take for something else is written as its number, as MySQL does.
+pub(super) fn harmless(name: &str) -> String {
     let one = |(place, c): (usize, char)| {
         let is_plain = c.is_alphanumeric() || c == '_' || (place > 0 && matches!(c, '-' | '$'));
         if is_plain { c.to_string() } else { format!("@{:04x}", u32::from(c)) }
@@ -52,7 +48,7 @@ fn harmless(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{ChosenTables, file_name};
+    use super::{ChosenTables, harmless};
 
     #[test]
     fn tables_are_named_with_their_schema() {
@@ -67,8 +63,8 @@ mod tests {
 
     #[test]
     fn no_name_leaves_its_directory() {
-        assert_eq!(file_name("shop", "orders"), "shop.orders.sql");
-        assert_eq!(file_name("..", "a/b"), "@002e@002e.a@002fb.sql");
-        assert_eq!(file_name("-x", "Käufe"), "@002dx.Käufe.sql");
+        assert_eq!(harmless("orders"), "orders");
+        assert_eq!((harmless("..").as_str(), harmless("a/b").as_str()), ("@002e@002e", "a@002fb"));
+        assert_eq!((harmless("-x").as_str(), harmless("Käufe").as_str()), ("@002dx", "Käufe"));
     }
 }

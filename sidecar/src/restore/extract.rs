@@ -2,17 +2,22 @@
 //!
 //! No file drops or overwrites anything when it is loaded: a table that is there already is an error of the client.
 
+mod layout;
+
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
+use jiff::Timestamp;
 use pitr_recovery::code;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
-use super::chosen::file_name;
+pub(crate) use self::layout::DumpLayout;
+use self::layout::{Part, Rows};
 use super::journal::{Phase, write_durably};
 use super::load::{client_options, complaints};
 use super::mended;
@@ -39,6 +44,9 @@ const LIST: &str = "dump.json";
 pub(crate) struct DumpReport {
     /// Where the files lie.
     pub(crate) directory: String,
+    /// How they are laid out; `mysql` where an earlier version has written them.
+    #[serde(default)]
+    pub(crate) layout: DumpLayout,
     /// One for each table.
     pub(crate) tables: Vec<DumpedTable>,
 }
@@ -51,11 +59,11 @@ pub(crate) struct DumpedTable {
     pub(crate) schema: String,
     /// Its name.
     pub(crate) table: String,
-    /// The file's name.
+    /// The name of the file with its rows.
     pub(crate) file: String,
     /// How many rows it has.
     pub(crate) rows: u64,
-    /// The file's size.
+    /// The size of all its files.
     pub(crate) bytes: u64,
 }
 
@@ -68,6 +76,7 @@ struct DumpList<'a> {
     workload: &'a str,
     target: String,
     gtid_set: String,
+    layout: DumpLayout,
     tables: &'a [DumpedTable],
 }
 
@@ -84,6 +93,9 @@ pub(super) fn check(args: &RestoreArgs, programs: &Programs, fresh: bool) -> any
         .hint("the server's own program writes them down, after the replay")
         .fix("an installation with its client programs, or leave out --tables")
         .into());
+    }
+    for chosen in &args.tables {
+        args.dump_layout.can_name(&chosen.schema, chosen.table.as_deref().unwrap_or("t"))?;
     }
     let Some(directory) = &args.dump_dir else { return Ok(()) };
     let inside = std::path::absolute(directory)?.starts_with(std::path::absolute(&args.datadir)?);
@@ -133,22 +145,41 @@ async fn dump(restore: &mut Restore<'_>, server: &Mysqld) -> anyhow::Result<Dump
     let tables = chosen(restore, &mut connection).await?;
     let estimate = tables.iter().map(|table| table.bytes).sum();
     restore.progress.begin(Phase::DumpTables.name(), Unit::Bytes, 0, estimate);
-    let options = client_options(restore, server)?;
-    let program = restore.machine.programs.companion(PROGRAM).context("no mysqldump at hand")?;
+    let layout = restore.args.dump_layout;
+    let to = Writer {
+        program: restore.machine.programs.companion(PROGRAM).context("no mysqldump at hand")?,
+        options: client_options(restore, server)?,
+        directory,
+        begun: restore.context.clock.now(),
+    };
     let (mut dumped, mut written) = (Vec::new(), 0);
     for table in &tables {
-        let file = file_name(&table.schema, &table.name);
-        let path = directory.join(&file);
-        let writer = Writer { program: &program, options: &options, table, part: path.with_extension("sql.part") };
-        let bytes =
-            one(restore, &writer, written).await.with_context(|| format!("dump {}.{}", table.schema, table.name));
-        let bytes = bytes.map_err(|error| with_room(error, &directory))?;
-        fs::rename(&writer.part, &path)?;
+        let has_triggers = connection.has_triggers(table).await?;
+        let mut bytes = 0;
+        for part in layout.parts(table, has_triggers) {
+            let size = one(restore, &to, (table, &part), written + bytes).await;
+            let size = size.with_context(|| format!("dump {}.{}", table.schema, table.name));
+            bytes += size.map_err(|error| with_room(error, &to.directory))?;
+        }
         written += bytes;
         let counted = unless_interrupted(&restore.context.shutdown, async { Ok(connection.count_rows(table).await?) });
-        let rows = counted.await?;
+        let (rows, file) = (counted.await?, layout.rows_file(table));
         dumped.push(DumpedTable { schema: table.schema.clone(), table: table.name.clone(), file, rows, bytes });
     }
+    describe(restore, &to, &dumped, &mut connection).await?;
+    restore.progress.set_total(written);
+    restore.progress.complete();
+    restore.progress.end();
+    Ok(DumpReport { directory: to.directory.display().to_string(), layout, tables: dumped })
+}
+
+/// The files that are not of one table: our list, and what the layout has beside it.
+async fn describe(
+    restore: &Restore<'_>,
+    to: &Writer,
+    dumped: &[DumpedTable],
+    connection: &mut Connection,
+) -> anyhow::Result<()> {
     let parts = restore.plan.parts();
     let list = DumpList {
         api_version: "kubectl-pitr/v1",
@@ -156,13 +187,24 @@ async fn dump(restore: &mut Restore<'_>, server: &Mysqld) -> anyhow::Result<Dump
         workload: &parts.workload,
         target: planned::target_text(&parts.target),
         gtid_set: parts.expected.to_string(),
-        tables: &dumped,
+        layout: restore.args.dump_layout,
+        tables: dumped,
     };
-    write_durably(&directory.join(LIST), &serde_json::to_vec_pretty(&list)?).context("write the list of tables")?;
-    restore.progress.set_total(written);
-    restore.progress.complete();
-    restore.progress.end();
-    Ok(DumpReport { directory: directory.display().to_string(), tables: dumped })
+    let json = serde_json::to_vec_pretty(&list)?;
+    write_durably(&to.directory.join(LIST), &json).context("write the list of tables")?;
+    if restore.args.dump_layout != DumpLayout::Mydumper {
+        return Ok(());
+    }
+    let schemas: BTreeSet<&str> = dumped.iter().map(|table| table.schema.as_str()).collect();
+    for schema in schemas {
+        let statement = format!("{};\n", connection.definition_of_schema(schema).await?);
+        write_durably(&to.directory.join(layout::schema_file(schema)), statement.as_bytes())?;
+    }
+    // Last: without it a loader takes the directory for a dump that did not end.
+    let rows: Vec<Rows<'_>> =
+        dumped.iter().map(|t| Rows { schema: &t.schema, table: &t.table, rows: t.rows }).collect();
+    let metadata = layout::metadata(to.begun, restore.context.clock.now(), &rows);
+    write_durably(&to.directory.join(layout::METADATA), metadata.as_bytes()).context("write the metadata of the dump")
 }
 
 /// The tables that were named. One that is not there is an error: at another target it may be.
@@ -179,37 +221,47 @@ async fn chosen(restore: &Restore<'_>, connection: &mut Connection) -> anyhow::R
                 .fix("the same command with another --tables, or an earlier target into another directory")
                 .into());
         }
+        for table in &found {
+            restore.args.dump_layout.can_name(&table.schema, &table.name)?;
+        }
         tables.extend(found.into_iter().filter(|table| !tables.contains(table)).collect::<Vec<_>>());
     }
     Ok(tables)
 }
 
-/// One call of the program.
-struct Writer<'a> {
-    program: &'a Path,
-    options: &'a Path,
-    table: &'a UserTable,
-    /// The file that it writes to, until it is complete.
-    part: PathBuf,
+/// What all calls of the program have in common.
+struct Writer {
+    program: PathBuf,
+    options: PathBuf,
+    directory: PathBuf,
+    begun: Timestamp,
 }
 
-/// Dumps one table into its file and gives the file's size.
-async fn one(restore: &mut Restore<'_>, writer: &Writer<'_>, written: u64) -> anyhow::Result<u64> {
-    let file = File::create(&writer.part)?;
-    let mut child = Command::new(writer.program)
-        .arg(format!("--defaults-file={}", writer.options.display()))
+/// Writes one file of a table and gives its size.
+async fn one(
+    restore: &mut Restore<'_>,
+    to: &Writer,
+    (table, part): (&UserTable, &Part),
+    written: u64,
+) -> anyhow::Result<u64> {
+    let path = to.directory.join(&part.file);
+    let unfinished = path.with_extension("sql.part");
+    let file = File::create(&unfinished)?;
+    let mut child = Command::new(&to.program)
+        .arg(format!("--defaults-file={}", to.options.display()))
         .args(["--single-transaction", "--skip-lock-tables", "--set-gtid-purged=OFF", "--no-tablespaces"])
         // What is loaded must not take away what is there.
-        .args(["--skip-add-drop-table", "--triggers", "--hex-blob", "--skip-dump-date"])
+        .args(["--skip-add-drop-table", "--hex-blob", "--skip-dump-date"])
         .args(["--max-allowed-packet=1G", "--default-character-set=utf8mb4"])
-        .args(["--", &writer.table.schema, &writer.table.name])
+        .args(part.options)
+        .args(["--", &table.schema, &table.name])
         .env("TZ", "UTC")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .with_context(|| format!("run \"{}\"", writer.program.display()))?;
+        .with_context(|| format!("run \"{}\"", to.program.display()))?;
     let stderr = child.stderr.take().context("read the messages of mysqldump")?;
     let stdout = child.stdout.take().context("read the table")?;
     let mut out = tokio::fs::File::from_std(file.try_clone()?);
@@ -224,8 +276,14 @@ async fn one(restore: &mut Restore<'_>, writer: &Writer<'_>, written: u64) -> an
     });
     let (complaints, status) = ended.await?;
     ensure!(status.success(), "{PROGRAM} ended with {status}: {complaints}");
-    ensure!(is_complete(&writer.part)?, "{PROGRAM} wrote no end");
+    ensure!(is_complete(&unfinished)?, "{PROGRAM} wrote no end");
+    if part.without_delimiters {
+        write_durably(&path, &layout::without_delimiters(&fs::read(&unfinished)?))?;
+        fs::remove_file(&unfinished)?;
+        return Ok(fs::metadata(&path)?.len());
+    }
     file.sync_all()?;
+    fs::rename(&unfinished, &path)?;
     Ok(size())
 }
 

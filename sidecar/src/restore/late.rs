@@ -45,6 +45,13 @@ fn missed(args: &RestoreArgs, dumps: &Path, journal: &Journal) -> Option<Missed>
         let what = format!("with its dump in \"{}\", not in \"{}\"", dump.directory, dumps.display());
         return Some(Missed { what, instead: "take the files from there" });
     }
+    if let Some(dump) = &journal.dump
+        && !args.tables.is_empty()
+        && dump.layout != args.dump_layout
+    {
+        let what = format!("with its dump laid out for {}, not for {}", dump.layout, args.dump_layout);
+        return Some(Missed { what, instead: "mysqldump from a server on it" });
+    }
     if let Some(sql) = args.assert.iter().find(|sql| !journal.asserted.contains(sql)) {
         return Some(Missed { what: format!("and \"{sql}\" not asked"), instead: "ask a server on it" });
     }
@@ -62,7 +69,7 @@ fn missed(args: &RestoreArgs, dumps: &Path, journal: &Journal) -> Option<Missed>
 
 #[cfg(test)]
 mod tests {
-    use super::super::extract::{DumpReport, DumpedTable};
+    use super::super::extract::{DumpLayout, DumpReport, DumpedTable};
     use super::super::journal::Purpose;
     use super::super::xa::{Outcome, XaReport};
     use super::*;
@@ -90,7 +97,8 @@ mod tests {
             rows: 1,
             bytes: 1,
         };
-        journal.dump = Some(DumpReport { directory: "/d/dump".to_owned(), tables: vec![table("orders")] });
+        let tables = vec![table("orders")];
+        journal.dump = Some(DumpReport { directory: "/d/dump".to_owned(), layout: DumpLayout::Mysql, tables });
         journal.asserted = vec!["SELECT 1".to_owned()];
         journal
     }
@@ -119,6 +127,10 @@ mod tests {
             (
                 &["--tables", "shop.orders", "--dump-dir", "/elsewhere"],
                 "with its dump in \"/d/dump\", not in \"/elsewhere\"",
+            ),
+            (
+                &["--tables", "shop.orders", "--dump-layout", "mydumper"],
+                "with its dump laid out for mysql, not for mydumper",
             ),
             (&["--assert", "SELECT 2"], "and \"SELECT 2\" not asked"),
             (&["--check-tables"], "without a check of its tables"),

@@ -40,6 +40,7 @@ use pitr_recovery::code;
 
 use self::chosen::ChosenTables;
 pub(crate) use self::existing::logs_in;
+pub(crate) use self::extract::DumpLayout;
 use self::phases::Facts;
 pub(crate) use self::planned::asked_for;
 pub(crate) use self::replay::BatchSize;
@@ -117,6 +118,9 @@ pub(crate) struct RestoreArgs {
     /// Where those files go [default: .pitr/dump in the data directory]
     #[arg(long, value_name = "DIR", requires = "tables")]
     pub(crate) dump_dir: Option<PathBuf>,
+    /// How those files are laid out
+    #[arg(long, value_enum, default_value = "mysql", requires = "tables")]
+    pub(crate) dump_layout: DumpLayout,
     /// What becomes of XA transactions that the target leaves prepared
     #[arg(long, value_enum, default_value = "keep")]
     pub(crate) xa: XaPolicy,

@@ -8,7 +8,7 @@ use pitr_archive::Pace;
 use serde::{Deserialize, Serialize};
 
 use super::event_states::IntendedState;
-use super::extract::DumpReport;
+use super::extract::{DumpLayout, DumpReport};
 use super::xa::XaReport;
 use crate::amounts::{binary_size, count_of};
 use crate::termination;
@@ -156,6 +156,8 @@ impl fmt::Display for Verdict {
 pub(crate) struct DumpSummary {
     /// Where the files lie.
     pub(crate) directory: String,
+    /// How they are laid out.
+    pub(crate) layout: DumpLayout,
     /// How many tables.
     pub(crate) tables: usize,
     /// How many rows they have.
@@ -173,6 +175,7 @@ impl DumpSummary {
         let example = report.tables.first().map(|table| (table.schema.clone(), table.file.clone()));
         Self {
             directory: report.directory.clone(),
+            layout: report.layout,
             tables: report.tables.len(),
             rows: report.tables.iter().map(|table| table.rows).sum(),
             bytes: report.tables.iter().map(|table| table.bytes).sum(),
@@ -186,8 +189,11 @@ impl fmt::Display for DumpSummary {
         let (tables, rows) = (count_of(self.tables as u64, "table"), count_of(self.rows, "row"));
         let (schema, file) = &self.example;
         let directory = &self.directory;
-        write!(f, "Dumped: {tables}, {rows}, {} in {directory}. Load one: ", binary_size(self.bytes))?;
-        write!(f, "mysql {schema} < {directory}/{file}")
+        write!(f, "Dumped: {tables}, {rows}, {} in {directory}. ", binary_size(self.bytes))?;
+        match self.layout {
+            DumpLayout::Mysql => write!(f, "Load one: mysql {schema} < {directory}/{file}"),
+            DumpLayout::Mydumper => write!(f, "Load them: myloader --directory {directory}"),
+        }
     }
 }
 
@@ -249,7 +255,7 @@ mod tests {
     use std::path::Path;
 
     use super::{DumpSummary, Outcome, Verdict, duration};
-    use crate::restore::extract::{DumpReport, DumpedTable};
+    use crate::restore::extract::{DumpLayout, DumpReport, DumpedTable};
 
     #[test]
     fn what_was_dumped_is_told_with_the_command_that_loads_it() {
@@ -260,7 +266,8 @@ mod tests {
             rows,
             bytes: 2048,
         };
-        let report = DumpReport { directory: "/d".to_owned(), tables: vec![table("orders", 12), table("stock", 1)] };
+        let tables = vec![table("orders", 12), table("stock", 1)];
+        let mut report = DumpReport { directory: "/d".to_owned(), layout: DumpLayout::Mysql, tables };
         let mut verdict = Verdict::new(Outcome::Verified, Path::new("/data"));
         (verdict.dump, verdict.prepared_xa) = (Some(DumpSummary::of(&report)), 1);
         let text = verdict.to_string();
@@ -268,7 +275,12 @@ mod tests {
         assert_eq!(lines.next(), Some("Prepared: 1 XA transaction undecided, with their locks; see RESTORED.json"));
         let expected = "Dumped: 2 tables, 13 rows, 4 KiB in /d. Load one: mysql shop < /d/shop.orders.sql";
         assert_eq!(lines.next(), Some(expected));
-        assert!(verdict.line().contains(r#""dump":{"directory":"/d","tables":2,"rows":13,"bytes":4096}"#));
+        assert!(
+            verdict.line().contains(r#""dump":{"directory":"/d","layout":"mysql","tables":2,"rows":13,"bytes":4096}"#)
+        );
+        report.layout = DumpLayout::Mydumper;
+        let expected = "Dumped: 2 tables, 13 rows, 4 KiB in /d. Load them: myloader --directory /d";
+        assert_eq!(DumpSummary::of(&report).to_string(), expected);
     }
 
     #[test]

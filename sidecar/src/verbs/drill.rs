@@ -15,7 +15,7 @@ use crate::archive_args::ArchiveArgs;
 use crate::cli::OutputFormat;
 use crate::error::Rendered;
 use crate::output;
-use crate::restore::{self, BaseOrigin, BatchSize, Engine, Outcome, RestoreArgs, Verdict, XaPolicy};
+use crate::restore::{self, BaseOrigin, BatchSize, DumpLayout, Engine, Outcome, RestoreArgs, Verdict, XaPolicy};
 use crate::target_args::TargetArgs;
 
 /// Characters of an error's text that stay in the archive.
@@ -120,6 +120,7 @@ fn restore_args(args: DrillArgs, datadir: &Path) -> RestoreArgs {
         check_tables: args.check_tables,
         tables: Vec::new(),
         dump_dir: None,
+        dump_layout: DumpLayout::Mysql,
         xa: XaPolicy::Keep,
         batch: BatchSize::Auto,
         engine: Engine::Replication,
