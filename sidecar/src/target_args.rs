@@ -22,7 +22,7 @@ pub(crate) struct TargetArgs {
     /// Whose clock TIME is of: "original", where a transaction came into being, or "immediate", the server that wrote the log
     #[arg(long, value_name = "CLOCK", requires = "to", value_parser = ["original", "immediate"])]
     pub(crate) clock: Option<String>,
-    /// The server that FILE belongs to, if several have a binlog of that name
+    /// The server that FILE belongs to, by its UUID or the beginning of it: needed where the archive knows several
     #[arg(long, value_name = "ID", requires = "to_position")]
     pub(crate) source: Option<String>,
     /// Leave this transaction out and record it as executed but empty (repeatable)

@@ -75,7 +75,7 @@ codes! {
         "copy one from timeline";
     POSITION_AMBIGUOUS = 105 exit 2:
         "position ambiguous or beyond the binlog",
-        "binlog.000410 exists on 2 sources",
+        "binlog.000410 may be one of 2 binlogs",
         "3e11fa47 (2026-11-20), 77d0c2e1 (2026-11-12)",
         "--source 3e11fa47";
     WORKLOAD_MISSING = 106 exit 2:

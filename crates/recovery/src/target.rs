@@ -20,7 +20,7 @@ pub enum RecoveryTarget {
     ThroughGtid(Gtid),
     /// Up to the transaction boundary at or before a position of one server's log.
     Position {
-        /// The server, when several have a binlog of that name; a unique prefix is enough.
+        /// The server, where the archive knows several; a unique prefix is enough.
         source: Option<String>,
         /// The binlog.
         name: BinlogName,

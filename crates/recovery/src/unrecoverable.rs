@@ -139,8 +139,9 @@ pub enum Unrecoverable {
         /// The binlog.
         name: BinlogName,
     },
-    /// Several servers have a binlog of this name.
-    #[error("{name} exists on {} sources", .sources.len())]
+    /// The archive knows several servers, and each may have had a binlog of this name; or one server had two, and nothing tells which
+    /// is meant.
+    #[error("{name} may be one of {} binlogs", .sources.len())]
     AmbiguousPosition {
         /// The binlog.
         name: BinlogName,

@@ -156,7 +156,7 @@ fn refusals_of_positions_and_stops() {
     check(&[
         (
             Unrecoverable::AmbiguousPosition { name: name(), sources: vec!["a".to_owned(), "b".to_owned()] },
-            "PITR0105 binlog.000301 exists on 2 sources",
+            "PITR0105 binlog.000301 may be one of 2 binlogs",
         ),
         (Unrecoverable::NoSuchBinlog { name: name() }, "PITR0105 binlog.000301 is not in the archive"),
         (

@@ -23,7 +23,7 @@ pub struct TargetArgs {
     /// wrote the log: what a replica of several sources showed then
     #[arg(long, value_name = "CLOCK", requires = "to", value_parser = ["original", "immediate"])]
     pub clock: Option<String>,
-    /// The server that --to-position means, when several have a binlog of that name
+    /// The server that --to-position means, by its UUID or the beginning of it: needed where the archive knows several
     #[arg(long, value_name = "ID", requires = "to_position")]
     pub source: Option<String>,
     /// Start from this base backup

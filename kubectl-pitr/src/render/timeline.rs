@@ -236,7 +236,8 @@ pub(super) fn what_next(timeline: &Timeline, shown: &TimelineShown<'_>, branch: 
             )]
         }
         None => {
-            let position = format!("{}:{}", which.binlog, which.start);
+            let server = which.source.as_ref().map_or_else(String::new, |source| format!(" --source {source}"));
+            let position = format!("{}:{}{server}", which.binlog, which.start);
             vec![format!(
                 "Restore to just before {what}:  kubectl pitr restore {place}{on_branch} --to-position {position}"
             )]

@@ -61,6 +61,7 @@ pub struct TransactionRow {
     #[serde(deserialize_with = "lenient")]
     pub committed_at: Option<Timestamp>,
     pub gtid: Option<String>,
+    pub source: Option<String>,
     pub binlog: String,
     pub start: u64,
     pub end: u64,

@@ -157,6 +157,9 @@ pub(super) fn target_text(target: &RecoveryTarget) -> String {
         RecoveryTarget::Latest => "--to latest".to_owned(),
         RecoveryTarget::BeforeGtid(gtid) => format!("--before-gtid {gtid}"),
         RecoveryTarget::ThroughGtid(gtid) => format!("--through-gtid {gtid}"),
-        RecoveryTarget::Position { name, pos, .. } => format!("--to-position {name}:{pos}"),
+        RecoveryTarget::Position { source: None, name, pos } => format!("--to-position {name}:{pos}"),
+        RecoveryTarget::Position { source: Some(source), name, pos } => {
+            format!("--to-position {name}:{pos} --source {source}")
+        }
     }
 }

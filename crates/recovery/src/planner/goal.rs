@@ -1,11 +1,13 @@
 //! From a target to a point in the log.
 
+use std::collections::BTreeSet;
+
 use pitr_binlog::{BinlogName, Gtid};
 
 use super::{Course, Goal, Planner};
 use crate::entry::{Entry, Standing, entries, place_of, standing};
 use crate::gap::{Gap, GapCause};
-use crate::inventory::{ArchivedBinlog, BaseBackup, IndexEntry};
+use crate::inventory::{ArchivedBinlog, BaseBackup, IndexEntry, Inventory};
 use crate::log::{Cut, Log};
 use crate::plan::RestorePlan;
 use crate::section::{Item, Place, Section, note_times};
@@ -145,18 +147,31 @@ impl<'a> Planner<'a> {
         all.pop().unwrap_or_default()
     }
 
-    /// The binlog of that name: of the source that was given, or on the branch that was.
+    /// The binlog of that name. Where the archive knows several servers one must be named: that it holds one binlog of that name
+    /// proves nothing, another server's may have expired. What one server has twice, the branch tells apart.
     fn binlog_at(
         &self,
         request: &PlanRequest,
         source: Option<&str>,
         name: &BinlogName,
     ) -> Result<usize, Unrecoverable> {
-        let binlogs = &self.timeline.inventory.binlogs;
-        let fits = |place: &usize| {
-            binlogs[*place].name == *name && source.is_none_or(|source| binlogs[*place].id.source.starts_with(source))
+        let Inventory { binlogs, backups, .. } = &self.timeline.inventory;
+        let known = binlogs.iter().map(|binlog| &binlog.id.source).chain(backups.iter().map(|backup| &backup.source));
+        let known: BTreeSet<&str> = known.map(String::as_str).collect();
+        let servers: Vec<&str> = match source {
+            Some(source) if known.contains(source) => vec![source],
+            part => known.into_iter().filter(|server| server.starts_with(part.unwrap_or_default())).collect(),
         };
+        let fits =
+            |place: &usize| binlogs[*place].name == *name && servers.contains(&binlogs[*place].id.source.as_str());
         let mut found: Vec<usize> = (0..binlogs.len()).filter(fits).collect();
+        if found.is_empty() {
+            return Err(Unrecoverable::NoSuchBinlog { name: name.clone() });
+        }
+        if servers.len() > 1 {
+            let sources = servers.iter().map(|server| (*server).to_owned()).collect();
+            return Err(Unrecoverable::AmbiguousPosition { name: name.clone(), sources });
+        }
         if found.len() > 1 && (source.is_some() || request.branch.is_some()) {
             let way = request.branch.as_deref().map_or(Ok(0), |id| self.branch_named(id))?;
             let streams = self.timeline.ways[way].streams();
