@@ -5,9 +5,9 @@ use k8s_openapi::api::core::v1::Pod as KubePod;
 use pitr_recovery::code;
 
 use super::facts::{self, JobFacts};
-use super::restore::manifests;
 use super::scheduling::{self, Schedule};
 use super::source;
+use super::upkeep;
 use super::watch::{DETACHED, Leaving, Watched, watch};
 use crate::args::{BackupArgs, DryRun, OutputFormat};
 use crate::cluster::{Cluster, DryMode, JobEnd, Need, Watching, Workload, WorkloadName, require};
@@ -81,7 +81,7 @@ pub async fn run(session: &Session, args: &BackupArgs) -> Result<u8> {
         };
         return scheduling::apply(session, &cluster, backup_job(&job), &schedule).await;
     }
-    if let Some(code) = dry_run(session, (args, format), &cluster, &job).await? {
+    if let Some(code) = upkeep::dry_run(session, &cluster, (&backup_job(&job), args.job.dry_run, format)).await? {
         return Ok(code);
     }
     let room = match &job.scratch {
@@ -93,29 +93,6 @@ pub async fn run(session: &Session, args: &BackupArgs) -> Result<u8> {
     session.tell(&format!("{:<9}{} from {}; scratch {room}", "Method", job.method, origin.shown));
     cluster.create_job(&backup_job(&job), DryMode::Real).await?;
     finish(session, args, &cluster, (&job.name, &workload.name, format)).await
-}
-
-async fn dry_run(
-    session: &Session,
-    (args, format): (&BackupArgs, OutputFormat),
-    cluster: &Cluster,
-    job: &BackupJob,
-) -> Result<Option<u8>> {
-    match args.job.dry_run {
-        DryRun::None => Ok(None),
-        DryRun::Client => {
-            let mut object = serde_json::to_value(backup_job(job))?;
-            object["apiVersion"] = "batch/v1".into();
-            object["kind"] = "Job".into();
-            manifests(session, &[object], format)?;
-            Ok(Some(0))
-        }
-        DryRun::Server => {
-            cluster.create_job(&backup_job(job), DryMode::Server).await?;
-            session.tell("the API server would accept the Job; nothing was created");
-            Ok(Some(0))
-        }
-    }
 }
 
 /// The Job's facts, all of them known before it is made.

@@ -145,7 +145,7 @@ async fn job(
     (place, format, apply): (&Place, OutputFormat, bool),
 ) -> Result<(u8, Option<PruneDocument>)> {
     let job = place.job(session, Upkeep::Prune, options(args, apply));
-    if let Some(code) = upkeep::dry_run(session, &place.cluster, (&job, args.job.dry_run, format)).await? {
+    if let Some(code) = upkeep::dry_run(session, &place.cluster, (&upkeep_job(&job), args.job.dry_run, format)).await? {
         return Ok((code, None));
     }
     let found = match upkeep::carry_out(session, &place.cluster, (&job, &args.job)).await? {

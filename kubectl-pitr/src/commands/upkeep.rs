@@ -1,6 +1,7 @@
 //! What `verify` and `prune` have in common: a Job of our image alone, followed to what it found out.
 
 use anyhow::Result;
+use k8s_openapi::api::batch::v1::Job;
 use pitr_recovery::code;
 use serde_json::Value;
 
@@ -128,19 +129,16 @@ pub(super) struct Found {
 pub(super) async fn dry_run(
     session: &Session,
     cluster: &Cluster,
-    (job, dry_run, format): (&UpkeepJob, DryRun, OutputFormat),
+    (job, dry_run, format): (&Job, DryRun, OutputFormat),
 ) -> Result<Option<u8>> {
     match dry_run {
         DryRun::None => Ok(None),
         DryRun::Client => {
-            let mut object = serde_json::to_value(upkeep_job(job))?;
-            object["apiVersion"] = "batch/v1".into();
-            object["kind"] = "Job".into();
-            manifests(session, &[object], format)?;
+            manifests(session, &[serde_json::to_value(job)?], format)?;
             Ok(Some(0))
         }
         DryRun::Server => {
-            cluster.create_job(&upkeep_job(job), DryMode::Server).await?;
+            cluster.create_job(job, DryMode::Server).await?;
             session.tell("the API server would accept the Job; nothing was created");
             Ok(Some(0))
         }

@@ -36,7 +36,7 @@ pub async fn run(session: &Session, args: &VerifyArgs) -> Result<u8> {
         };
         return scheduling::apply(session, &place.cluster, upkeep_job(&job), &schedule).await;
     }
-    if let Some(code) = upkeep::dry_run(session, &place.cluster, (&job, args.job.dry_run, format)).await? {
+    if let Some(code) = upkeep::dry_run(session, &place.cluster, (&upkeep_job(&job), args.job.dry_run, format)).await? {
         return Ok(code);
     }
     match upkeep::carry_out(session, &place.cluster, (&job, &args.job)).await? {

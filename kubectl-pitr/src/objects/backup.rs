@@ -2,20 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
-    Container, EphemeralVolumeSource, PersistentVolumeClaimSpec, PersistentVolumeClaimTemplate, PodTemplateSpec,
-    Volume, VolumeResourceRequirements,
+    Container, EphemeralVolumeSource, PersistentVolumeClaimSpec, PersistentVolumeClaimTemplate, Volume,
+    VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::labels;
+use super::job;
 use super::pod::{self, PROGRAM, Server, Store, mount};
 
 /// Name of the container that backs up.
 pub const CONTAINER: &str = "backup";
-/// How long a finished Job stays, for whoever wants to read its log.
+/// How long a finished Job stays, for whoever wants to read its log: its scratch volume goes with the pod, and the pod with it.
 const KEPT_SECONDS: i32 = 900;
 /// Where the Secret with the client option file is mounted.
 const ACCOUNT_DIRECTORY: &str = "/etc/pitr-mysql";
@@ -75,29 +74,9 @@ pub fn backup_job(job: &BackupJob) -> Job {
         ..Container::default()
     };
     let volumes = vec![scratch(&job.scratch), pod::secret("pitr-mysql", &job.mysql_secret)];
-    let labels = labels(&job.workload, "backup");
-    let template = PodTemplateSpec {
-        metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }),
-        spec: Some(pod::spec(main, volumes, &job.server, (&job.store, &job.image))),
-    };
-    Job {
-        metadata: ObjectMeta {
-            name: Some(job.name.clone()),
-            namespace: Some(job.namespace.clone()),
-            labels: Some(labels),
-            ..ObjectMeta::default()
-        },
-        spec: Some(JobSpec {
-            backoff_limit: Some(0),
-            // The scratch volume goes with the pod, and the pod with its Job.
-            ttl_seconds_after_finished: Some(KEPT_SECONDS),
-            pod_replacement_policy: Some("Failed".to_owned()),
-            pod_failure_policy: Some(pod::failure_policy(CONTAINER)),
-            template,
-            ..JobSpec::default()
-        }),
-        ..Job::default()
-    }
+    let metadata = job::metadata(&job.name, &job.namespace, (&job.workload, "backup"));
+    let spec = pod::spec(main, volumes, &job.server, (&job.store, &job.image));
+    job::job(metadata, Some(KEPT_SECONDS), CONTAINER, spec)
 }
 
 fn scratch(scratch: &Scratch) -> Volume {

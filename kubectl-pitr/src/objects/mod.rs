@@ -3,6 +3,7 @@
 mod backup;
 pub mod copied;
 mod cron;
+mod job;
 mod names;
 mod pod;
 mod restore;

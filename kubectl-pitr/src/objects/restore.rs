@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapVolumeSource, Container, EnvVar, PersistentVolumeClaim, PersistentVolumeClaimSpec,
-    PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume, VolumeMount, VolumeResourceRequirements,
+    PersistentVolumeClaimVolumeSource, Volume, VolumeMount, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::job;
 use super::pod::{self, PROGRAM, Server, Store, mount};
-use super::{ANNOTATION_PLAN_HASH, ANNOTATION_STATEFUL_SET, ANNOTATION_TARGET, LABEL_RESTORE, labels};
+use super::{ANNOTATION_PLAN_HASH, ANNOTATION_STATEFUL_SET, ANNOTATION_TARGET, LABEL_RESTORE};
 
 /// Above this the plan is stored compressed: a ConfigMap holds 1 MiB in all.
 pub const PLAN_BYTES_PLAIN_MAX: usize = 512 << 10;
@@ -60,25 +61,16 @@ pub struct RestoreJob {
     pub stateful_set: Option<String>,
 }
 
-fn metadata(job: &RestoreJob, name: &str) -> ObjectMeta {
-    let mut labels = labels(&job.workload, "restore");
-    labels.insert(LABEL_RESTORE.to_owned(), job.restore.clone());
-    let stateful_set = job.stateful_set.iter().map(|name| (ANNOTATION_STATEFUL_SET.to_owned(), name.clone()));
-    ObjectMeta {
-        name: Some(name.to_owned()),
-        namespace: Some(job.namespace.clone()),
-        labels: Some(labels),
-        annotations: Some(
-            [
-                (ANNOTATION_TARGET.to_owned(), job.target.clone()),
-                (ANNOTATION_PLAN_HASH.to_owned(), job.plan_hash.clone()),
-            ]
-            .into_iter()
-            .chain(stateful_set)
-            .collect(),
-        ),
-        ..ObjectMeta::default()
-    }
+fn metadata(restore: &RestoreJob, name: &str) -> ObjectMeta {
+    let mut metadata = job::metadata(name, &restore.namespace, (&restore.workload, "restore"));
+    metadata.labels.get_or_insert_default().insert(LABEL_RESTORE.to_owned(), restore.restore.clone());
+    let mut annotations = BTreeMap::from([
+        (ANNOTATION_TARGET.to_owned(), restore.target.clone()),
+        (ANNOTATION_PLAN_HASH.to_owned(), restore.plan_hash.clone()),
+    ]);
+    annotations.extend(restore.stateful_set.iter().map(|name| (ANNOTATION_STATEFUL_SET.to_owned(), name.clone())));
+    metadata.annotations = Some(annotations);
+    metadata
 }
 
 /// The claim of the new volume. Nothing owns it: whatever deletes a Job must not delete data.
@@ -157,20 +149,6 @@ pub fn restore_job(job: &RestoreJob, claim_name: &str) -> Job {
         main.volume_mounts.get_or_insert_default().push(mount("identity", IDENTITY_DIRECTORY, true));
         volumes.push(pod::secret("identity", secret));
     }
-    let metadata = metadata(job, &job.name);
-    let template = PodTemplateSpec {
-        metadata: Some(ObjectMeta { labels: metadata.labels.clone(), ..ObjectMeta::default() }),
-        spec: Some(pod::spec(main, volumes, &job.server, (&job.store, &job.image))),
-    };
-    Job {
-        metadata,
-        spec: Some(JobSpec {
-            backoff_limit: Some(0),
-            pod_replacement_policy: Some("Failed".to_owned()),
-            pod_failure_policy: Some(pod::failure_policy(CONTAINER)),
-            template,
-            ..JobSpec::default()
-        }),
-        ..Job::default()
-    }
+    let spec = pod::spec(main, volumes, &job.server, (&job.store, &job.image));
+    job::job(metadata(job, &job.name), None, CONTAINER, spec)
 }

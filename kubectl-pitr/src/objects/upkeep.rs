@@ -1,10 +1,9 @@
 //! Jobs that look after the archive itself: `verify` and `prune`. They need no server, so their pod is our own image alone.
 
-use k8s_openapi::api::batch::v1::{Job, JobSpec};
-use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, Container, PodTemplateSpec, Volume};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, Container, Volume};
 
-use super::labels;
+use super::job;
 use super::pod::{self, Server, Store, mount};
 
 /// How long a finished Job stays, for whoever wants to read its log.
@@ -74,26 +73,6 @@ pub fn upkeep_job(job: &UpkeepJob) -> Job {
         volume_mounts: Some(mounts),
         ..Container::default()
     };
-    let labels = labels(&job.workload, verb);
-    let template = PodTemplateSpec {
-        metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }),
-        spec: Some(pod::bare_spec(main, volumes, &job.server, &job.store)),
-    };
-    Job {
-        metadata: ObjectMeta {
-            name: Some(job.name.clone()),
-            namespace: Some(job.namespace.clone()),
-            labels: Some(labels),
-            ..ObjectMeta::default()
-        },
-        spec: Some(JobSpec {
-            backoff_limit: Some(0),
-            ttl_seconds_after_finished: Some(KEPT_SECONDS),
-            pod_replacement_policy: Some("Failed".to_owned()),
-            pod_failure_policy: Some(pod::failure_policy(verb)),
-            template,
-            ..JobSpec::default()
-        }),
-        ..Job::default()
-    }
+    let metadata = job::metadata(&job.name, &job.namespace, (&job.workload, verb));
+    job::job(metadata, Some(KEPT_SECONDS), verb, pod::bare_spec(main, volumes, &job.server, &job.store))
 }
