@@ -169,16 +169,30 @@ async fn a_base_after_a_change_of_recipients_needs_only_the_new_ones() -> Result
     let Some(scene) = scene().await? else { return Ok(()) };
     let former = sidecar(&scene, &[RECIPIENT], "zstd:3")?;
     load(&scene, 1, 100).await?;
-    backup(&scene, &former).await?.expect(0)?;
+    let first = stored_id(&backup(&scene, &former).await?)?;
     former.archive_once().await?.expect(0)?;
     // From here on nothing may depend on the first identity: it is lost.
     scene.source.sql("FLUSH BINARY LOGS").await?;
     let now = sidecar(&scene, &[OTHER_RECIPIENT], "zstd:3")?;
-    backup(&scene, &now).await?.expect(0)?;
+    let second = stored_id(&backup(&scene, &now).await?)?;
     load(&scene, 2, 100).await?;
     now.archive_once().await?.expect(0)?;
-    restore(&scene, "other", "restored").await?.expect(0)?;
+    let file = scene.volume("other").display().to_string();
+    let from = async |id: &str| {
+        let options = ["--identity-file", &file, "--from-backup", id];
+        scene.restore("restored", ["--to", "latest"], &options).await
+    };
+    let refused = from(&first).await?.expect(4)?;
+    ensure!(refused.stderr.contains("PITR0311") && refused.stderr.contains("--from-backup"), "{refused:?}");
+    from(&second).await?.expect(0)?;
     is_same(&scene, "restored").await
+}
+
+/// The base backup that was taken.
+fn stored_id(outcome: &Outcome) -> Result<String> {
+    ensure!(outcome.code == Some(0), "{outcome:?}");
+    let verdict: serde_json::Value = serde_json::from_str(&outcome.stdout)?;
+    Ok(verdict["id"].as_str().with_context(|| format!("no base backup in {outcome:?}"))?.to_owned())
 }
 
 #[tokio::test]

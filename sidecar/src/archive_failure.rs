@@ -57,6 +57,7 @@ fn identity_missing(message: String) -> Failure {
 fn wrong_identity(message: String) -> Failure {
     Failure::new(&code::WRONG_IDENTITY, message)
         .hint("the public key of an identity stands in its file as a comment: # public key: age1...")
+        .hint("another base backup may need only the identities at hand: --from-backup ID; ids are in status")
         .fix("--identity-file with the identity of one of these recipients; several may stand in one file")
 }
 

@@ -151,10 +151,12 @@ pub enum ArchiveError {
         reason: String,
     },
     /// A chunk of a base backup is encrypted, and no identity at hand opens it.
-    #[error("\"{key}\" is encrypted{}", if *.wrong { ", and none of the identities at hand opens it" } else { "" })]
+    #[error("\"{key}\" is encrypted{}{}", to(.recipients), if *.wrong { ", and none of the identities at hand opens it" } else { "" })]
     BackupSealed {
         /// The object.
         key: String,
+        /// To whom, where that is known.
+        recipients: Vec<String>,
         /// Whether there are identities.
         wrong: bool,
     },
@@ -325,6 +327,10 @@ pub(crate) async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send +
 }
 
 /// A lock whose holder cannot leave the data half changed.
+fn to(recipients: &[String]) -> String {
+    if recipients.is_empty() { String::new() } else { format!(" to {}", recipients.join(", ")) }
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -91,6 +91,9 @@ impl Archive {
     /// # Errors
     /// [`SegmentError::Encrypted`] or [`SegmentError::WrongIdentity`], or what the store answers.
     pub async fn check_identities(&self, plan: &RestorePlan, base: Option<&BackupReader>) -> Result<(), ArchiveError> {
+        if let Some(base) = base {
+            base.check_identities().await?;
+        }
         let files = plan.files().iter();
         let objects = files.flat_map(|file| file.ranges.iter().chain([&file.head])).flat_map(|range| &range.objects);
         let keys: Vec<SegmentKey> = objects
@@ -99,13 +102,7 @@ impl Archive {
                 _ => None,
             })
             .collect();
-        if !keys.is_empty() {
-            self.check_segments(&keys).await?;
-        }
-        match base {
-            Some(base) => base.check_identities().await,
-            None => Ok(()),
-        }
+        if keys.is_empty() { Ok(()) } else { self.check_segments(&keys).await }
     }
 
     async fn check_segments(&self, keys: &[SegmentKey]) -> Result<(), ArchiveError> {

@@ -57,7 +57,11 @@ pub(crate) async fn fetch(archive: &Archive, chunk: &BackupChunk) -> Result<Byte
                 return Ok(raw);
             }
             Err(Undecoded::Sealed) => {
-                return Err(ArchiveError::BackupSealed { key, wrong: !archive.identities().is_empty() });
+                return Err(ArchiveError::BackupSealed {
+                    key,
+                    recipients: Vec::new(),
+                    wrong: !archive.identities().is_empty(),
+                });
             }
             Err(Undecoded::Damaged(why)) => reason = why,
         }

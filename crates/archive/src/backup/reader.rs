@@ -18,6 +18,7 @@ use crate::archive::{Archive, ArchiveError, compute, unreadable};
 use crate::digest::sha256;
 use crate::layout::ObjectKey;
 use crate::seal;
+use crate::segment::SegmentError;
 use crate::store::StoreError;
 
 /// Chunks of one file that are fetched at once.
@@ -94,8 +95,15 @@ impl BackupReader {
             }
             let key = chunk.key.to_string();
             let first = self.archive.store().get_range(&key, 0..seal::HEADER_BYTES_MAX as u64).await?;
-            let checked = self.archive.check_opens(&first, &self.recipients);
-            checked.map_err(|source| ArchiveError::Segment { key, source })?;
+            match self.archive.check_opens(&first, &self.recipients) {
+                Err(SegmentError::Encrypted { recipients }) => {
+                    return Err(ArchiveError::BackupSealed { key, recipients, wrong: false });
+                }
+                Err(SegmentError::WrongIdentity { recipients }) => {
+                    return Err(ArchiveError::BackupSealed { key, recipients, wrong: true });
+                }
+                checked => checked.map_err(|source| ArchiveError::Segment { key, source })?,
+            }
         }
         Ok(())
     }
