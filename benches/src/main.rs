@@ -4,11 +4,13 @@
 //! make bench                        # builds release programs, runs all, writes docs/benchmarks.md's table to stdout
 //! pitr-bench archive                # archiving 1 GiB of binlogs: memory, time, size, beside zstd on the same files
 //! pitr-bench recoverable            # from COMMIT to "the bucket proves it", through an S3 server
+//! pitr-bench cost                   # what a sidecar takes from the server beside it: the same load with and without, in turns
 //! pitr-bench restore                # replay, beside mysqlbinlog | mysql and plain replication, same base and settings
 //! pitr-bench status                 # what is recoverable, over an archive of 100,000 binlogs: time, memory, requests
 //! ```
 
 mod archive;
+mod cost;
 mod process;
 mod recoverable;
 mod restore;
@@ -44,6 +46,18 @@ enum Bench {
         /// How many commits to follow
         #[arg(long, default_value_t = 40)]
         commits: u32,
+        /// While four sessions write all the time, with a tail_interval of 1 s
+        #[arg(long)]
+        loaded: bool,
+    },
+    /// What archiving takes from the server beside it
+    Cost {
+        /// Transactions of one load
+        #[arg(long, default_value_t = 20_000)]
+        transactions: u64,
+        /// How many pairs of loads, with and without a sidecar; the median counts
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
     },
     /// Replay, beside mysqlbinlog | mysql and plain replication
     Restore {
@@ -75,7 +89,8 @@ enum Bench {
 async fn main() -> ExitCode {
     let result = match Arguments::parse().bench {
         Bench::Archive { mib, rounds } => archive::run(mib, rounds).await,
-        Bench::Recoverable { commits } => recoverable::run(commits).await,
+        Bench::Recoverable { commits, loaded } => recoverable::run(commits, loaded).await,
+        Bench::Cost { transactions, rounds } => cost::run(transactions, rounds).await,
         Bench::Status { binlogs, rounds } => {
             let usual = vec![1_000, 10_000, 100_000];
             status::run(if binlogs.is_empty() { &usual } else { &binlogs }, rounds).await
