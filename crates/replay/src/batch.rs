@@ -28,7 +28,7 @@ mod tests;
 use pitr_binlog::GtidSet;
 
 pub(crate) use self::batcher::Batcher;
-pub use self::holes::{Holes, left_open};
+pub use self::holes::{Holes, Recording, left_open};
 pub(crate) use self::payload::unpacked;
 
 /// What the same log and the same [`Windows`] are cut into changes with this number. The batches of another version cannot

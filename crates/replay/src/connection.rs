@@ -141,8 +141,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         let mut reader = shared.opener.open(&request.executed);
         let known = Known { skip: shared.options.skip.clone(), executed: request.executed };
         let cutter = Cutter::new(&shared.options.batch, known, &shared.holes);
+        let cutting = (cutter, shared.holes.clone());
         let text =
-            match Stream::new(&mut self.to, &shared.ledger, facts, cutter).run(&mut *reader, &mut self.from).await {
+            match Stream::new(&mut self.to, &shared.ledger, facts, cutting).run(&mut *reader, &mut self.from).await {
                 Ok(()) => {
                     debug!(connection = self.number, "sent the log to the end of the plan");
                     shared.ledger.change(|progress| progress.finished = true);

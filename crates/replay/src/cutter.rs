@@ -33,6 +33,8 @@ pub(crate) enum Cut {
     Send(Part),
     /// Whole events in place of parts.
     Instead(Vec<u8>),
+    /// Nothing yet: what comes next is a transaction that stands alone among batches.
+    Alone(Gtid),
 }
 
 /// Why a transaction can't be sent.

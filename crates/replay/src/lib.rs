@@ -38,7 +38,7 @@ mod splitter;
 mod stream;
 mod wire;
 
-pub use batch::{CUTTER_VERSION, Holes, Windows, left_open};
+pub use batch::{CUTTER_VERSION, Holes, Recording, Windows, left_open};
 pub use cutter::Batch;
 pub use failure::{END_OF_PLAN, SourceFailure};
 pub use identity::SourceIdentity;

@@ -147,6 +147,7 @@ impl<W: AsyncWrite + Unpin, T: Fn(PipeProgress) + Sync> Pipe<'_, W, T> {
                 let fit = match cut {
                     Cut::Instead(events) => Some(events.into()),
                     Cut::Send(part) => self.guard.look(part).map_err(|what| Stop::Unsuited(at, what))?,
+                    Cut::Alone(_) => None,
                 };
                 if let Some(bytes) = fit {
                     self.out.write_all(&bytes).await?;

@@ -5,13 +5,14 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pitr_binlog::BinlogName;
 use pitr_binlog::event::build::EventBuilder;
 use pitr_binlog::event::{ChecksumAlgorithm, Events};
+use pitr_binlog::{BinlogName, Gtid};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::time::sleep_until;
 
 use crate::ReadError;
+use crate::batch::Holes;
 use crate::cutter::{Cut, CutCounts, Cutter};
 use crate::dump::HeartbeatForm;
 use crate::failure::{Fault, InFile, SourceFailure, StreamEnd};
@@ -54,6 +55,7 @@ pub(crate) struct Stream<'a, W> {
     /// the last format description said (T23).
     builder: EventBuilder,
     cutter: Cutter,
+    holes: Holes,
     splitter: Splitter,
     /// What the cutter has let through and is not sent yet: at most what it looks at together.
     ready: VecDeque<Cut>,
@@ -67,7 +69,7 @@ impl<'a, W: AsyncWrite + Unpin> Stream<'a, W> {
         packets: &'a mut PacketWriter<W>,
         ledger: &'a Ledger,
         facts: StreamFacts,
-        cutter: Cutter,
+        (cutter, holes): (Cutter, Holes),
     ) -> Self {
         Self {
             wire: EventWire::new(packets),
@@ -75,6 +77,7 @@ impl<'a, W: AsyncWrite + Unpin> Stream<'a, W> {
             facts,
             builder: EventBuilder { server_id: facts.source_id, checksum: ChecksumAlgorithm::Crc32 },
             cutter,
+            holes,
             splitter: Splitter::default(),
             ready: VecDeque::new(),
             file: None,
@@ -227,6 +230,21 @@ impl<'a, W: AsyncWrite + Unpin> Stream<'a, W> {
                     self.wire.put(&bytes).await?;
                 }
                 Cut::Send(Part::Rest(bytes)) => self.wire.put(&bytes).await?,
+                Cut::Alone(gtid) => self.let_alone(gtid).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until what stands alone may be sent; meanwhile the replica has everything before it.
+    async fn let_alone(&mut self, gtid: Gtid) -> Result<(), Fault> {
+        while !self.holes.let_alone(&gtid) {
+            self.wire.flush().await?;
+            self.tell();
+            let silent_until = self.wire.last_begun + self.facts.heartbeat;
+            tokio::select! {
+                () = self.holes.recorded() => {}
+                () = sleep_until(silent_until) => self.heartbeat().await?,
             }
         }
         Ok(())

@@ -145,6 +145,7 @@ impl Batcher {
                 let builder = EventBuilder { server_id: header.server_id, checksum: self.checksum };
                 let place =
                     GtidEvent { last_committed: clock.last_committed, sequence_number: clock.sequence_number, ..place };
+                out.push_back(Cut::Alone(gtid));
                 out.push_back(Cut::Instead(builder.empty_transaction(&gtid, &place, header.timestamp)));
             }
             return Ok(());
@@ -197,6 +198,7 @@ impl Batcher {
             Some(clock) => renumbered(event, self.checksum, clock, rest).map_err(|bad| Uncuttable::Malformed(bad.0))?,
             None => event.to_vec(),
         };
+        out.push_back(Cut::Alone(gtid));
         out.push_back(Cut::Instead(event));
         Ok(())
     }

@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use pitr_binlog::{Gtid, GtidSet};
+use tokio::sync::Notify;
 
 use super::{Batcher, Windows};
 use crate::cutter::{Cut, Known, Uncuttable};
@@ -11,44 +12,142 @@ use crate::head::FileHead;
 use crate::log::{LogPiece, LogReader, ReadError};
 use crate::splitter::{Broken, Splitter};
 
+/// With so many batches open, what stands alone waits until half of them are recorded: each is an interval of the
+/// executed set, and every commit takes a little longer for it.
+const OPEN_MAX: usize = 4000;
+
 /// The GTIDs that batches hide: those of all their transactions but the first. While there is one, the executed set
 /// does not say what the server has.
 ///
-/// Bounded by what the replica holds: a batch leaves when its GTIDs are executed, and a replica with a bounded relay log
+/// The server records them while nothing but batches of rows can be in flight: its own locks for the executed set and for
+/// what a definition, an account or an engine without rollback needs have been seen to wait for each other. So what stands alone is
+/// not sent while they are being recorded, and they are not recorded until what was sent alone is executed.
+///
+/// Bounded by what the replica holds: a batch leaves when its GTIDs are recorded, and a replica with a bounded relay log
 /// takes no more before that.
 #[derive(Debug, Clone, Default)]
-pub struct Holes(Arc<Mutex<BTreeMap<Gtid, GtidSet>>>);
+pub struct Holes(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Something was recorded: whoever waits may look again.
+    recorded: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By their first transactions.
+    batches: BTreeMap<Gtid, GtidSet>,
+    /// Sent alone, and not known to be executed.
+    alone: GtidSet,
+    /// Somebody records what is due.
+    is_recording: bool,
+    /// What stands alone waits for it.
+    is_awaited: bool,
+}
+
+impl State {
+    fn due(&mut self, executed: &GtidSet) -> GtidSet {
+        let mut due = GtidSet::new();
+        for (_, others) in self.batches.iter().filter(|(first, _)| executed.contains(first)) {
+            others.iter().for_each(|(source, numbers)| due.insert_range(&source, numbers));
+        }
+        let missing = due.subtract(executed);
+        self.batches.retain(|first, others| {
+            let mut numbers = others.iter();
+            !executed.contains(first)
+                || numbers
+                    .any(|(source, range)| range.into_iter().any(|number| missing.contains(&Gtid { source, number })))
+        });
+        missing
+    }
+}
 
 impl Holes {
     /// A batch is about to be sent, or the replica has it.
     pub(super) fn open(&self, first: Gtid, others: GtidSet) {
-        self.batches().insert(first, others);
+        self.state().batches.insert(first, others);
     }
 
     /// What a server that has executed this set has applied without saying so. Batches that it shows in full are
     /// forgotten.
     #[must_use]
     pub fn due(&self, executed: &GtidSet) -> GtidSet {
-        let mut due = GtidSet::new();
-        self.batches().retain(|first, others| {
-            if !executed.contains(first) {
-                return true;
-            }
-            let missing = others.subtract(executed);
-            due.union_with(&missing);
-            !missing.is_empty()
-        });
-        due
+        self.state().due(executed)
+    }
+
+    /// What is due, if it may be recorded now. Until the answer is dropped, nothing is sent that stands alone.
+    #[must_use]
+    pub fn record(&self, executed: &GtidSet) -> Option<Recording> {
+        let mut state = self.state();
+        state.alone = state.alone.subtract(executed);
+        let due = state.due(executed);
+        if !state.alone.is_empty() || due.is_empty() {
+            return None;
+        }
+        state.is_recording = true;
+        Some(Recording { holes: self.clone(), due })
+    }
+
+    /// Whether the source sends nothing more until something is recorded.
+    #[must_use]
+    pub fn are_awaited(&self) -> bool {
+        self.state().is_awaited
+    }
+
+    /// Whether this transaction, which stands alone, may be sent now. If it may not, [`Holes::recorded`] says when to ask again.
+    pub(crate) fn let_alone(&self, gtid: &Gtid) -> bool {
+        let mut state = self.state();
+        let limit = if state.is_awaited { OPEN_MAX / 2 } else { OPEN_MAX };
+        state.is_awaited = state.batches.len() >= limit;
+        let may = !state.is_awaited && !state.is_recording;
+        if may {
+            state.alone.insert(gtid);
+        }
+        may
+    }
+
+    /// Waits until something was recorded since this was asked last.
+    pub(crate) async fn recorded(&self) {
+        self.0.recorded.notified().await;
     }
 
     /// The other transactions of the batch that begins with this one.
     #[must_use]
     pub fn batch_of(&self, first: &Gtid) -> Option<GtidSet> {
-        self.batches().get(first).cloned()
+        self.state().batches.get(first).cloned()
     }
 
-    fn batches(&self) -> MutexGuard<'_, BTreeMap<Gtid, GtidSet>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is being recorded on the server.
+#[derive(Debug)]
+pub struct Recording {
+    holes: Holes,
+    due: GtidSet,
+}
+
+impl Recording {
+    /// What is to be recorded.
+    #[must_use]
+    pub fn due(&self) -> &GtidSet {
+        &self.due
+    }
+
+    /// It is recorded: the server's executed set is this one now.
+    pub fn done(self, executed: &GtidSet) {
+        self.holes.state().due(executed);
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.holes.state().is_recording = false;
+        self.holes.0.recorded.notify_one();
     }
 }
 
@@ -154,5 +253,49 @@ mod tests {
         assert_eq!(holes.due(&set("u:1-7")), set(""));
         assert_eq!(holes.batch_of(&gtid("u:6")), None);
         assert_eq!(holes.batch_of(&gtid("u:8")), Some(set("u:9-10")));
+    }
+
+    #[test]
+    fn nothing_is_recorded_while_something_stands_alone_and_nothing_stands_alone_meanwhile() {
+        let holes = Holes::default();
+        let gtid = |text: &str| text.replace('u', "3e11fa47-71ca-11e1-9e33-c80aa9429562").parse().unwrap();
+        holes.open(gtid("u:1"), set("u:2-5"));
+        assert!(holes.let_alone(&gtid("u:6")));
+        assert!(holes.record(&set("u:1")).is_none());
+        let recording = holes.record(&set("u:1:6")).unwrap();
+        assert_eq!(*recording.due(), set("u:2-5"));
+        assert!(!holes.let_alone(&gtid("u:7")));
+        recording.done(&set("u:1-6"));
+        assert!(holes.let_alone(&gtid("u:7")));
+        // A recording that failed holds up nothing, and what it was about is due again.
+        holes.open(gtid("u:8"), set("u:9"));
+        drop(holes.record(&set("u:1-8")).unwrap());
+        assert!(holes.let_alone(&gtid("u:10")));
+        assert_eq!(holes.due(&set("u:1-8")), set("u:9"));
+    }
+
+    #[test]
+    fn what_stands_alone_waits_until_half_of_too_many_batches_are_recorded() {
+        let holes = Holes::default();
+        let source = set("u:1").iter().next().unwrap().0;
+        let gtid = |number| Gtid { source, number };
+        for batch in 0..OPEN_MAX as u64 {
+            assert!(holes.let_alone(&gtid(3 * batch + 1)), "batch {batch}");
+            holes.open(gtid(3 * batch + 2), [gtid(3 * batch + 3)].into_iter().collect());
+        }
+        let next = gtid(3 * OPEN_MAX as u64 + 1);
+        assert!(!holes.let_alone(&next) && holes.are_awaited());
+        // All alone ones and a third of the batches are executed, then more than half.
+        let alone: GtidSet = (0..OPEN_MAX as u64).map(|batch| gtid(3 * batch + 1)).collect();
+        for (part, may) in [(3, false), (1, true)] {
+            let mut executed = alone.clone();
+            executed.insert_range(&source, 1..=OPEN_MAX as u64 / part * 2);
+            executed = executed.subtract(&holes.due(&executed));
+            let recording = holes.record(&executed).unwrap();
+            let executed = executed.union(recording.due());
+            recording.done(&executed);
+            assert_eq!(holes.let_alone(&next), may);
+        }
+        assert!(!holes.are_awaited());
     }
 }

@@ -64,6 +64,7 @@ fn send_pieces(files: &[&[u8]], windows: &Windows, known: Known, piece: usize) -
         match cut {
             Cut::Send(Part::First { bytes: more, .. } | Part::Rest(more)) => bytes.extend_from_slice(&more),
             Cut::Instead(events) => bytes.extend_from_slice(&events),
+            Cut::Alone(_) => {}
         }
     }
     Ok(Sent { bytes, holes, found: batcher.found() })

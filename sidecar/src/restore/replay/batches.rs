@@ -124,11 +124,13 @@ fn refuse_a_lost_start(windows: &Windows, executed: &GtidSet) -> anyhow::Result<
         .into())
 }
 
-/// Records on the server what its batches hide, and says whether there was something.
+/// Records on the server what its batches hide, unless something else than rows may be in flight, and says whether it did.
 pub(super) async fn fill(holes: &Holes, connection: &mut Connection, executed: &GtidSet) -> anyhow::Result<bool> {
-    let due = holes.due(executed);
-    connection.record_executed(&due).await?;
-    Ok(!due.is_empty())
+    let Some(recording) = holes.record(executed) else { return Ok(false) };
+    connection.record_executed(recording.due()).await?;
+    let executed = executed.union(recording.due());
+    recording.done(&executed);
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pitr_archive::ArchiveError;
+use pitr_binlog::GtidSet;
 use pitr_recovery::code;
 use pitr_replay::{Holes, SourceFailure, SourceProgress};
 use tokio::sync::watch;
@@ -69,13 +70,13 @@ impl Watch<'_, '_> {
                 _ = timer.tick() => {}
             }
             let mut executed = super::note_executed(self.restore, self.connection).await?;
-            if filled.elapsed() >= FILL || self.sent.borrow().finished {
+            if filled.elapsed() >= FILL || self.sent.borrow().finished || self.holes.are_awaited() {
                 filled = Instant::now();
                 if batches::fill(&self.holes, self.connection, &executed).await? {
                     executed = super::note_executed(self.restore, self.connection).await?;
                 }
             }
-            self.show();
+            self.show(&executed);
             if self.restore.plan.expected().is_subset_of(&executed) {
                 return Ok(());
             }
@@ -114,10 +115,11 @@ impl Watch<'_, '_> {
         }
     }
 
-    fn show(&mut self) {
+    /// What batches hide is done, too.
+    fn show(&mut self, executed: &GtidSet) {
         let binlog = self.sent.borrow().current_binlog.as_ref().map(ToString::to_string);
         self.restore.progress.at(Place { binlog, gtid: None });
-        let done = self.restore.facts.transactions;
+        let done = self.restore.facts.transactions + self.holes.due(executed).count();
         self.restore.progress.set(done);
     }
 
