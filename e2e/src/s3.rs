@@ -1,11 +1,13 @@
 //! The S3 server of the tests: `s3-server` in a folder of its own, on loopback.
 
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
 
 use crate::product::Product;
 
@@ -21,7 +23,31 @@ pub const BUCKET: &str = "backups";
 pub struct S3 {
     endpoint: String,
     home: TempDir,
+    served: Arc<Mutex<Vec<Served>>>,
+    _log: JoinSet<()>,
     _server: Child,
+}
+
+/// One answered request; only a server with `--access-log` tells of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    /// `GET`, `PUT`, ...
+    pub method: String,
+    /// Path and query.
+    pub uri: String,
+    /// Status of the answer.
+    pub status: u16,
+    /// Bytes of its body, as far as the server knew them beforehand.
+    pub bytes: u64,
+}
+
+impl Served {
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        let (method, uri, status) = (words.next()?, words.next()?, words.next()?);
+        let bytes = words.next()?.parse().unwrap_or(0);
+        Some(Self { method: method.to_owned(), uri: uri.to_owned(), status: status.parse().ok()?, bytes })
+    }
 }
 
 impl S3 {
@@ -42,9 +68,24 @@ impl S3 {
             .spawn()
             .context("start s3-server")?;
         let stdout = server.stdout.take().context("read what s3-server says")?;
-        let line = BufReader::new(stdout).lines().next_line().await?.context("s3-server ended at once")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let line = lines.next_line().await?.context("s3-server ended at once")?;
         let endpoint = line.strip_prefix("listening on ").with_context(|| format!("no address in \"{line}\""))?;
-        Ok(Self { endpoint: endpoint.to_owned(), home, _server: server })
+        let served = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&served);
+        let mut log = JoinSet::new();
+        log.spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                told.lock().unwrap_or_else(PoisonError::into_inner).extend(Served::parse(&line));
+            }
+        });
+        Ok(Self { endpoint: endpoint.to_owned(), home, served, _log: log, _server: server })
+    }
+
+    /// Takes what was served since this was asked last.
+    #[must_use]
+    pub fn take_served(&self) -> Vec<Served> {
+        std::mem::take(&mut *self.served.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// `http://127.0.0.1:PORT`.

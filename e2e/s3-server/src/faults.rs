@@ -147,8 +147,9 @@ impl Service<Request<Incoming>> for Misbehaving {
             }
             let response = this.work_or_fail(request, fate).await;
             if let (Some(what), Ok(response)) = (what, &response) {
+                let length = response.headers().get("content-length").and_then(|length| length.to_str().ok());
                 // Whoever reads the log may have gone; the service is not theirs alone.
-                let _ = writeln!(io::stdout(), "{what} {}", response.status().as_u16());
+                let _ = writeln!(io::stdout(), "{what} {} {}", response.status().as_u16(), length.unwrap_or("-"));
             }
             if drops { Err(HttpError::new("the connection is dropped on purpose".into())) } else { response }
         })

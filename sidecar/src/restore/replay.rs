@@ -30,6 +30,8 @@ use crate::server::Mysqld;
 const DEATHS_WITHOUT_PROGRESS: u32 = 5;
 /// How long a server that no longer answers gets to be gone.
 const LAST_BREATH: Duration = Duration::from_secs(10);
+/// How long a server that gives no answer gets to shut down in order, before it is killed.
+const LAST_WORDS: Duration = Duration::from_secs(60);
 /// The name under which the replica comes to our source.
 const USER: &str = "pitr";
 
@@ -73,6 +75,13 @@ pub(super) async fn run(restore: &mut Restore<'_>) -> anyhow::Result<Mysqld> {
                 tracing::warn!(event = "server-died", deaths, %death, error = format!("{error:#}"), "starting it again");
             }
             Some(death) => return Err(error.context(death.to_string())),
+            None if is_silent(&error) && deaths <= DEATHS_WITHOUT_PROGRESS => {
+                tracing::warn!(event = "server-silent", deaths, error = format!("{error:#}"), "starting it again");
+                if server.end_within(LAST_WORDS).await.context("end the server that gives no answer")? {
+                    restore.journal.replica_ran = false;
+                    restore.write_journal()?;
+                }
+            }
             None => {
                 restore.shut_down(server).await.context("shut down the server after a failure")?;
                 return Err(error);
@@ -93,6 +102,12 @@ fn not_twice(restore: &Restore<'_>) -> anyhow::Result<()> {
         .hint("no GTID set can tell; nothing more is replayed on this volume")
         .fix("restore onto an empty volume")
         .into())
+}
+
+/// Whether the server is there and gives no answer.
+fn is_silent(error: &anyhow::Error) -> bool {
+    let is_timeout = |cause: &SqlError| matches!(cause, SqlError::Timeout { .. });
+    error.chain().any(|cause| cause.downcast_ref::<SqlError>().is_some_and(is_timeout))
 }
 
 /// Whether the connection to the server broke.

@@ -177,6 +177,16 @@ impl Mysqld {
         shut_down(&mut self.child, &self.log).await
     }
 
+    /// Shuts it down in order if it can within `patience`, else ends it at once. Says whether it was in order.
+    pub(crate) async fn end_within(mut self, patience: Duration) -> Result<bool, ServerError> {
+        match tokio::time::timeout(patience, shut_down(&mut self.child, &self.log)).await {
+            Ok(Ok(())) => Ok(true),
+            Ok(Err(ServerError::Ended { .. })) => Ok(false),
+            Ok(Err(error)) => Err(error),
+            Err(_) => self.kill().await.map(|()| false),
+        }
+    }
+
     /// Ends it at once and waits until it is gone.
     pub(crate) async fn kill(mut self) -> Result<(), ServerError> {
         self.child.0.kill().await.map_err(ServerError::Watch)
