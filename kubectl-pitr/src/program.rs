@@ -68,6 +68,7 @@ async fn dispatch(command: Command, session: &Session) -> anyhow::Result<u8> {
         Command::Config(args) => commands::config::run(session, &args).await,
         Command::Check(args) => commands::check::run(session, &args).await,
         Command::Verify(args) => commands::verify::run(session, &args).await,
+        Command::Drill(args) => commands::drill::run(session, &args).await,
         Command::Prune(args) => commands::prune::run(session, &args).await,
         Command::SupportBundle(args) => commands::bundle::run(session, &args).await,
         Command::Logs(args) => commands::logs::run(session, &args).await,

@@ -12,8 +12,8 @@ use kubectl_pitr::inject::survey::Owner;
 use kubectl_pitr::inject::tree;
 use kubectl_pitr::objects::sizing::restore_bytes;
 use kubectl_pitr::objects::{
-    BackupJob, Claim, RestoreJob, Scratch, Server, Store, Upkeep, UpkeepJob, backup_job, claim, copied, cron_job,
-    cron_name, plan_config_map, restore_job, upkeep_job,
+    BackupJob, Claim, DrillJob, RestoreJob, Scratch, Server, Store, Upkeep, UpkeepJob, backup_job, claim, copied,
+    cron_job, cron_name, drill_job, plan_config_map, restore_job, upkeep_job,
 };
 use kubectl_pitr::refusal;
 use kubectl_pitr::render::{Named, PlanFacts, Zone, plan_text};
@@ -289,6 +289,28 @@ fn backup() -> BackupJob {
 #[test]
 fn a_backup_is_one_job() {
     golden("plan/backup.yaml", &manifest(&backup_job(&backup())));
+}
+
+#[test]
+fn a_drill_is_one_job_and_its_volume_goes_with_it() {
+    let job = DrillJob {
+        name: "pitr-drill-mysql-20261121-073102".into(),
+        namespace: "shop".into(),
+        workload: "mysql".into(),
+        options: vec!["--assert=SELECT 1".into(), "--check-tables".into()],
+        scratch: Scratch::Volume { size: "80Gi".into(), storage_class: None },
+        image: "pitr-sidecar:VERSION".into(),
+        server: server(),
+        store: store(),
+        identity_secret: Some("pitr-identity".into()),
+    };
+    golden(
+        "plan/drill-schedule.yaml",
+        &manifest(&cron_job(drill_job(&job), &cron_name("drill", "mysql"), "0 4 * * 0")),
+    );
+    // Others leave a log for as long as the CronJob says.
+    let kept = |job| cron_job(job, "x", "@daily").spec.unwrap().job_template.spec.unwrap().ttl_seconds_after_finished;
+    assert_eq!((kept(drill_job(&job)), kept(backup_job(&backup()))), (Some(900), None));
 }
 
 fn upkeep(upkeep: Upkeep) -> UpkeepJob {

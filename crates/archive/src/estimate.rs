@@ -56,7 +56,7 @@ impl Estimate {
         let work = format!("{} to fetch, {} transactions to replay", size(self.fetch_bytes), self.transactions);
         let (base, rest) = match (self.base_seconds, self.rest_seconds) {
             (Some(base), Some(rest)) => (duration(base), duration(rest)),
-            _ => return format!("{work}; how long is unknown: no restore drill has measured it (pitr-sidecar drill)"),
+            _ => return format!("{work}; how long is unknown: no restore drill has measured it (kubectl pitr drill)"),
         };
         match (self.seconds(), self.replay_seconds) {
             (Some(all), Some(replay)) => format!(
@@ -96,7 +96,7 @@ mod tests {
         );
         assert!(
             text(None, None, None)
-                .ends_with("how long is unknown: no restore drill has measured it (pitr-sidecar drill)")
+                .ends_with("how long is unknown: no restore drill has measured it (kubectl pitr drill)")
         );
         assert!(text(Some(1), None, Some(2)).ends_with("replay unknown: it replayed fewer than 1000 transactions"));
     }

@@ -327,7 +327,7 @@ codes! {
         "the last restore drill failed",
         "the restore drill of 2026-11-21T02:00:11Z failed: PITR0606",
         "no drill was verified since; the archive may not be restorable",
-        "run the drill again and read what it says: pitr-sidecar drill";
+        "run the drill again and read what it says: kubectl pitr drill W";
     STREAM_DOWN = 515 exit 3:
         "stream mode: no connection to the server, no TLS with it, or no room in the spool",
         "the server's binlogs cannot be read: the connection to db-1:3306: connection refused",

@@ -6,6 +6,7 @@ mod backup;
 mod check;
 mod client;
 mod config;
+mod drill;
 mod inject;
 mod jobs;
 mod logs;
@@ -22,6 +23,7 @@ pub use backup::{BackupArgs, BackupMethod};
 pub use check::{BundleArgs, CheckArgs, Threshold};
 pub use client::ClientArgs;
 pub use config::{ConfigArgs, ConfigSetArgs, ConfigVerb, ConfigViewArgs};
+pub use drill::DrillArgs;
 pub use inject::{ConfirmArgs, InjectArgs, InjectMode, InjectOutput, Rollout, UninjectArgs};
 pub use jobs::{DryRun, JobArgs};
 pub use logs::LogsArgs;
@@ -59,6 +61,7 @@ Set-up:
 Trouble:
   check       everything that archiving and restoring depend on, looked at once
   verify      is what the archive names there, and is it what was stored?
+  drill       restore to scratch, verify, throw away: proof that a restore works
   prune       what may leave the archive; takes it out when confirmed
   logs        what sidecars and Jobs write, made readable
   support-bundle  what is needed to find out what went wrong, without secrets
@@ -99,6 +102,7 @@ pub enum Command {
     Config(ConfigArgs),
     Check(CheckArgs),
     Verify(Box<VerifyArgs>),
+    Drill(Box<DrillArgs>),
     Prune(Box<PruneArgs>),
     Logs(LogsArgs),
     SupportBundle(BundleArgs),

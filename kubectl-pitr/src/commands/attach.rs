@@ -172,7 +172,7 @@ pub async fn detach(session: &Session, args: &DetachArgs) -> Result<u8> {
     cluster.delete_config_map(&format!("pitr-{name}")).await?;
     session.tell(&format!(
         "statefulset/{name} and configmap/pitr-{name} deleted, and Kubernetes deletes the spool's volume. The archive stays, \
-         and so do schedules: kubectl get cronjob -n {} shows pitr-backup-{name}, pitr-verify-{name} and pitr-prune-{name}, \
+         and so do schedules: kubectl get cronjob -n {} shows pitr-backup-{name}, pitr-drill-{name}, pitr-verify-{name} and pitr-prune-{name}, \
          where they were made",
         cluster.namespace()
     ));

@@ -59,12 +59,7 @@ pub async fn run(session: &Session, args: &BackupArgs) -> Result<u8> {
     let facts = facts::gather(&cluster, &workload, &args.job, None).await?;
     facts.store.refuse_unseen_hash_key()?;
     let state = source::observe(session, &cluster, &workload, (&args.state, false)).await;
-    if facts.server.image.is_empty() {
-        return Err(Failure::usage("the server's image is not known: no pod here runs it")
-            .hint("the backup's Job runs the server's own programs, of its version")
-            .fix("--server-image mysql:VERSION")
-            .into());
-    }
+    facts.refuse_unknown_server()?;
     let origin = match (&args.from, &facts.address) {
         (None, Some((host, port))) => Origin { host: host.clone(), port: *port, shown: format!("{host}:{port}") },
         _ => origin(args, &workload, &state)?,
@@ -84,13 +79,7 @@ pub async fn run(session: &Session, args: &BackupArgs) -> Result<u8> {
     if let Some(code) = upkeep::dry_run(session, &cluster, (&backup_job(&job), args.job.dry_run, format)).await? {
         return Ok(code);
     }
-    let room = match &job.scratch {
-        Scratch::Node => "on the node's disk".to_owned(),
-        Scratch::Volume { size, storage_class } => {
-            format!("{size} {}, deleted with the pod", storage_class.as_deref().unwrap_or("default class"))
-        }
-    };
-    session.tell(&format!("{:<9}{} from {}; scratch {room}", "Method", job.method, origin.shown));
+    session.tell(&format!("{:<9}{} from {}; scratch {}", "Method", job.method, origin.shown, job.scratch));
     cluster.create_job(&backup_job(&job), DryMode::Real).await?;
     finish(session, args, &cluster, (&job.name, &workload.name, format)).await
 }

@@ -19,8 +19,9 @@ const NO_FILES: &str = ":4";
 /// A look-up in the cluster may take this long while someone waits for a tab.
 const LOOK_UP: Duration = Duration::from_millis(400);
 /// Commands whose first word is a workload.
-const TAKE_WORKLOAD: [&str; 14] = [
+const TAKE_WORKLOAD: [&str; 15] = [
     "detach",
+    "drill",
     "verify",
     "prune",
     "check",

@@ -143,7 +143,7 @@ fn tell(session: &Session, held: &Held, changed: &[(String, String)]) {
     if changed.iter().any(|(key, _)| copied.iter().any(|section| key.starts_with(section))) {
         // A schedule's Jobs were given these when it was made.
         session.tell(
-            "schedules of backup, verify and prune keep what they were made with: make them again with --schedule",
+            "schedules of backup, drill, verify and prune keep what they were made with: make them again with --schedule",
         );
     }
     session.tell(&format!(

@@ -32,6 +32,18 @@ pub(super) struct JobFacts {
     pub(super) storage_class: Option<String>,
 }
 
+impl JobFacts {
+    /// Refuses a Job that runs the server's programs where nobody knows which.
+    pub(super) fn refuse_unknown_server(&self) -> Result<(), Failure> {
+        if !self.server.image.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::usage("the server's image is not known: no pod here runs it")
+            .hint("the Job runs the server's own programs, of its version")
+            .fix("--server-image mysql:VERSION"))
+    }
+}
+
 /// What a Job that has to do with the archive alone needs to know.
 pub(super) struct ArchiveFacts {
     pub(super) image: String,

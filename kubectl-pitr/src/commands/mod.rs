@@ -9,6 +9,7 @@ pub mod check;
 pub mod completion;
 pub mod config;
 mod destination;
+pub mod drill;
 mod ending;
 pub mod explain;
 mod facts;

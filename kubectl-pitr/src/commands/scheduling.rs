@@ -23,7 +23,7 @@ pub(super) const NEEDS: [Need; 6] = [
 /// What is done when.
 pub(super) struct Schedule<'a> {
     pub(super) cron: &'a str,
-    /// `backup`, `verify` or `prune`
+    /// `backup`, `drill`, `verify` or `prune`
     pub(super) component: &'static str,
     pub(super) workload: &'a str,
     pub(super) dry_run: DryRun,

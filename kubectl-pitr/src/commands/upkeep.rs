@@ -57,13 +57,7 @@ impl Place {
         }
         let workload = cluster.workload(&name).await?;
         let facts = facts::of_archive(&cluster, &workload, job).await?;
-        if facts.store.url.starts_with("file://") {
-            let message = format!("the Job cannot reach {}", facts.store.url);
-            return Err(Failure::new(code::NO_STORE_IDENTITY, message)
-                .hint("a directory is not in the Job's pod; nothing was created")
-                .fix(format!("kubectl pitr {verb} --archive {}, where that directory is", facts.store.url))
-                .into());
-        }
+        refuse_directory(&facts.store.url, &format!("kubectl pitr {verb}"))?;
         Ok(Self { cluster, workload, facts })
     }
 
@@ -88,6 +82,16 @@ impl Place {
             store: self.facts.store.clone(),
         }
     }
+}
+
+/// Refuses an archive that no pod of ours could reach; `elsewhere` is what reads it where it is.
+pub(super) fn refuse_directory(url: &str, elsewhere: &str) -> Result<(), Failure> {
+    if !url.starts_with("file://") {
+        return Ok(());
+    }
+    Err(Failure::new(code::NO_STORE_IDENTITY, format!("the Job cannot reach {url}"))
+        .hint("a directory is not in the Job's pod; nothing was created")
+        .fix(format!("{elsewhere} --archive {url}, where that directory is")))
 }
 
 /// With `--archive` the work is done here: what says how a Job is made does not go with it.

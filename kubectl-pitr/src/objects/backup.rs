@@ -1,6 +1,7 @@
 //! A base backup: one Job, in the server's image, with room for the copy.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
@@ -26,6 +27,17 @@ pub enum Scratch {
     Node,
     /// A volume that comes and goes with the pod.
     Volume { size: String, storage_class: Option<String> },
+}
+
+impl fmt::Display for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node => f.write_str("on the node's disk"),
+            Self::Volume { size, storage_class } => {
+                write!(f, "{size} {}, deleted with the pod", storage_class.as_deref().unwrap_or("default class"))
+            }
+        }
+    }
 }
 
 /// Everything that makes up a base backup.
@@ -73,13 +85,14 @@ pub fn backup_job(job: &BackupJob) -> Job {
         volume_mounts: Some(vec![mount("scratch", "/scratch", false), mount("pitr-mysql", ACCOUNT_DIRECTORY, true)]),
         ..Container::default()
     };
-    let volumes = vec![scratch(&job.scratch), pod::secret("pitr-mysql", &job.mysql_secret)];
+    let volumes = vec![scratch_volume(&job.scratch), pod::secret("pitr-mysql", &job.mysql_secret)];
     let metadata = job::metadata(&job.name, &job.namespace, (&job.workload, "backup"));
     let spec = pod::spec(main, volumes, &job.server, (&job.store, &job.image));
     job::job(metadata, Some(KEPT_SECONDS), CONTAINER, spec)
 }
 
-fn scratch(scratch: &Scratch) -> Volume {
+/// The volume `scratch`.
+pub(super) fn scratch_volume(scratch: &Scratch) -> Volume {
     match scratch {
         Scratch::Node => pod::empty_dir("scratch"),
         Scratch::Volume { size, storage_class } => Volume {

@@ -3,7 +3,7 @@
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, Job, JobTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::stem;
+use super::{DRILL_COMPONENT, LABEL_COMPONENT, stem};
 
 /// Finished Jobs that are kept of each outcome.
 const KEPT: i32 = 3;
@@ -20,8 +20,10 @@ pub fn name(component: &str, workload: &str) -> String {
 /// The CronJob. Times are UTC; a run that is due while the last one goes on is left out.
 pub fn cron_job(template: Job, name: &str, schedule: &str) -> CronJob {
     let mut spec = template.spec.unwrap_or_default();
-    // The CronJob keeps the last ones itself.
-    spec.ttl_seconds_after_finished = None;
+    // The CronJob keeps the last ones itself; but a volume of the size of the data is not kept for a log.
+    if template.metadata.labels.as_ref().and_then(|l| l.get(LABEL_COMPONENT)).is_none_or(|c| c != DRILL_COMPONENT) {
+        spec.ttl_seconds_after_finished = None;
+    }
     CronJob {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),

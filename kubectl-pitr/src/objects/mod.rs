@@ -3,6 +3,7 @@
 mod backup;
 pub mod copied;
 mod cron;
+mod drill;
 mod job;
 mod names;
 mod pod;
@@ -15,6 +16,7 @@ mod upkeep;
 
 pub use backup::{BackupJob, CONTAINER as BACKUP_CONTAINER, Scratch, backup_job};
 pub use cron::{cron_job, name as cron_name};
+pub use drill::{COMPONENT as DRILL_COMPONENT, DrillJob, drill_job};
 pub use names::{labels, stem};
 pub use pod::{Server, Store};
 pub use restore::{

@@ -100,6 +100,9 @@ pub(super) const PROGRAM: &str = "/pitr/pitr-sidecar";
 const PROGRAM_VOLUME: &str = "pitr";
 const CREDENTIALS_VOLUME: &str = "pitr-s3";
 const ARCHIVE_VOLUME: &str = "pitr-archive";
+/// Where the identity is mounted, and which key of its Secret it is.
+const IDENTITY_DIRECTORY: &str = "/etc/pitr-identity";
+const IDENTITY_KEY: &str = "identity";
 
 /// The pod of a Job: `main` runs in the server's image, with our program put there by an init container.
 pub(super) fn spec(main: Container, volumes: Vec<Volume>, server: &Server, (store, image): (&Store, &str)) -> PodSpec {
@@ -154,6 +157,15 @@ pub(super) fn bare_spec(main: Container, volumes: Vec<Volume>, server: &Server, 
         service_account_name: server.service_account.clone(),
         ..PodSpec::default()
     }
+}
+
+/// Lets the main container open an encrypted archive.
+pub(super) fn give_identity(main: &mut Container, volumes: &mut Vec<Volume>, secret_name: &str) {
+    let file = format!("{IDENTITY_DIRECTORY}/{IDENTITY_KEY}");
+    let variable = EnvVar { name: "PITR_IDENTITY_FILE".to_owned(), value: Some(file), ..EnvVar::default() };
+    main.env.get_or_insert_default().push(variable);
+    main.volume_mounts.get_or_insert_default().push(mount("identity", IDENTITY_DIRECTORY, true));
+    volumes.push(secret("identity", secret_name));
 }
 
 /// What every Job of ours is told about the store, never the credentials themselves.

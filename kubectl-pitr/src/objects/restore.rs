@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapVolumeSource, Container, EnvVar, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+    ConfigMap, ConfigMapVolumeSource, Container, PersistentVolumeClaim, PersistentVolumeClaimSpec,
     PersistentVolumeClaimVolumeSource, Volume, VolumeMount, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -19,9 +19,6 @@ use super::{ANNOTATION_PLAN_HASH, ANNOTATION_STATEFUL_SET, ANNOTATION_TARGET, LA
 pub const PLAN_BYTES_PLAIN_MAX: usize = 512 << 10;
 /// Name of the container that restores.
 pub const CONTAINER: &str = "restore";
-/// Where the identity is mounted, and which key of its Secret it is.
-const IDENTITY_DIRECTORY: &str = "/etc/pitr-identity";
-const IDENTITY_KEY: &str = "identity";
 
 /// The new volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,11 +140,7 @@ pub fn restore_job(job: &RestoreJob, claim_name: &str) -> Job {
         pod::empty_dir("staging"),
     ];
     if let Some(secret) = &job.identity_secret {
-        let file = format!("{IDENTITY_DIRECTORY}/{IDENTITY_KEY}");
-        let variable = EnvVar { name: "PITR_IDENTITY_FILE".to_owned(), value: Some(file), ..EnvVar::default() };
-        main.env.get_or_insert_default().push(variable);
-        main.volume_mounts.get_or_insert_default().push(mount("identity", IDENTITY_DIRECTORY, true));
-        volumes.push(pod::secret("identity", secret));
+        pod::give_identity(&mut main, &mut volumes, secret);
     }
     let spec = pod::spec(main, volumes, &job.server, (&job.store, &job.image));
     job::job(metadata(job, &job.name), None, CONTAINER, spec)

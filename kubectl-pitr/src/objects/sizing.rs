@@ -64,6 +64,16 @@ pub fn scratch_size(asked: Option<&str>, volume: Option<u64>, free: Option<u64>)
     Ok(whole(used.saturating_add(used / 5 * 2).max(GIB)))
 }
 
+/// Room for a drill: a whole server, as large as it may become on its own volume.
+pub fn drill_size(asked: Option<&str>, volume: Option<u64>) -> Result<String, Failure> {
+    match (asked, volume) {
+        (Some(asked), _) if quantity(asked).is_some() => Ok(asked.to_owned()),
+        (Some(asked), _) => Err(Failure::usage(format!("\"{asked}\" is not a size")).fix("--scratch-size 60Gi")),
+        (None, Some(volume)) => Ok(whole(volume)),
+        (None, None) => Err(Failure::usage("the size of the data is not known").fix("--scratch-size 60Gi")),
+    }
+}
+
 /// A Kubernetes quantity, in whole GiB, rounded up.
 fn whole(bytes: u64) -> String {
     format!("{}Gi", bytes.div_ceil(GIB).max(1))
@@ -89,5 +99,8 @@ mod tests {
         assert_eq!(scratch_size(None, Some(2 << 30), Some(900 << 30)).unwrap(), "3Gi");
         assert_eq!(scratch_size(Some("7Gi"), None, None).unwrap(), "7Gi");
         assert!(scratch_size(None, None, None).is_err());
+        assert_eq!(drill_size(None, Some(80 << 30)).unwrap(), "80Gi");
+        assert_eq!(drill_size(Some("7Gi"), None).unwrap(), "7Gi");
+        assert!(drill_size(Some("much"), Some(1)).is_err() && drill_size(None, None).is_err());
     }
 }

@@ -158,6 +158,22 @@ pub fn backup_verdict(verdict: &Verdict, again: &str) -> Result<String, Failure>
         .fix(again))
 }
 
+/// The last line of a drill that passed, or the error of one that did not.
+pub fn drill_verdict(verdict: &Verdict) -> Result<String, Failure> {
+    if verdict.result == "verified" {
+        return Ok(format!(
+            "Drill passed: the restored server held exactly the plan's GTID set, {}. {} replayed, {} in all; thrown away\n",
+            verdict.gtid_set.as_deref().unwrap_or("-"),
+            count_of(verdict.transactions.unwrap_or(0), "transaction"),
+            duration(verdict.duration_seconds.unwrap_or(0.0).max(0.0) as u64)
+        ));
+    }
+    let phase = verdict.phase.as_deref().unwrap_or("unknown");
+    let failure = told(verdict)
+        .unwrap_or_else(|| Failure::new(code::RESTORE_FAILED, format!("the drill failed in phase \"{phase}\"")));
+    Err(if failure.exit() == 1 { failure.with_exit(code::RESTORE_FAILED.exit) } else { failure })
+}
+
 /// The error that a Job which looks after the archive tells.
 pub fn job_failure(verdict: &Verdict) -> Option<Failure> {
     told(verdict)
@@ -232,6 +248,9 @@ mod tests {
         };
         assert_eq!(restore_verdict(&verdict, "v", ("n", "shop")).unwrap_err().exit(), 5);
         assert_eq!(backup_verdict(&verdict, "again").unwrap_err().exit(), 1);
+        assert_eq!(drill_verdict(&verdict).unwrap_err().exit(), 5);
+        let passed = Verdict { result: "verified".into(), transactions: Some(1), ..Verdict::default() };
+        assert!(drill_verdict(&passed).unwrap().starts_with("Drill passed: "));
     }
 
     #[test]

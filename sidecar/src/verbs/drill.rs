@@ -40,6 +40,9 @@ pub(crate) struct DrillArgs {
     /// Check each table: reads all of the data
     #[arg(long)]
     pub(crate) check_tables: bool,
+    /// Directory for sockets and temporary files [default: the system's]
+    #[arg(long, value_name = "DIR", env = "PITR_STAGING", hide_env = true)]
+    pub(crate) staging: Option<PathBuf>,
     /// Leave no result in the archive
     #[arg(long)]
     pub(crate) no_record: bool,
@@ -124,7 +127,7 @@ fn restore_args(args: DrillArgs, datadir: &Path) -> RestoreArgs {
         xa: XaPolicy::Keep,
         batch: BatchSize::Auto,
         engine: Engine::Replication,
-        staging: None,
+        staging: args.staging,
         output: args.output,
     }
 }

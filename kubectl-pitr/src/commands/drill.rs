@@ -1,0 +1,145 @@
+//! `drill`: a restore to scratch by a Job beside the workload, now or by a schedule. What it proved stays in the archive.
+
+use anyhow::Result;
+use pitr_recovery::code;
+use serde_json::json;
+
+use super::facts::{self, JobFacts};
+use super::scheduling::{self, Schedule};
+use super::upkeep;
+use super::watch::{DETACHED, Leaving, Watched, watch};
+use crate::args::{DrillArgs, DryRun, OutputFormat};
+use crate::cluster::{Cluster, DryMode, JobEnd, Watching, Workload, WorkloadName, require};
+use crate::failure::Failure;
+use crate::objects::{DRILL_COMPONENT, DrillJob, Scratch, drill_job, sizing, stem};
+use crate::render::drill_verdict;
+use crate::session::Session;
+use crate::target;
+
+pub async fn run(session: &Session, args: &DrillArgs) -> Result<u8> {
+    let format = session.output(OutputFormat::Table)?;
+    let Some(name) = &args.workload else {
+        return Err(Failure::new(code::WORKLOAD_MISSING, "name the workload")
+            .hint("commands that write never guess")
+            .fix("kubectl pitr drill WORKLOAD")
+            .into());
+    };
+    let name: WorkloadName = name.parse()?;
+    if let Some(time) = &args.to {
+        target::instant(time, &session.reader())?;
+    }
+    let cluster = session.cluster().await?;
+    // Nothing is made by a dry run, so no right to make it is needed.
+    if args.job.dry_run != DryRun::Client {
+        let needs = if args.schedule.is_some() { &scheduling::NEEDS } else { &upkeep::NEEDS };
+        require(&cluster, needs, "backup").await?;
+    }
+    let workload = cluster.workload(&name).await?;
+    let facts = facts::gather(&cluster, &workload, &args.job, None).await?;
+    facts.refuse_unknown_server()?;
+    upkeep::refuse_directory(&facts.store.url, "pitr-sidecar drill --scratch DIR")?;
+    let job = job(session, args, &workload, facts)?;
+    if let Some(cron) = &args.schedule {
+        let schedule = Schedule {
+            cron,
+            component: DRILL_COMPONENT,
+            workload: &workload.name,
+            dry_run: args.job.dry_run,
+            format,
+            what: format!("to the end of what is archived each time; scratch {}", job.scratch),
+        };
+        return scheduling::apply(session, &cluster, drill_job(&job), &schedule).await;
+    }
+    if let Some(code) = upkeep::dry_run(session, &cluster, (&drill_job(&job), args.job.dry_run, format)).await? {
+        return Ok(code);
+    }
+    session.tell(&format!("Scratch  {}", job.scratch));
+    cluster.create_job(&drill_job(&job), DryMode::Real).await?;
+    finish(session, args, &cluster, (&job, format)).await
+}
+
+/// The Job's facts, all of them known before it is made.
+fn job(session: &Session, args: &DrillArgs, workload: &Workload, facts: JobFacts) -> Result<DrillJob, Failure> {
+    if facts.store.age_recipients.is_some() && args.identity_secret.is_none() {
+        let message = format!("{} is encrypted, and no identity was given", facts.store.url);
+        return Err(Failure::new(code::IDENTITY_MISSING, message)
+            .hint("the sidecar holds public keys only; nothing was created")
+            .fix("kubectl create secret generic NAME --from-file=identity=FILE, then --identity-secret NAME"));
+    }
+    let scratch = if args.scratch_class.as_deref() == Some("emptydir") {
+        Scratch::Node
+    } else {
+        Scratch::Volume {
+            size: sizing::drill_size(args.scratch_size.as_deref(), facts.volume_bytes)?,
+            storage_class: args.scratch_class.clone().or(facts.storage_class),
+        }
+    };
+    let at = session.now().strftime("%Y%m%d-%H%M%S").to_string();
+    Ok(DrillJob {
+        name: stem(&format!("pitr-drill-{}-{at}", workload.name.replace('.', "-"))),
+        namespace: workload.namespace.clone(),
+        workload: workload.name.clone(),
+        options: args.options(),
+        scratch,
+        image: facts.image,
+        server: facts.server,
+        store: facts.store,
+        identity_secret: args.identity_secret.clone(),
+    })
+}
+
+async fn finish(
+    session: &Session,
+    args: &DrillArgs,
+    cluster: &Cluster,
+    (job, format): (&DrillJob, OutputFormat),
+) -> Result<u8> {
+    let (name, namespace) = (&job.name, &job.namespace);
+    let attach = format!("kubectl pitr logs -n {namespace} -f --job {name}");
+    if format == OutputFormat::Name {
+        session.print(&format!("job.batch/{name}\n"))?;
+    }
+    if !args.job.wait {
+        session.tell(&format!("job.batch/{name} created. Follow it: {attach}"));
+        return Ok(0);
+    }
+    session.tell(&format!("job.batch/{name} created. Ctrl-C is safe. Re-attach: {attach}"));
+    let watching = Watching { job: name, container: DRILL_COMPONENT, limit: args.job.timeout };
+    match watch(session, cluster, &watching, Leaving { attach: &attach }).await? {
+        Watched::Detached => Ok(DETACHED),
+        Watched::Ended(end) => {
+            let text = conclude(&end)?;
+            match format {
+                OutputFormat::Json | OutputFormat::Yaml => session.print_document(&document(&end), format)?,
+                OutputFormat::Name => session.tell(&text),
+                OutputFormat::Table | OutputFormat::Wide => session.print(&text)?,
+            }
+            Ok(0)
+        }
+    }
+}
+
+fn document(end: &JobEnd) -> serde_json::Value {
+    let verdict = end.verdict.as_ref();
+    json!({
+        "apiVersion": "kubectl-pitr/v1",
+        "kind": "Drill",
+        "result": verdict.map(|v| v.result.clone()),
+        "gtidSet": verdict.and_then(|v| v.gtid_set.clone()),
+        "transactions": verdict.and_then(|v| v.transactions),
+        "durationSeconds": verdict.and_then(|v| v.duration_seconds),
+        "replaySeconds": verdict.and_then(|v| v.replay_seconds),
+    })
+}
+
+/// The verdict in words. The Job's own state goes before what its log says.
+fn conclude(end: &JobEnd) -> Result<String, Failure> {
+    if let Some(verdict) = &end.verdict
+        && (end.succeeded || verdict.result != "verified")
+    {
+        return drill_verdict(verdict);
+    }
+    let reason = end.reason.clone().unwrap_or_else(|| "its Job ended without a verdict".to_owned());
+    Err(Failure::new(code::RESTORE_FAILED, format!("the drill failed: {reason}"))
+        .hint("it left nothing in the archive"))
+}
