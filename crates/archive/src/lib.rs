@@ -39,6 +39,7 @@ pub use layout::Place;
 pub use seal::{
     HashKey, HashKeyId, Identities, Identity, IdentityFileError, KeyError, KeyFileError, Recipient, Sealer,
 };
+pub use segment::memory;
 pub use segment::{
     Closes, Codec, CodecError, DraftError, HeaderCodec, HeldSet, IndexedTransaction, OpenedSegment, Parts,
     SEGMENT_RAW_BYTES_MAX, SegmentDamage, SegmentDraft, SegmentError, SegmentHeader, SegmentOrigin, SegmentRecord,

@@ -11,6 +11,7 @@ mod decode;
 mod encode;
 mod header;
 mod index;
+pub mod memory;
 mod streams;
 mod varint;
 mod wire;

@@ -20,6 +20,8 @@ use crate::session::Session;
 /// The pod's name is the StatefulSet's with `-0`, and a label of it.
 const NAME_BYTES_MAX: usize = 52;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What is printed does not wait longer for a cluster.
+const LOOK_LIMIT: Duration = Duration::from_secs(3);
 
 pub(super) const ATTACH_NEEDS: [Need; 6] = [
     Need::of("get", "apps", "statefulsets"),
@@ -48,12 +50,9 @@ pub async fn attach(session: &Session, args: &AttachArgs) -> Result<u8> {
     };
     if !args.live {
         let namespace = session.namespace_here()?;
+        let settings = look(session, &name, settings).await?;
         let objects = attach::objects(&name, &namespace, &settings, &around)?;
         session.tell(&attach::report(&name, &namespace, &stream, &settings));
-        session.tell(&format!(
-            "note: {name} must not be the name of the server's own StatefulSet, whose configuration this would replace. \
-             No pins are printed: applied again, this takes away those made since. --live checks the one and keeps the others."
-        ));
         manifests(session, &objects, format)?;
         return Ok(0);
     }
@@ -79,6 +78,29 @@ async fn apply(session: &Session, cluster: &Cluster, name: &str, (map, set): (&V
     }
     session.tell(&format!("configmap/{map_name}, statefulset/{name} applied"));
     Ok(0)
+}
+
+/// What can be seen in the cluster, if there is one and it answers soon: printing needs none. The name of a server's own StatefulSet is
+/// refused, and pins that were made since the archiver stay.
+async fn look(session: &Session, name: &str, settings: Settings) -> Result<Settings, Failure> {
+    let looked = tokio::time::timeout(LOOK_LIMIT, async {
+        let cluster = session.cluster().await.ok()?;
+        match refuse_other(&cluster, name).await {
+            Err(failure) if failure.number() == Some(code::APPLY_CONFLICT.number) => Some(Err(failure)),
+            Err(_) => None,
+            Ok(()) => Some(Ok(pins_of(&cluster, name).await.unwrap_or_default())),
+        }
+    });
+    match looked.await {
+        Ok(Some(pins)) => Ok(Settings { pins: pins?, ..settings }),
+        Ok(None) | Err(_) => {
+            session.tell(&format!(
+                "note: the cluster was not asked: {name} must not be the name of the server's own StatefulSet, whose configuration this \
+                 would replace. No pins are printed: applied again, this takes away those made since. --live checks the one and keeps the others."
+            ));
+            Ok(settings)
+        }
+    }
 }
 
 async fn refuse_other(cluster: &Cluster, name: &str) -> Result<(), Failure> {

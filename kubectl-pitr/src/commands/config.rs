@@ -9,7 +9,7 @@ use crate::args::{ConfigArgs, ConfigSetArgs, ConfigVerb, ConfigViewArgs, DryRun,
 use crate::cluster::{Cluster, Need, Workload, WorkloadName, require};
 use crate::failure::Failure;
 use crate::inject::keys::{Effective, effective};
-use crate::inject::{ownership, settings, tree};
+use crate::inject::{ownership, settings, together, tree};
 use crate::objects::copied;
 use crate::render::Table;
 use crate::session::Session;
@@ -108,6 +108,7 @@ async fn set(session: &Session, args: &ConfigSetArgs) -> Result<u8> {
     for (key, value) in &args.settings {
         settings::set(&mut config, key, value)?;
     }
+    together::check(&config, copied::sidecar_memory(&held.workload.object))?;
     let text = tree::emit(&config)?;
     if args.dry_run == DryRun::Client {
         session.print(&text)?;

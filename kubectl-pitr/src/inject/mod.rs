@@ -18,4 +18,5 @@ pub mod schema;
 pub mod settings;
 pub mod sidecar;
 pub mod survey;
+pub mod together;
 pub mod tree;

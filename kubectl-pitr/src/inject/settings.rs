@@ -4,10 +4,11 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::attach::{SPOOL_DIRECTORY, Stream};
-use super::keys;
-use super::sidecar::{CREDENTIALS_DIRECTORY, MYSQL_DIRECTORY};
+use super::{keys, together};
+use super::sidecar::{CREDENTIALS_DIRECTORY, MEMORY_LIMIT, MYSQL_DIRECTORY};
 use super::survey::Survey;
 use crate::failure::Failure;
+use crate::render::quantity;
 use pitr_recovery::code;
 
 /// The sidecar's image where nothing else is said.
@@ -65,6 +66,7 @@ impl Settings {
         for (key, value) in &self.set {
             set(&mut config, key, value)?;
         }
+        together::check(&config, quantity(MEMORY_LIMIT))?;
         Ok(config)
     }
 }

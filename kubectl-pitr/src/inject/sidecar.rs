@@ -188,12 +188,15 @@ fn container(survey: &Survey, owner: Owner, settings: &Settings) -> Container {
     }
 }
 
+/// What the sidecar's container may take.
+pub const MEMORY_LIMIT: &str = "192Mi";
+
 /// No CPU limit: throttling delays archiving.
 fn resources() -> ResourceRequirements {
     let quantity = |q: &str| Quantity(q.to_owned());
     ResourceRequirements {
-        requests: Some(BTreeMap::from([("cpu".to_owned(), quantity("50m")), ("memory".to_owned(), quantity("192Mi"))])),
-        limits: Some(BTreeMap::from([("memory".to_owned(), quantity("192Mi"))])),
+        requests: Some(BTreeMap::from([("cpu".to_owned(), quantity("50m")), ("memory".to_owned(), quantity(MEMORY_LIMIT))])),
+        limits: Some(BTreeMap::from([("memory".to_owned(), quantity(MEMORY_LIMIT))])),
         ..ResourceRequirements::default()
     }
 }

@@ -28,6 +28,14 @@ pub fn sidecar_image(object: &StatefulSet) -> Option<String> {
     all.find(|c| c.name == CONTAINER)?.image.clone()
 }
 
+/// What the sidecar's container may take, in bytes, as the workload has it.
+pub fn sidecar_memory(object: &StatefulSet) -> Option<u64> {
+    let pod = object.spec.as_ref()?.template.spec.as_ref()?;
+    let mut all = pod.init_containers.iter().flatten().chain(&pod.containers);
+    let limits = all.find(|c| c.name == CONTAINER)?.resources.as_ref()?.limits.as_ref()?;
+    quantity(&limits.get("memory")?.0)
+}
+
 /// Who runs the sidecar: the owner of the binlogs, and of the data.
 pub fn sidecar_owner(object: &StatefulSet) -> Option<Owner> {
     let pod = object.spec.as_ref()?.template.spec.as_ref()?;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use pitr_archive::memory::{PROGRAM_BYTES, piece_bytes, table_bytes};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::memory::{Memory, PROGRAM_BYTES, piece_bytes, table_bytes};
+use super::memory::Memory;
 use super::pipeline::WorkError;
 use super::rate::Rate;
 use super::uploads::Uploads;

@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use pitr_archive::Codec;
+use pitr_archive::memory::{PROGRAM_BYTES, piece_bytes};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What the program itself, its connections, the compressors' tables and the catalog of a usual archive take, and what an allocator
-/// gives back only later.
-pub(crate) const PROGRAM_BYTES: u64 = 32 << 20;
 /// One permit.
 const UNIT_BYTES: u64 = 64 << 10;
 /// What a transaction takes while its piece is scanned, indexed and encoded.
@@ -33,16 +30,6 @@ pub(crate) struct Memory {
 struct Budget {
     permits: Arc<Semaphore>,
     total: u32,
-}
-
-/// What one segment takes while it is made: its bytes and, at worst as many, what they are encoded to.
-pub(crate) const fn piece_bytes(segment_bytes: u64) -> u64 {
-    2 * segment_bytes
-}
-
-/// What a codec's tables take for each worker beyond those of the default, which are counted with the program.
-pub(crate) fn table_bytes(codec: Codec, segment_bytes: u64) -> u64 {
-    codec.working_bytes(segment_bytes).saturating_sub(Codec::default().working_bytes(segment_bytes))
 }
 
 impl Memory {

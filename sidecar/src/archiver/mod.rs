@@ -43,7 +43,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::backlog::Backlog;
-pub(crate) use self::memory::{PROGRAM_BYTES, piece_bytes, table_bytes};
 pub(crate) use self::niceness::be_nice;
 use self::pause::Pause;
 use self::pipeline::WorkError;

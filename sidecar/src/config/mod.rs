@@ -17,12 +17,12 @@ pub(crate) use self::document::{Origin, Settings};
 pub(crate) use self::retention::{Retention, check_grace, check_window, retention_of};
 pub(crate) use self::values::parse_duration;
 use self::values::parse_size;
-use pitr_archive::{Codec, OptionError, UnknownCodec};
+use pitr_archive::{Codec, OptionError, UnknownCodec, memory};
 use pitr_recovery::code;
 use serde_json::Value;
 
 use crate::archive_args::{ArchiveArgs, PathStyle};
-use crate::archiver::{PROGRAM_BYTES, SPOOL_INDEX, piece_bytes, table_bytes};
+use crate::archiver::SPOOL_INDEX;
 use crate::encryption_args::EncryptionArgs;
 use crate::error::Failure;
 use crate::mysql::{Dsn, Password, TlsMode};
@@ -399,10 +399,7 @@ impl Reader<'_> {
             self.problems.push(Problem::new("\"pipeline.workers\" is out of range", "auto, or 1 to 64"));
         }
         let codec = self.codec();
-        let tables = workers.unwrap_or(1) * table_bytes(codec, segment_bytes);
-        // One of these segments is the tail's.
-        let pieces = workers.unwrap_or(1).clamp(2, *WORKERS.end()) * piece_bytes(segment_bytes);
-        let needed = PROGRAM_BYTES + pieces + tables;
+        let needed = memory::least_bytes(workers.map(|workers| workers.min(*WORKERS.end())), segment_bytes, codec);
         if memory_limit < needed {
             let least = format!("at least {}MiB for these segments, workers and {codec}", needed.div_ceil(1 << 20));
             self.problems.push(Problem::new("\"pipeline.memory_limit\" is too small", least));
