@@ -14,8 +14,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn drill(scene: &Scene, scratch: &Path, more: &[&str]) -> Result<Outcome> {
     let (url, scratch) = (scene.url(), scratch.display().to_string());
     let mysqld = scene.installation.program("mysqld").display().to_string();
-    let arguments = ["drill", "--archive", &url, "--scratch", &scratch, "--mysqld", &mysqld, "-o", "json"];
-    let outcome = finish(scene.sidecar.command(&arguments).args(more)).await?;
+    let staging = tempfile::Builder::new().prefix("pitr-drill-").tempdir_in("/tmp")?;
+    let sockets = staging.path().display().to_string();
+    let arguments = ["drill", "--archive", &url, "--scratch", &scratch, "--mysqld", &mysqld, "--staging", &sockets];
+    // As in a Job's pod, where nothing else can be written to.
+    let mut command = scene.sidecar.command(&arguments);
+    let outcome = finish(command.args(["-o", "json"]).args(more).env("TMPDIR", "/nowhere")).await?;
+    ensure!(std::fs::read_dir(staging.path())?.next().is_none(), "the drill left something beside its sockets");
     ensure!(std::fs::read_dir(&scratch)?.next().is_none(), "the drill left something in its scratch directory");
     Ok(outcome)
 }

@@ -8,7 +8,7 @@ use super::facts::{self, JobFacts};
 use super::scheduling::{self, Schedule};
 use super::source;
 use super::upkeep;
-use super::watch::{DETACHED, Leaving, Watched, watch};
+use super::watch::{Made, made};
 use crate::args::{BackupArgs, DryRun, OutputFormat};
 use crate::cluster::{Cluster, DryMode, JobEnd, Need, Watching, Workload, WorkloadName, require};
 use crate::failure::Failure;
@@ -178,16 +178,11 @@ async fn finish(
     if format == OutputFormat::Name {
         session.print(&format!("job.batch/{job}\n"))?;
     }
-    if !args.job.wait {
-        session.tell(&format!("job.batch/{job} created. Follow it: {attach}"));
-        return Ok(0);
-    }
-    session.tell(&format!("job.batch/{job} created. Ctrl-C is safe. Re-attach: {attach}"));
     let watching = Watching { job, container: BACKUP_CONTAINER, limit: args.job.timeout };
     let again = format!("kubectl pitr backup {workload} -n {namespace}");
-    match watch(session, cluster, &watching, Leaving { attach: &attach }).await? {
-        Watched::Detached => Ok(DETACHED),
-        Watched::Ended(end) => {
+    match made(session, cluster, &watching, (args.job.wait, &attach)).await? {
+        Made::Left(code) => Ok(code),
+        Made::Ended(end) => {
             let text = conclude(&end, &again)?;
             match format {
                 OutputFormat::Json | OutputFormat::Yaml => session.print_document(&document(&end), format)?,

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::facts::{self, JobFacts};
 use super::scheduling::{self, Schedule};
 use super::upkeep;
-use super::watch::{DETACHED, Leaving, Watched, watch};
+use super::watch::{Made, made};
 use crate::args::{DrillArgs, DryRun, OutputFormat};
 use crate::cluster::{Cluster, DryMode, JobEnd, Watching, Workload, WorkloadName, require};
 use crate::failure::Failure;
@@ -99,15 +99,10 @@ async fn finish(
     if format == OutputFormat::Name {
         session.print(&format!("job.batch/{name}\n"))?;
     }
-    if !args.job.wait {
-        session.tell(&format!("job.batch/{name} created. Follow it: {attach}"));
-        return Ok(0);
-    }
-    session.tell(&format!("job.batch/{name} created. Ctrl-C is safe. Re-attach: {attach}"));
     let watching = Watching { job: name, container: DRILL_COMPONENT, limit: args.job.timeout };
-    match watch(session, cluster, &watching, Leaving { attach: &attach }).await? {
-        Watched::Detached => Ok(DETACHED),
-        Watched::Ended(end) => {
+    match made(session, cluster, &watching, (args.job.wait, &attach)).await? {
+        Made::Left(code) => Ok(code),
+        Made::Ended(end) => {
             let text = conclude(&end)?;
             match format {
                 OutputFormat::Json | OutputFormat::Yaml => session.print_document(&document(&end), format)?,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::facts::{self, ArchiveFacts};
 use super::restore::manifests;
 use super::scheduling;
-use super::watch::{DETACHED, Leaving, Watched, watch};
+use super::watch::{Made, made};
 use crate::args::{ArchiveArgs, DryRun, JobArgs, OutputFormat};
 use crate::cluster::{Cluster, DryMode, JobEnd, Need, Watching, Workload, WorkloadName, require};
 use crate::failure::Failure;
@@ -158,15 +158,10 @@ pub(super) async fn carry_out(
     let (name, verb) = (&job.name, job.upkeep.verb());
     let attach = format!("kubectl pitr logs {} -n {} -f --job {name}", job.workload, job.namespace);
     cluster.create_job(&upkeep_job(job), DryMode::Real).await?;
-    if !args.wait {
-        session.tell(&format!("job.batch/{name} created. Follow it: {attach}"));
-        return Ok(Carried::Left(0));
-    }
-    session.tell(&format!("job.batch/{name} created. Ctrl-C is safe. Re-attach: {attach}"));
     let watching = Watching { job: name, container: verb, limit: args.timeout };
-    match watch(session, cluster, &watching, Leaving { attach: &attach }).await? {
-        Watched::Detached => Ok(Carried::Left(DETACHED)),
-        Watched::Ended(end) => {
+    match made(session, cluster, &watching, (args.wait, &attach)).await? {
+        Made::Left(code) => Ok(Carried::Left(code)),
+        Made::Ended(end) => {
             let failure = failure(&end, (verb, &attach));
             let document = match end.document {
                 Some(document) => Some(document),

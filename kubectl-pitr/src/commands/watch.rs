@@ -75,6 +75,32 @@ pub(super) async fn watch(
     }
 }
 
+/// How far a command came with a Job that it has made.
+pub(super) enum Made {
+    /// The exit code of a command that does not wait, or that was interrupted.
+    Left(u8),
+    Ended(JobEnd),
+}
+
+/// Says that a Job was made, and follows it to its end if that is wanted.
+pub(super) async fn made(
+    session: &Session,
+    cluster: &Cluster,
+    watching: &Watching<'_>,
+    (wait, attach): (bool, &str),
+) -> Result<Made, Failure> {
+    let name = watching.job;
+    if !wait {
+        session.tell(&format!("job.batch/{name} created. Follow it: {attach}"));
+        return Ok(Made::Left(0));
+    }
+    session.tell(&format!("job.batch/{name} created. Ctrl-C is safe. Re-attach: {attach}"));
+    Ok(match watch(session, cluster, watching, Leaving { attach }).await? {
+        Watched::Detached => Made::Left(DETACHED),
+        Watched::Ended(end) => Made::Ended(end),
+    })
+}
+
 /// The exit code of a command that was left with Ctrl-C.
 pub(super) const DETACHED: u8 = EXIT_INTERRUPTED;
 

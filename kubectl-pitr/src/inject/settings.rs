@@ -4,9 +4,9 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::attach::{SPOOL_DIRECTORY, Stream};
-use super::{keys, together};
 use super::sidecar::{CREDENTIALS_DIRECTORY, MEMORY_LIMIT, MYSQL_DIRECTORY};
 use super::survey::Survey;
+use super::{keys, together};
 use crate::failure::Failure;
 use crate::render::quantity;
 use pitr_recovery::code;

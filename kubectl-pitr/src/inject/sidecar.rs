@@ -195,7 +195,10 @@ pub const MEMORY_LIMIT: &str = "192Mi";
 fn resources() -> ResourceRequirements {
     let quantity = |q: &str| Quantity(q.to_owned());
     ResourceRequirements {
-        requests: Some(BTreeMap::from([("cpu".to_owned(), quantity("50m")), ("memory".to_owned(), quantity(MEMORY_LIMIT))])),
+        requests: Some(BTreeMap::from([
+            ("cpu".to_owned(), quantity("50m")),
+            ("memory".to_owned(), quantity(MEMORY_LIMIT)),
+        ])),
         limits: Some(BTreeMap::from([("memory".to_owned(), quantity(MEMORY_LIMIT))])),
         ..ResourceRequirements::default()
     }

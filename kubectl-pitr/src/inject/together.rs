@@ -64,8 +64,9 @@ impl Whole<'_> {
             return Err(refused("\"pipeline.nice\" is out of range", "0 to 19"));
         }
         let codec = self.get("pipeline.codec");
-        let codec: Codec =
-            codec.parse().map_err(|reason| refused(format!("\"pipeline.codec\": {reason}"), "pipeline.codec=zstd:1"))?;
+        let codec: Codec = codec
+            .parse()
+            .map_err(|reason| refused(format!("\"pipeline.codec\": {reason}"), "pipeline.codec=zstd:1"))?;
         let limit = self.bytes("pipeline.memory_limit").unwrap_or_default();
         let least = memory::least_bytes(workers, segment, codec).div_ceil(1 << 20);
         if limit < least << 20 {
