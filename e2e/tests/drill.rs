@@ -118,3 +118,46 @@ async fn a_drill_leaves_its_result_and_nothing_else_and_a_failed_one_is_seen() -
     heartbeat_with(&scene, "PITR0514").await?;
     Ok(())
 }
+
+/// Gives the last drill another pace, and asks which base backup a restore to the end would begin with.
+async fn base_at_pace(scene: &Scene, pace: Value) -> Result<String> {
+    let file = files_below(&scene.volume("archive/drills"))?.pop().context("no drill")?;
+    let before = sha256(&file)?;
+    let mut drill: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
+    drill["pace"] = pace;
+    std::fs::write(&file, serde_json::to_vec(&drill)?)?;
+    // The name says what the content is.
+    std::fs::rename(&file, file.display().to_string().replace(&before, &sha256(&file)?))?;
+    let plan = ["plan", "--archive", &scene.url(), "--to", "latest", "-o", "json"];
+    let plan = finish(&mut scene.sidecar.command(&plan)).await?.expect(0)?;
+    let plan: Value = serde_json::from_str(&plan.stdout)?;
+    Ok(plan["base"]["id"].as_str().context("a base backup")?.to_owned())
+}
+
+/// The beginning of a file's SHA-256, as objects are named.
+fn sha256(file: &Path) -> Result<String> {
+    let output = std::process::Command::new("sha256sum").arg(file).output().context("run sha256sum")?;
+    Ok(String::from_utf8(output.stdout)?.get(..16).context("a hash")?.to_owned())
+}
+
+#[tokio::test]
+async fn the_base_backup_that_takes_the_least_time_at_the_last_drills_pace_is_taken() -> Result<()> {
+    let Some(scene) = Scene::new("pace", "id INT PRIMARY KEY, v LONGBLOB").await? else { return Ok(()) };
+    scene.backup().await?;
+    let random = ["RANDOM_BYTES(1024)"; 64].join(",");
+    for number in 0..100 {
+        scene.source.sql(&format!("INSERT INTO d.t VALUES ({number}, CONCAT({random}))")).await?;
+    }
+    scene.source.sql("FLUSH BINARY LOGS").await?;
+    scene.archive().await?;
+    let scratch = scene.volume("scratch");
+    std::fs::create_dir(&scratch)?;
+    drill(&scene, &scratch, &[]).await?.expect(0)?;
+    scene.backup().await?;
+    let pace = |base_ms: u64, replay_ms: u64| serde_json::json!({"baseBytes": 1_000_000, "baseMs": base_ms, "transactions": 1000, "replayMs": replay_ms, "restMs": 1});
+    let small = base_at_pace(&scene, pace(100_000, 1)).await?;
+    let large = base_at_pace(&scene, pace(1, 100_000)).await?;
+    // Their ids are in the order of their making.
+    ensure!(small < large, "a slow fetch begins with {small}, a slow replay with {large}");
+    Ok(())
+}

@@ -163,6 +163,8 @@ impl ArchiveView {
     pub async fn plan(self, request: &PlanRequest, now: Timestamp) -> Result<(Self, PlanDocument), Failure> {
         let mut view = self;
         let workload = view.workload.clone();
+        let pace = view.archive.last_pace().await.map(|pace| pace.of_restores()).unwrap_or_default();
+        let request = &PlanRequest { pace, ..request.clone() };
         loop {
             let wanted = view
                 .timeline

@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use adopt::Adoption;
 pub use describe::{Description, StopDescription};
+pub(crate) use drill::TRANSACTIONS_MIN;
 pub use drill::{Drill, Drills, Pace};
 pub use inventory::{InventoryReport, add_record, lay_over, remove_objects};
 pub use probe::{Probe, ProbeStep};

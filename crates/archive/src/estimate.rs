@@ -2,10 +2,7 @@
 
 use pitr_recovery::PlanParts;
 
-use crate::archive::Pace;
-
-/// A drill that replayed fewer transactions says more about the start of a server than about the replay.
-const TRANSACTIONS_MIN: u64 = 1000;
+use crate::archive::{Pace, TRANSACTIONS_MIN};
 
 /// How much there is to do, and how long its parts take as far as that was ever measured. In seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

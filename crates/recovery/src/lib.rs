@@ -54,7 +54,7 @@ pub use retention::{
 };
 pub use stream::Stream;
 pub use stretch::Stretch;
-pub use target::{Clock, MAX_TIME_REGRESSION_US, PlanRequest, RecoveryTarget, UnknownClock};
+pub use target::{Clock, MAX_TIME_REGRESSION_US, PlanRequest, RecoveryTarget, RestorePace, UnknownClock};
 pub use time::{Rfc3339, SECOND_US, TimeError, TimeTarget, format_time, parse_time};
 pub use timeline::Timeline;
 pub use unrecoverable::Unrecoverable;

@@ -90,6 +90,15 @@ pub struct UnknownClock;
 /// How far commit times may step back before a time target in the stepped interval is refused, unless asked otherwise.
 pub const MAX_TIME_REGRESSION_US: i64 = SECOND_US;
 
+/// How fast restores of an archive were, as far as it was measured: what decides which base backup takes the least time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RestorePace {
+    /// Bytes of a base backup's data, unpacked, and the milliseconds until a server could start on them.
+    pub base: Option<(u64, u64)>,
+    /// Transactions, and the milliseconds in which they were replayed.
+    pub replay: Option<(u64, u64)>,
+}
+
 /// What is asked of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanRequest {
@@ -99,6 +108,8 @@ pub struct PlanRequest {
     pub clock: Clock,
     /// The base backup to start from, instead of the cheapest one; a unique prefix is enough.
     pub from_backup: Option<String>,
+    /// What the cheapest is reckoned by.
+    pub pace: RestorePace,
     /// The branch, instead of the live one; a unique prefix is enough.
     pub branch: Option<String>,
     /// Transactions to leave out: their GTIDs are committed empty.
@@ -124,6 +135,7 @@ impl PlanRequest {
             target,
             clock: Clock::Original,
             from_backup: None,
+            pace: RestorePace { base: None, replay: None },
             branch: None,
             skip: Vec::new(),
             proven_to_us: None,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pitr_archive::document::{BackupsDocument, BinlogsDocument, PlanDocument, StoreCheckDocument, WindowsDocument};
-use pitr_archive::{Archive, Estimate};
+use pitr_archive::{Archive, Estimate, Pace};
 use pitr_recovery::{Timeline, code};
 use tokio::sync::Semaphore;
 
@@ -135,14 +135,15 @@ impl Api {
             request.proven_to_us = proven_to(&heart.archiver.board.read(), &timeline);
         }
         let archive = self.archive()?;
-        let plan = planning::plan_from(archive, Timeline::clone(&timeline), &request).await?;
-        let stop = archive.describe_stop(timeline.inventory(), &plan).await;
         let pace = match self {
             Self::Sidecar(heart) => {
                 heart.outlook.proofs(archive_of(heart)?).await.drills.verified.map(|drill| drill.pace)
             }
             Self::Archive(archive) => archive.last_pace().await,
         };
+        request.pace = pace.as_ref().map(Pace::of_restores).unwrap_or_default();
+        let plan = planning::plan_from(archive, Timeline::clone(&timeline), &request).await?;
+        let stop = archive.describe_stop(timeline.inventory(), &plan).await;
         let mut answer = Answer::json(200, PlanDocument::encode(&plan)?);
         answer.estimate = Some(Estimate::of(plan.parts(), pace.as_ref()).text(binary_size, duration));
         answer.stop = stop;

@@ -67,6 +67,7 @@ pub(super) async fn make_from(
     if existing.is_some() {
         request.from_backup = Some(EXISTING.to_owned());
     }
+    request.pace = archive.last_pace().await.map(|pace| pace.of_restores()).unwrap_or_default();
     let plan = planning::plan(archive, &request, existing).await?;
     let bytes = PlanDocument::encode(&plan).context("write the plan")?;
     Ok(PlannedRestore { hash: plan_hash(&bytes), plan, bytes })

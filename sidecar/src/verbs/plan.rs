@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use pitr_archive::document::{PlanDocument, plan_hash};
-use pitr_archive::{Estimate, StopDescription};
+use pitr_archive::{Estimate, Pace, StopDescription};
 use pitr_binlog::Gtid;
 use pitr_recovery::{BoundaryTransaction, Clock, PlanParts, PlanWarning, Timeline, format_time};
 
@@ -14,8 +14,10 @@ use crate::{output, planning};
 
 /// Plans and prints the plan. Nothing is created.
 pub(super) async fn run(args: &PlanArgs, context: &Context) -> anyhow::Result<ExitCode> {
-    let request = planning::request(&args.target)?;
+    let mut request = planning::request(&args.target)?;
     let archive = super::open(&args.archive, context).await?;
+    let pace = archive.last_pace().await;
+    request.pace = pace.as_ref().map(Pace::of_restores).unwrap_or_default();
     let inventory = planning::inventory(&archive).await?;
     let plan = planning::plan_from(&archive, Timeline::new(inventory.clone()), &request).await?;
     let bytes = PlanDocument::encode(&plan)?;
@@ -23,7 +25,7 @@ pub(super) async fn run(args: &PlanArgs, context: &Context) -> anyhow::Result<Ex
         OutputFormat::Json => output::write_bytes(&bytes)?,
         OutputFormat::Text => {
             let stop = archive.describe_stop(&inventory, &plan).await;
-            let estimate = Estimate::of(plan.parts(), archive.last_pace().await.as_ref());
+            let estimate = Estimate::of(plan.parts(), pace.as_ref());
             output::print_line(&lines(plan.parts(), &stop, &estimate, &plan_hash(&bytes)).join("\n"))?;
         }
     }

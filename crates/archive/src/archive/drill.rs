@@ -1,6 +1,7 @@
 //! What restore drills leave in the archive: the last one that was verified, and the last one that was not.
 
 use jiff::Timestamp;
+use pitr_recovery::RestorePace;
 use serde::{Deserialize, Serialize};
 
 use super::{Archive, ArchiveError, unreadable};
@@ -45,6 +46,21 @@ pub struct Pace {
     pub replay_ms: u64,
     /// Everything else, in milliseconds.
     pub rest_ms: u64,
+}
+
+/// A drill that replayed fewer transactions says more about the start of a server than about the replay.
+pub(crate) const TRANSACTIONS_MIN: u64 = 1000;
+
+impl Pace {
+    /// What base backups are chosen by: parts that were too small to tell are left out.
+    #[must_use]
+    pub fn of_restores(&self) -> RestorePace {
+        let measured = |amount: u64, ms: u64| (amount > 0 && ms > 0).then_some((amount, ms));
+        RestorePace {
+            base: measured(self.base_bytes, self.base_ms),
+            replay: measured(self.transactions, self.replay_ms).filter(|(count, _)| *count >= TRANSACTIONS_MIN),
+        }
+    }
 }
 
 /// What is known of the drills of an archive.

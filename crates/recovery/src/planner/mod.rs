@@ -2,6 +2,7 @@
 
 mod boundary;
 mod clock;
+mod cost;
 mod detour;
 mod files;
 mod goal;
@@ -20,11 +21,6 @@ use crate::time::SECOND_US;
 use crate::timeline::Timeline;
 use crate::unrecoverable::Unrecoverable;
 use files::Replay;
-
-/// Bytes fetched and written in a microsecond, and microseconds for one transaction: what restores have been measured to
-/// take, good enough to prefer one base backup to another.
-const BYTES_PER_US: u64 = 100;
-const US_PER_TRANSACTION: u64 = 120;
 
 /// Makes plans from a timeline. Indices that it lacks are noted by the reader.
 pub(crate) struct Planner<'a> {
@@ -227,9 +223,8 @@ impl<'a> Planner<'a> {
     ) -> Result<&'c Entry, Unrecoverable> {
         let fits = |entry: &&Entry| named.is_none_or(|named| entry.backup == named);
         let cost = |entry: &&Entry| {
-            let (transactions, bytes) = self.between(&course.sections[goal.section], entry.place, goal.place);
-            let bytes = self.backup(entry).stored_bytes.saturating_add(bytes);
-            (bytes / BYTES_PER_US).saturating_add(transactions.saturating_mul(US_PER_TRANSACTION))
+            let log = self.between(&course.sections[goal.section], entry.place, goal.place);
+            cost::us(self.backup(entry), log, &request.pace)
         };
         let newest = |entry: &&Entry| (std::cmp::Reverse(entry.place), entry.backup);
         let best = course.leading_to(goal).filter(fits).min_by_key(|entry| (cost(entry), newest(entry)));
