@@ -37,11 +37,11 @@ pub struct ConfigViewArgs {
     pub no_headers: bool,
 }
 
-/// Change keys of the ConfigMap; the sidecars take them at their next start
+/// Change keys of the ConfigMap; running sidecars take most of them without a restart
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  kubectl pitr config set mysql -n shop schedule.tail_interval=5s pipeline.bandwidth_limit=20MiB\n\nNothing restarts; what restarts the \
-                        pods is printed. Another archive is another history: that is for \"inject\". Pins are for \"backups pin\".\n\nNeeds: statefulsets get; configmaps get,patch."
+    after_help = "Example:\n  kubectl pitr config set mysql -n shop schedule.tail_interval=5s pipeline.bandwidth_limit=20MiB\n\nNothing restarts; for \
+                        keys that only a start takes the command that restarts the pods is printed. Another archive is another history: that is for \"inject\". Pins are for \"backups pin\".\n\nNeeds: statefulsets get; configmaps get,patch."
 )]
 pub struct ConfigSetArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME

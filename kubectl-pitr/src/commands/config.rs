@@ -8,7 +8,7 @@ use super::source;
 use crate::args::{ConfigArgs, ConfigSetArgs, ConfigVerb, ConfigViewArgs, DryRun, OutputFormat};
 use crate::cluster::{Cluster, Need, Workload, WorkloadName, require};
 use crate::failure::Failure;
-use crate::inject::keys::{Effective, effective};
+use crate::inject::keys::{self, Effective, effective};
 use crate::inject::{ownership, settings, together, tree};
 use crate::objects::copied;
 use crate::render::Table;
@@ -147,10 +147,20 @@ fn tell(session: &Session, held: &Held, changed: &[(String, String)]) {
             "schedules of backup, drill, verify and prune keep what they were made with: make them again with --schedule",
         );
     }
+    let at_the_start: Vec<&str> =
+        changed.iter().map(|(key, _)| key.as_str()).filter(|key| keys::is_taken_at_the_start(key)).collect();
+    let when = if at_the_start.is_empty() {
+        "sidecars take it within two minutes, without a restart".to_owned()
+    } else {
+        format!(
+            "sidecars take {} at their next start, and nothing else of it before: kubectl rollout restart statefulset/{} -n {}",
+            at_the_start.join(", "),
+            workload.name,
+            workload.namespace
+        )
+    };
     session.tell(&format!(
-        "configmap/{name} changed; sidecars take it at their next start: kubectl rollout restart statefulset/{} -n {}\nan inject or attach writes the configuration anew: give it {}, too",
-        workload.name,
-        workload.namespace,
+        "configmap/{name} changed; {when}\nan inject or attach writes the configuration anew: give it {}, too",
         flags.join(" ")
     ));
     if let Some(deployer) = ownership::deployer(&workload.object) {
@@ -168,5 +178,17 @@ mod tests {
             assert_eq!(refuse_elsewhere(key).unwrap_err().exit(), 2, "{key}");
         }
         refuse_elsewhere("retention.window").unwrap();
+    }
+
+    #[test]
+    fn keys_that_only_a_start_takes_are_read_from_the_page() {
+        for key in
+            ["workload", "s3.endpoint", "source.mysql.user", "encryption.age_recipients", "pipeline.nice", "listen"]
+        {
+            assert!(keys::is_taken_at_the_start(key), "{key}");
+        }
+        for key in ["s3.region", "pipeline.codec", "retention.window", "schedule.tail", "credentials.from"] {
+            assert!(!keys::is_taken_at_the_start(key), "{key}");
+        }
     }
 }

@@ -34,6 +34,13 @@ fn keys() -> impl Iterator<Item = Key> {
     })
 }
 
+/// Whether a sidecar takes a key only when it starts.
+pub fn is_taken_at_the_start(path: &str) -> bool {
+    let line = PAGE.lines().find_map(|line| line.strip_prefix("- Only a start takes ")).unwrap_or_default();
+    let mut named = line.split('`').skip(1).step_by(2);
+    named.any(|key| key.strip_suffix('*').map_or(key == path, |section| path.starts_with(section)))
+}
+
 /// A key and the value that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective {

@@ -87,8 +87,8 @@ pub fn injection(
     })
 }
 
-/// The SHA-256 of the configuration but for its pins. The sidecar reads the rest at start only: in the pod template, the hash
-/// restarts the pods whenever anything in it changes.
+/// The SHA-256 of the configuration but for its pins. In the pod template the hash restarts the pods whenever anything else in it changes:
+/// some keys only a start takes.
 fn hash(config: &Value) -> Result<String> {
     let mut config = config.clone();
     if let Some(retention) = config["retention"].as_object_mut() {

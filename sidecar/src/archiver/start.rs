@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pitr_archive::{Archive, ArchiveError, Counting, Retrying};
+use pitr_archive::{Archive, ArchiveError, Counting, RetryPolicy, Retrying};
 
 use tokio::time::Instant;
 
@@ -14,6 +14,7 @@ use super::stream::Streaming;
 use super::watched_store::WatchedStore;
 use super::{Archiver, Pipeline};
 use crate::archive_failure::of_archive;
+use crate::config::Config;
 use crate::discovery::Lookout;
 use crate::error::Failure;
 use crate::status::{Area, ServerFacts, Stage};
@@ -60,6 +61,19 @@ impl Archiver {
         self.catch_up(&pipeline, &found.source).await.map_err(|failure| (Area::Listing, failure))?;
         self.board.heal(Area::Listing);
         Ok(Started { pipeline, source: found.source.clone(), stream })
+    }
+
+    /// Whether the store that another configuration names answers, and holds nobody else's archive. Nothing is written.
+    pub(crate) async fn try_out(&self, config: &Config) -> Result<(), Failure> {
+        let location = config.archive.location()?;
+        let store = Retrying::new(location.bare_store().await?, RetryPolicy::interactive());
+        let clock = self.clock.clone();
+        let archive = Archive::open(Arc::new(store.cancelled_by(self.shutdown.clone())), Arc::new(move || clock.now()));
+        match archive.check_claim(&config.workload).await {
+            // The next start claims it.
+            Ok(()) | Err(ArchiveError::NoArchive { .. }) => Ok(()),
+            Err(error) => Err(of_archive(&error, &location.url.to_string())),
+        }
     }
 
     /// Opens the store and makes sure that the prefix is this workload's.

@@ -222,6 +222,16 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 /// The key of that path.
+/// Keys that a running sidecar does not take: whose history it writes, and from where, whom it shows it to, and what it was started with.
+/// One that ends in a dot stands for all below it.
+pub(super) const TAKEN_AT_THE_START: &[&str] =
+    &["workload", "archive", "s3.endpoint", "source.", "encryption.", "pipeline.nice", "listen", "control_listen"];
+
+/// Whether only a start takes a key.
+pub(crate) fn is_taken_at_the_start(path: &str) -> bool {
+    TAKEN_AT_THE_START.iter().any(|key| if key.ends_with('.') { path.starts_with(key) } else { path == *key })
+}
+
 pub(super) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use self::document::Setting;
 pub(crate) use self::document::{Origin, Settings};
+pub(crate) use self::keys::is_taken_at_the_start;
 pub(crate) use self::retention::{Retention, check_grace, check_window, retention_of};
 pub(crate) use self::values::parse_duration;
 use self::values::parse_size;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::keys::{KEYS, Key, Kind, Support};
+use super::keys::{KEYS, Key, Kind, Support, TAKEN_AT_THE_START};
 use super::parse;
 
 const HEAD: &str = include_str!("reference.md");
@@ -54,6 +54,15 @@ fn docs_say_what_the_table_says() {
         found == page(),
         "docs/configuration.md is not what keys.rs and reference.md say: run this test with PITR_BLESS=1"
     );
+}
+
+#[test]
+fn what_only_a_start_takes_is_named() {
+    let line = HEAD.lines().find_map(|line| line.strip_prefix("- Only a start takes ")).unwrap();
+    let named: Vec<&str> = line.split('`').skip(1).step_by(2).map(|key| key.trim_end_matches('*')).collect();
+    assert_eq!(named, TAKEN_AT_THE_START);
+    let is_there = |name: &&&str| KEYS.iter().any(|key| key.path.starts_with(**name));
+    assert_eq!(TAKEN_AT_THE_START.iter().filter(is_there).count(), TAKEN_AT_THE_START.len());
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `run` and `archive`: the archiver, with and without what shows its state.
 
+mod reload;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +22,21 @@ const READ_AGAIN: Duration = Duration::from_secs(5);
 
 /// The sidecar: archives and shows its state until told to stop.
 pub(super) async fn run(args: &ConfigArgs, context: &Context) -> anyhow::Result<ExitCode> {
-    let Some(config) = configuration(args, context).await else { return Ok(ExitCode::SUCCESS) };
+    let Some(mut config) = configuration(args, context).await else { return Ok(ExitCode::SUCCESS) };
     be_nice(config.pipeline.nice);
-    let heart = heart(config, context);
+    loop {
+        match turn(config, args, context).await? {
+            Some(next) if !context.shutdown.is_cancelled() => config = next,
+            Some(_) | None => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+/// Archives with one configuration. Another one ends this archiver, not the process: the next one finds in the archive what this one has
+/// done. `None`: told to stop.
+async fn turn(config: Config, args: &ConfigArgs, context: &Context) -> Result<Option<Config>, Failure> {
+    let ends = context.shutdown.child_token();
+    let heart = heart(config, context, ends.clone());
     // Those who show the state go last: they tell how it ended.
     let done = CancellationToken::new();
     let archiving = async {
@@ -30,13 +44,17 @@ pub(super) async fn run(args: &ConfigArgs, context: &Context) -> anyhow::Result<
         done.cancel();
         ended
     };
-    let (ended, ()) = tokio::join!(archiving, show(&heart, &done));
-    ended?;
-    Ok(ExitCode::SUCCESS)
+    let changing = async {
+        let changed = reload::changed(&args.config, &heart, &ends).await;
+        ends.cancel();
+        changed
+    };
+    let (ended, changed, ()) = tokio::join!(archiving, changing, show(&heart, &done));
+    ended.map(|()| changed)
 }
 
-fn heart(config: Config, context: &Context) -> Heart {
-    let archiver = Archiver::new(config, context.clock.clone(), context.shutdown.clone());
+fn heart(config: Config, context: &Context, shutdown: CancellationToken) -> Heart {
+    let archiver = Archiver::new(config, context.clock.clone(), shutdown);
     Heart { archiver, outlook: Outlook::default(), json_log: context.json_log }
 }
 
@@ -64,7 +82,7 @@ async fn configuration(args: &ConfigArgs, context: &Context) -> Option<Config> {
         let wrong = |failure: Failure| tracing::error!(event = "problem", code = %failure.code(), "{failure}");
         return mended(args, context, &wrong).await;
     };
-    let heart = heart(remains, context);
+    let heart = heart(remains, context, context.shutdown.clone());
     let wrong = |failure: Failure| heart.archiver.board.fail(Area::Configuration, failure);
     let done = CancellationToken::new();
     let mending = async {
