@@ -52,6 +52,8 @@ pub struct Verdict {
     pub unexpected: Option<String>,
     /// XA transactions that stay prepared.
     pub prepared_xa: u64,
+    /// What the accounting of rows found.
+    pub rows: Option<Rows>,
     /// Tables that were written down.
     pub dump: Option<Dump>,
     pub duration_seconds: Option<f64>,
@@ -62,6 +64,17 @@ pub struct Verdict {
     pub snapshot_at: Option<String>,
     pub raw_bytes: Option<u64>,
     pub stored_bytes: Option<u64>,
+}
+
+/// Rows of the tables, held against base and log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rows {
+    pub equal: u64,
+    pub not_accounted: u64,
+    pub inserted: u64,
+    pub updated: u64,
+    pub deleted: u64,
 }
 
 /// Tables as SQL files on the restored volume.

@@ -24,6 +24,9 @@ pub struct DrillArgs {
     /// Check each table: reads all of the data
     #[arg(long)]
     pub check_tables: bool,
+    /// Count the rows of each table before and after, and hold them against the log
+    #[arg(long)]
+    pub count_rows: bool,
     /// Room for the whole server, such as 60Gi [default: the size of its own volume]
     #[arg(long, value_name = "SIZE")]
     pub scratch_size: Option<String>,
@@ -47,6 +50,7 @@ impl DrillArgs {
         let mut options: Vec<String> = self.to.iter().map(|time| format!("--to={time}")).collect();
         options.extend(self.assert.iter().map(|sql| format!("--assert={}", sql.replace("$(", "$$("))));
         options.extend(self.check_tables.then(|| "--check-tables".to_owned()));
+        options.extend(self.count_rows.then(|| "--count-rows".to_owned()));
         options
     }
 }

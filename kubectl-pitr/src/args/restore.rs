@@ -71,6 +71,9 @@ pub struct ProofArgs {
     /// Check each table before the restore counts as verified: reads all of the data
     #[arg(long)]
     pub check_tables: bool,
+    /// Count the rows of each table before and after, and hold them against the log: reads all of the data twice, and the log again
+    #[arg(long)]
+    pub count_rows: bool,
     /// What becomes of XA transactions that the target leaves prepared
     #[arg(long, value_name = "POLICY", default_value = "keep", value_parser = ["keep", "rollback", "fail"])]
     pub xa: String,
@@ -106,6 +109,7 @@ impl ProofArgs {
         options.extend((self.dump_layout == "mydumper").then(|| "--dump-layout=mydumper".to_owned()));
         options.extend(self.assert.iter().map(|sql| format!("--assert={}", literal(sql))));
         options.extend(self.check_tables.then(|| "--check-tables".to_owned()));
+        options.extend(self.count_rows.then(|| "--count-rows".to_owned()));
         options.extend((!matches!(self.xa.as_str(), "" | "keep")).then(|| format!("--xa={}", self.xa)));
         options.extend((!matches!(self.batch.as_str(), "" | "auto")).then(|| format!("--batch={}", self.batch)));
         options.extend((self.engine == "pipe").then(|| "--engine=pipe".to_owned()));

@@ -15,7 +15,7 @@ use crate::job_line::{JobLine, Verdict};
 use crate::objects::{
     ANNOTATION_PLAN_HASH, ANNOTATION_STATEFUL_SET, ANNOTATION_TARGET, LABEL_COMPONENT, LABEL_RESTORE, RESTORE_CONTAINER,
 };
-use crate::render::RestoreRow;
+use crate::render::{RestoreRow, rows_line};
 
 /// Jobs looked at once.
 const AT_ONCE: usize = 8;
@@ -128,6 +128,7 @@ fn ended(row: &mut RestoreRow, succeeded: bool, verdict: Option<&Verdict>) {
     if let Some(verdict) = verdict {
         row.code.clone_from(&verdict.code);
         row.gtid_set.clone_from(&verdict.gtid_set);
+        row.rows = verdict.rows.as_ref().map(|rows| rows_line(rows).trim_start_matches("Rows: ").trim().to_owned());
         row.phase = verdict.phase.clone().filter(|_| !succeeded);
     }
 }

@@ -4,7 +4,7 @@ use pitr_recovery::code;
 
 use super::{binary_size, count_of, duration};
 use crate::failure::Failure;
-use crate::job_line::{Progress, Verdict};
+use crate::job_line::{Progress, Rows, Verdict};
 
 const CELLS: u64 = 20;
 
@@ -129,12 +129,23 @@ fn results(verdict: &Verdict, volume: &str) -> String {
         let count = count_of(verdict.prepared_xa, "XA transaction");
         lines.push_str(&format!("Prepared: {count} undecided, with their locks: XA RECOVER lists them\n"));
     }
+    if let Some(rows) = &verdict.rows {
+        lines.push_str(&rows_line(rows));
+    }
     if let Some(dump) = &verdict.dump {
         let (tables, rows) = (count_of(dump.tables, "table"), count_of(dump.rows, "row"));
         let (size, directory) = (binary_size(dump.bytes), &dump.directory);
         lines.push_str(&format!("Dumped: {tables}, {rows}, {size} in {directory} of pvc/{volume}\n"));
     }
     lines
+}
+
+/// What the accounting of rows found.
+pub fn rows_line(rows: &Rows) -> String {
+    let Rows { equal, not_accounted, inserted, updated, deleted } = rows;
+    let more = if *not_accounted == 0 { String::new() } else { format!("; {not_accounted} not accounted for") };
+    let tables = count_of(*equal, "table");
+    format!("Rows: {tables} as base and log say ({inserted} inserted, {updated} updated, {deleted} deleted){more}\n")
 }
 
 /// The last line of a base backup that is stored, or the error of one that is not.
@@ -166,7 +177,7 @@ pub fn drill_verdict(verdict: &Verdict) -> Result<String, Failure> {
             verdict.gtid_set.as_deref().unwrap_or("-"),
             count_of(verdict.transactions.unwrap_or(0), "transaction"),
             duration(verdict.duration_seconds.unwrap_or(0.0).max(0.0) as u64)
-        ));
+        ) + &verdict.rows.as_ref().map_or_else(String::new, rows_line));
     }
     let phase = verdict.phase.as_deref().unwrap_or("unknown");
     let failure = told(verdict)
@@ -251,6 +262,9 @@ mod tests {
         assert_eq!(drill_verdict(&verdict).unwrap_err().exit(), 5);
         let passed = Verdict { result: "verified".into(), transactions: Some(1), ..Verdict::default() };
         assert!(drill_verdict(&passed).unwrap().starts_with("Drill passed: "));
+        let rows = Some(Rows { equal: 1, not_accounted: 2, inserted: 3, ..Rows::default() });
+        let line = "Rows: 1 table as base and log say (3 inserted, 0 updated, 0 deleted); 2 not accounted for\n";
+        assert!(drill_verdict(&Verdict { rows, ..passed }).unwrap().ends_with(line));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct RestoreRow {
     pub volume: Option<String>,
     pub code: Option<String>,
     pub gtid_set: Option<String>,
+    /// What the accounting of rows found, in words.
+    pub rows: Option<String>,
 }
 
 impl RestoreRow {
@@ -88,6 +90,7 @@ pub fn restore_story(row: &RestoreRow) -> String {
         ("State", Some(row.state_text())),
         ("Volume", row.volume.as_ref().map(|v| format!("pvc/{v}"))),
         ("GTID set", row.gtid_set.clone()),
+        ("Rows", row.rows.clone()),
     ];
     facts.iter().filter_map(|(key, value)| value.as_ref().map(|v| format!("{key:<12}{v}\n"))).collect()
 }
@@ -99,7 +102,7 @@ pub fn restores_document(rows: &[RestoreRow]) -> Value {
             "namespace": row.namespace, "name": row.name, "workload": row.workload, "target": row.target,
             "planHash": row.plan_hash, "job": row.job, "phase": row.phase, "donePercent": row.done_percent,
             "state": row.state, "detail": row.detail, "code": row.code, "volume": row.volume,
-            "endedSecondsAgo": row.ended_seconds_ago, "gtidSet": row.gtid_set,
+            "endedSecondsAgo": row.ended_seconds_ago, "gtidSet": row.gtid_set, "rows": row.rows,
         })
     };
     json!({

@@ -32,6 +32,19 @@ impl Connection {
         self.tables_where("table_schema NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')").await
     }
 
+    /// All base tables of InnoDB but the server's own.
+    pub(crate) async fn innodb_tables(&mut self) -> Result<Vec<UserTable>, SqlError> {
+        let own = "'mysql', 'sys', 'information_schema', 'performance_schema'";
+        self.tables_where(&format!("engine = 'InnoDB' AND table_schema NOT IN ({own})")).await
+    }
+
+    /// Schema and name of tables whose rows are deleted with those of another one.
+    pub(crate) async fn cascaded_tables(&mut self) -> Result<Vec<(String, String)>, SqlError> {
+        let sql = "SELECT DISTINCT constraint_schema, table_name FROM information_schema.referential_constraints \
+                   WHERE delete_rule = 'CASCADE'";
+        self.rows("look for foreign keys", sql).await
+    }
+
     async fn tables_where(&mut self, condition: &str) -> Result<Vec<UserTable>, SqlError> {
         let sql = format!(
             "SELECT table_schema, table_name, CAST(COALESCE(data_length, 0) AS UNSIGNED) FROM information_schema.tables \

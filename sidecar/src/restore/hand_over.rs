@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::journal::{Phase, write_durably};
 use super::phases::Restore;
+use super::rows::RowsSummary;
 use super::verdict::{DumpSummary, EventReport, Outcome, RestoredReport, Verdict};
 use super::{events, existing, xa};
 use crate::error::Failure;
@@ -60,6 +61,7 @@ pub(super) fn finish(restore: &mut Restore<'_>) -> anyhow::Result<()> {
     let events = &restore.journal.events;
     restore.facts.events_to_look_at = events.iter().filter(|event| !event.exact).count();
     restore.facts.prepared_xa = restore.journal.xa.iter().filter(|report| !report.rolled_back).count();
+    restore.facts.rows = restore.journal.rows.as_ref().map(RowsSummary::of);
     restore.facts.dump = restore.journal.dump.as_ref().map(DumpSummary::of);
     restore.facts.transactions = restore.plan.expected().subtract(&restore.plan.base().executed).count();
     if restore.journal.has_done(Phase::HandOver) {
@@ -127,6 +129,7 @@ fn report(restore: &Restore<'_>, mut notes: Vec<String>) -> RestoredReport {
         server_version: restore.journal.server_version.clone(),
         events: restore.journal.events.clone(),
         xa: restore.journal.xa.clone(),
+        rows: restore.journal.rows.clone(),
         tables: restore.journal.dump.clone(),
         notes,
         verdict,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::event_states::EventStates;
 use super::extract::DumpReport;
 use super::replay::Batching;
+use super::rows::{Counts, RowsReport};
 use super::verdict::EventReport;
 use super::xa::XaReport;
 use crate::mysql::LocalAccount;
@@ -93,6 +94,12 @@ pub(crate) struct Journal {
     /// Whether each table was checked and sound.
     #[serde(default)]
     pub(crate) tables_checked: bool,
+    /// Rows of the base's tables, if they are to be accounted for.
+    #[serde(default)]
+    pub(crate) rows_of_base: Option<Counts>,
+    /// What their accounting found.
+    #[serde(default)]
+    pub(crate) rows: Option<RowsReport>,
     /// Tables that were asked for, as they were typed.
     #[serde(default)]
     pub(crate) tables: Vec<String>,
@@ -132,6 +139,8 @@ impl Journal {
             xa: Vec::new(),
             asserted: Vec::new(),
             tables_checked: false,
+            rows_of_base: None,
+            rows: None,
             tables: Vec::new(),
             dump: None,
             server_version: String::new(),

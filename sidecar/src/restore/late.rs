@@ -59,6 +59,10 @@ fn missed(args: &RestoreArgs, dumps: &Path, journal: &Journal) -> Option<Missed>
         let what = "without a check of its tables".to_owned();
         return Some(Missed { what, instead: "CHECK TABLE on a server on it" });
     }
+    if args.count_rows && journal.rows.is_none() {
+        let what = "without its rows accounted for".to_owned();
+        return Some(Missed { what, instead: "COUNT(*) on a server on it" });
+    }
     let left = journal.xa.iter().filter(|report| !report.rolled_back).count();
     if args.xa != XaPolicy::Keep && left > 0 {
         let what = format!("with {left} XA transactions prepared");
@@ -133,6 +137,7 @@ mod tests {
                 "with its dump laid out for mysql, not for mydumper",
             ),
             (&["--assert", "SELECT 2"], "and \"SELECT 2\" not asked"),
+            (&["--count-rows"], "without its rows accounted for"),
             (&["--check-tables"], "without a check of its tables"),
             (&["--xa", "rollback"], "with 1 XA transactions prepared"),
             (&["--xa", "fail"], "with 1 XA transactions prepared"),

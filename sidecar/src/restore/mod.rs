@@ -24,6 +24,7 @@ mod phases;
 mod planned;
 mod preflight;
 mod replay;
+mod rows;
 mod serve;
 mod start;
 mod verdict;
@@ -112,6 +113,9 @@ pub(crate) struct RestoreArgs {
     /// Check each table before the restore counts as verified: reads all of the data
     #[arg(long)]
     pub(crate) check_tables: bool,
+    /// Count the rows of each table before and after, and hold them against the log: reads all of the data twice, and the log again
+    #[arg(long)]
+    pub(crate) count_rows: bool,
     /// Write these tables (or SCHEMA.*) down as SQL files too, once the data is verified (repeatable, or with commas)
     #[arg(long, value_name = "SCHEMA.TABLE", value_delimiter = ',')]
     pub(crate) tables: Vec<ChosenTables>,

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::journal::{Journal, Phase};
 use super::planned::{self, PlannedRestore};
+use super::rows::RowsSummary;
 use super::verdict::{DumpSummary, Verdict};
 use super::volume::{Expected, Volume, check};
 use super::{BaseOrigin, RestoreArgs, existing, extract, fetch, hand_over, late, load, preflight, replay, verify};
@@ -42,6 +43,8 @@ pub(super) struct Facts {
     pub(super) events_to_look_at: usize,
     /// XA transactions that stay prepared.
     pub(super) prepared_xa: usize,
+    /// What the accounting of rows found.
+    pub(super) rows: Option<RowsSummary>,
     /// Tables that were written down.
     pub(super) dump: Option<DumpSummary>,
     /// Seconds of replay, over all runs.
@@ -64,6 +67,7 @@ impl Facts {
         verdict.unexpected = self.unexpected.to_string();
         verdict.events_to_look_at = self.events_to_look_at;
         verdict.prepared_xa = self.prepared_xa;
+        verdict.rows = self.rows;
         verdict.dump.clone_from(&self.dump);
         verdict.replay_seconds = self.replay_seconds;
         verdict.pace = Pace { transactions: self.transactions, ..self.pace };

@@ -11,6 +11,7 @@ use super::journal::Phase;
 use super::memory;
 use super::phases::{Restore, unless_interrupted};
 use super::preflight;
+use super::rows;
 use crate::error::Failure;
 use crate::mysql::{Connection, LocalAccount};
 use crate::progress::Unit;
@@ -82,6 +83,7 @@ pub(super) async fn admit(restore: &mut Restore<'_>, connection: &mut Connection
     }
     if !begun {
         restore.journal.events_of_base = Some(events_of_base(connection).await?);
+        rows::count_base(restore, connection).await?;
         restore.done(Phase::StartServer)?;
     }
     Ok(executed)

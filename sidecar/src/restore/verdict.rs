@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event_states::IntendedState;
 use super::extract::{DumpLayout, DumpReport};
+use super::rows::{RowsReport, RowsSummary};
 use super::xa::XaReport;
 use crate::amounts::{binary_size, count_of};
 use crate::termination;
@@ -57,6 +58,9 @@ pub(crate) struct Verdict {
     pub(crate) events_to_look_at: usize,
     /// XA transactions that stay prepared, with their locks.
     pub(crate) prepared_xa: usize,
+    /// What the accounting of rows found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rows: Option<RowsSummary>,
     /// Tables that were written down.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dump: Option<DumpSummary>,
@@ -89,6 +93,7 @@ impl Verdict {
             unexpected: String::new(),
             events_to_look_at: 0,
             prepared_xa: 0,
+            rows: None,
             dump: None,
             duration_seconds: 0,
             replay_seconds: 0,
@@ -135,6 +140,9 @@ impl fmt::Display for Verdict {
                 if self.prepared_xa > 0 {
                     let count = count_of(self.prepared_xa as u64, "XA transaction");
                     write!(f, "\nPrepared: {count} undecided, with their locks; see RESTORED.json")?;
+                }
+                if let Some(rows) = &self.rows {
+                    write!(f, "\n{rows}")?;
                 }
                 match &self.dump {
                     Some(dump) => write!(f, "\n{dump}"),
@@ -241,6 +249,9 @@ pub(crate) struct RestoredReport {
     pub(crate) events: Vec<EventReport>,
     /// XA transactions that the target left prepared.
     pub(crate) xa: Vec<XaReport>,
+    /// Rows of each table before and after, and what the log says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rows: Option<RowsReport>,
     /// Tables that were written down.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tables: Option<DumpReport>,

@@ -4,7 +4,7 @@ use pitr_recovery::code;
 
 use super::journal::Phase;
 use super::phases::{Restore, unless_interrupted};
-use super::xa;
+use super::{rows, xa};
 use crate::error::Failure;
 use crate::mysql::Connection;
 use crate::progress::Unit;
@@ -44,6 +44,7 @@ async fn check(restore: &mut Restore<'_>, server: &Mysqld) -> anyhow::Result<()>
         return Err(failure.into());
     }
     xa::look(restore, &mut connection).await?;
+    rows::account(restore, &mut connection).await?;
     if restore.args.check_tables {
         check_tables(restore, &mut connection).await?;
         restore.journal.tables_checked = true;

@@ -37,6 +37,9 @@ pub(crate) struct DrillArgs {
     /// A query that must return true (repeatable)
     #[arg(long, value_name = "SQL")]
     pub(crate) assert: Vec<String>,
+    /// Count the rows of each table before and after, and hold them against the log
+    #[arg(long)]
+    pub(crate) count_rows: bool,
     /// Check each table: reads all of the data
     #[arg(long)]
     pub(crate) check_tables: bool,
@@ -120,6 +123,7 @@ fn restore_args(args: DrillArgs, datadir: &Path) -> RestoreArgs {
         base: BaseOrigin::Archive,
         mysqld_config: None,
         assert: args.assert,
+        count_rows: args.count_rows,
         check_tables: args.check_tables,
         tables: Vec::new(),
         dump_dir: None,
@@ -135,7 +139,8 @@ fn restore_args(args: DrillArgs, datadir: &Path) -> RestoreArgs {
 fn told(verdict: &Verdict) -> String {
     let (count, all) = (count_of(verdict.transactions, "transaction"), duration(verdict.duration_seconds));
     let set = verdict.gtid_set.as_deref().unwrap_or("-");
+    let rows = verdict.rows.map_or_else(String::new, |rows| format!("\n{rows}"));
     format!(
-        "Drill passed: the restored server held exactly the plan's GTID set, {set}. {count} replayed, {all} in all; thrown away"
+        "Drill passed: the restored server held exactly the plan's GTID set, {set}. {count} replayed, {all} in all; thrown away{rows}"
     )
 }

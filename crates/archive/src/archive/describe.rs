@@ -149,6 +149,14 @@ fn within(range: &RangeRef, entry: &IndexEntry) -> Option<(usize, usize)> {
 /// Whether events end in a checksum is said in the file's head; without it, only the way that fits reads at all.
 const WAYS: [ChecksumAlgorithm; 2] = [ChecksumAlgorithm::Crc32, ChecksumAlgorithm::None];
 
+impl Description {
+    /// Of all bytes of one transaction; none where they cannot be read.
+    #[must_use]
+    pub fn of(transaction: &[u8]) -> Option<Self> {
+        in_words(transaction)
+    }
+}
+
 fn in_words(transaction: &[u8]) -> Option<Description> {
     let changes = WAYS.iter().find_map(|checksum| describe(transaction, *checksum, Some(&payload)).ok())?;
     Some(Description { changes, whole: true })
