@@ -114,7 +114,7 @@ async fn opened(
 impl ArchiveView {
     /// Reads the inventory and whatever makes its windows exact.
     pub async fn open((url, options): &(ArchiveUrl, S3Options), clock: fn() -> Timestamp) -> Result<Self, Failure> {
-        let patience = RetryPolicy { deadline: PATIENCE, ..RetryPolicy::interactive() };
+        let patience = RetryPolicy::within(PATIENCE);
         let (archive, shown) = opened((url, options), clock, patience).await?;
         let told = |e| refusal::archive(&e, &shown);
         let workload = archive.workload().await.map_err(told)?;

@@ -117,10 +117,10 @@ impl ArchiveArgs {
 }
 
 impl ArchiveLocation {
-    /// The store, with retries for somebody who waits. Nothing is asked of it yet.
-    pub(crate) async fn store(&self) -> Result<Arc<dyn Store>, Failure> {
+    /// The store, with retries for work of such a kind. Nothing is asked of it yet.
+    pub(crate) async fn store(&self, patience: RetryPolicy) -> Result<Arc<dyn Store>, Failure> {
         let store = self.bare_store().await?;
-        Ok(Arc::new(Retrying::new(store, RetryPolicy::interactive())))
+        Ok(Arc::new(Retrying::new(store, patience)))
     }
 
     /// The store, one attempt for each call: for callers that wrap it themselves.

@@ -325,7 +325,7 @@ async fn an_unreachable_endpoint_is_named() {
         assert!(error.to_string().contains(&format!("http://{free} cannot be reached: ")), "{error}");
         assert!(error.to_string().to_lowercase().contains("connection refused"), "{error}");
     }
-    let policy = RetryPolicy { deadline: Duration::from_secs(2), ..RetryPolicy::default() };
+    let policy = RetryPolicy::within(Duration::from_secs(2));
     let retrying = Retrying::new(store, policy);
     let error = retrying.get("a/key").await.unwrap_err();
     assert!(error.to_string().contains("cannot be reached"), "the last reason survives: {error}");

@@ -196,24 +196,39 @@ async fn whatever_is_done_to_an_object_is_found_and_stops_nothing() {
 async fn samples_rotate_until_all_was_read() {
     let archived = Archived::new().await;
     let bad = archived.keys("binlogs/").await.remove(5);
-    let mut bytes = archived.store.get(&bad).await.unwrap().to_vec();
+    let right = archived.store.get(&bad).await.unwrap().to_vec();
+    let mut bytes = right.clone();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 4;
     archived.overwrite(&bad, bytes).await;
     let quarter = VerifyRules { percent: 25, deep: false };
-    let (mut read, mut found, mut parts) = (0, 0, BTreeSet::new());
+    let (mut read, mut found, mut parts) = (0, Vec::new(), BTreeSet::new());
     for run in 1..=4 {
         let verified = archived.archive.verify(quarter, &VerifyProgress::default()).await.unwrap();
         read += verified.segments_read + verified.chunks_read;
-        found += verified.findings.len();
+        found.push(verified.findings.len() as u64);
         parts.insert(verified.slices.current);
         assert_eq!(verified.slices.complete_since().is_some(), run == 4);
         archived.store.pass(SignedDuration::from_hours(24));
     }
-    assert_eq!((parts.len(), found, read), (4, 1, 2 * BINLOGS + 1 + 2));
+    // Damage that was found is read by each run from then on, and told: the next part does not hide it.
+    let first = found.iter().position(|found| *found > 0).unwrap();
+    let again = found.len() - 1 - first;
+    assert!(
+        found[..first].iter().all(|found| *found == 0) && found[first..].iter().all(|found| *found == 1),
+        "{found:?}"
+    );
+    assert_eq!((parts.len(), read), (4, 2 * BINLOGS + 1 + 2 + again as u64));
     // The fifth run reads what the first one read.
     let verified = archived.archive.verify(quarter, &VerifyProgress::default()).await.unwrap();
     assert_eq!(verified.slices.current, 0);
+    let last = archived.archive.last_verified().await.unwrap().unwrap();
+    assert_eq!((last.damaged, last.quarantined), (1, BTreeSet::from([bad.clone()])));
+    // It ends with the damage.
+    archived.overwrite(&bad, right).await;
+    assert_eq!(archived.archive.verify(quarter, &VerifyProgress::default()).await.unwrap().findings, []);
+    let last = archived.archive.last_verified().await.unwrap().unwrap();
+    assert_eq!((last.damaged, last.quarantined), (0, BTreeSet::new()));
 }
 
 #[tokio::test]

@@ -204,7 +204,8 @@ fn age(at: Timestamp, now: Timestamp) -> String {
 
 fn verified(state: &WorkloadState, now: Timestamp) -> Option<String> {
     let verify = &state.leading()?.1.verify;
-    let checksums = verify.checksums_at.map(|at| format!("checksums, last {} ago", age(at, now)));
+    let damage = verify.damaged_objects.map_or_else(String::new, |n| format!(": {n} objects DAMAGED [PITR0606]"));
+    let checksums = verify.checksums_at.map(|at| format!("checksums, last {} ago{damage}", age(at, now)));
     let drill = verify.drill_at.map(|at| {
         let took = verify.drill_seconds.map_or_else(String::new, |s| format!(" in {}", duration(s as u64)));
         format!("restore drill passed {} ago{took}", age(at, now))

@@ -113,6 +113,7 @@ pub struct Store {
 pub struct Verify {
     #[serde(deserialize_with = "lenient")]
     pub checksums_at: Option<Timestamp>,
+    pub damaged_objects: Option<u64>,
     #[serde(deserialize_with = "lenient")]
     pub drill_at: Option<Timestamp>,
     pub drill_seconds: Option<f64>,

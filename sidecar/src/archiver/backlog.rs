@@ -51,12 +51,14 @@ pub(crate) struct Backlog {
     notes: Notes,
     batch: Vec<(SegmentRecord, ClosedFacts)>,
     shown: Option<Instant>,
+    /// Between cycles while the store fails: what concerns no single binlog is not tried again with the next.
+    store: Pause,
     stop: CancellationToken,
 }
 
 impl Backlog {
     pub(crate) fn new(pipeline: Arc<Pipeline>, stop: CancellationToken) -> Self {
-        Self { pipeline, notes: Notes::default(), batch: Vec::new(), shown: None, stop }
+        Self { pipeline, notes: Notes::default(), batch: Vec::new(), shown: None, store: Pause::none(), stop }
     }
 
     /// Looks at all closed binlogs of the index and archives those that are due, oldest first, those that failed before last.
@@ -64,6 +66,7 @@ impl Backlog {
         let closed = &found.entries[..found.entries.len().saturating_sub(1)];
         self.forget_missing(closed);
         let mut report = CycleReport::default();
+        let failures = self.store.failures();
         match self.notes.look(closed, &found.source).await {
             Ok(looked) => {
                 let next = heads_after(&looked);
@@ -76,7 +79,11 @@ impl Backlog {
         self.show(closed);
         report.failure = self.archive_due(closed, &found.source).await.or(report.failure);
         if let Err(error) = self.flush().await {
+            self.store.fail();
             report.failure = Some(self.failure(&error, "catalog"));
+        }
+        if self.store.failures() == failures {
+            self.store = Pause::none();
         }
         self.show(closed);
         self.conclude(report)
@@ -102,6 +109,7 @@ impl Backlog {
                     failure = Some(self.postpone(&entry, &error));
                     // The next binlog would fail alike.
                     if is_store {
+                        self.store.fail();
                         break;
                     }
                 }
@@ -118,7 +126,7 @@ impl Backlog {
 
     fn conclude(&self, mut report: CycleReport) -> CycleReport {
         let pauses = self.notes.pauses();
-        report.next_try = pauses.iter().min().copied();
+        report.next_try = pauses.iter().min().map(|due| self.store.left(Instant::now()).max(*due));
         match &report.failure {
             Some(failure) => self.pipeline.board.fail(Area::Backlog, failure.clone()),
             None if pauses.is_empty() => {

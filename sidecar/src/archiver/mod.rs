@@ -98,9 +98,9 @@ impl Archiver {
         }
     }
 
-    /// The same for somebody who waits: trouble is told after half a minute.
+    /// The same for somebody who waits: a store that never answers is told after half a minute.
     pub(crate) fn interactive(self) -> Self {
-        Self { patience: RetryPolicy::interactive(), ..self }
+        Self { patience: RetryPolicy::persistent(), ..self }
     }
 
     /// The configuration.
@@ -211,7 +211,7 @@ impl Archiver {
     fn tail_interval(&self) -> Duration {
         let schedule = self.config.schedule;
         match schedule.tail_interval {
-            Some(interval) if !self.board.read().store.keeps_all => interval,
+            Some(interval) if !self.board.read().store.keeps_all(Instant::now()) => interval,
             Some(_) | None => schedule.archive_interval,
         }
     }

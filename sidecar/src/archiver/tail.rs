@@ -93,8 +93,21 @@ impl Tail {
         // A file whose head is still being written has nothing to ship.
         match result {
             Ok(()) | Err(WorkError::Head(HeadError::Short) | WorkError::Stopped) => Ok(Tick { rotated }),
-            Err(error) => Err(error),
+            Err(error) => {
+                self.tell_behind(entry, seen).await;
+                Err(error)
+            }
         }
+    }
+
+    /// Puts on the board what the server has written while nothing could be shipped.
+    async fn tell_behind(&self, entry: &IndexEntry, seen: Seen) {
+        let path = entry.path.clone();
+        let Ok(Ok(stat)) = blocking(move || discovery::stat(&path)).await else { return };
+        self.pipeline.board.note(|board| {
+            let known = board.active.take();
+            board.active = Some(behind(known, entry.name.as_str(), stat.size, seen.at_us));
+        });
     }
 
     /// Ships the rest of a file that the server has left: the backlog may take its time until it is there.
@@ -202,7 +215,7 @@ impl Tail {
     /// Makes one object of many small ones.
     async fn merge(&self, active: &Active) -> Result<(), WorkError> {
         let tail = self.pipeline.ledger().tail(&active.binlog.id);
-        if tail.len() < MERGE_ABOVE || self.pipeline.board.read().store.keeps_all {
+        if tail.len() < MERGE_ABOVE || self.pipeline.board.read().store.keeps_all(tokio::time::Instant::now()) {
             return Ok(());
         }
         let run = longest_small_run(&tail, self.pipeline.segment_bytes);
@@ -310,6 +323,14 @@ impl Active {
     }
 }
 
+/// What is known of the active binlog once it has grown to `size` and could not be shipped.
+fn behind(known: Option<ActiveFacts>, binlog: &str, size: u64, at_us: i64) -> ActiveFacts {
+    let since_us = known.as_ref().and_then(|known| known.unshipped_since_us);
+    let shipped = known.as_ref().filter(|known| known.binlog == binlog).map_or(0, |known| known.shipped);
+    let unshipped_since_us = (shipped < size).then(|| since_us.unwrap_or(at_us));
+    ActiveFacts { binlog: binlog.to_owned(), position: size, shipped, unshipped_since_us }
+}
+
 /// Whether the index still ends in the file that is held open. A name that returns (RESET) is another file.
 async fn is_same_file(active: &Active, entry: &IndexEntry) -> Result<bool, WorkError> {
     if active.path != entry.path {
@@ -354,7 +375,21 @@ fn small_run(ranges: &[(u64, u64)], segment_bytes: u64) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::small_run;
+    use super::{behind, small_run};
+    use crate::status::ActiveFacts;
+
+    #[test]
+    fn what_cannot_be_shipped_is_behind_since_it_was_seen() {
+        let whole = ActiveFacts { binlog: "b.1".into(), position: 100, shipped: 100, unshipped_since_us: None };
+        let idle = behind(Some(whole.clone()), "b.1", 100, 7);
+        assert_eq!((idle.shipped, idle.unshipped_since_us), (100, None));
+        let grown = behind(Some(whole), "b.1", 150, 7);
+        assert_eq!((grown.position, grown.shipped, grown.unshipped_since_us), (150, 100, Some(7)));
+        // It stays behind since then, also in the binlog after it.
+        let rotated = behind(Some(grown), "b.2", 40, 9);
+        assert_eq!((rotated.position, rotated.shipped, rotated.unshipped_since_us), (40, 0, Some(7)));
+        assert_eq!(behind(None, "b.1", 40, 9).unshipped_since_us, Some(9));
+    }
 
     #[test]
     fn small_neighbours_are_merged_and_large_ones_left_alone() {

@@ -86,7 +86,7 @@ impl Archiver {
     async fn merge_pages(&self, pipeline: &Pipeline, source: &str) {
         let busy = self.board.read().backlog.is_some_and(|backlog| backlog.binlogs > 0);
         let effort = if busy { MergeEffort::Busy } else { MergeEffort::Idle };
-        if self.board.read().store.keeps_all {
+        if self.board.read().store.keeps_all(Instant::now()) {
             return;
         }
         match pipeline.archive.merge_pages(source, effort).await {

@@ -36,10 +36,11 @@ impl<S: Store> WatchedStore<S> {
             Ok(_) | Err(StoreError::NotFound { .. }) => self.board.store_answered(),
             Err(StoreError::Cancelled { .. }) => {}
             // An archiver may lack the right to delete: redundant objects then stay, which costs space and nothing else.
+            // Content that is locked says nothing about what is redundant.
             Err(StoreError::Denied { operation: Operation::Delete, key, .. }) => {
-                // Content that is locked says nothing about what is redundant.
-                let is_redundant = key.starts_with(TAIL_PREFIX) || key.starts_with(CATALOG_PREFIX);
-                self.board.note(|facts| facts.store.keeps_all |= is_redundant);
+                if is_redundant(key) {
+                    self.board.note(|facts| facts.store.refused_delete = Some(Instant::now()));
+                }
             }
             Err(error) => {
                 if error.is_retryable() {
@@ -51,6 +52,11 @@ impl<S: Store> WatchedStore<S> {
         }
         result
     }
+}
+
+/// Whether a key is of a kind that an archiver deletes because something else holds the same.
+fn is_redundant(key: &str) -> bool {
+    key.starts_with(TAIL_PREFIX) || key.starts_with(CATALOG_PREFIX)
 }
 
 #[async_trait]
@@ -80,7 +86,11 @@ impl<S: Store> Store for WatchedStore<S> {
     }
 
     async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
-        self.note(self.inner.delete(keys).await)
+        let deleted = self.note(self.inner.delete(keys).await);
+        if deleted.is_ok() && keys.iter().any(|key| is_redundant(key)) {
+            self.board.note(|facts| facts.store.refused_delete = None);
+        }
+        deleted
     }
 
     fn describe(&self) -> String {

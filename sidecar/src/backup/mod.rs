@@ -23,7 +23,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use pitr_archive::backup::{BackupWriter, backup_id};
-use pitr_archive::{Archive, ArchiveError};
+use pitr_archive::{Archive, ArchiveError, RetryPolicy};
 use pitr_recovery::{BaseBackup, code};
 
 use self::method::Choice;
@@ -195,7 +195,7 @@ async fn claim(
     workload: Option<&str>,
     context: &Context,
 ) -> anyhow::Result<Arc<Archive>> {
-    let store = archive.location()?.store().await?;
+    let store = archive.location()?.store(RetryPolicy::persistent()).await?;
     let clock = context.clock.clone();
     let clock: pitr_archive::Clock = Arc::new(move || clock.now());
     let workload = match workload {

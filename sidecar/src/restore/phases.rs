@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use pitr_archive::backup::BackupReader;
-use pitr_archive::{Archive, Pace};
+use pitr_archive::{Archive, Pace, RetryPolicy};
 use pitr_binlog::GtidSet;
 use pitr_recovery::{BoundaryTransaction, RestorePlan, code};
 use tokio_util::sync::CancellationToken;
@@ -163,7 +163,7 @@ pub(super) fn interrupted() -> anyhow::Error {
 pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts) -> anyhow::Result<()> {
     let programs = preflight::programs(args)?;
     preflight::engine(args, &programs)?;
-    let store = args.archive.location()?.store().await?;
+    let store = args.archive.location()?.store(RetryPolicy::persistent()).await?;
     let clock = context.clock.clone();
     let archive = Archive::open(store, Arc::new(move || clock.now())).opened_by(args.archive.identities()?);
     let archive = Arc::new(archive);

@@ -74,6 +74,9 @@ pub(crate) enum Area {
     Retention,
 }
 
+/// How long a store that refused to delete is not asked to again.
+const DELETE_AGAIN_AFTER: Duration = Duration::from_secs(600);
+
 /// The store's health.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StoreHealth {
@@ -84,11 +87,17 @@ pub(crate) struct StoreHealth {
     pub(crate) failing_since_us: Option<i64>,
     /// When the next try is due.
     pub(crate) retry_at: Option<Instant>,
-    /// It refuses to delete: redundant objects stay.
-    pub(crate) keeps_all: bool,
+    /// When it refused to delete what is redundant, until it deletes something.
+    pub(crate) refused_delete: Option<Instant>,
 }
 
 impl StoreHealth {
+    /// Whether redundant objects stay: as few as possible are made then. Now and again it is tried anew, for a right that was
+    /// missing once may have come back.
+    pub(crate) fn keeps_all(&self, now: Instant) -> bool {
+        self.refused_delete.is_some_and(|at| now.duration_since(at) < DELETE_AGAIN_AFTER)
+    }
+
     /// Failed calls within the last hour.
     pub(crate) fn errors_within_hour(&self, now: Instant) -> u64 {
         self.errors.iter().filter(|at| now.duration_since(**at) < ERRORS_OVER).count() as u64

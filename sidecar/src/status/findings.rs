@@ -23,6 +23,8 @@ pub(super) struct Look<'a> {
     pub(super) is_stuck: bool,
     /// Whether the last restore drill failed.
     pub(super) drill_failed: bool,
+    /// Whether the last verification found damage.
+    pub(super) is_damaged: bool,
 }
 
 /// `ok`, `degraded` or `starting`.
@@ -39,12 +41,13 @@ pub(super) fn codes(look: Look<'_>) -> Vec<&'static Code> {
     let facts = look.facts;
     let mut codes: Vec<&'static Code> = facts.problems.values().map(Failure::code).collect();
     codes.extend(facts.store.failing.as_ref().map(Failure::code));
-    codes.extend(facts.store.keeps_all.then_some(&code::STORE_DENIES));
+    codes.extend(facts.store.refused_delete.is_some().then_some(&code::STORE_DENIES));
     codes.extend(facts.refused.values().map(|refused| refused.failure.code()));
     codes.extend(look.is_late.then_some(&code::END_TOO_OLD));
     codes.extend(look.purge_is_near.then_some(&code::PURGE_IS_NEAR));
     codes.extend(look.is_stuck.then_some(&code::NO_ARCHIVER));
     codes.extend(look.drill_failed.then_some(&code::DRILL_FAILED));
+    codes.extend(look.is_damaged.then_some(&code::CHECKSUM_MISMATCH));
     if let Some(timeline) = look.timeline {
         codes.extend(of_archive(timeline));
     }

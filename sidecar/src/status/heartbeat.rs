@@ -128,6 +128,7 @@ pub(crate) fn document(config: &Config, snapshot: &Snapshot) -> Heartbeat {
         purge_is_near: purge::is_near(facts, seconds_until_purge, lag_seconds),
         is_stuck: *is_stuck,
         drill_failed: snapshot.proofs.drills.failed.is_some(),
+        is_damaged: snapshot.proofs.damaged > 0,
     });
     let gaps = timeline.map(Timeline::gaps).unwrap_or_default();
     Heartbeat {

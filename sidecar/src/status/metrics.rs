@@ -115,6 +115,11 @@ fn window(page: &mut Page<'_>, heartbeat: &Heartbeat) {
         "When the archive's checksums were last verified",
         heartbeat.verify.checksums_at.as_ref().map(|at| at.0),
     );
+    page.count(
+        "pitr_verify_damaged_objects",
+        "Objects that the last verification found damaged or missing",
+        heartbeat.verify.checksums_at.as_ref().map(|_| heartbeat.verify.damaged_objects.unwrap_or(0)),
+    );
     page.instant(
         "pitr_base_backup_last_success_timestamp_seconds",
         "When the newest usable base backup was consistent",

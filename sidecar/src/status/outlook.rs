@@ -38,6 +38,8 @@ struct Asked {
 pub(crate) struct Proofs {
     /// When checksums were last verified.
     pub(crate) checksums_at: Option<Timestamp>,
+    /// Objects that are damaged or missing since, as far as that found.
+    pub(crate) damaged: u64,
     /// How the last restore drills ended.
     pub(crate) drills: Drills,
 }
@@ -45,8 +47,9 @@ pub(crate) struct Proofs {
 impl Proofs {
     /// What lies in the archive.
     pub(crate) async fn of(archive: &Archive) -> Result<Self, ArchiveError> {
-        let checksums_at = archive.last_verified().await?.map(|last| last.at);
-        Ok(Self { checksums_at, drills: archive.last_drills().await? })
+        let last = archive.last_verified().await?;
+        let damaged = last.as_ref().map_or(0, |last| last.damaged);
+        Ok(Self { checksums_at: last.map(|last| last.at), damaged, drills: archive.last_drills().await? })
     }
 
     /// As documents have it.
@@ -55,6 +58,7 @@ impl Proofs {
         let (verified, failed) = (self.drills.verified.as_ref(), self.drills.failed.as_ref());
         VerifyState {
             checksums_at: self.checksums_at.map(Into::into),
+            damaged_objects: Some(self.damaged).filter(|damaged| *damaged > 0),
             drill_at: verified.map(|drill| drill.at.into()),
             drill_seconds: verified.map(|drill| drill.seconds as f64),
             drill_failed_at: failed.map(|drill| drill.at.into()),

@@ -230,7 +230,8 @@ impl Report<'_> {
 
     fn verified(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verify = &self.status.verify;
-        let checksums = verify.checksums_at.as_ref().map(|at| format!("checksums {} ago", self.age(at.0)));
+        let damage = verify.damaged_objects.map_or_else(String::new, |n| format!(": {n} objects DAMAGED [PITR0606]"));
+        let checksums = verify.checksums_at.as_ref().map(|at| format!("checksums {} ago{damage}", self.age(at.0)));
         let drill = verify.drill_at.as_ref().map(|at| {
             let took = verify.drill_seconds.map_or_else(String::new, |s| format!(" in {}", duration(s as u64)));
             format!("restore drill passed {} ago{took}", self.age(at.0))

@@ -35,7 +35,7 @@ struct Part<'a> {
 /// Writes what was asked for to standard output.
 pub(super) async fn run(args: &CatArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let (from, to) = (bound(args.from.as_deref())?, bound(args.to.as_deref())?);
-    let archive = super::open(&args.archive, context).await?;
+    let archive = super::open_for_long(&args.archive, context).await?;
     let timeline = planning::exact(&archive, Timeline::new(planning::inventory(&archive).await?)).await?;
     let chosen = match &args.binlog {
         Some(name) => vec![named(&timeline, name, args.source.as_deref())?],

@@ -57,7 +57,7 @@ pub(crate) struct DrillArgs {
 /// Restores, throws the data away, and leaves the result. Without a target it goes to the end of what is archived.
 pub(super) async fn run(args: DrillArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let json = args.output.map_or(context.json_log, |format| format == OutputFormat::Json);
-    let archive = super::open(&args.archive, context).await?;
+    let archive = super::open_for_long(&args.archive, context).await?;
     let scratch = Scratch::take(&args.scratch).await?;
     let no_record = args.no_record;
     let args = restore_args(args, &scratch.datadir());

@@ -16,7 +16,7 @@ mod version;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use pitr_archive::Archive;
+use pitr_archive::{Archive, RetryPolicy};
 use tokio_util::sync::CancellationToken;
 
 use crate::archive_args::ArchiveArgs;
@@ -84,9 +84,18 @@ fn leaving(outcome: anyhow::Result<ExitCode>, context: &Context) -> anyhow::Resu
     outcome
 }
 
-/// Opens the archive that flags name.
+/// Opens the archive that flags name, for somebody who waits.
 async fn open(args: &ArchiveArgs, context: &Context) -> anyhow::Result<Archive> {
-    let store = args.location()?.store().await?;
+    open_for(args, RetryPolicy::interactive(), context).await
+}
+
+/// Opens it for work that may take hours.
+async fn open_for_long(args: &ArchiveArgs, context: &Context) -> anyhow::Result<Archive> {
+    open_for(args, RetryPolicy::persistent(), context).await
+}
+
+async fn open_for(args: &ArchiveArgs, patience: RetryPolicy, context: &Context) -> anyhow::Result<Archive> {
+    let store = args.location()?.store(patience).await?;
     let clock = context.clock.clone();
     Ok(Archive::open(store, Arc::new(move || clock.now())).opened_by(args.identities()?))
 }

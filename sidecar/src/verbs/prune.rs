@@ -26,7 +26,7 @@ struct Pruned {
 /// Plans, and with `--apply` carries it out.
 pub(super) async fn run(args: &PruneArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let rules = rules(args)?;
-    let archive = super::open(&args.archive, context).await?;
+    let archive = super::open_for_long(&args.archive, context).await?;
     let named = |error| of_archive(&error, &archive.describe());
     archive.workload().await.map_err(named)?;
     let (pruned, failure) = tokio::select! {

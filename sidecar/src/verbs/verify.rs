@@ -18,7 +18,7 @@ use crate::progress::{Progress, Unit, ticking};
 /// Verifies, prints what was found, and says by the exit code whether all is well.
 pub(super) async fn run(args: &VerifyArgs, context: &Context) -> anyhow::Result<ExitCode> {
     let rules = VerifyRules { percent: percent(&args.sample)?, deep: args.deep };
-    let archive = super::open(&args.archive, context).await?;
+    let archive = super::open_for_long(&args.archive, context).await?;
     let work = async {
         archive.workload().await.map_err(|error| of_archive(&error, &archive.describe()))?;
         let rebuilt = if args.rebuild_catalog { Some(rebuild(&archive, context).await?) } else { None };
@@ -92,7 +92,7 @@ fn failure(first: &Finding, verified: &Verified) -> Failure {
     let count = verified.findings.len() as u64;
     let message = format!("{} in the archive, such as {}: {}", count_of(count, "problem"), first.what, first.reason);
     Failure::new(&code::CHECKSUM_MISMATCH, message)
-        .hint("everything else is as it was stored; plans and windows leave out what cannot be read")
+        .hint("everything else that was read is as it was stored; plans and windows go on naming what is lost")
         .fix(if FindingItem::from(first).is_of_catalog() {
             "pitr-sidecar verify --archive URL --rebuild-catalog"
         } else {

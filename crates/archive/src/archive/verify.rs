@@ -53,6 +53,14 @@ pub struct Finding {
     pub reason: String,
 }
 
+impl Finding {
+    /// Whether an object is damaged or missing; else the history itself is at fault.
+    #[must_use]
+    pub fn is_of_object(&self) -> bool {
+        matches!(self.kind, FindingKind::Damaged | FindingKind::Missing)
+    }
+}
+
 /// What kind of trouble something is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FindingKind {
@@ -122,9 +130,13 @@ impl Archive {
         self.verify_history(everything.inventory.clone(), &mut verified).await?;
         let segments = self.look_for_segments(&everything.found, &marks, &mut verified).await?;
         let chunks = self.look_for_chunks(&everything.inventory.backups, &mut verified).await?;
-        let sampled = |hash: &[u8]| verified.slices.holds(hash);
-        let segments: Vec<_> = segments.into_iter().filter(|record| sampled(&record.key.hash.0)).collect();
-        let chunks: Vec<_> = chunks.into_iter().filter(|chunk| sampled(&chunk.key.sha256)).collect();
+        // What was wrong the last time is read again, whatever part it is in: else the next part would hide it.
+        let suspects = last.map(|last| last.quarantined).unwrap_or_default();
+        let sampled = |hash: &[u8], key: String| verified.slices.holds(hash) || suspects.contains(&key);
+        let segments: Vec<_> =
+            segments.into_iter().filter(|record| sampled(&record.key.hash.0, record.key.to_string())).collect();
+        let chunks: Vec<_> =
+            chunks.into_iter().filter(|chunk| sampled(&chunk.key.sha256, chunk.key.to_string())).collect();
         let bytes = segments.iter().map(|record| record.length).chain(chunks.iter().map(|chunk| chunk.stored)).sum();
         progress.total.store(bytes, Ordering::Relaxed);
         let mut gone = self.read_segments(segments, rules.deep, (progress, &mut verified)).await?;

@@ -197,6 +197,9 @@ pub struct StoreState {
 pub struct VerifyState {
     /// When checksums were last verified.
     pub checksums_at: Option<Instant>,
+    /// Objects that it found damaged or missing; not there where it found none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged_objects: Option<u64>,
     /// When a restore was last tried and verified.
     pub drill_at: Option<Instant>,
     /// How long it took.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::error::{Call, Operation, StoreError};
 use super::{ListedObject, ObjectClass, ObjectInfo, Store};
 
+/// Trouble that lasts longer is worth a line for whoever looks at the log.
+const TOLD_AFTER: Duration = Duration::from_secs(10);
+
 /// How often and how long a failed call is made again.
 #[derive(Debug, Clone)]
 pub struct RetryPolicy {
@@ -22,6 +25,8 @@ pub struct RetryPolicy {
     pub longest_pause: Duration,
     /// No attempt starts later than this after the first, and one that is under way then is ended.
     pub deadline: Duration,
+    /// The same once the store has answered anything: work that has begun is worth waiting for.
+    pub deadline_once_answered: Duration,
 }
 
 impl Default for RetryPolicy {
@@ -31,6 +36,7 @@ impl Default for RetryPolicy {
             first_pause: Duration::from_millis(200),
             longest_pause: Duration::from_secs(20),
             deadline: Duration::from_secs(600),
+            deadline_once_answered: Duration::from_secs(600),
         }
     }
 }
@@ -39,7 +45,21 @@ impl RetryPolicy {
     /// For a human who waits: at most half a minute.
     #[must_use]
     pub fn interactive() -> Self {
-        Self { deadline: Duration::from_secs(30), longest_pause: Duration::from_secs(5), ..Self::default() }
+        Self::within(Duration::from_secs(30))
+    }
+
+    /// For a human who waits no longer than this.
+    #[must_use]
+    pub fn within(deadline: Duration) -> Self {
+        let longest_pause = Duration::from_secs(5);
+        Self { deadline, deadline_once_answered: deadline, longest_pause, ..Self::default() }
+    }
+
+    /// For hours of work, such as a backup or a restore: a store that never answered is told after half a minute, one that goes
+    /// away on the way is waited for, a quarter of an hour at each call.
+    #[must_use]
+    pub fn persistent() -> Self {
+        Self { deadline_once_answered: Duration::from_secs(900), ..Self::interactive() }
     }
 
     fn pause(&self, attempt: u32) -> Duration {
@@ -56,12 +76,13 @@ pub struct Retrying<S> {
     policy: RetryPolicy,
     cancel: CancellationToken,
     retries: Arc<[AtomicU64; 5]>,
+    answered: Arc<AtomicBool>,
 }
 
 impl<S: Store> Retrying<S> {
     /// Wraps `inner`.
     pub fn new(inner: S, policy: RetryPolicy) -> Self {
-        Self { inner, policy, cancel: CancellationToken::new(), retries: Arc::default() }
+        Self { inner, policy, cancel: CancellationToken::new(), retries: Arc::default(), answered: Arc::default() }
     }
 
     /// Ends waiting and calls under way with [`StoreError::Cancelled`] when `cancel` is.
@@ -81,7 +102,9 @@ impl<S: Store> Retrying<S> {
     where
         F: Future<Output = Result<T, StoreError>> + Send,
     {
-        let deadline = Instant::now() + self.policy.deadline;
+        let patience = self.patience();
+        let begun = Instant::now();
+        let deadline = begun + patience;
         let mut attempts = 0_u32;
         let mut last: Option<StoreError> = None;
         loop {
@@ -92,8 +115,11 @@ impl<S: Store> Retrying<S> {
             };
             let error = match result {
                 Ok(Err(error)) if error.is_retryable() => error,
-                Ok(result) => return result,
-                Err(_) => return Err(last.unwrap_or_else(|| call.transient(self.out_of_time()))),
+                Ok(result) => {
+                    self.answered.store(true, Ordering::Relaxed);
+                    return result;
+                }
+                Err(_) => return Err(last.unwrap_or_else(|| call.transient(out_of_time(patience)))),
             };
             let pause = self.policy.pause(attempts);
             if Instant::now() + pause >= deadline {
@@ -101,7 +127,12 @@ impl<S: Store> Retrying<S> {
             }
             attempts = attempts.saturating_add(1);
             self.retries[call.operation.index()].fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(%error, attempts, ?pause, "store call failed, trying again");
+            if begun.elapsed() < TOLD_AFTER {
+                tracing::debug!(%error, attempts, ?pause, "store call failed, trying again");
+            } else {
+                let left_s = deadline.saturating_duration_since(Instant::now()).as_secs();
+                tracing::warn!(event = "store-away", attempts, left_s, "{error}; it is tried again");
+            }
             last = Some(error);
             tokio::select! {
                 biased;
@@ -111,9 +142,13 @@ impl<S: Store> Retrying<S> {
         }
     }
 
-    fn out_of_time(&self) -> String {
-        format!("no answer within {}s", self.policy.deadline.as_secs())
+    fn patience(&self) -> Duration {
+        if self.answered.load(Ordering::Relaxed) { self.policy.deadline_once_answered } else { self.policy.deadline }
     }
+}
+
+fn out_of_time(patience: Duration) -> String {
+    format!("no answer within {}s", patience.as_secs())
 }
 
 #[async_trait]
@@ -184,5 +219,34 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn redundant_for(&self) -> Duration {
         (**self).redundant_for()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_has_answered_is_waited_for_longer() {
+        let policy = RetryPolicy {
+            first_pause: Duration::from_millis(1),
+            longest_pause: Duration::from_millis(5),
+            deadline: Duration::from_millis(100),
+            deadline_once_answered: Duration::from_secs(60),
+        };
+        let retrying = Retrying::new(crate::store::MemoryStore::new(), policy);
+        // Of a store that is away for longer than the first deadline.
+        let ask = || async {
+            let begun = Instant::now();
+            let attempt = || async move {
+                let is_back = begun.elapsed() >= Duration::from_millis(400);
+                if is_back { Ok(()) } else { Err(Call::new(Operation::Get, "k").transient("away")) }
+            };
+            retrying.repeat(Call::new(Operation::Get, "k"), attempt).await
+        };
+        assert!(ask().await.is_err());
+        // An object that is not there is an answer, too.
+        assert!(retrying.get("absent").await.unwrap_err().is_not_found());
+        ask().await.unwrap();
     }
 }

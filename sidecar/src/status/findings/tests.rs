@@ -87,6 +87,7 @@ fn found(timeline: &Timeline) -> (Vec<u16>, &'static str) {
         purge_is_near: false,
         is_stuck: false,
         drill_failed: false,
+        is_damaged: false,
     };
     let codes = codes(look);
     (codes.iter().map(|code| code.number).collect(), state(&facts, &codes))

@@ -1,6 +1,6 @@
 //! What verification leaves in the archive: when it ran, what it found, and what it has read when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,10 @@ pub struct LastVerified {
     pub slices: Slices,
     /// How much it found to be wrong.
     pub findings: u64,
+    /// Objects that were not what was stored, or not there. They are read by each run until they are right, or gone from the catalog.
+    pub quarantined: BTreeSet<String>,
+    /// How many those are, also where they are too many to be named.
+    pub damaged: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -76,6 +80,8 @@ struct VerifiedWire {
     chunks_read: u64,
     bytes_read: u64,
     findings: u64,
+    #[serde(default)]
+    damaged: u64,
     #[serde(default)]
     quarantined: Vec<FindingWire>,
 }
@@ -108,7 +114,14 @@ impl Archive {
             // A result is derived: one that cannot be read is worth nothing.
             let Ok(wire) = wire else { continue };
             let slices = Slices { count: wire.slices.max(1), current: wire.slice, read_at: wire.read_at };
-            found.push((generation, object.key, LastVerified { at: wire.at, slices, findings: wire.findings }));
+            let last = LastVerified {
+                at: wire.at,
+                slices,
+                findings: wire.findings,
+                quarantined: wire.quarantined.into_iter().map(|finding| finding.what).collect(),
+                damaged: wire.damaged,
+            };
+            found.push((generation, object.key, last));
         }
         found.sort_by_key(|(generation, ..)| *generation);
         Ok(found)
@@ -116,7 +129,9 @@ impl Archive {
 
     /// Leaves a result in place of those before it. `false`: this is a right that a reader does not have.
     pub(super) async fn record_verified(&self, verified: &Verified) -> Result<bool, ArchiveError> {
-        let quarantined = verified.findings.iter().take(FINDINGS_MAX);
+        let (objects, others): (Vec<_>, Vec<_>) = verified.findings.iter().partition(|finding| finding.is_of_object());
+        let damaged = objects.len() as u64;
+        let quarantined = objects.into_iter().chain(others).take(FINDINGS_MAX);
         let wire = VerifiedWire {
             format: FORMAT,
             at: verified.at,
@@ -127,6 +142,7 @@ impl Archive {
             chunks_read: verified.chunks_read,
             bytes_read: verified.bytes_read,
             findings: verified.findings.len() as u64,
+            damaged,
             quarantined: quarantined
                 .map(|finding| FindingWire { what: finding.what.clone(), reason: finding.reason.clone() })
                 .collect(),

@@ -23,6 +23,8 @@ use super::options::{Credentials, S3Options};
 
 /// A host that does not complete a TCP handshake in this time is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Credentials that a token was exchanged for are renewed so long before they expire.
+const RENEW_BEFORE_EXPIRY: Duration = Duration::from_secs(300);
 
 /// Sends over TLS of one kind (rustls, aws-lc), trusting `ca_file` or else the system's authorities.
 pub(super) fn http_client(ca_file: Option<&Path>) -> Result<SharedHttpClient, String> {
@@ -101,6 +103,10 @@ pub(super) async fn s3_client(options: &S3Options, http: SharedHttpClient) -> Cl
     if matches!(options.credentials, Credentials::Directory(_)) {
         // Cached credentials without an expiry would be kept for ever; the files are read for each request.
         config = config.identity_cache(IdentityCache::no_cache());
+    }
+    if matches!(options.credentials, Credentials::WebIdentity) {
+        // What is started with credentials that are about to expire must not fail for it.
+        config = config.identity_cache(IdentityCache::lazy().buffer_time(RENEW_BEFORE_EXPIRY).build());
     }
     Client::from_conf(config.build())
 }

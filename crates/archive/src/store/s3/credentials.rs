@@ -50,14 +50,17 @@ impl DirectoryCredentials {
     }
 
     async fn load(&self) -> Result<Credentials, FileProblem> {
-        let id = self.required(ACCESS_KEY_ID).await?;
-        let secret = self.required(SECRET_ACCESS_KEY).await?;
-        let token = read_first(&self.directory, SESSION_TOKEN).await?;
+        // A mounted Secret is replaced as a whole, by another target of this link: all three come from one of them.
+        let directory = tokio::fs::canonicalize(self.directory.join("..data")).await.ok();
+        let directory = directory.as_deref().unwrap_or(&self.directory);
+        let id = self.required(directory, ACCESS_KEY_ID).await?;
+        let secret = self.required(directory, SECRET_ACCESS_KEY).await?;
+        let token = read_first(directory, SESSION_TOKEN).await?;
         Ok(Credentials::new(id, secret, token, None, "files"))
     }
 
-    async fn required(&self, names: [&'static str; 3]) -> Result<String, FileProblem> {
-        let found = read_first(&self.directory, names).await?;
+    async fn required(&self, directory: &Path, names: [&'static str; 3]) -> Result<String, FileProblem> {
+        let found = read_first(directory, names).await?;
         found.ok_or_else(|| FileProblem::Missing { directory: self.directory.display().to_string(), names })
     }
 }
