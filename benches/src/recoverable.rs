@@ -8,6 +8,7 @@ use pitr_e2e::mysqld::{Installation, Mysqld};
 use pitr_e2e::product::finish;
 use pitr_e2e::s3::{BUCKET, S3};
 use pitr_e2e::sidecar::Sidecar;
+use tokio::task::JoinSet;
 
 use crate::workload::{self, SCHEMA, Workload};
 
@@ -27,7 +28,10 @@ pub(crate) async fn run(commits: u32, loaded: bool) -> Result<()> {
     let sidecar = Sidecar::configure(&server, &url, &yaml)?.through(&s3);
     sidecar.backup("clone", &installation.program("mysqld")).await?.expect(0)?;
     let mut running = sidecar.run()?;
-    let load = loaded.then(|| tokio::spawn(write_on(Arc::clone(&server))));
+    let mut load = JoinSet::new();
+    if loaded {
+        load.spawn(write_on(Arc::clone(&server)));
+    }
 
     let mut seconds = Vec::new();
     for number in 0..commits {
@@ -38,10 +42,8 @@ pub(crate) async fn run(commits: u32, loaded: bool) -> Result<()> {
         let gtid = last_gtid(&server).await?;
         seconds.push(until_recoverable(&sidecar, &url, &gtid, committed).await?);
     }
-    if let Some(load) = load {
-        ensure!(!load.is_finished(), "the load ended before the measurement");
-        load.abort();
-    }
+    ensure!(load.try_join_next().is_none(), "the load ended before the measurement");
+    load.abort_all();
     running.kill().await?;
     seconds.sort_by(f64::total_cmp);
     let at = |share: f64| seconds[((seconds.len() - 1) as f64 * share).round() as usize];

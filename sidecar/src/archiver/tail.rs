@@ -105,8 +105,7 @@ impl Tail {
         let path = entry.path.clone();
         let Ok(Ok(stat)) = blocking(move || discovery::stat(&path)).await else { return };
         self.pipeline.board.note(|board| {
-            let known = board.active.take();
-            board.active = Some(behind(known, entry.name.as_str(), stat.size, seen.at_us));
+            board.active = Some(behind(board.active.as_ref(), entry.name.as_str(), stat.size, seen.at_us));
         });
     }
 
@@ -324,9 +323,9 @@ impl Active {
 }
 
 /// What is known of the active binlog once it has grown to `size` and could not be shipped.
-fn behind(known: Option<ActiveFacts>, binlog: &str, size: u64, at_us: i64) -> ActiveFacts {
-    let since_us = known.as_ref().and_then(|known| known.unshipped_since_us);
-    let shipped = known.as_ref().filter(|known| known.binlog == binlog).map_or(0, |known| known.shipped);
+fn behind(known: Option<&ActiveFacts>, binlog: &str, size: u64, at_us: i64) -> ActiveFacts {
+    let since_us = known.and_then(|known| known.unshipped_since_us);
+    let shipped = known.filter(|known| known.binlog == binlog).map_or(0, |known| known.shipped);
     let unshipped_since_us = (shipped < size).then(|| since_us.unwrap_or(at_us));
     ActiveFacts { binlog: binlog.to_owned(), position: size, shipped, unshipped_since_us }
 }
@@ -381,12 +380,12 @@ mod tests {
     #[test]
     fn what_cannot_be_shipped_is_behind_since_it_was_seen() {
         let whole = ActiveFacts { binlog: "b.1".into(), position: 100, shipped: 100, unshipped_since_us: None };
-        let idle = behind(Some(whole.clone()), "b.1", 100, 7);
+        let idle = behind(Some(&whole), "b.1", 100, 7);
         assert_eq!((idle.shipped, idle.unshipped_since_us), (100, None));
-        let grown = behind(Some(whole), "b.1", 150, 7);
+        let grown = behind(Some(&whole), "b.1", 150, 7);
         assert_eq!((grown.position, grown.shipped, grown.unshipped_since_us), (150, 100, Some(7)));
         // It stays behind since then, also in the binlog after it.
-        let rotated = behind(Some(grown), "b.2", 40, 9);
+        let rotated = behind(Some(&grown), "b.2", 40, 9);
         assert_eq!((rotated.position, rotated.shipped, rotated.unshipped_since_us), (40, 0, Some(7)));
         assert_eq!(behind(None, "b.1", 40, 9).unshipped_since_us, Some(9));
     }
