@@ -117,6 +117,23 @@ async fn who_may_not_come_in_or_has_no_archive_is_told_so() {
     rig.backup("dump", &["--mysql-port", &closed]).await.expect(1, "failed", "PITR0802", "fix:  host and port in");
 }
 
+/// A server makes certificates for itself that name no host.
+#[tokio::test]
+async fn a_servers_own_certificate_is_checked_by_its_authority() {
+    let Some(rig) = Rig::new().await else { return };
+    let with = |mode: &str, authority: &str| {
+        let ca = rig.server.datadir().join(authority);
+        rig.option_file_with("pitr", "open sesame", &format!("ssl-mode={mode}\nssl-ca={}\n", ca.display()));
+    };
+    with("VERIFY_CA", "ca.pem");
+    rig.backup("dump", &[]).await.expect_result("stored");
+    // Signed by nobody who is named; then by the right one, but for no host.
+    with("VERIFY_CA", "server-cert.pem");
+    rig.backup("dump", &[]).await.expect(1, "failed", "PITR0802", "invalid peer certificate: UnknownIssuer");
+    with("VERIFY_IDENTITY", "ca.pem");
+    rig.backup("dump", &[]).await.expect(1, "failed", "PITR0802", "certificate not valid for name \"127.0.0.1\"");
+}
+
 #[tokio::test]
 async fn an_interrupted_backup_leaves_nothing_behind() {
     let Some(rig) = Rig::new().await else { return };

@@ -17,6 +17,7 @@ mod varint;
 mod wire;
 mod zstd_frames;
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use pitr_recovery::StoredObject;
@@ -34,6 +35,9 @@ pub(crate) use wire::{FORMAT, HeaderWire};
 
 use crate::digest::Digest;
 use crate::layout::SegmentKey;
+
+/// The length of nearly every key.
+const KEY_BYTES: usize = 128;
 
 /// The magic number of a zstd skippable frame, which any decoder passes over.
 const SKIPPABLE: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
@@ -67,7 +71,9 @@ impl SegmentRecord {
     /// The object as plans name it.
     #[must_use]
     pub fn stored_object(&self) -> StoredObject {
-        let sha256_16 = self.key.hash.to_string();
-        StoredObject { key: self.key.to_string(), length: self.length, sha256_16 }
+        // Room for all of a usual key at once: an inventory has very many.
+        let mut key = String::with_capacity(KEY_BYTES);
+        let _never = write!(key, "{}", self.key);
+        StoredObject { key, length: self.length, sha256_16: self.key.hash.to_string() }
     }
 }

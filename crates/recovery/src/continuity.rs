@@ -28,16 +28,19 @@ pub(crate) fn find_streams(reader: &IndexReader<'_>, ids: &mut ShortIds) -> Cont
     let mut order: Vec<usize> = (0..inventory.binlogs.len()).collect();
     order.sort_by(|a, b| inventory.binlogs[*a].id.cmp(&inventory.binlogs[*b].id));
     order.dedup_by(|a, b| inventory.binlogs[*a].id == inventory.binlogs[*b].id);
-    let mut coverages: BTreeMap<usize, Coverage> =
-        order.iter().map(|place| (*place, cover(*place, &inventory.binlogs[*place]))).collect();
-    for (place, coverage) in &mut coverages {
-        coverage.refine(&inventory.binlogs[*place], reader);
+    let mut coverages: Vec<Coverage> = Vec::new();
+    coverages.resize_with(inventory.binlogs.len(), Coverage::default);
+    for place in &order {
+        let binlog = &inventory.binlogs[*place];
+        coverages[*place] = cover(*place, binlog);
+        coverages[*place].refine(binlog, reader);
     }
     note_anonymous(inventory, &order, &mut coverages);
     let problems = problems_of(inventory, &coverages, &order);
-    let next = links(inventory, &order, &mut coverages);
+    let links = links(inventory, &order, &mut coverages);
 
-    let mut chains = chain(&order, &mut coverages, &next);
+    let mut chains = chain(&order, &mut coverages, &links);
+    drop((coverages, links));
     chains.sort_by_key(|chain| {
         let first = chain.pieces.first().map(|piece| (&inventory.binlogs[piece.binlog].id, piece.start));
         (first, chain.disowned)
@@ -111,11 +114,11 @@ impl Chain {
 }
 
 /// Marks binlogs that follow one whose last transactions have no GTID: the sets in their heads don't tell of them.
-fn note_anonymous(inventory: &Inventory, order: &[usize], coverages: &mut BTreeMap<usize, Coverage>) {
+fn note_anonymous(inventory: &Inventory, order: &[usize], coverages: &mut [Coverage]) {
     let mut anonymous: BTreeSet<(&str, u64)> = BTreeSet::new();
     for place in order {
         let id = &inventory.binlogs[*place].id;
-        let Some(coverage) = coverages.get_mut(place) else { continue };
+        let coverage = &mut coverages[*place];
         if anonymous.contains(&(id.source.as_str(), id.number.saturating_sub(1))) {
             let first =
                 coverage.fragments.first_mut().filter(|f| f.pieces.first().is_some_and(|piece| piece.start == 0));
@@ -130,18 +133,20 @@ fn note_anonymous(inventory: &Inventory, order: &[usize], coverages: &mut BTreeM
     }
 }
 
-/// For each binlog the one that continues it. Places the parts behind a hole on the way, where the next head tells.
-fn links(inventory: &Inventory, order: &[usize], coverages: &mut BTreeMap<usize, Coverage>) -> BTreeMap<usize, usize> {
-    let mut heads: BTreeMap<(&str, u64), Vec<usize>> = BTreeMap::new();
-    for place in order.iter().filter(|place| !coverages[place].fragments.is_empty()) {
-        let id = &inventory.binlogs[*place].id;
-        heads.entry((&id.source, id.number)).or_default().push(*place);
-    }
-    let mut matches = Vec::new();
+/// Pairs of binlogs of which the second continues the first. Places the parts behind a hole on the way, where the next head tells.
+fn links(inventory: &Inventory, order: &[usize], coverages: &mut [Coverage]) -> Vec<(usize, usize)> {
+    let number = |place: usize| (inventory.binlogs[place].id.source.as_str(), inventory.binlogs[place].id.number);
+    let heads: Vec<usize> = order.iter().copied().filter(|place| !coverages[*place].fragments.is_empty()).collect();
+    let mut heads = &heads[..];
+    let mut matches = Vec::with_capacity(heads.len());
     for place in order {
-        let id = &inventory.binlogs[*place].id;
-        let heads = heads.get(&(id.source.as_str(), id.number + 1)).map_or(&[][..], Vec::as_slice);
-        let Some(last) = coverages.get_mut(place).and_then(|coverage| coverage.fragments.last_mut()) else { continue };
+        let (source, own) = number(*place);
+        // Both are in order: what is before the next number now is so for all that follow.
+        let earlier = heads.iter().take_while(|head| number(**head) < (source, own + 1)).count();
+        heads = &heads[earlier..];
+        let nexts = heads.iter().take_while(|head| number(**head) == (source, own + 1)).count();
+        let heads = &heads[..nexts];
+        let Some(last) = coverages[*place].fragments.last_mut() else { continue };
         // The next head tells what stood before a part behind a hole, if no other hole follows it in the file.
         let is_whole = inventory.binlogs[*place].closed != Closed::Open;
         if let (true, None, None, [head]) = (is_whole, &last.before, &last.broken, heads) {
@@ -157,47 +162,55 @@ fn links(inventory: &Inventory, order: &[usize], coverages: &mut BTreeMap<usize,
 
 /// One successor for each, one predecessor for each. After RESET BINARY LOGS numbers and sets can return: then commit times
 /// decide, and what they don't decide is not linked.
-fn settle(
-    matches: &[(usize, usize)],
-    coverages: &BTreeMap<usize, Coverage>,
-    inventory: &Inventory,
-) -> BTreeMap<usize, usize> {
+fn settle(matches: &[(usize, usize)], coverages: &[Coverage], inventory: &Inventory) -> Vec<(usize, usize)> {
     let pieces =
-        |place: usize| coverages[&place].fragments.iter().flat_map(|f| &f.pieces).filter(|p| p.transactions > 0);
+        |place: usize| coverages[place].fragments.iter().flat_map(|f| &f.pieces).filter(|p| p.transactions > 0);
     // What a server replicated has the times of others.
     let is_own = |place: usize| pieces(place).all(|piece| piece.is_of(&inventory.binlogs[place].id.source));
-    let reversed: Vec<(usize, usize)> = matches.iter().map(|(from, to)| (*to, *from)).collect();
+    let successors = Partners::of(matches.iter().copied());
+    let predecessors = Partners::of(matches.iter().map(|(from, to)| (*to, *from)));
     let least = |place: usize| pieces(place).map(|p| p.min_us).min().map(|us| is_own(place).then_some(us));
     let greatest = |place: usize| pieces(place).map(|p| p.max_us).max().map(|us| is_own(place).then_some(us));
-    let begins = |place: usize| nearest(place, matches, &least);
-    let ends = |place: usize| nearest(place, &reversed, &greatest);
-    let mut successors: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    let mut predecessors: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (from, to) in matches {
-        successors.entry(*from).or_default().push(*to);
-        predecessors.entry(*to).or_default().push(*from);
-    }
+    let begins = |place: usize| nearest(place, &successors, &least);
+    let ends = |place: usize| nearest(place, &predecessors, &greatest);
     let times = |from: usize, to: usize| ends(from).zip(begins(to));
     let in_time = |from: usize, to: usize| times(from, to).is_some_and(|(end, begin)| end <= begin);
     // A rival whose times are not known can't be excluded.
     let may_be = |from: usize, to: usize| times(from, to).is_none_or(|(end, begin)| end <= begin);
     let unrivalled = |from: usize, to: usize| {
-        let mut other_heads = successors[&from].iter().filter(|head| **head != to && may_be(from, **head));
-        let mut other_tails = predecessors[&to].iter().filter(|tail| **tail != from && may_be(**tail, to));
+        let mut other_heads = successors.with(from).filter(|head| *head != to && may_be(from, *head));
+        let mut other_tails = predecessors.with(to).filter(|tail| *tail != from && may_be(*tail, to));
         in_time(from, to)
-            && !other_heads.any(|head| begins(*head).is_none_or(|begin| Some(begin) <= begins(to)))
-            && !other_tails.any(|tail| ends(*tail).is_none_or(|end| Some(end) >= ends(from)))
+            && !other_heads.any(|head| begins(head).is_none_or(|begin| Some(begin) <= begins(to)))
+            && !other_tails.any(|tail| ends(tail).is_none_or(|end| Some(end) >= ends(from)))
     };
-    let alone = |from: usize, to: usize| successors[&from].len() == 1 && predecessors[&to].len() == 1;
+    let alone = |from: usize, to: usize| successors.with(from).len() == 1 && predecessors.with(to).len() == 1;
     matches.iter().copied().filter(|(from, to)| alone(*from, *to) || unrivalled(*from, *to)).collect()
 }
 
+/// Which binlogs go with which, in one direction.
+struct Partners(Vec<(usize, usize)>);
+
+impl Partners {
+    fn of(pairs: impl Iterator<Item = (usize, usize)>) -> Self {
+        let mut pairs: Vec<_> = pairs.collect();
+        pairs.sort_unstable();
+        Self(pairs)
+    }
+
+    fn with(&self, place: usize) -> impl ExactSizeIterator<Item = usize> {
+        let first = self.0.partition_point(|(of, _)| *of < place);
+        let count = self.0[first..].iter().take_while(|(of, _)| *of == place).count();
+        self.0[first..first + count].iter().map(|(_, partner)| *partner)
+    }
+}
+
 /// A time of a binlog or, while it is empty, of the only one next to it; none where its times are not its server's.
-fn nearest(place: usize, matches: &[(usize, usize)], own: &dyn Fn(usize) -> Option<Option<i64>>) -> Option<i64> {
+fn nearest(place: usize, partners: &Partners, own: &dyn Fn(usize) -> Option<Option<i64>>) -> Option<i64> {
     let mut place = place;
     loop {
         let found = own(place);
-        let mut next = matches.iter().filter(|(from, _)| *from == place).map(|(_, to)| *to);
+        let mut next = partners.with(place);
         match (found, next.next(), next.next()) {
             (None, Some(only), None) => place = only,
             _ => return found.flatten(),
@@ -205,14 +218,14 @@ fn nearest(place: usize, matches: &[(usize, usize)], own: &dyn Fn(usize) -> Opti
     }
 }
 
-fn chain(order: &[usize], coverages: &mut BTreeMap<usize, Coverage>, next: &BTreeMap<usize, usize>) -> Vec<Chain> {
+fn chain(order: &[usize], coverages: &mut [Coverage], links: &[(usize, usize)]) -> Vec<Chain> {
     let mut done = Vec::new();
     // The chain that ends with the last fragment of a binlog, until its successor comes along.
     let mut open: BTreeMap<usize, Chain> = BTreeMap::new();
-    let previous: BTreeMap<usize, usize> = next.iter().map(|(from, to)| (*to, *from)).collect();
+    let previous = Partners::of(links.iter().map(|(from, to)| (*to, *from)));
     for place in order {
-        let Some(coverage) = coverages.remove(place) else { continue };
-        let mut current = previous.get(place).and_then(|from| open.remove(from));
+        let coverage = std::mem::take(&mut coverages[*place]);
+        let mut current = previous.with(*place).next().and_then(|from| open.remove(&from));
         for fragment in coverage.fragments {
             match &mut current {
                 // Only what begins the file goes on from the file before: the rest begins behind a hole.
@@ -236,7 +249,7 @@ fn chain(order: &[usize], coverages: &mut BTreeMap<usize, Coverage>, next: &BTre
     done
 }
 
-fn problems_of(inventory: &Inventory, coverages: &BTreeMap<usize, Coverage>, order: &[usize]) -> Vec<Problem> {
+fn problems_of(inventory: &Inventory, coverages: &[Coverage], order: &[usize]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for place in order {
         let binlog = &inventory.binlogs[*place];
@@ -244,7 +257,7 @@ fn problems_of(inventory: &Inventory, coverages: &BTreeMap<usize, Coverage>, ord
             let (offset, reason) = (damage.offset, damage.reason.clone());
             problems.push(Problem::Damaged { binlog: binlog.id.clone(), offset, reason });
         }
-        let Some(coverage) = coverages.get(place) else { continue };
+        let coverage = &coverages[*place];
         if let Some(fragment) = &coverage.ahead {
             let offset = fragment.pieces.first().map_or(0, |piece| piece.start);
             problems.push(Problem::Ahead { binlog: binlog.id.clone(), offset, gtids: fragment.gtids() });

@@ -126,11 +126,15 @@ impl Fragment {
     }
 
     pub(crate) fn gtids(&self) -> GtidSet {
-        self.pieces.iter().fold(GtidSet::new(), |all, piece| all.union(&piece.gtids))
+        let mut all = GtidSet::new();
+        self.pieces.iter().for_each(|piece| all.union_with(&piece.gtids));
+        all
     }
 
     pub(crate) fn after(&self) -> Option<GtidSet> {
-        self.before.as_ref().map(|before| after(before, &self.gtids()))
+        let mut state = self.before.clone()?;
+        self.pieces.iter().for_each(|piece| advance(&mut state, &piece.gtids));
+        Some(state)
     }
 }
 
@@ -216,10 +220,17 @@ impl<'a> Chooser<'a> {
                     *end = at;
                 }
             } else {
+                if current.pieces.is_empty() {
+                    // Most binlogs are one piece, and an archive has very many: not room for four.
+                    current.pieces.reserve_exact(1);
+                }
                 current.pieces.push(piece);
             }
         }
         current.broken = self.archived.damage.as_ref().map(|_| Break::Damaged);
+        if done.is_empty() {
+            return vec![current];
+        }
         done.push(current);
         done
     }

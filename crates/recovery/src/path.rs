@@ -250,7 +250,7 @@ pub(crate) fn writes(log: &Log) -> bool {
 /// Whether GTIDs of this source are given by that server.
 pub(crate) fn is_of(source: &GtidSource, server: &str) -> bool {
     match source {
-        GtidSource::MySql { uuid, .. } => uuid.to_string().eq_ignore_ascii_case(server),
+        GtidSource::MySql { uuid, .. } => server.parse() == Ok(*uuid),
         GtidSource::MariaDb { .. } => false,
     }
 }

@@ -1,5 +1,7 @@
 //! Streams: unbroken runs of one server's binlogs.
 
+use std::sync::Arc;
+
 use pitr_binlog::{BinlogName, GtidSet};
 
 use crate::inventory::BinlogId;
@@ -12,7 +14,7 @@ pub struct Stream {
     /// The server.
     pub source: String,
     /// Its binlogs, in order, with their names. The first may be used from a hole in it on, the last up to one.
-    pub binlogs: Vec<(BinlogId, BinlogName)>,
+    pub binlogs: Arc<[(BinlogId, BinlogName)]>,
     /// What was executed before its first transaction.
     pub before: GtidSet,
     /// What is executed after its last one.

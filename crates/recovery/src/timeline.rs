@@ -53,7 +53,16 @@ impl Timeline {
     pub fn with_indices(mut self, indices: Indices) -> Self {
         let concerned = indices.keys().any(|range| self.wanted.contains(range));
         self.indices.extend(indices);
-        if concerned { Self::compute(self.inventory, self.indices) } else { self }
+        if !concerned {
+            return self;
+        }
+        let (inventory, indices) = self.into_sources();
+        Self::compute(inventory, indices)
+    }
+
+    /// What it is computed from; the rest is dropped before another is computed: of a large archive two would be too much.
+    fn into_sources(self) -> (Inventory, Indices) {
+        (self.inventory, self.indices)
     }
 
     /// The same at once, with indices of an inventory that holds this one.

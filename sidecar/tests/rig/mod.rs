@@ -123,8 +123,13 @@ impl Rig {
 
     /// With which account backups are taken from now on.
     pub(crate) fn option_file(&self, user: &str, password: &str) {
+        self.option_file_with(user, password, "");
+    }
+
+    /// The same with more lines.
+    pub(crate) fn option_file_with(&self, user: &str, password: &str, more: &str) {
         let port = self.server.port();
-        let text = format!("[client]\nhost=127.0.0.1\nport={port}\nuser={user}\npassword=\"{password}\"\n");
+        let text = format!("[client]\nhost=127.0.0.1\nport={port}\nuser={user}\npassword=\"{password}\"\n{more}");
         std::fs::write(self.path("client.cnf"), text).unwrap();
     }
 

@@ -130,34 +130,39 @@ impl Archive {
         marks: &Marks,
         report: &mut InventoryReport,
     ) -> Result<Vec<ArchivedBinlog>, ArchiveError> {
-        let (mut hidden, mut visible) = (BTreeSet::new(), BTreeMap::<BinlogId, Vec<SegmentRecord>>::new());
+        let mut hidden = BTreeSet::new();
+        let mut visible = Vec::new();
         for record in records {
             if marks.binlogs.contains_key(&record.key.binlog) {
                 hidden.insert(record.key.binlog);
-                continue;
-            }
-            match visible.get_mut(&record.key.binlog) {
-                Some(others) => others.push(record),
-                None => drop(visible.insert(record.key.binlog.clone(), vec![record])),
+            } else {
+                visible.push(record);
             }
         }
         report.hidden_binlogs = hidden.len();
-        let mut binlogs = Vec::with_capacity(visible.len());
+        // Catalog and tail are each in order already.
+        visible.sort_by(|a, b| a.key.binlog.cmp(&b.key.binlog));
+        let mut binlogs = Vec::new();
         let mut before = Before::default();
-        for (id, records) in visible {
+        let mut visible = visible.into_iter().peekable();
+        let mut records = Vec::new();
+        while let Some(first) = visible.next() {
+            records.push(first);
+            while let Some(more) = visible.next_if(|next| next.key.binlog == records[0].key.binlog) {
+                records.push(more);
+            }
+            let id = &records[0].key.binlog;
             if before.source != id.source {
                 before = Before { source: id.source.clone(), executed: GtidSet::new() };
             }
-            if let Some(binlog) = self.binlog(id, &records, &mut before, report).await? {
-                binlogs.push(binlog);
-            }
+            binlogs.extend(self.binlog(&records, &mut before, report).await?);
+            records.clear();
         }
         Ok(binlogs)
     }
 
     async fn binlog(
         &self,
-        id: BinlogId,
         records: &[SegmentRecord],
         before: &mut Before,
         report: &mut InventoryReport,
@@ -195,7 +200,7 @@ impl Archive {
         before.executed =
             ranges.values().fold(previous.clone().unwrap_or_default(), |set, range| set.union(&range.gtids));
         Ok(Some(ArchivedBinlog {
-            id,
+            id: any.key.binlog.clone(),
             name: any.header.name.clone(),
             flavour: any.header.flavour,
             server_version: any.header.server_version.clone(),
@@ -399,22 +404,23 @@ fn vanished<'a>(found: &'a Discovered, marks: &Marks) -> impl Iterator<Item = &'
 /// Where bytes are missing: between ranges of a binlog, at the end of one that has a successor but no word about its end, and
 /// where a segment went while it was read.
 fn holes(found: &Discovered, marks: &Marks) -> BTreeSet<(BinlogId, u64)> {
-    let mut binlogs: BTreeMap<&BinlogId, Vec<&SegmentRecord>> = BTreeMap::new();
-    for record in found.records().filter(|record| !marks.binlogs.contains_key(&record.key.binlog)) {
-        binlogs.entry(&record.key.binlog).or_default().push(record);
-    }
-    let ids: Vec<&BinlogId> = binlogs.keys().copied().collect();
+    let mut records: Vec<&SegmentRecord> =
+        found.records().filter(|record| !marks.binlogs.contains_key(&record.key.binlog)).collect();
+    let place = |record: &SegmentRecord| (record.key.start, record.key.end);
+    records.sort_by(|a, b| a.key.binlog.cmp(&b.key.binlog).then_with(|| place(a).cmp(&place(b))));
     let mut holes: BTreeSet<_> = vanished(found, marks).map(|key| (key.binlog.clone(), key.start)).collect();
-    for (at, (id, mut records)) in binlogs.into_iter().enumerate() {
-        records.sort_unstable_by_key(|record| (record.key.start, record.key.end));
+    let mut binlogs = records.chunk_by(|a, b| a.key.binlog == b.key.binlog).peekable();
+    while let Some(records) = binlogs.next() {
+        let id = &records[0].key.binlog;
         let mut position = 0;
-        for record in &records {
+        for record in records {
             if record.key.start > position {
                 holes.insert((id.clone(), position));
             }
             position = position.max(record.key.end);
         }
-        let next = ids.get(at + 1).filter(|next| next.source == id.source && next.number > id.number);
+        let next = binlogs.peek().map(|next| &next[0].key.binlog);
+        let next = next.filter(|next| next.source == id.source && next.number > id.number);
         let ends = records.iter().any(|record| record.header.closes.is_some() && record.key.end == position);
         if next.is_some_and(|next| !ends || next.number > id.number + 1) {
             holes.insert((id.clone(), position));

@@ -44,9 +44,16 @@ impl Archive {
         self.fetch_matching(&page.to_string(), |bytes| crate::ShortHash::of(bytes) == page.hash).await
     }
 
-    async fn fetch_named_page(&self, page: PageKey) -> Result<(PageKey, Result<Bytes, String>), ArchiveError> {
-        let bytes = damage_apart(self.fetch_page(&page).await)?;
-        Ok((page, bytes))
+    async fn decoded_page<T: Send + 'static>(
+        &self,
+        page: PageKey,
+        decode: fn(&[u8]) -> T,
+    ) -> Result<(PageKey, Result<T, String>), ArchiveError> {
+        let decoded = match damage_apart(self.fetch_page(&page).await)? {
+            Ok(bytes) => Ok(compute(move || decode(&bytes)).await?),
+            Err(reason) => Err(reason),
+        };
+        Ok((page, decoded))
     }
 
     /// Fetches an object whose content is known by hash; damage on the way is not damage in the store.
@@ -65,13 +72,14 @@ impl Archive {
         Err(Call::new(Operation::Get, key).corrupt("it does not match the hash in its key").into())
     }
 
-    /// All pages under a prefix that are not `known`, each handed to `sink` once, or what is wrong with it; gives the keys that
-    /// are no pages. Where a merge took pages away meanwhile, what is new is read, until all that is listed is there.
-    pub(super) async fn each_page(
+    /// All pages under a prefix that are not `known`, each decoded and handed to `sink` once, or what is wrong with it; gives the
+    /// keys that are no pages. Where a merge took pages away meanwhile, what is new is read, until all that is listed is there.
+    pub(super) async fn each_page<T: Send + 'static>(
         &self,
         prefix: &str,
         known: &HashSet<PageKey>,
-        mut sink: impl FnMut(PageKey, Result<Bytes, String>) -> Result<(), ArchiveError>,
+        decode: fn(&[u8]) -> T,
+        mut sink: impl FnMut(PageKey, Result<T, String>) -> Result<(), ArchiveError>,
     ) -> Result<Vec<String>, ArchiveError> {
         let mut last = None;
         let mut read = HashSet::new();
@@ -80,13 +88,13 @@ impl Archive {
             listing.pages.retain(|(page, _)| !known.contains(page) && !read.contains(page));
             let mut gone = None;
             let mut pages = stream::iter(listing.pages)
-                .map(|(page, _)| self.fetch_named_page(page))
+                .map(|(page, _)| self.decoded_page(page, decode))
                 .buffer_unordered(READS_AT_ONCE);
             while let Some(page) = pages.next().await {
                 match page {
-                    Ok((page, bytes)) => {
+                    Ok((page, decoded)) => {
                         read.insert(page.clone());
-                        sink(page, bytes)?;
+                        sink(page, decoded)?;
                     }
                     Err(ArchiveError::Store(error @ StoreError::NotFound { .. })) => gone = Some(error),
                     Err(error) => return Err(error),

@@ -44,9 +44,10 @@ impl Discovered {
         self.catalogued.values().chain(self.tail.values())
     }
 
-    pub(super) fn absorb(&mut self, other: Self) {
-        self.catalogued.extend(other.catalogued);
-        self.tail.extend(other.tail);
+    pub(super) fn absorb(&mut self, mut other: Self) {
+        // Nothing is moved where one of the two is empty, and a first look is.
+        self.catalogued.append(&mut other.catalogued);
+        self.tail.append(&mut other.tail);
         self.gone.extend(other.gone);
         self.pages.extend(other.pages);
         for key in other.unknown_keys {
@@ -92,28 +93,24 @@ impl Archive {
     async fn read_catalog(&self, prefix: &str, known: &HashSet<PageKey>) -> Result<Discovered, ArchiveError> {
         let mut found = Discovered::default();
         let unknown = self
-            .each_page(prefix, known, |page, bytes| {
+            .each_page(prefix, known, records, |page, read| {
                 let key = page.to_string();
                 found.pages.insert(page);
-                let bytes = match bytes {
-                    Ok(bytes) => bytes,
+                let (records, end) = match read {
+                    Ok(read) => read,
                     Err(reason) => {
                         found.unreadable.push((key, reason));
                         return Ok(());
                     }
                 };
-                let read = records(&bytes, |record| {
-                    found.catalogued.insert(record.key.clone(), record);
-                });
-                match read {
-                    Err(PageError::NewerFormat { found }) => Err(ArchiveError::NewerFormat { key, found }),
-                    // The lines before the damage count. What it hides shows up as a hole.
-                    Err(error) => {
-                        found.unreadable.push((key, error.to_string()));
-                        Ok(())
-                    }
-                    Ok(()) => Ok(()),
+                // The lines before the damage count. What it hides shows up as a hole.
+                found.catalogued.extend(records.into_iter().map(|record| (record.key.clone(), record)));
+                match end {
+                    Err(PageError::NewerFormat { found }) => return Err(ArchiveError::NewerFormat { key, found }),
+                    Err(error) => found.unreadable.push((key, error.to_string())),
+                    Ok(()) => {}
                 }
+                Ok(())
             })
             .await?;
         found.unknown_keys = unknown;

@@ -1,5 +1,6 @@
 //! One page: lines to bytes and back.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, Read, Write};
 
 use serde::{Deserialize, Serialize};
@@ -34,14 +35,22 @@ pub enum PageError {
 }
 
 /// A line: where a segment is, and all that its header says.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    place: PlaceWire<'a>,
+    #[serde(flatten)]
+    header: HeaderWire<'a>,
+}
+
+/// Where a segment is. It is read from a line by itself: to read flattened parts serde would copy all of the line first.
 #[derive(Debug, Serialize, Deserialize)]
-struct Line {
-    key: String,
+struct PlaceWire<'a> {
+    #[serde(borrow)]
+    key: Cow<'a, str>,
     stored_bytes: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stored_sha256: Option<String>,
-    #[serde(flatten)]
-    header: HeaderWire,
 }
 
 /// What tells a line's identity and version without understanding the rest.
@@ -67,9 +76,11 @@ impl PageWriter {
 
     pub(crate) fn push(&mut self, record: &SegmentRecord) -> io::Result<()> {
         let line = Line {
-            key: record.key.to_string(),
-            stored_bytes: record.length,
-            stored_sha256: record.sha256.map(hex::encode),
+            place: PlaceWire {
+                key: record.key.to_string().into(),
+                stored_bytes: record.length,
+                stored_sha256: record.sha256.map(hex::encode),
+            },
             header: HeaderWire::of(&record.header, LINE_SET_BYTES_MAX),
         };
         self.push_raw(&serde_json::to_vec(&line)?)
@@ -108,18 +119,22 @@ pub(crate) fn raw_lines(page: &[u8], mut sink: impl FnMut(&str, &[u8]) -> io::Re
     })
 }
 
-/// Hands each record of a page to `sink`.
-pub(crate) fn records(page: &[u8], mut sink: impl FnMut(SegmentRecord)) -> Result<(), PageError> {
-    each_line(page, |line| {
-        sink(record(line)?);
+/// The records of a page up to its end, or to what is wrong with it.
+pub(crate) fn records(page: &[u8]) -> (Vec<SegmentRecord>, Result<(), PageError>) {
+    let mut records = Vec::new();
+    let read = each_line(page, |line| {
+        records.push(record(line)?);
         Ok(())
-    })
+    });
+    (records, read)
 }
 
 fn record(line: &[u8]) -> Result<SegmentRecord, PageError> {
     let damaged = |what: &str| PageError::Damaged(format!("a line's {what} is not valid"));
-    let line: Line = match serde_json::from_slice(line) {
-        Ok(line) => line,
+    let parts =
+        serde_json::from_slice::<PlaceWire<'_>>(line).and_then(|place| Ok((place, serde_json::from_slice(line)?)));
+    let (place, header): (_, HeaderWire<'_>) = match parts {
+        Ok(parts) => parts,
         Err(error) => {
             // A later format may have other fields altogether.
             return Err(match serde_json::from_slice::<LineKey>(line) {
@@ -128,24 +143,24 @@ fn record(line: &[u8]) -> Result<SegmentRecord, PageError> {
             });
         }
     };
-    if line.header.format != FORMAT {
-        return Err(PageError::NewerFormat { found: line.header.format });
+    if header.format != FORMAT {
+        return Err(PageError::NewerFormat { found: header.format });
     }
-    let Ok(ObjectKey::Segment(key)) = line.key.parse() else {
+    let Ok(ObjectKey::Segment(key)) = place.key.parse() else {
         return Err(damaged("key"));
     };
-    let sha256 = match &line.stored_sha256 {
+    let sha256 = match &place.stored_sha256 {
         Some(text) => Some(parse_digest(text).ok_or_else(|| damaged("hash"))?),
         None => None,
     };
-    let header = line.header.header().map_err(damaged)?;
+    let header = header.header().map_err(damaged)?;
     let agree = sha256.is_none_or(|sha256| key.hash == ShortHash::of_digest(&sha256))
         && key.binlog == header.binlog
         && (key.start, key.end) == (header.start, header.end);
     if !agree {
         return Err(damaged("key"));
     }
-    Ok(SegmentRecord { key, length: line.stored_bytes, sha256, header: header.into() })
+    Ok(SegmentRecord { key, length: place.stored_bytes, sha256, header: header.into() })
 }
 
 fn each_line(page: &[u8], mut sink: impl FnMut(&[u8]) -> Result<(), PageError>) -> Result<(), PageError> {

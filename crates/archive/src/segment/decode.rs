@@ -132,7 +132,7 @@ fn parse_json(json: &[u8]) -> Result<SegmentHeader, SegmentError> {
     if format != FORMAT {
         return Err(SegmentError::NewerFormat { found: format });
     }
-    let wire: HeaderWire = serde_json::from_slice(json).map_err(unreadable)?;
+    let wire: HeaderWire<'_> = serde_json::from_slice(json).map_err(unreadable)?;
     wire.header().map_err(|field| damaged(format!("the header's \"{field}\" is not valid")))
 }
 

@@ -1,9 +1,14 @@
 //! The header as JSON: written and read here and nowhere else. Names and meanings are those of archive-format.md.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use jiff::Timestamp;
 use pitr_binlog::{BinlogName, Gtid, GtidSet, TransactionFlags};
 use pitr_recovery::{BinlogId, TransactionPoint};
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::codec::Codec;
 use super::header::{Closes, HeaderCodec, HeldSet, Parts, SegmentDamage, SegmentHeader, TransactionSummary};
@@ -12,44 +17,57 @@ use crate::digest::{Digest, ShortHash, parse_digest, sha256};
 /// The version of the format that is written, and the only one that is read.
 pub(crate) const FORMAT: u32 = 1;
 
-/// A header as it stands in an object.
+/// A header as it stands in an object. Its texts stay where they are: a catalog has them by the million.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct HeaderWire {
+pub(crate) struct HeaderWire<'a> {
     pub(crate) format: u32,
-    source: String,
-    flavour: String,
-    server_version: String,
-    binlog: String,
-    head: String,
+    #[serde(borrow)]
+    source: Cow<'a, str>,
+    #[serde(borrow)]
+    flavour: Cow<'a, str>,
+    #[serde(borrow)]
+    server_version: Cow<'a, str>,
+    #[serde(borrow)]
+    binlog: Cow<'a, str>,
+    #[serde(borrow)]
+    head: Cow<'a, str>,
     start: u64,
     end: u64,
-    raw_sha256: String,
-    codec: CodecWire,
+    #[serde(borrow)]
+    raw_sha256: Cow<'a, str>,
+    #[serde(borrow)]
+    codec: CodecWire<'a>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     encryption: Option<EncryptionWire>,
-    nonce: String,
-    index_sha256: String,
+    #[serde(borrow)]
+    nonce: Cow<'a, str>,
+    #[serde(borrow)]
+    index_sha256: Cow<'a, str>,
     pub(super) index_at: u64,
     pub(super) payload_at: u64,
-    transactions: TransactionsWire,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    previous_gtids: Option<SetWire>,
+    #[serde(borrow)]
+    transactions: TransactionsWire<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    previous_gtids: Option<SetWire<'a>>,
     #[serde(default)]
     opens: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    closes: Option<ClosesWire>,
-    flags: FlagsWire,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    closes: Option<ClosesWire<'a>>,
+    #[serde(borrow)]
+    flags: FlagsWire<'a>,
     #[serde(default)]
     starts_in_transaction: bool,
     #[serde(default)]
     ends_in_transaction: bool,
     written_at: Timestamp,
-    writer: String,
+    #[serde(borrow)]
+    writer: Cow<'a, str>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct CodecWire {
-    name: String,
+struct CodecWire<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     level: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,13 +83,14 @@ struct EncryptionWire {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct TransactionsWire {
+struct TransactionsWire<'a> {
     count: u64,
-    gtids: SetWire,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    first: Option<PointWire>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    last: Option<PointWire>,
+    #[serde(borrow)]
+    gtids: SetWire<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    first: Option<PointWire<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    last: Option<PointWire<'a>>,
     min_commit_us: i64,
     max_commit_us: i64,
     #[serde(default)]
@@ -79,31 +98,73 @@ struct TransactionsWire {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct PointWire {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    gtid: Option<String>,
+struct PointWire<'a> {
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    gtid: Option<Text<'a>>,
     commit_us: i64,
     pos: u64,
     end: u64,
 }
 
+/// An optional text that stays where it is; serde copies a bare `Option<Cow<str>>`.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum SetWire {
-    Text(String),
+enum SetWire<'a> {
+    Text(Cow<'a, str>),
     Digest { count: u64, sha256: String },
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct ClosesWire {
-    by: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
+/// By hand: an untagged enum would copy each set before it is looked at.
+impl<'de: 'a, 'a> Deserialize<'de> for SetWire<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SetVisitor)
+    }
+}
+
+struct SetVisitor;
+
+impl<'de> Visitor<'de> for SetVisitor {
+    type Value = SetWire<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a GTID set, or its count and hash")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(SetWire::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(SetWire::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        #[derive(Deserialize)]
+        struct DigestWire {
+            count: u64,
+            sha256: String,
+        }
+        let DigestWire { count, sha256 } = DigestWire::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(SetWire::Digest { count, sha256 })
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct FlagsWire {
-    checksum: String,
+struct ClosesWire<'a> {
+    #[serde(borrow)]
+    by: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    next: Option<Text<'a>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct FlagsWire<'a> {
+    #[serde(borrow)]
+    checksum: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     contains: Vec<String>,
     #[serde(default)]
@@ -133,24 +194,24 @@ const FLAG_NAMES: [(TransactionFlags, &str); 9] = [
     (TransactionFlags::UNKNOWN_EVENT, "unknown_event"),
 ];
 
-impl HeaderWire {
+impl<'a> HeaderWire<'a> {
     /// The wire form. A set whose text is longer than `set_bytes_max` becomes its digest.
-    pub(crate) fn of(header: &SegmentHeader, set_bytes_max: usize) -> Self {
+    pub(crate) fn of(header: &'a SegmentHeader, set_bytes_max: usize) -> Self {
         let summary = &header.transactions;
         Self {
             format: FORMAT,
-            source: header.binlog.source.clone(),
-            flavour: header.flavour.to_string(),
-            server_version: header.server_version.clone(),
-            binlog: header.name.to_string(),
-            head: ShortHash(header.binlog.head).to_string(),
+            source: header.binlog.source.as_str().into(),
+            flavour: header.flavour.to_string().into(),
+            server_version: header.server_version.as_str().into(),
+            binlog: header.name.as_str().into(),
+            head: ShortHash(header.binlog.head).to_string().into(),
             start: header.start,
             end: header.end,
-            raw_sha256: hex::encode(header.raw_sha256),
+            raw_sha256: hex::encode(header.raw_sha256).into(),
             codec: codec_wire(&header.codec),
             encryption: encryption_wire(header),
-            nonce: header.nonce.clone(),
-            index_sha256: hex::encode(header.parts.index_sha256),
+            nonce: header.nonce.as_str().into(),
+            index_sha256: hex::encode(header.parts.index_sha256).into(),
             index_at: header.parts.index_at,
             payload_at: header.parts.payload_at,
             transactions: TransactionsWire {
@@ -169,7 +230,7 @@ impl HeaderWire {
             starts_in_transaction: header.starts_in_transaction,
             ends_in_transaction: header.ends_in_transaction,
             written_at: header.written_at,
-            writer: header.writer.clone(),
+            writer: header.writer.as_str().into(),
         }
     }
 
@@ -185,14 +246,14 @@ impl HeaderWire {
             }
         };
         Ok(SegmentHeader {
-            binlog: BinlogId { source: self.source, number: name.number(), head: head.0 },
+            binlog: BinlogId { source: self.source.into_owned(), number: name.number(), head: head.0 },
             name,
             flavour: self.flavour.parse().map_err(|_| "flavour")?,
-            server_version: self.server_version,
+            server_version: self.server_version.into_owned(),
             start: self.start,
             end: self.end,
             raw_sha256: parse_digest(&self.raw_sha256).ok_or("raw_sha256")?,
-            codec: codec(self.codec),
+            codec: codec(&self.codec),
             recipients,
             hash_key,
             parts: Parts {
@@ -200,7 +261,7 @@ impl HeaderWire {
                 payload_at: self.payload_at,
                 index_sha256: parse_digest(&self.index_sha256).ok_or("index_sha256")?,
             },
-            nonce: self.nonce,
+            nonce: self.nonce.into_owned(),
             transactions: TransactionSummary {
                 count: self.transactions.count,
                 without_gtid: self.flags.without_gtid,
@@ -218,12 +279,12 @@ impl HeaderWire {
                 None => None,
             },
             closes: self.closes.map(closes).transpose()?,
-            checksum: self.flags.checksum,
+            checksum: self.flags.checksum.into_owned(),
             damage: self.flags.unreadable.map(|at| SegmentDamage { offset: at.offset, reason: at.reason }),
             starts_in_transaction: self.starts_in_transaction,
             ends_in_transaction: self.ends_in_transaction,
             written_at: self.written_at,
-            writer: self.writer,
+            writer: self.writer.into_owned(),
         })
     }
 }
@@ -235,7 +296,7 @@ fn encryption_wire(header: &SegmentHeader) -> Option<EncryptionWire> {
     })
 }
 
-fn codec_wire(codec: &HeaderCodec) -> CodecWire {
+fn codec_wire(codec: &HeaderCodec) -> CodecWire<'_> {
     let (name, level, window_log) = match codec {
         HeaderCodec::Known(Codec::Zstd { level, window_log }) => ("zstd", Some(*level), Some(*window_log)),
         HeaderCodec::Known(Codec::Gzip { level }) => ("gzip", Some(level.cast_signed()), None),
@@ -243,65 +304,69 @@ fn codec_wire(codec: &HeaderCodec) -> CodecWire {
         HeaderCodec::Known(Codec::None) => ("none", None, None),
         HeaderCodec::Other(name) => (name.as_str(), None, None),
     };
-    CodecWire { name: name.to_owned(), level, window_log }
+    CodecWire { name: name.into(), level, window_log }
 }
 
-fn codec(wire: CodecWire) -> HeaderCodec {
+fn codec(wire: &CodecWire<'_>) -> HeaderCodec {
     // A reader needs neither level nor window: the compressed bytes say them.
     let level = wire.level.unwrap_or_default();
-    match wire.name.as_str() {
+    match &*wire.name {
         "zstd" => HeaderCodec::Known(Codec::Zstd { level, window_log: wire.window_log.unwrap_or_default() }),
         "gzip" => HeaderCodec::Known(Codec::Gzip { level: level.unsigned_abs() }),
         "bzip2" => HeaderCodec::Known(Codec::Bzip2 { level: level.unsigned_abs() }),
         "none" => HeaderCodec::Known(Codec::None),
-        _ => HeaderCodec::Other(wire.name),
+        other => HeaderCodec::Other(other.to_owned()),
     }
 }
 
-fn set_wire(set: &HeldSet, bytes_max: usize) -> SetWire {
+fn set_wire(set: &HeldSet, bytes_max: usize) -> SetWire<'static> {
     let digest = |count: u64, sha256: &Digest| SetWire::Digest { count, sha256: hex::encode(sha256) };
     match set {
         HeldSet::Digest { count, sha256 } => digest(*count, sha256),
         HeldSet::Whole(set) => {
             let text = set.to_string();
-            if text.len() > bytes_max { digest(set.count(), &sha256(text.as_bytes())) } else { SetWire::Text(text) }
+            if text.len() > bytes_max {
+                digest(set.count(), &sha256(text.as_bytes()))
+            } else {
+                SetWire::Text(text.into())
+            }
         }
     }
 }
 
-fn held_set(wire: SetWire) -> Option<HeldSet> {
+fn held_set(wire: SetWire<'_>) -> Option<HeldSet> {
     match wire {
         SetWire::Text(text) => text.parse::<GtidSet>().ok().map(HeldSet::Whole),
         SetWire::Digest { count, sha256 } => parse_digest(&sha256).map(|sha256| HeldSet::Digest { count, sha256 }),
     }
 }
 
-fn point_wire(point: &TransactionPoint) -> PointWire {
+fn point_wire(point: &TransactionPoint) -> PointWire<'static> {
     PointWire {
-        gtid: point.gtid.as_ref().map(ToString::to_string),
+        gtid: point.gtid.as_ref().map(|gtid| Text(gtid.to_string().into())),
         commit_us: point.commit_us,
         pos: point.start,
         end: point.end,
     }
 }
 
-fn point(wire: PointWire) -> Result<TransactionPoint, &'static str> {
-    let gtid = wire.gtid.map(|text| text.parse::<Gtid>().map_err(|_| "gtid")).transpose()?;
+fn point(wire: PointWire<'_>) -> Result<TransactionPoint, &'static str> {
+    let gtid = wire.gtid.map(|Text(text)| text.parse::<Gtid>().map_err(|_| "gtid")).transpose()?;
     Ok(TransactionPoint { gtid, commit_us: wire.commit_us, start: wire.pos, end: wire.end })
 }
 
-fn closes_wire(closes: &Closes) -> ClosesWire {
+fn closes_wire(closes: &Closes) -> ClosesWire<'_> {
     let (by, next) = match closes {
-        Closes::Rotate { next } => ("rotate", Some(next.to_string())),
+        Closes::Rotate { next } => ("rotate", Some(Text(next.as_str().into()))),
         Closes::Stop => ("stop", None),
         Closes::Crash => ("crash", None),
     };
-    ClosesWire { by: by.to_owned(), next }
+    ClosesWire { by: by.into(), next }
 }
 
-fn closes(wire: ClosesWire) -> Result<Closes, &'static str> {
-    match (wire.by.as_str(), wire.next) {
-        ("rotate", Some(next)) => {
+fn closes(wire: ClosesWire<'_>) -> Result<Closes, &'static str> {
+    match (&*wire.by, wire.next) {
+        ("rotate", Some(Text(next))) => {
             BinlogName::parse(&next).map(|next| Closes::Rotate { next }).map_err(|_| "closes.next")
         }
         ("stop", _) => Ok(Closes::Stop),
@@ -310,10 +375,10 @@ fn closes(wire: ClosesWire) -> Result<Closes, &'static str> {
     }
 }
 
-fn flags_wire(header: &SegmentHeader) -> FlagsWire {
+fn flags_wire(header: &SegmentHeader) -> FlagsWire<'_> {
     let flags = header.transactions.flags;
     FlagsWire {
-        checksum: header.checksum.clone(),
+        checksum: header.checksum.as_str().into(),
         contains: FLAG_NAMES
             .iter()
             .filter(|(flag, _)| flags.contains(*flag))

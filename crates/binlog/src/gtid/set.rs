@@ -55,9 +55,20 @@ impl GtidSet {
 
     /// Adds all of another set.
     pub fn union_with(&mut self, other: &Self) {
+        if self.is_empty() {
+            self.clone_from(other);
+            return;
+        }
         for (source, intervals) in other.sources.iter() {
             let own = self.sources.of(source);
-            *own = if own.is_empty() { intervals.clone() } else { own.union(intervals) };
+            if own.is_empty() {
+                *own = intervals.clone();
+            } else if let [interval] = intervals.as_slice() {
+                // What a part of a log adds to a state is mostly this: it costs no new list.
+                own.insert(interval.first, interval.last);
+            } else {
+                *own = own.union(intervals);
+            }
         }
     }
 

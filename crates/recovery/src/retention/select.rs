@@ -189,7 +189,7 @@ impl<'a> Selection<'a> {
                 continue;
             }
             let logs = way.sections.iter().flat_map(|section| &section.legs).map(|leg| &self.timeline.logs[leg.log]);
-            for (id, _) in logs.flat_map(|log| &log.stream.binlogs) {
+            for (id, _) in logs.flat_map(|log| log.stream.binlogs.iter()) {
                 let reasons = kept.binlogs.entry(id.clone()).or_default();
                 let reason = KeepReason::Tells { backup: told.backup.clone() };
                 if !reasons.contains(&reason) {

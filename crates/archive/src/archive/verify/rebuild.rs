@@ -119,8 +119,9 @@ impl Archive {
             match self.fetch_page(page).await {
                 Ok(bytes) => {
                     // The lines before damage count.
-                    let read = records(&bytes, |record| drop(known.insert(record.key.clone(), record)));
-                    if let Err(crate::PageError::NewerFormat { found }) = read {
+                    let (records, end) = records(&bytes);
+                    known.extend(records.into_iter().map(|record| (record.key.clone(), record)));
+                    if let Err(crate::PageError::NewerFormat { found }) = end {
                         return Err(ArchiveError::NewerFormat { key: page.to_string(), found });
                     }
                 }
