@@ -1,13 +1,35 @@
-//! What must not leave the cluster is taken out of everything that goes into a support bundle.
+//! What must not leave the cluster is taken out of everything that goes into a support bundle. In doubt too much goes, not too little.
 
 use serde_json::Value;
+
+mod text;
+
+use text::without_secrets;
 
 /// What stands in the place of what was taken out.
 const REDACTED: &str = "REDACTED";
 /// Words in the name of a setting or a variable whose value is secret.
-const SECRET_WORDS: [&str; 6] = ["password", "passwd", "secret", "token", "access_key", "accesskey"];
+const SECRET_WORDS: [&str; 14] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "secret",
+    "token",
+    "access_key",
+    "accesskey",
+    "credential",
+    "private",
+    "identity",
+    "dsn",
+    "data_source",
+    "signature",
+];
 /// Ends of names that only say where a secret is.
 const REFERENCES: [&str; 5] = ["file", "name", "from", "ref", "annotation"];
+/// Variables whose values are shown, beside those of our own: of any other only the name is.
+const SHOWN_VARIABLES: [&str; 3] = ["TZ", "LANG", "POD_NAME"];
+const OUR_VARIABLES: &str = "PITR_";
 
 /// Takes secrets out of an object of Kubernetes or a document of ours.
 pub fn redact(value: &mut Value) {
@@ -17,9 +39,9 @@ pub fn redact(value: &mut Value) {
             if let Some(annotations) = fields.get_mut("annotations").and_then(Value::as_object_mut) {
                 annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
             }
-            // An environment variable: its name stands beside its value.
-            let secret = fields.get("name").and_then(Value::as_str).is_some_and(is_secret);
-            if let Some(Value::String(text)) = fields.get_mut("value").filter(|_| secret) {
+            // An environment variable, or a header of a probe: its name stands beside its value.
+            let hidden = fields.get("name").and_then(Value::as_str).is_some_and(|name| !is_shown_variable(name));
+            if let Some(Value::String(text)) = fields.get_mut("value").filter(|_| hidden) {
                 REDACTED.clone_into(text);
             }
             for (key, inner) in fields.iter_mut() {
@@ -29,76 +51,53 @@ pub fn redact(value: &mut Value) {
                 }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(redact),
+        Value::Array(items) => {
+            // `--password`, and its value as the next argument.
+            let flags: Vec<bool> = items.iter().map(|item| item.as_str().is_some_and(is_secret_flag)).collect();
+            for (item, _) in items.iter_mut().skip(1).zip(flags).filter(|(item, flag)| *flag && item.is_string()) {
+                *item = REDACTED.into();
+            }
+            items.iter_mut().for_each(redact);
+        }
         Value::String(text) => *text = redacted_text(text),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
-/// Takes out of text: what stands before `@` in a URL, values of settings with secret names, and what stands in single quotes.
+/// Takes out of text: values of settings and flags with secret names, who stands before `@` in an address, keys, and what stands in
+/// single quotes.
 pub fn redacted_text(text: &str) -> String {
-    let lines: Vec<String> = text.lines().map(|line| without_quoted(&without_user(&without_setting(line)))).collect();
-    let end = if text.ends_with('\n') { "\n" } else { "" };
-    lines.join("\n") + end
+    without_secrets(text, false)
+}
+
+/// The log of a server: there, double quotes and numbers of statements hold data, too.
+pub fn redacted_server_log(text: &str) -> String {
+    without_secrets(text, true)
+}
+
+/// A log of ours: each line is a document, which is redacted by its keys.
+pub fn redacted_own_log(text: &str) -> String {
+    let line = |line: &str| match serde_json::from_str::<Value>(line) {
+        Ok(mut document) if document.is_object() => {
+            redact(&mut document);
+            document.to_string()
+        }
+        _ => redacted_text(line),
+    };
+    text.lines().map(|text| line(text) + "\n").collect()
 }
 
 fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
+    let name = name.to_ascii_lowercase().replace('-', "_");
     SECRET_WORDS.iter().any(|word| name.contains(word)) && !REFERENCES.iter().any(|end| name.ends_with(end))
 }
 
-/// `password: x`, `password=x`, on a line of its own.
-fn without_setting(line: &str) -> String {
-    for separator in [':', '='] {
-        let Some((name, value)) = line.split_once(separator) else { continue };
-        let word = name.trim().trim_matches(['"', '\'', '-', ' ', '{']);
-        if !value.trim().is_empty() && !word.contains(char::is_whitespace) && is_secret(word) {
-            return format!("{name}{separator} {REDACTED}");
-        }
-    }
-    line.to_owned()
+fn is_secret_flag(word: &str) -> bool {
+    word.starts_with("--") && !word.contains('=') && is_secret(word)
 }
 
-/// `https://user:word@host` becomes `https://REDACTED@host`.
-fn without_user(line: &str) -> String {
-    let mut out = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        out.push_str(before);
-        let end = after.find(|c: char| c == '/' || c.is_whitespace() || c == '"').unwrap_or(after.len());
-        rest = match after[..end].rfind('@') {
-            Some(user) => {
-                out.push_str(REDACTED);
-                &after[user..]
-            }
-            None => after,
-        };
-    }
-    out + rest
-}
-
-/// Literals of SQL, as servers quote them in their messages.
-fn without_quoted(line: &str) -> String {
-    let mut out = String::with_capacity(line.len());
-    let mut parts = line.split('\'');
-    out.push_str(parts.next().unwrap_or_default());
-    let rest: Vec<&str> = parts.collect();
-    for pair in rest.chunks(2) {
-        match pair {
-            [_, behind] => {
-                out.push_str("'?'");
-                out.push_str(behind);
-            }
-            // An apostrophe.
-            [only] => {
-                out.push('\'');
-                out.push_str(only);
-            }
-            _ => {}
-        }
-    }
-    out
+fn is_shown_variable(name: &str) -> bool {
+    SHOWN_VARIABLES.contains(&name) || (name.starts_with(OUR_VARIABLES) && !is_secret(name))
 }
 
 #[cfg(test)]
@@ -125,10 +124,46 @@ mod tests {
     fn secrets_are_taken_out_of_text() {
         let check = |text: &str, expected: &str| assert_eq!(redacted_text(text), expected);
         check("  password: hunter2\nregion: eu\n", "  password: REDACTED\nregion: eu\n");
-        check("password=hunter2", "password= REDACTED");
+        check("password=hunter2", "password=REDACTED");
         check("password_file: /run/x", "password_file: /run/x");
         check("dsn mysql://u:p@h:3306/ and s3://b/p", "dsn mysql://REDACTED@h:3306/ and s3://b/p");
         check("Duplicate entry 'alice@example.org' for key 'PRIMARY'", "Duplicate entry '?' for key '?'");
+        check("can't open user 'alice' with password 'x'", "can't open user '?' with password '?'");
         check("it's late", "it's late");
+        check("image registry:5000/a/b@sha256:0a1b is pulled", "image registry:5000/a/b@sha256:0a1b is pulled");
+        check("credentials:\n  from: file:/etc/pitr-s3\n", "credentials:\n  from: file:/etc/pitr-s3\n");
+        check("pods \"mysql-0\" not found, 3 of 5", "pods \"mysql-0\" not found, 3 of 5");
+    }
+
+    /// Each of these words is a secret where it stands; none may be left anywhere.
+    #[test]
+    fn nothing_that_was_planted_is_left() {
+        let mut object = json!({
+            "env": [{"name": "DATA_SOURCE_NAME", "value": "exporter:planted01@(localhost:3306)/"},
+                {"name": "MYSQL_PWD", "value": "planted02"}, {"name": "ORDERS", "value": "planted03"},
+                {"name": "PITR_TOKEN", "value": "planted04"}],
+            "httpHeaders": [{"name": "Authorization", "value": "Bearer planted05"}],
+            "args": ["--user", "root", "--password", "planted06", "-pplanted07", "--master-password=planted08"],
+            "command": ["sh", "-c", "mysqladmin -uroot -pplanted09 ping"],
+            "privateKey": "planted10",
+            "config.yaml": "s3:\n  access-key: planted11\nage: AGE-SECRET-KEY-1PLANTED12\ntls_key: |\n  -----BEGIN PRIVATE KEY-----\n  \
+                            planted13\n  -----END PRIVATE KEY-----\nmy_password: |\n  planted14\n  planted15\nregion: eu\n",
+        });
+        redact(&mut object);
+        let own = redacted_own_log(
+            "{\"ts\":\"x\",\"level\":\"INFO\",\"token\":\"planted16\",\"url\":\"mysql://u:planted17/w@h/\"}\nplain password=planted18\n",
+        );
+        let server = redacted_server_log(
+            "A temporary password is generated for root@localhost: planted19\ncan't open user 'planted20' with password 'planted21'\n\
+             INSERT INTO t VALUES (4111111111111111, \"planted22\", X'planted23', 'it''s planted24', 'never closed planted25\n\
+             2026-11-22T05:00:00Z 7 [Note] Access denied for user \"planted26\"@\"10.0.0.1\" --password planted27\n",
+        );
+        let left = format!("{object}\n{own}\n{server}").to_lowercase();
+        assert!(!left.contains("planted") && !left.contains("411111"), "{left}");
+        for kept in
+            ["region: eu", "\"root\"", "ping", "\"level\":\"info\"", "insert into t values", "access denied", "[note]"]
+        {
+            assert!(left.contains(kept), "{kept}: {left}");
+        }
     }
 }

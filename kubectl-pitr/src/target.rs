@@ -39,7 +39,7 @@ fn target(args: &TargetArgs, reader: &Reader) -> Result<RecoveryTarget, Failure>
         return match parse_time(text) {
             Ok(TimeTarget::Latest) => Ok(RecoveryTarget::Latest),
             Ok(TimeTarget::At(us)) => Ok(RecoveryTarget::Time(us)),
-            Err(error) => Err(bad_time(&error, reader)),
+            Err(error) => Err(bad_time(&error, ("--to", text), reader)),
         };
     }
     if let Some(text) = &args.before_gtid {
@@ -69,11 +69,11 @@ fn clock(args: &TargetArgs, target: &RecoveryTarget) -> Result<Clock, Failure> {
 }
 
 /// An instant that is no target: where to look, how far back.
-pub fn instant(text: &str, reader: &Reader) -> Result<i64, Failure> {
+pub fn instant(flag: &str, text: &str, reader: &Reader) -> Result<i64, Failure> {
     match parse_time(text) {
         Ok(TimeTarget::Latest) => Ok(i64::MAX),
         Ok(TimeTarget::At(us)) => Ok(us),
-        Err(error) => Err(bad_time(&error, reader)),
+        Err(error) => Err(bad_time(&error, (flag, text), reader)),
     }
 }
 
@@ -95,23 +95,38 @@ fn position(text: &str, source: Option<String>) -> Result<RecoveryTarget, Failur
     Ok(RecoveryTarget::Position { source, name, pos: pos.parse().map_err(|_| bad())? })
 }
 
-fn bad_time(error: &TimeError, reader: &Reader) -> Failure {
-    let now = to_micros(crate::render::seconds_down(reader.now));
+fn bad_time(error: &TimeError, (flag, text): (&str, &str), reader: &Reader) -> Failure {
+    let time = to_micros(crate::render::seconds_down(ago(text, reader.now).unwrap_or(reader.now)));
     match error {
         TimeError::NotRfc3339 { .. } => Failure::new(code::TIME_UNREADABLE, error.to_string())
             .hint("a relative time means something else a minute later")
-            .fix(format!("--to {now}")),
+            .fix(format!("{flag} {time}")),
         TimeError::TooFine { .. } => Failure::new(code::TIME_UNREADABLE, error.to_string())
             .hint(
                 "servers record commits to the microsecond: more digits would be rounded, and nothing is rounded here",
             )
-            .fix("--to with at most six digits of a second"),
-        TimeError::NoZone { as_utc_us, .. } => no_zone(error, *as_utc_us, reader),
+            .fix(format!("{flag} with at most six digits of a second")),
+        TimeError::NoZone { as_utc_us, .. } => no_zone(error, *as_utc_us, (flag, reader)),
     }
 }
 
+/// The instant that `15m ago` or `5 minutes ago` means now. It is offered, not taken.
+fn ago(text: &str, now: Timestamp) -> Option<Timestamp> {
+    let span = text.trim().strip_suffix("ago")?.trim();
+    let digits = span.find(|c: char| !c.is_ascii_digit())?;
+    let count: i64 = span[..digits].parse().ok()?;
+    let seconds = match span[digits..].trim() {
+        "s" | "sec" | "second" | "seconds" => 1,
+        "m" | "min" | "minute" | "minutes" => 60,
+        "h" | "hour" | "hours" => 3600,
+        "d" | "day" | "days" => 86_400,
+        _ => return None,
+    };
+    Timestamp::from_second(now.as_second().checked_sub(count.checked_mul(seconds)?)?).ok()
+}
+
 /// Both readings, so that the user sees which one was meant.
-fn no_zone(error: &TimeError, as_utc_us: i64, reader: &Reader) -> Failure {
+fn no_zone(error: &TimeError, as_utc_us: i64, (flag, reader): (&str, &Reader)) -> Failure {
     let utc = micros(as_utc_us);
     let mut hint = format!("{} UTC is {}", hour_of(utc), from_now(utc, reader.now));
     let mut fix = to_micros(utc);
@@ -126,7 +141,7 @@ fn no_zone(error: &TimeError, as_utc_us: i64, reader: &Reader) -> Failure {
             fix = to_micros(local.timestamp());
         }
     }
-    Failure::new(code::TIME_WITHOUT_ZONE, error.to_string()).hint(hint).fix(format!("--to {fix}"))
+    Failure::new(code::TIME_WITHOUT_ZONE, error.to_string()).hint(hint).fix(format!("{flag} {fix}"))
 }
 
 fn hour_of(at: Timestamp) -> String {
@@ -202,6 +217,19 @@ mod tests {
         }
         assert_eq!(to("latest").unwrap().target, RecoveryTarget::Latest);
         assert_eq!(to("2026-11-21T08:14:03+01:00").unwrap().target, to("2026-11-21T07:14:03Z").unwrap().target);
+    }
+
+    #[test]
+    fn the_fix_of_a_time_names_the_flag_and_what_was_meant() {
+        let fix = |flag: &str, text: &str| instant(flag, text, &reader()).unwrap_err().text();
+        assert!(
+            fix("--around", "15m ago").contains("fix:  --around 2026-11-21T07:15:00"),
+            "{}",
+            fix("--around", "15m ago")
+        );
+        assert!(fix("--from", "2 hours ago").contains("fix:  --from 2026-11-21T05:30:00"));
+        assert!(fix("--from", "yesterday").contains("fix:  --from 2026-11-21T07:30:00"));
+        assert!(fix("--around", "2026-11-21T07:14:03").contains("fix:  --around 2026-11-21T0"));
     }
 
     #[test]

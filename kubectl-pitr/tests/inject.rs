@@ -287,3 +287,27 @@ fn a_server_elsewhere_gets_an_archiver_of_its_own() {
     let with_server = manifest("mysql.yaml") + "---\n" + &text;
     assert_eq!(manifest::strip(&with_server, true).unwrap(), with_server);
 }
+
+#[test]
+fn what_only_has_our_names_is_not_ours() {
+    let text = manifest("mysql.yaml")
+        .replace(
+            "        # scraped by the shop's Prometheus\n",
+            "        - name: pitr\n          image: corp/own-pitr-uploader\n          volumeMounts: [{name: pitr-s3, mountPath: /s3}]\n",
+        )
+        .replace("      volumes:\n", "      volumes:\n        - name: pitr-s3\n          secret: {secretName: theirs}\n");
+    assert_eq!(manifest::strip(&text, false).unwrap(), text);
+    let told = refusal(&text);
+    for words in ["PITR0206", "statefulset/mysql has container \"pitr\", volume \"pitr-s3\"", "another name"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    // Nor is a volume that somebody else mounts, once there is an injection beside it.
+    let injected = inject(&manifest("mysql.yaml"), &settings());
+    let shared = injected.replace(
+        "            - name: data\n              mountPath: /var/lib/mysql\n            - name: config\n",
+        "            - name: data\n              mountPath: /var/lib/mysql\n            - {name: pitr-s3, mountPath: /s3}\n            - name: config\n",
+    );
+    assert_ne!(shared, injected);
+    let stripped = manifest::strip(&shared, false).unwrap();
+    assert!(stripped.contains("secretName: pitr-s3") && !stripped.contains("name: pitr\n"), "{stripped}");
+}

@@ -10,7 +10,8 @@ use kubectl_pitr::render::{
     status_document, status_table, status_text,
 };
 use kubectl_pitr::state::{
-    Backups, Beat, ClusterFacts, Heartbeat, Limits, Pod, Windows, WorkloadState, checks, from_archive, judge, merge,
+    Backups, Beat, ClusterFacts, Health, Heartbeat, Limits, Pod, Windows, WorkloadState, checks, from_archive, judge,
+    merge,
 };
 use kubectl_pitr::terminal::Terminal;
 use serde_json::{Value, json};
@@ -143,7 +144,16 @@ fn status_of_an_archive_without_a_cluster() {
         archive_flags: " --archive s3://backups/shop/mysql --region eu-west-1".into(),
         ..WorkloadState::default()
     };
-    golden("render/status-archive.txt", &text(&from_archive(state, &windows(), backups())));
+    let state = from_archive(state, &windows(), backups());
+    golden("render/status-archive.txt", &text(&state));
+    // An old end is no comfort because nobody is there to be asked.
+    let later = Limits { now: now() + jiff::Span::new().hours(3), ..limits() };
+    let judged = judge(&state, later);
+    assert_eq!(judged.health, Health::Degraded);
+    assert!(
+        judged.findings.iter().any(|f| f.text.starts_with("the end is 3h") && f.text.contains("idle")),
+        "{judged:?}"
+    );
 }
 
 #[test]

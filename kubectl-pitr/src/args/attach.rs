@@ -7,8 +7,7 @@ use super::client::{duration, key_value};
 /// Archive a server elsewhere, or one with encrypted binlogs, over a connection
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  kubectl pitr attach orders -n shop --host orders.example.com --archive s3://backups/shop/orders --secret pitr-s3 \
---mysql-user pitr --mysql-secret orders-db --image REGISTRY/pitr-sidecar:0.1.0 | kubectl apply -f -\n\nMakes a StatefulSet of the sidecar alone, which reads the \
+    after_help = "Example:\n  kubectl pitr attach orders -n shop --host orders.example.com \\\n    --archive s3://backups/shop/orders --secret pitr-s3 \\\n    --mysql-user pitr --mysql-secret orders-db \\\n    --image REGISTRY/pitr-sidecar:0.1.0 | kubectl apply -f -\n\nMakes a StatefulSet of the sidecar alone, which reads the \
 server's binlogs as a replica does. Nothing on the server's side restarts or changes. Afterwards \"orders\" is a WORKLOAD for every other command.\n\nNeeds: nothing to \
 print; with --live statefulsets get,create,patch and configmaps get,create,patch."
 )]

@@ -41,8 +41,9 @@ pub enum Threshold {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  kubectl pitr support-bundle mysql -n shop\n\nNo Secret is read. Passwords, keys and tokens in environments and \
-                  settings, names and passwords in URLs, and quoted values in logs are taken out: look through it all the same before you \
-                  send it.\n\nNeeds: what \"check\" needs; configmaps get; jobs, persistentvolumeclaims list. What you may not read is left \
+                  settings, names and passwords in addresses, and quoted values in messages are taken out; of environment variables of other programs only the \
+                  names are left. Logs of other containers than ours, which may hold statements, come only with --server-logs, without \
+                  their quoted values and numbers of statements. Look through it all the same before you send it.\n\nNeeds: what \"check\" needs; configmaps get; jobs, persistentvolumeclaims list. What you may not read is left \
                   out, and it is said."
 )]
 pub struct BundleArgs {
@@ -52,6 +53,9 @@ pub struct BundleArgs {
     /// The file to write [default: pitr-WORKLOAD-YYYYMMDD-HHMMSS.tar.gz]
     #[arg(long, value_name = "FILE")]
     pub output_file: Option<PathBuf>,
+    /// The logs of the pods' other containers too: the server's own
+    #[arg(long)]
+    pub server_logs: bool,
     #[command(flatten)]
     pub state: StateArgs,
 }

@@ -20,9 +20,9 @@ pub struct LogsArgs {
     /// Only lines as young as this
     #[arg(long, value_parser = duration, value_name = "DURATION")]
     pub since: Option<Duration>,
-    /// Only so many of the newest lines of each pod
-    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(i64).range(1..=1_000_000))]
-    pub tail: i64,
+    /// Only so many of the newest lines of each pod [default: all of --since, else 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..=1_000_000))]
+    pub tail: Option<i64>,
     /// A Job of ours instead of the sidecars
     #[arg(long, value_name = "NAME")]
     pub job: Option<String>,

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::Cluster;
 use super::problem::{Call, is_absent, is_conflict};
 use crate::failure::Failure;
+use crate::inject::sidecar::ANNOTATION_PARTITION;
 use pitr_recovery::code;
 
 /// Under this name the API server remembers which entries are ours.
@@ -89,11 +90,16 @@ impl Cluster {
         }
     }
 
-    /// Changes only the update strategy's partition, as the rollout goes on.
-    pub async fn set_partition(&self, name: &str, partition: i32) -> Result<(), Failure> {
+    /// Changes only the update strategy's partition, as the rollout goes on. `before` is the partition to come back to: it is
+    /// remembered on the object as long as the rollout is held back, so that whoever comes next can let it go on.
+    pub async fn set_partition(&self, name: &str, partition: i32, before: Option<i32>) -> Result<(), Failure> {
         let api: Api<StatefulSet> = self.api();
-        let patch = serde_json::json!({"spec": {"updateStrategy": {"rollingUpdate": {"partition": partition}}}});
-        let patched = api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        let patch = serde_json::json!({
+            "metadata": {"annotations": {ANNOTATION_PARTITION: before.map(|b| b.to_string())}},
+            "spec": {"updateStrategy": {"rollingUpdate": {"partition": partition}}},
+        });
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let patched = api.patch(name, &params, &Patch::Merge(&patch)).await;
         patched.map(|_| ()).map_err(|e| self.apply_failed(&e, "statefulsets.apps", name))
     }
 

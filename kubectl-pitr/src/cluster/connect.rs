@@ -1,5 +1,6 @@
 //! From flags and kubeconfig files to a client.
 
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -67,9 +68,9 @@ fn unusable(reason: &str) -> Failure {
 fn kubeconfig(args: &ClientArgs) -> Result<Option<Kubeconfig>, Failure> {
     let read = match &args.kubeconfig {
         Some(path) => Kubeconfig::read_from(path).map(Some),
-        None => match Kubeconfig::from_env() {
-            Ok(None) => present(Kubeconfig::read()),
-            found => found,
+        None => match std::env::var_os("KUBECONFIG").filter(|list| !list.is_empty()) {
+            Some(list) => merged(&list),
+            None => present(Kubeconfig::read()),
         },
     };
     let mut kubeconfig = match read.map_err(|e| unusable(&failure::chain(&anyhow::Error::new(e))))? {
@@ -80,8 +81,38 @@ fn kubeconfig(args: &ClientArgs) -> Result<Option<Kubeconfig>, Failure> {
     if let Some(context) = &args.context {
         kubeconfig.current_context = Some(context.clone());
     }
+    refuse_unknown(&kubeconfig, args)?;
     lay_over(&mut kubeconfig, args);
     Ok(Some(kubeconfig))
+}
+
+/// The files of a list as `KUBECONFIG` has it; those that are not there are passed over, as kubectl does.
+fn merged(list: &OsStr) -> Result<Option<Kubeconfig>, KubeconfigError> {
+    let mut merged: Option<Kubeconfig> = None;
+    for path in std::env::split_paths(list).filter(|path| path.exists()) {
+        let next = Kubeconfig::read_from(&path)?;
+        merged = Some(match merged {
+            None => next,
+            Some(before) => before.merge(next)?,
+        });
+    }
+    Ok(merged)
+}
+
+/// Names that flags give must be there: without its user, a request would go out as nobody.
+fn refuse_unknown(kubeconfig: &Kubeconfig, args: &ClientArgs) -> Result<(), Failure> {
+    let contexts = kubeconfig.contexts.iter().map(|c| c.name.as_str()).collect::<Vec<_>>();
+    let clusters = kubeconfig.clusters.iter().map(|c| c.name.as_str()).collect::<Vec<_>>();
+    let users = kubeconfig.auth_infos.iter().map(|u| u.name.as_str()).collect::<Vec<_>>();
+    for (kind, asked, known) in
+        [("context", &args.context, contexts), ("cluster", &args.cluster, clusters), ("user", &args.user, users)]
+    {
+        if let Some(asked) = asked.as_ref().filter(|asked| !known.contains(&asked.as_str())) {
+            return Err(unusable(&format!("the kubeconfig has no {kind} \"{asked}\""))
+                .hint(format!("it has: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })));
+        }
+    }
+    Ok(())
 }
 
 /// Only a file that is not there is none: one that cannot be read is an error.
@@ -226,6 +257,25 @@ mod tests {
             present(Kubeconfig::read_from(&file)).unwrap().as_ref().and_then(namespace_of).as_deref(),
             Some("shop")
         );
+    }
+
+    #[test]
+    fn files_of_a_list_that_are_not_there_are_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            std::fs::write(folder.path().join(name), text).unwrap();
+            folder.path().join(name)
+        };
+        let second = "apiVersion: v1\nkind: Config\nusers: [{name: other, user: {token: x}}]\n";
+        let paths = [folder.path().join("none"), file("a", FILE), file("b", second)];
+        let found = merged(&std::env::join_paths(&paths).unwrap()).unwrap().unwrap();
+        assert_eq!((namespace_of(&found).as_deref(), found.auth_infos.len()), (Some("shop"), 2));
+        assert!(merged(folder.path().join("none").as_os_str()).unwrap().is_none());
+        assert!(merged(file("c", "clusters: {").as_os_str()).is_err());
+        let args = |user: &str| ClientArgs { user: Some(user.to_owned()), ..ClientArgs::default() };
+        assert!(refuse_unknown(&found, &args("other")).is_ok());
+        let refused = refuse_unknown(&found, &args("nope")).unwrap_err().text();
+        assert!(refused.contains("no user \"nope\"") && refused.contains("it has: u, other"), "{refused}");
     }
 
     #[test]

@@ -16,7 +16,8 @@ pub struct LogPart<'a> {
     pub container: &'a str,
     pub follow: bool,
     pub since_seconds: Option<i64>,
-    pub tail: i64,
+    /// So many of the newest lines; all of them without it.
+    pub tail: Option<i64>,
 }
 
 impl Cluster {
@@ -26,7 +27,7 @@ impl Cluster {
             container: Some(part.container.to_owned()),
             follow: part.follow,
             since_seconds: part.since_seconds,
-            tail_lines: Some(part.tail),
+            tail_lines: part.tail,
             ..LogParams::default()
         };
         let api: Api<Pod> = self.patient_api();

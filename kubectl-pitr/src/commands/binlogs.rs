@@ -34,7 +34,8 @@ pub async fn run(session: &Session, args: &BinlogsArgs) -> Result<u8> {
 
 fn filter(session: &Session, args: &BinlogsArgs) -> Result<BinlogFilter, Failure> {
     let reader = session.reader();
-    let instant = |text: &Option<String>| text.as_deref().map(|text| target::instant(text, &reader)).transpose();
+    let instant =
+        |flag, text: &Option<String>| text.as_deref().map(|text| target::instant(flag, text, &reader)).transpose();
     let gtids = args.gtid.as_deref().map(|text| {
         text.parse().map_err(|reason| {
             Failure::new(code::GTID_UNREADABLE, format!("\"{text}\" is not a GTID set: {reason}"))
@@ -43,8 +44,8 @@ fn filter(session: &Session, args: &BinlogsArgs) -> Result<BinlogFilter, Failure
         })
     });
     Ok(BinlogFilter {
-        from_us: instant(&args.from)?,
-        to_us: instant(&args.to)?,
+        from_us: instant("--from", &args.from)?,
+        to_us: instant("--to", &args.to)?,
         source: args.source.clone(),
         gtids: gtids.transpose()?,
     })

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use super::source;
 use crate::args::{BundleArgs, Via};
 use crate::cluster::{Cluster, LogPart, Workload, WorkloadName};
-use crate::inject::sidecar::{LABEL_MANAGED, LABEL_WORKLOAD, MANAGER};
+use crate::inject::sidecar::{CONTAINER, LABEL_MANAGED, LABEL_WORKLOAD, MANAGER};
 use crate::inject::tree;
-use crate::redaction::{redact, redacted_text};
+use crate::redaction::{redact, redacted_own_log, redacted_server_log, redacted_text};
 use crate::render::binary_size;
 use crate::session::Session;
 use crate::tarball::Tarball;
@@ -46,7 +46,7 @@ pub async fn run(session: &Session, args: &BundleArgs) -> Result<u8> {
     bundle.document("version.json", &version);
     objects(&mut bundle, &cluster, &workload).await;
     answers(session, args, &mut bundle, (&cluster, &workload)).await;
-    logs(&mut bundle, &cluster, &workload).await;
+    logs(&mut bundle, &cluster, &workload, args.server_logs).await;
     let missing = if bundle.missing.is_empty() { "nothing\n".to_owned() } else { bundle.missing.join("\n") + "\n" };
     bundle.text("missing.txt", &missing);
     let file = args.output_file.clone().unwrap_or_else(|| format!("{folder}.tar.gz").into());
@@ -90,7 +90,7 @@ impl Bundle {
     fn take<T: Serialize, E: Display>(&mut self, name: &str, had: Result<T, E>) {
         match had {
             Ok(document) => self.document(name, &document),
-            Err(reason) => self.missing.push(format!("{name}: {reason}")),
+            Err(reason) => self.missing.push(redacted_text(&format!("{name}: {reason}"))),
         }
     }
 }
@@ -125,17 +125,27 @@ async fn answers(
     }
 }
 
-async fn logs(bundle: &mut Bundle, cluster: &Cluster, workload: &Workload) {
+/// The logs of our containers, and those of the others where they are asked for: statements of users may be in them.
+async fn logs(bundle: &mut Bundle, cluster: &Cluster, workload: &Workload, of_servers: bool) {
     for pod in &workload.pods {
         let name = pod.metadata.name.clone().unwrap_or_default();
         let containers = pod.spec.iter().flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten()));
         for container in containers {
-            let part = LogPart { container: &container.name, follow: false, since_seconds: None, tail: LOG_LINES };
+            let part =
+                LogPart { container: &container.name, follow: false, since_seconds: None, tail: Some(LOG_LINES) };
             let file = format!("logs/{name}.{}.log", container.name);
+            let redacted = match container.name == CONTAINER {
+                true => redacted_own_log,
+                false if of_servers => redacted_server_log,
+                false => {
+                    bundle.missing.push(format!("{file}: only with --server-logs"));
+                    continue;
+                }
+            };
             match cluster.log_lines(&name, part).await {
                 Ok(lines) => {
                     let lines: Vec<String> = lines.collect().await;
-                    let mut text = redacted_text(&(lines.join("\n") + "\n"));
+                    let mut text = redacted(&(lines.join("\n") + "\n"));
                     let surplus = text.len().saturating_sub(LOG_BYTES_MAX);
                     let from = text.char_indices().map(|(at, _)| at).find(|at| *at >= surplus).unwrap_or(0);
                     bundle.text(&file, &text.split_off(from));

@@ -1,8 +1,9 @@
 //! Completion, as kubectl does it for plugins: kubectl runs `kubectl_complete-pitr` with the words after `pitr` and reads one
 //! candidate a line, then `:N`. Whatever goes wrong, the answer is `:4` and success: anything else spoils the user's line.
 
-use std::ffi::OsString;
-use std::path::Path;
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -39,12 +40,19 @@ const TAKE_WORKLOAD: [&str; 15] = [
 
 pub fn run(session: &Session, args: &CompletionArgs) -> Result<u8> {
     if args.install {
-        let own = std::env::current_exe().context("find this program")?;
-        let link = own.with_file_name("kubectl_complete-pitr");
-        return install(&own, &link).map(|()| {
-            session.tell(&format!("{} -> {}", link.display(), own.display()));
-            0
-        });
+        let called = std::env::args_os().next().unwrap_or_default();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let (place, in_path) = match found_in(&path, &called) {
+            Some(place) => (place, true),
+            None => (std::env::current_exe().context("find this program")?, false),
+        };
+        let link = link_beside(&place);
+        install(&place, &link)?;
+        session.tell(&format!("{} -> {}", link.display(), place.display()));
+        if !in_path {
+            session.tell("warning: kubectl finds it only in a directory of PATH, and this one is none");
+        }
+        return Ok(0);
     }
     if let Some(shell) = args.shell {
         let mut script = Vec::new();
@@ -52,6 +60,22 @@ pub fn run(session: &Session, args: &CompletionArgs) -> Result<u8> {
         session.print(&String::from_utf8_lossy(&script))?;
     }
     Ok(0)
+}
+
+/// Where kubectl finds this program: the first of its name in PATH, which may be a link to it. kubectl looks for the completion by the
+/// same way, so that the directory behind such a link would not do.
+fn found_in(path: &OsStr, called: &OsStr) -> Option<PathBuf> {
+    let name = Path::new(called).file_name()?;
+    std::env::split_paths(path)
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(name))
+        .find(|p| p.is_file())
+}
+
+/// `kubectl_complete-pitr` beside `kubectl-pitr`, `kubectl_complete-mysql_pitr` beside `kubectl-mysql_pitr`.
+fn link_beside(own: &Path) -> PathBuf {
+    let name = own.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_prefix("kubectl-")).unwrap_or("pitr");
+    own.with_file_name(format!("kubectl_complete-{name}"))
 }
 
 fn install(own: &Path, link: &Path) -> Result<()> {
@@ -70,10 +94,9 @@ pub async fn answer(program: &str, process: &Process) -> ExitCode {
         let typed = words.last().map_or("", String::as_str);
         lines.extend(found.into_iter().filter(|n| n.starts_with(typed)));
     }
-    for line in lines {
-        println!("{line}");
-    }
-    println!("{NO_FILES}");
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    // Whoever asked may have gone away: nobody is left to tell.
+    let _ = std::io::stdout().lock().write_all(format!("{text}{NO_FILES}\n").as_bytes());
     ExitCode::SUCCESS
 }
 
@@ -97,6 +120,9 @@ pub fn candidates(program: &str, words: &[String]) -> Option<Vec<String>> {
 
 /// Whether the last word stands where a workload is wanted: the first word after the command that is no flag.
 pub fn wants_workload(words: &[String]) -> bool {
+    // For "logs" it is short for --follow, for all others it takes a file.
+    let of_logs = words.iter().any(|word| word == "logs");
+    let words: Vec<String> = words.iter().filter(|word| !(of_logs && *word == "-f")).cloned().collect();
     let Some((last, before)) = words.split_last() else { return false };
     let plain: Vec<_> = without_flags(before);
     !last.starts_with('-')
@@ -120,7 +146,7 @@ fn without_flags(words: &[String]) -> Vec<&String> {
 
 /// Flags without a value of their own; all others take the next word, unless it is joined by "=".
 const ALONE: [&str; 20] = [
-    "-f",
+    "--server-logs",
     "--follow",
     "-w",
     "--watch",
@@ -193,11 +219,27 @@ mod tests {
     }
 
     #[test]
+    fn the_link_is_made_where_kubectl_looks() {
+        let folder = tempfile::tempdir().unwrap();
+        let (bin, store) = (folder.path().join("bin"), folder.path().join("store"));
+        std::fs::create_dir_all(&bin).unwrap();
+        std::fs::create_dir_all(&store).unwrap();
+        std::fs::write(store.join("program"), "").unwrap();
+        std::os::unix::fs::symlink(store.join("program"), bin.join("kubectl-mysql_pitr")).unwrap();
+        let path = std::env::join_paths([folder.path().join("none"), bin.clone()]).unwrap();
+        let found = found_in(&path, OsStr::new("kubectl-mysql_pitr")).unwrap();
+        assert_eq!(found, bin.join("kubectl-mysql_pitr"));
+        assert_eq!(link_beside(&found), bin.join("kubectl_complete-mysql_pitr"));
+        assert_eq!(link_beside(Path::new("/x/kubectl-pitr")), Path::new("/x/kubectl_complete-pitr"));
+        assert_eq!(found_in(&path, OsStr::new("/elsewhere/kubectl-other")), None);
+    }
+
+    #[test]
     fn a_workload_is_wanted_only_in_its_place() {
-        for line in ["status ", "restore my", "-n shop status ", "backup --method clone "] {
+        for line in ["status ", "restore my", "-n shop status ", "backup --method clone ", "logs -f my"] {
             assert!(wants_workload(&words(line)), "{line}");
         }
-        for line in ["", "status mysql ", "status -n ", "explain ", "restore --", "sta"] {
+        for line in ["", "inject -f x", "status mysql ", "status -n ", "explain ", "restore --", "sta"] {
             assert!(!wants_workload(&words(line)), "{line}");
         }
     }

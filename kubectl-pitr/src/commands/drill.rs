@@ -26,7 +26,7 @@ pub async fn run(session: &Session, args: &DrillArgs) -> Result<u8> {
     };
     let name: WorkloadName = name.parse()?;
     if let Some(time) = &args.to {
-        target::instant(time, &session.reader())?;
+        target::instant("--to", time, &session.reader())?;
     }
     let cluster = session.cluster().await?;
     // Nothing is made by a dry run, so no right to make it is needed.

@@ -7,17 +7,18 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use pitr_recovery::code;
+use serde_json::{Value, json};
 
-use super::rollout;
+use super::rollout::{self, MapBefore};
 use crate::args::{InjectArgs, InjectMode, InjectOutput, Rollout};
 use crate::cluster::{ApplyOptions, Cluster, Need, WorkloadName, require};
-use crate::failure::Failure;
+use crate::failure::{EXIT_INTERRUPTED, Failure};
 use crate::inject::plan::{self, Found};
 use crate::inject::report::{Circumstances, report};
 use crate::inject::settings::{Settings, check_archive_url, default_image};
 use crate::inject::sidecar::Injection;
 use crate::inject::survey::{Hints, Owner, parse_owner};
-use crate::inject::{attach, manifest, output, ownership, pins, tree};
+use crate::inject::{attach, manifest, ours, output, ownership, pins, tree};
 use crate::objects::copied;
 use crate::session::Session;
 
@@ -199,7 +200,7 @@ async fn from_cluster(session: &Session, args: &InjectArgs, name: &WorkloadName)
         print(session, &text, &found, &injection)?;
         return Ok(0);
     }
-    apply(session, &cluster, args, (&found, &injection)).await
+    apply(session, &cluster, args, (&found, &injection, &workload.object)).await
 }
 
 /// The pins of the ConfigMap that is there: a new injection must not let go what was to be kept.
@@ -248,24 +249,38 @@ async fn apply(
     session: &Session,
     cluster: &Cluster,
     args: &InjectArgs,
-    (found, injection): (&Found, &Injection),
+    (found, injection, live): (&Found, &Injection, &StatefulSet),
 ) -> Result<u8> {
     let name = &found.name;
     let patch = output::named_patch(injection, Some(cluster.namespace()));
     let map_name = format!("pitr-{name}");
-    let is_new = refuse_foreign_map(cluster, &map_name).await?;
+    let map_before = refuse_foreign_map(cluster, &map_name).await?;
     let options = ApplyOptions { dry_run: true, force: args.force_conflicts };
     cluster.apply_config_map(&map_name, &injection.config_map, options).await?;
     cluster.apply_stateful_set(name, &patch, options).await?;
     session.confirm(name, args.confirm.confirm.as_deref(), &format!("This restarts the pods of statefulset/{name}"))?;
-    let rollout = rollout::Rollout::of(&found.object, args.rollout == Some(Rollout::Rolling))
-        .with_new_map(is_new.then(|| map_name.clone()));
-    rollout.hold_back(cluster, name).await?;
-    let options = ApplyOptions { dry_run: false, ..options };
-    cluster.apply_config_map(&map_name, &injection.config_map, options).await?;
-    cluster.apply_stateful_set(name, &patch, options).await?;
-    session.tell(&format!("statefulset/{name} changed, configmap/{map_name} applied"));
-    rollout.finish(session, cluster, name, args.confirm.timeout).await?;
+    let entries = ours::entries(&serde_json::to_value(live).context("read the object")?);
+    let before = rollout::Before { entries, map_name, map: map_before };
+    let rollout = rollout::Rollout::of(live, args.rollout == Some(Rollout::Rolling));
+    let change = async {
+        rollout.hold_back(cluster, name).await?;
+        let options = ApplyOptions { dry_run: false, ..options };
+        if let Err(failure) = apply_both(cluster, name, (&patch, &injection.config_map, &before), options).await {
+            return Err(match rollout.take_back(cluster, name, &before).await {
+                Ok(_) => failure,
+                Err(reason) => failure.hint(format!("the change could not be taken back: {reason}")),
+            });
+        }
+        session.tell(&format!("statefulset/{name} changed, configmap/{} applied", before.map_name));
+        rollout.finish(session, cluster, name, (args.confirm.timeout, &before)).await
+    };
+    tokio::select! {
+        ended = change => ended?,
+        _ = tokio::signal::ctrl_c() => {
+            session.tell(&rollout::standing(cluster, name).await);
+            return Ok(EXIT_INTERRUPTED);
+        }
+    }
     session.tell(&format!(
         "Next: kubectl pitr backup {name} -n {ns} (nothing is restorable without a base backup), then kubectl pitr status {name} -n {ns}",
         ns = cluster.namespace()
@@ -273,20 +288,40 @@ async fn apply(
     Ok(0)
 }
 
-/// A ConfigMap of that name which is not ours is not overwritten. Tells whether there is none.
-pub(super) async fn refuse_foreign_map(cluster: &Cluster, name: &str) -> Result<bool, Failure> {
+async fn apply_both(
+    cluster: &Cluster,
+    name: &str,
+    (patch, map, before): (&Value, &Value, &rollout::Before),
+    options: ApplyOptions,
+) -> Result<(), Failure> {
+    cluster.apply_config_map(&before.map_name, map, options).await?;
+    cluster.apply_stateful_set(name, patch, options).await.map(|_| ())
+}
+
+/// A ConfigMap of that name which is not ours is not overwritten. Tells what there is.
+pub(super) async fn refuse_foreign_map(cluster: &Cluster, name: &str) -> Result<MapBefore> {
     use crate::inject::sidecar::{LABEL_MANAGED, MANAGER};
     let map = match cluster.config_map(name).await {
         Ok(Some(map)) => map,
-        Ok(None) => return Ok(true),
-        // Whether it is there is not known: it is left alone.
-        Err(_) => return Ok(false),
+        Ok(None) => return Ok(MapBefore::Absent),
+        Err(_) => return Ok(MapBefore::Unknown),
     };
     let ours = map.metadata.labels.iter().flatten().any(|(k, v)| k == LABEL_MANAGED && v == MANAGER);
     if ours {
-        return Ok(false);
+        let annotations: BTreeMap<_, _> = map
+            .metadata
+            .annotations
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| key.starts_with("kubectl-pitr/"))
+            .collect();
+        let metadata = json!({"name": name, "namespace": cluster.namespace(), "labels": map.metadata.labels,
+            "annotations": annotations});
+        let was = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": map.data});
+        return Ok(MapBefore::Was(Box::new(was)));
     }
     Err(Failure::new(code::APPLY_CONFLICT, format!("configmap \"{name}\" exists and is not ours"))
         .hint("nothing was changed")
-        .fix(format!("kubectl delete configmap {name} -n {}, if nothing needs it", cluster.namespace())))
+        .fix(format!("kubectl delete configmap {name} -n {}, if nothing needs it", cluster.namespace()))
+        .into())
 }

@@ -13,6 +13,9 @@ use crate::render::{log_line, log_time};
 use crate::session::Session;
 use pitr_recovery::code;
 
+/// Lines of each pod, where nobody says how many or since when.
+const LINES: i64 = 1000;
+
 /// A pod's name and a line of its log.
 type Line = (String, String);
 
@@ -32,7 +35,8 @@ pub async fn run(session: &Session, args: &LogsArgs) -> Result<u8> {
     let mut streams: Vec<BoxStream<'static, Line>> = Vec::new();
     for (pod, container) in &pods {
         let since_seconds = args.since.map(|since| i64::try_from(since.as_secs().max(1)).unwrap_or(i64::MAX));
-        let part = LogPart { container, follow: args.follow, since_seconds, tail: args.tail };
+        let tail = args.tail.or_else(|| args.since.is_none().then_some(LINES));
+        let part = LogPart { container, follow: args.follow, since_seconds, tail };
         match cluster.log_lines(pod, part).await {
             Ok(lines) => {
                 let pod = pod.clone();

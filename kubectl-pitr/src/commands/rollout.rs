@@ -5,31 +5,54 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use pitr_recovery::code;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::args::Via;
 use crate::cluster::{ApplyOptions, Cluster};
 use crate::failure::Failure;
-use crate::inject::sidecar::CONTAINER;
+use crate::inject::sidecar::{ANNOTATION_PARTITION, CONTAINER};
+use crate::render::duration;
 use crate::session::Session;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long one look at a sidecar's state may take.
 const STATE_LIMIT: Duration = Duration::from_secs(5);
+/// The label of a pod that says which revision of the template it was made of.
+const LABEL_REVISION: &str = "controller-revision-hash";
 
-/// How a StatefulSet will restart its pods.
+/// How a StatefulSet will restart its pods. Partitions count pods from 0, whatever number the first one has in its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rollout {
     replicas: i32,
+    /// Number in the name of the first pod.
+    start: i32,
     /// Pods are restarted by whoever deletes them.
     on_delete: bool,
-    /// Restart the highest ordinal first and look at it.
+    /// Restart the last pod first and look at it.
     canary: bool,
     /// The partition to come back to.
     partition: i32,
-    /// A ConfigMap that was not there before, and that goes if the change is taken back.
-    new_map: Option<String>,
+    /// An earlier rollout holds pods back still.
+    held: bool,
+}
+
+/// What a change takes the place of, and what brings that back.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Before {
+    /// The entries of the StatefulSet under our field manager.
+    pub(super) entries: Value,
+    pub(super) map_name: String,
+    pub(super) map: MapBefore,
+}
+
+/// The ConfigMap before the change.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum MapBefore {
+    Absent,
+    Was(Box<Value>),
+    /// It could not be looked at: it is left alone.
+    Unknown,
 }
 
 impl Rollout {
@@ -38,103 +61,135 @@ impl Rollout {
         let strategy = spec.and_then(|s| s.update_strategy.as_ref());
         let on_delete = strategy.and_then(|s| s.type_.as_deref()) == Some("OnDelete");
         let replicas = spec.and_then(|s| s.replicas).unwrap_or(1);
-        let partition = strategy.and_then(|s| s.rolling_update.as_ref()).and_then(|r| r.partition).unwrap_or(0);
-        Self { replicas, on_delete, canary: replicas > 1 && !at_once && !on_delete, partition, new_map: None }
+        let start = spec.and_then(|s| s.ordinals.as_ref()).and_then(|o| o.start).unwrap_or(0);
+        let held = remembered(object);
+        let now = strategy.and_then(|s| s.rolling_update.as_ref()).and_then(|r| r.partition).unwrap_or(0);
+        let partition = held.unwrap_or(now);
+        let canary = partition < replicas - 1 && !at_once && !on_delete;
+        Self { replicas, start, on_delete, canary, partition, held: held.is_some() }
     }
 
-    pub(super) fn with_new_map(self, name: Option<String>) -> Self {
-        Self { new_map: name, ..self }
-    }
-
-    /// Before the change: lets only the highest ordinal have it.
+    /// Before the change: lets only the last pod have it.
     pub(super) async fn hold_back(&self, cluster: &Cluster, name: &str) -> Result<(), Failure> {
-        if self.canary { cluster.set_partition(name, self.replicas - 1).await } else { Ok(()) }
+        match self.canary {
+            true => cluster.set_partition(name, self.replicas - 1, Some(self.partition)).await,
+            false => Ok(()),
+        }
     }
 
-    /// After the change: waits for the first pod, then lets the others have it and waits for them.
+    /// Gives the StatefulSet the partition back that it had before.
+    pub(super) async fn let_go(&self, cluster: &Cluster, name: &str) -> Result<(), Failure> {
+        match self.canary || self.held {
+            true => cluster.set_partition(name, self.partition, None).await,
+            false => Ok(()),
+        }
+    }
+
+    /// After the change: waits for the last pod, then lets the others have it and waits for each of them. The change is taken back
+    /// if the first pod that has it does not archive: a later one is only named, for there are others by then that do.
     pub(super) async fn finish(
         &self,
         session: &Session,
         cluster: &Cluster,
         name: &str,
-        limit: Duration,
+        (limit, before): (Duration, &Before),
     ) -> Result<(), Failure> {
+        if !self.canary {
+            self.let_go(cluster, name).await?;
+        }
         if self.on_delete {
             session.tell("  its update strategy is OnDelete: the sidecar comes with each pod that you delete");
             return Ok(());
         }
-        let deadline = Instant::now() + limit;
-        let highest = self.replicas - 1;
-        for ordinal in (self.partition..=highest).rev() {
-            let pod = format!("{name}-{ordinal}");
-            if let Err(reason) = self.wait_for(cluster, &pod, deadline).await {
-                return Err(self.give_up(cluster, name, &pod, (reason, limit)).await);
+        if self.partition > 0 && self.partition >= self.replicas {
+            let partition = self.partition;
+            session
+                .tell(&format!("  its partition {partition} holds every pod back: the sidecar comes as you lower it"));
+            return Ok(());
+        }
+        let last = self.replicas - 1;
+        for index in (self.partition..=last).rev() {
+            let pod = self.pod_name(name, index);
+            if let Err(reason) = wait_for(cluster, (name, &pod), limit).await {
+                let text = format!("{pod} does not archive {} after its restart: {reason}", duration(limit.as_secs()));
+                let failure = Failure::new(code::NOT_ARCHIVING_IN_TIME, text);
+                return Err(match index == last {
+                    true => self.give_up(cluster, name, &pod, (failure, before)).await,
+                    false => self.stop(cluster, name, index, failure).await,
+                });
             }
             session.tell(&format!("pod/{pod} archives"));
-            if self.canary && ordinal == highest {
-                cluster.set_partition(name, self.partition).await?;
+            if self.canary && index == last {
+                self.let_go(cluster, name).await?;
             }
         }
         Ok(())
     }
 
-    async fn wait_for(&self, cluster: &Cluster, pod: &str, deadline: Instant) -> Result<(), String> {
-        let mut last = "it was not restarted".to_owned();
-        while Instant::now() < deadline {
-            match cluster.pod(pod).await {
-                Ok(Some(found)) if carries(&found) => {
-                    let state = cluster.pod_states(std::slice::from_ref(&found), Via::Auto, STATE_LIMIT).await;
-                    let heartbeat = state.into_iter().next().and_then(|s| s.heartbeat);
-                    last = match heartbeat {
-                        Some(heartbeat) if archives(&heartbeat) && is_ready(&found) => return Ok(()),
-                        Some(heartbeat) if archives(&heartbeat) => "it is not ready".to_owned(),
-                        Some(heartbeat) => codes(&heartbeat),
-                        None => crate::cluster::waiting_reason(&found).unwrap_or_else(|| "no heartbeat yet".to_owned()),
-                    };
+    fn pod_name(&self, name: &str, index: i32) -> String {
+        format!("{name}-{}", self.start + index)
+    }
+
+    /// Holds the pods back that have not had the change.
+    async fn stop(&self, cluster: &Cluster, name: &str, index: i32, failure: Failure) -> Failure {
+        let (pod, namespace) = (self.pod_name(name, index), cluster.namespace());
+        let failure = match self.canary && index > self.partition {
+            false => failure.hint("those before it archive; the change stays"),
+            true => match cluster.set_partition(name, index, Some(self.partition)).await {
+                Ok(()) => {
+                    failure.hint(format!("those before it archive; the others are held back by partition {index}"))
                 }
-                Ok(Some(_)) => {}
-                Ok(None) => "it is being replaced".clone_into(&mut last),
-                Err(failure) => last = failure.to_string(),
-            }
-            sleep(LOOK_EVERY).await;
-        }
-        Err(last)
+                Err(reason) => failure.hint(format!("the others are restarted nevertheless: {reason}")),
+            },
+        };
+        failure
+            .fix(format!("kubectl describe pod {pod} -n {namespace}; then the same command goes on"))
+            .fix(format!("kubectl pitr uninject {name} -n {namespace} --live"))
     }
 
     /// Takes the change back. A pod that cannot start stays as it is: only deleting it helps.
-    async fn give_up(&self, cluster: &Cluster, name: &str, pod: &str, (reason, limit): (String, Duration)) -> Failure {
-        let nothing = json!({"apiVersion": "apps/v1", "kind": "StatefulSet",
-            "metadata": {"name": name, "namespace": cluster.namespace()}});
-        let reverted = cluster.apply_stateful_set(name, &nothing, ApplyOptions::default()).await;
-        if self.canary {
-            let _ = cluster.set_partition(name, self.partition).await;
-        }
-        let seconds = limit.as_secs();
-        let failure = Failure::new(
-            code::NOT_ARCHIVING_IN_TIME,
-            format!("{pod} does not archive {} after its restart: {reason}", crate::render::duration(seconds)),
-        );
-        match reverted {
-            Ok(_) => self
-                .take_map_back(cluster, failure)
-                .await
+    async fn give_up(
+        &self,
+        cluster: &Cluster,
+        name: &str,
+        pod: &str,
+        (failure, before): (Failure, &Before),
+    ) -> Failure {
+        let namespace = cluster.namespace();
+        match self.take_back(cluster, name, before).await {
+            Ok(failure_of_map) => failure_of_map
+                .into_iter()
+                .fold(failure, Failure::hint)
                 .hint("the change was taken back; pods that were not restarted yet were not touched")
-                .fix(format!("kubectl delete pod {pod} -n {}, if it does not start by itself", cluster.namespace())),
+                .fix(format!("kubectl delete pod {pod} -n {namespace}, if it does not start by itself")),
             Err(reason) => failure
                 .hint(format!("the change could not be taken back: {reason}"))
-                .fix(format!("kubectl pitr uninject {name} -n {} --live", cluster.namespace())),
+                .fix(format!("kubectl pitr uninject {name} -n {namespace} --live")),
         }
     }
 
-    /// What was made for the sidecar alone goes with it. A pod that mounts it already keeps what it has.
-    async fn take_map_back(&self, cluster: &Cluster, failure: Failure) -> Failure {
-        let Some(name) = &self.new_map else { return failure };
-        match cluster.delete_config_map(name).await {
-            Ok(()) => failure.hint(format!("configmap/{name} was deleted again")),
-            Err(reason) => failure
-                .hint(format!("configmap/{name} stays: {reason}"))
-                .fix(format!("kubectl delete configmap {name} -n {}", cluster.namespace())),
+    /// Brings back what was there, and tells what became of the ConfigMap. The partition comes last: what was there before is in
+    /// the template when pods are let go.
+    pub(super) async fn take_back(
+        &self,
+        cluster: &Cluster,
+        name: &str,
+        before: &Before,
+    ) -> Result<Option<String>, Failure> {
+        let map = &before.map_name;
+        if let MapBefore::Was(object) = &before.map {
+            cluster.apply_config_map(map, object, ApplyOptions::default()).await?;
         }
+        cluster.apply_stateful_set(name, &before.entries, ApplyOptions::default()).await?;
+        self.let_go(cluster, name).await?;
+        if before.map != MapBefore::Absent {
+            return Ok(None);
+        }
+        // What was made for the sidecar alone goes with it. A pod that mounts it already keeps what it has.
+        Ok(Some(match cluster.delete_config_map(map).await {
+            Ok(()) => format!("configmap/{map} was deleted again"),
+            Err(reason) => format!("configmap/{map} stays: {reason}"),
+        }))
     }
 
     /// Waits until every pod runs without the sidecar.
@@ -147,9 +202,9 @@ impl Rollout {
         if self.on_delete {
             return Ok(());
         }
-        let deadline = Instant::now() + limit;
-        for ordinal in (self.partition..self.replicas).rev() {
-            let pod = format!("{name}-{ordinal}");
+        for index in (self.partition..self.replicas).rev() {
+            let pod = self.pod_name(name, index);
+            let deadline = Instant::now() + limit;
             loop {
                 if let Some(found) = cluster.pod(&pod).await?
                     && found.metadata.deletion_timestamp.is_none()
@@ -159,10 +214,7 @@ impl Rollout {
                     break;
                 }
                 if Instant::now() >= deadline {
-                    let text = format!(
-                        "pod \"{pod}\" is not ready {} after the change",
-                        crate::render::duration(limit.as_secs())
-                    );
+                    let text = format!("pod \"{pod}\" is not ready {} after the change", duration(limit.as_secs()));
                     return Err(Failure::new(code::WAIT_TIMED_OUT, text).hint("the rollout goes on"));
                 }
                 sleep(LOOK_EVERY).await;
@@ -170,6 +222,62 @@ impl Rollout {
         }
         Ok(())
     }
+}
+
+/// The partition that a rollout, which was broken off, was to come back to.
+fn remembered(object: &StatefulSet) -> Option<i32> {
+    object.metadata.annotations.as_ref()?.get(ANNOTATION_PARTITION)?.parse().ok()
+}
+
+/// What a rollout that is not watched any longer will do by itself.
+pub(super) async fn standing(cluster: &Cluster, name: &str) -> String {
+    let namespace = cluster.namespace();
+    match cluster.stateful_set(name).await {
+        Ok(object) if remembered(&object).is_some() => format!(
+            "statefulset/{name} is held back by its partition: only its last pods have the change. The same command goes on; \
+             kubectl pitr uninject {name} -n {namespace} --live takes it out"
+        ),
+        Ok(_) => format!("statefulset/{name} goes on with it by itself: kubectl pitr status {name} -n {namespace}"),
+        Err(reason) => format!("what becomes of statefulset/{name} is not known: {reason}"),
+    }
+}
+
+async fn wait_for(cluster: &Cluster, (name, pod): (&str, &str), limit: Duration) -> Result<(), String> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let reason = match look(cluster, name, pod).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(reason)) => reason,
+            Err(failure) => failure.to_string(),
+        };
+        if Instant::now() >= deadline {
+            return Err(reason);
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Why a pod cannot be said to archive with the StatefulSet as it is now; nothing if it does.
+async fn look(cluster: &Cluster, name: &str, pod: &str) -> Result<Option<String>, Failure> {
+    let set = cluster.stateful_set(name).await?;
+    let Some(found) = cluster.pod(pod).await? else { return Ok(Some("it is being replaced".to_owned())) };
+    if !is_of_newest(&found, &set) || !carries(&found) {
+        return Ok(Some("it was not restarted".to_owned()));
+    }
+    let state = cluster.pod_states(std::slice::from_ref(&found), Via::Auto, STATE_LIMIT).await;
+    Ok(match state.into_iter().next().and_then(|s| s.heartbeat) {
+        Some(heartbeat) if archives(&heartbeat) => (!is_ready(&found)).then(|| "it is not ready".to_owned()),
+        Some(heartbeat) => Some(codes(&heartbeat)),
+        None => Some(crate::cluster::waiting_reason(&found).unwrap_or_else(|| "no heartbeat yet".to_owned())),
+    })
+}
+
+/// Whether a pod was made of the template that the StatefulSet has now. Unknown until its controller has seen that template.
+fn is_of_newest(pod: &Pod, set: &StatefulSet) -> bool {
+    let Some(status) = &set.status else { return false };
+    let seen = status.observed_generation >= set.metadata.generation;
+    let revision = pod.metadata.labels.as_ref().and_then(|labels| labels.get(LABEL_REVISION));
+    seen && revision.is_some() && revision == status.update_revision.as_ref()
 }
 
 fn carries(pod: &Pod) -> bool {

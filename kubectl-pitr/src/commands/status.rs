@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::source;
 use crate::args::{OutputFormat, StatusArgs};
 use crate::cluster::{Cluster, WorkloadName};
-use crate::failure::{EXIT_INTERRUPTED, Failure};
+use crate::failure::{self, EXIT_INTERRUPTED, Failure};
 use crate::render::{JsonPath, status_document, status_said, status_table, status_text};
 use crate::session::Session;
 use crate::state::{Health, Judged, Limits, WorkloadState, judge};
@@ -27,10 +27,10 @@ pub async fn run(session: &Session, args: &StatusArgs) -> Result<u8> {
     let format = session.output(OutputFormat::Table)?;
     let archive = source::archive(&args.archive, &args.state)?;
     let order = args.list.sort_by.as_deref().map(JsonPath::path).transpose().map_err(Failure::usage)?;
+    if archive.is_some() {
+        refuse_with_archive(args)?;
+    }
     if args.list.watch {
-        if archive.is_some() {
-            return Err(Failure::usage("--watch follows sidecars: with --archive there are none").into());
-        }
         return watch(session, args, order.as_ref()).await;
     }
     let (states, place) = match archive {
@@ -57,6 +57,21 @@ pub async fn run(session: &Session, args: &StatusArgs) -> Result<u8> {
     }
     print(session, args, &rows, (format, limits))?;
     Ok(exit(args, &rows))
+}
+
+/// An archive is one workload, and nothing in it changes by itself.
+fn refuse_with_archive(args: &StatusArgs) -> Result<(), Failure> {
+    let list = &args.list;
+    let given = [
+        (list.watch, "--watch follows sidecars: with --archive there are none"),
+        (list.all_namespaces, "--all-namespaces is for workloads of the cluster: an --archive is one"),
+        (list.selector.is_some(), "--selector is for workloads of the cluster: an --archive is one"),
+        (list.sort_by.is_some(), "--sort-by is for several workloads: an --archive is one"),
+    ];
+    match given.iter().find(|(given, _)| *given) {
+        Some((_, text)) => Err(Failure::usage(*text)),
+        None => Ok(()),
+    }
 }
 
 fn limits(session: &Session, args: &StatusArgs) -> Limits {
@@ -98,8 +113,26 @@ async fn watch(session: &Session, args: &StatusArgs, order: Option<&JsonPath>) -
     let cluster = session.cluster().await?;
     let mut shown: BTreeMap<(String, String), String> = BTreeMap::new();
     let mut headers = !args.list.no_headers;
+    let mut told = None;
     loop {
-        let rows = judged(states(session, args, &cluster, format).await?, limits(session, args), order);
+        let states = match states(session, args, &cluster, format).await {
+            Ok(states) => states,
+            // The first look says what is wrong with the question; later ones, what is wrong for a while.
+            Err(error) if shown.is_empty() && told.is_none() => return Err(error),
+            Err(error) => {
+                let text = failure::of(&error).text();
+                if told.as_ref() != Some(&text) {
+                    session.tell(&text);
+                }
+                told = Some(text);
+                if let Some(code) = pause().await {
+                    return Ok(code);
+                }
+                continue;
+            }
+        };
+        told = None;
+        let rows = judged(states, limits(session, args), order);
         let changed: Vec<Row> = rows
             .into_iter()
             .filter(|row| {
@@ -120,10 +153,17 @@ async fn watch(session: &Session, args: &StatusArgs, order: Option<&JsonPath>) -
                 }
             }
         }
-        tokio::select! {
-            () = tokio::time::sleep(WATCH_EVERY) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(EXIT_INTERRUPTED),
+        if let Some(code) = pause().await {
+            return Ok(code);
         }
+    }
+}
+
+/// Between two looks; the exit code where Ctrl-C ends it.
+async fn pause() -> Option<u8> {
+    tokio::select! {
+        () = tokio::time::sleep(WATCH_EVERY) => None,
+        _ = tokio::signal::ctrl_c() => Some(EXIT_INTERRUPTED),
     }
 }
 

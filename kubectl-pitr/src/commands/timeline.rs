@@ -63,14 +63,14 @@ fn question(session: &Session, args: &TimelineArgs) -> Result<Question, Failure>
     let sought = match &args.around {
         Some(text) => match text.parse() {
             Ok(gtid) => Sought::Around(Point::Before(gtid), count(AROUND)),
-            Err(_) => Sought::Around(Point::Time(target::instant(text, &reader)?), count(AROUND)),
+            Err(_) => Sought::Around(Point::Time(target::instant("--around", text, &reader)?), count(AROUND)),
         },
         None if !searches => Sought::Around(Point::Time(i64::MAX), count(FOUND)),
         None => Sought::Matching(Matching {
             text: args.grep.clone(),
             ddl: args.ddl,
             since_us: since(session, args)?,
-            until_us: args.until.as_deref().map_or(Ok(i64::MAX), |text| target::instant(text, &reader))?,
+            until_us: args.until.as_deref().map_or(Ok(i64::MAX), |text| target::instant("--until", text, &reader))?,
             limit: count(FOUND),
             below: None,
         }),
@@ -86,7 +86,7 @@ fn since(session: &Session, args: &TimelineArgs) -> Result<i64, Failure> {
             let back_us = i64::try_from(back.as_micros()).unwrap_or(i64::MAX);
             Ok(session.now().as_microsecond().saturating_sub(back_us))
         }
-        None => target::instant(text, &session.reader()),
+        None => target::instant("--since", text, &session.reader()),
     }
 }
 

@@ -9,7 +9,7 @@ use super::rollout::Rollout;
 use crate::args::UninjectArgs;
 use crate::cluster::{ApplyOptions, Cluster, Need, require};
 use crate::failure::Failure;
-use crate::inject::{attach, manifest};
+use crate::inject::{attach, manifest, ours};
 use crate::session::Session;
 
 pub(super) const LIVE_NEEDS: [Need; 4] = [
@@ -44,7 +44,7 @@ pub async fn run(session: &Session, args: &UninjectArgs) -> Result<u8> {
 async fn live(session: &Session, cluster: &Cluster, args: &UninjectArgs, name: &str) -> Result<u8> {
     let object = cluster.stateful_set(name).await?;
     attach::refuse_archiver(name, &object)?;
-    let carries = |object| serde_json::to_value(object).map(|v| manifest::holds_ours(&v)).context("read the object");
+    let carries = |object| serde_json::to_value(object).map(|v| ours::holds_ours(&v)).context("read the object");
     if carries(&object)? {
         // An empty set of entries under our field manager: what it owned goes away, and nothing else.
         let nothing = json!({"apiVersion": "apps/v1", "kind": "StatefulSet",
@@ -64,6 +64,7 @@ async fn live(session: &Session, cluster: &Cluster, args: &UninjectArgs, name: &
         let rollout = Rollout::of(&object, true);
         cluster.apply_stateful_set(name, &nothing, ApplyOptions::default()).await?;
         session.tell(&format!("statefulset/{name} changed"));
+        rollout.let_go(cluster, name).await?;
         rollout.wait_without_sidecar(cluster, name, args.confirm.timeout).await?;
     } else {
         session.tell(&format!("statefulset/{name} carries no sidecar"));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::{OutputFormat, VersionArgs, Via};
 use crate::failure::Failure;
@@ -13,6 +13,23 @@ use crate::state::SCHEMA_VERSION;
 /// How long one sidecar may take to answer.
 const LIMIT: Duration = Duration::from_secs(5);
 
+/// The sidecars of the namespace.
+async fn running(session: &Session) -> Result<Vec<Value>> {
+    let mut sidecars = Vec::new();
+    let cluster = session.cluster().await?;
+    for workload in cluster.archived_workloads(false, None).await? {
+        for state in cluster.pod_states(&workload.pods, Via::Auto, LIMIT).await {
+            let heartbeat = state.heartbeat.unwrap_or_default();
+            sidecars.push(json!({
+                "pod": state.pod,
+                "version": heartbeat["version"],
+                "schemaVersion": heartbeat["schemaVersion"],
+            }));
+        }
+    }
+    Ok(sidecars)
+}
+
 pub async fn run(session: &Session, args: &VersionArgs) -> Result<u8> {
     let format = session.output(OutputFormat::Table)?;
     if format == OutputFormat::Name {
@@ -21,16 +38,10 @@ pub async fn run(session: &Session, args: &VersionArgs) -> Result<u8> {
     let own = json!({"version": env!("CARGO_PKG_VERSION"), "schemaVersion": SCHEMA_VERSION});
     let mut sidecars = Vec::new();
     if !args.client {
-        let cluster = session.cluster().await?;
-        for workload in cluster.archived_workloads(false, None).await? {
-            for state in cluster.pod_states(&workload.pods, Via::Auto, LIMIT).await {
-                let heartbeat = state.heartbeat.unwrap_or_default();
-                sidecars.push(json!({
-                    "pod": state.pod,
-                    "version": heartbeat["version"],
-                    "schemaVersion": heartbeat["schemaVersion"],
-                }));
-            }
+        match running(session).await {
+            Ok(found) => sidecars = found,
+            // Our own version is known all the same.
+            Err(reason) => session.tell(&format!("warning: the sidecars' versions are not known: {reason}")),
         }
     }
     if !format.is_text() {

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::attach::COMPONENT;
 use super::edit::{self, Edit};
-use super::sidecar::{ANNOTATION_CONFIG, CONTAINER, Injection, LABEL_MANAGED, LABEL_WORKLOAD, MANAGER, VOLUMES};
+use super::ours::{ENTRIES, LISTS, holds_ours, is_ours, our_container};
+use super::sidecar::{ANNOTATION_CONFIG, Injection, LABEL_MANAGED, LABEL_WORKLOAD, MANAGER};
 use super::tree::{self, Document, Kind, Node};
 use crate::objects::LABEL_COMPONENT;
 
@@ -47,11 +48,9 @@ pub fn stateful_sets(documents: &[Document]) -> Vec<(Place, &Value)> {
 /// Image of the sidecar that an earlier run put in.
 pub fn sidecar_image(text: &str) -> Result<Option<String>> {
     let documents = tree::parse(text)?;
-    let found = stateful_sets(&documents).into_iter().find_map(|(_, object)| {
-        let pod = &object["spec"]["template"]["spec"];
-        let mut all = ["initContainers", "containers"].into_iter().filter_map(|list| pod[list].as_array()).flatten();
-        all.find(|container| container["name"] == CONTAINER)?["image"].as_str().map(str::to_owned)
-    });
+    let found = stateful_sets(&documents)
+        .into_iter()
+        .find_map(|(_, object)| our_container(object)?["image"].as_str().map(str::to_owned));
     Ok(found)
 }
 
@@ -155,22 +154,6 @@ fn object_in(document: &mut Value, place: Place) -> Option<&mut Value> {
     }
 }
 
-/// The parts of a pod template that an injection touches.
-const LISTS: [&str; 3] = ["initContainers", "containers", "volumes"];
-
-fn is_ours(list: &str, item: &Value) -> bool {
-    let name = item["name"].as_str().unwrap_or_default();
-    if list == "volumes" { VOLUMES.contains(&name) } else { name == CONTAINER }
-}
-
-/// Whether a StatefulSet carries anything of an earlier injection.
-pub fn holds_ours(object: &Value) -> bool {
-    let template = &object["spec"]["template"];
-    LISTS.iter().any(|list| template["spec"][list].as_array().is_some_and(|l| l.iter().any(|i| is_ours(list, i))))
-        || template["metadata"]["labels"].get(LABEL_WORKLOAD).is_some()
-        || template["metadata"]["annotations"].get(ANNOTATION_CONFIG).is_some()
-}
-
 fn is_our_config(value: &Value) -> bool {
     value["kind"] == "ConfigMap"
         && value["metadata"]["labels"][LABEL_MANAGED] == MANAGER
@@ -178,19 +161,21 @@ fn is_our_config(value: &Value) -> bool {
 }
 
 fn strip_value(object: &mut Value) {
-    let template = &mut object["spec"]["template"];
     for list in LISTS {
+        let whole = object.clone();
+        let template = &mut object["spec"]["template"];
         let Some(items) = template["spec"].get_mut(list).and_then(Value::as_array_mut) else { continue };
         let before = items.len();
-        items.retain(|item| !is_ours(list, item));
+        items.retain(|item| !is_ours(&whole, list, item));
         if items.is_empty() && before > 0 {
             remove_key(&mut template["spec"], list);
         }
     }
-    for (parent, key) in [("labels", LABEL_WORKLOAD), ("annotations", ANNOTATION_CONFIG)] {
-        let Some(entries) = template["metadata"].get_mut(parent).and_then(Value::as_object_mut) else { continue };
+    let metadata = &mut object["spec"]["template"]["metadata"];
+    for (parent, key) in ENTRIES {
+        let Some(entries) = metadata.get_mut(parent).and_then(Value::as_object_mut) else { continue };
         if entries.remove(key).is_some() && entries.is_empty() {
-            remove_key(&mut template["metadata"], parent);
+            remove_key(metadata, parent);
         }
     }
 }
@@ -207,7 +192,7 @@ fn next_removal(text: &str, object: &Node, value: &Value) -> Result<Option<Edit>
     let spec = template.get("spec");
     for list in LISTS {
         let items = of_value["spec"][list].as_array().map_or(&[][..], Vec::as_slice);
-        let Some(index) = items.iter().position(|item| is_ours(list, item)) else { continue };
+        let Some(index) = items.iter().position(|item| is_ours(value, list, item)) else { continue };
         let spec = spec.ok_or(())?;
         let edit = match items.len() {
             1 => edit::remove_entry(text, spec, list),
@@ -215,7 +200,7 @@ fn next_removal(text: &str, object: &Node, value: &Value) -> Result<Option<Edit>
         };
         return edit.map(Some).ok_or(());
     }
-    for (parent, key) in [("labels", LABEL_WORKLOAD), ("annotations", ANNOTATION_CONFIG)] {
+    for (parent, key) in ENTRIES {
         if of_value["metadata"][parent].get(key).is_none() {
             continue;
         }

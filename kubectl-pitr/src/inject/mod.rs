@@ -9,6 +9,7 @@ pub mod cnf;
 mod edit;
 pub mod keys;
 pub mod manifest;
+pub mod ours;
 pub mod output;
 pub mod ownership;
 pub mod pins;

@@ -8,6 +8,7 @@ use pitr_recovery::code;
 use serde_json::Value;
 
 use super::manifest::{self, Place};
+use super::ours;
 use super::ownership;
 use super::schema::{name_of, typed};
 use super::settings::Settings;
@@ -39,6 +40,7 @@ pub fn find(text: &str, hints: &Hints, known_files: &BTreeMap<String, String>) -
         }
         let name = name_of(value).to_owned();
         ownership::refuse_operator(&name, &object)?;
+        ours::refuse_foreign(value)?;
         let survey = survey::survey(&object, hints, &|map| files.get(map).cloned())?;
         found.push(Found { place, name, namespace: object.metadata.namespace.clone(), object, survey });
     }

@@ -27,6 +27,10 @@ pub const MANAGER: &str = "kubectl-pitr";
 pub const ANNOTATION_CONFIG: &str = "kubectl-pitr/config-hash";
 /// On the ConfigMap: the Secret that base backups take their account from.
 pub const ANNOTATION_MYSQL_SECRET: &str = "kubectl-pitr/mysql-secret";
+/// On a StatefulSet whose rollout is held back: the partition that it had before, and gets again.
+pub const ANNOTATION_PARTITION: &str = "kubectl-pitr/partition-before";
+/// How the sidecar is told where its configuration is.
+pub const CONFIG_FLAG: &str = "--config=/etc/pitr/config.yaml";
 /// Where credentials are mounted, one file a key.
 pub const CREDENTIALS_DIRECTORY: &str = "/etc/pitr-s3";
 /// Where the account is mounted that reads a server over a connection.
@@ -151,7 +155,7 @@ fn container(survey: &Survey, owner: Owner, settings: &Settings) -> Container {
         name: CONTAINER.to_owned(),
         image: Some(settings.image.clone()),
         restart_policy: settings.native.then(|| "Always".to_owned()),
-        args: Some(vec!["run".to_owned(), "--config=/etc/pitr/config.yaml".to_owned()]),
+        args: Some(vec!["run".to_owned(), CONFIG_FLAG.to_owned()]),
         env: Some(vec![
             EnvVar {
                 name: "POD_NAME".to_owned(),

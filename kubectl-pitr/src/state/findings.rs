@@ -60,7 +60,7 @@ pub fn judge(state: &WorkloadState, limits: Limits) -> Judged {
     let end_age_seconds = state.end().map(|end| u64::try_from(limits.now.as_second() - end.as_second()).unwrap_or(0));
     let mut findings = Vec::new();
     if heard {
-        archive_findings(state, end_age_seconds.filter(|_| !state.offline), limits, &mut findings);
+        archive_findings(state, end_age_seconds, limits, &mut findings);
     }
     if !state.offline {
         pod_findings(state, &mut findings);
@@ -90,7 +90,10 @@ fn archive_findings(state: &WorkloadState, end_age: Option<u64>, limits: Limits,
         return;
     }
     if let Some(age) = end_age.filter(|age| *age > limits.max_lag_seconds) {
-        let text = format!("the end is {} old (limit {})", duration(age), duration(limits.max_lag_seconds));
+        let mut text = format!("the end is {} old (limit {})", duration(age), duration(limits.max_lag_seconds));
+        if state.offline {
+            text.push_str("; the archive alone does not tell a server that is idle from one that is not archived");
+        }
         findings.push(Finding { code: code::END_TOO_OLD, text, fix: None });
     }
     for gap in state.gaps.iter().filter(|g| g.is_open()) {
