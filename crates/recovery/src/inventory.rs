@@ -177,7 +177,7 @@ pub struct BaseBackup {
     pub flavour: Flavour,
     /// The version of that server.
     pub server_version: String,
-    /// The server that it was taken from.
+    /// The server that it was taken from; empty where that is not known.
     pub source: String,
     /// All that had been executed, purged transactions included.
     pub executed: GtidSet,

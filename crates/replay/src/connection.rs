@@ -139,6 +139,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             heartbeat_form: request.heartbeat,
         };
         let mut reader = shared.opener.open(&request.executed);
+        shared.holes.begin(&request.executed);
         let known = Known { skip: shared.options.skip.clone(), executed: request.executed };
         let cutter = Cutter::new(&shared.options.batch, known, &shared.holes);
         let cutting = (cutter, shared.holes.clone());

@@ -238,9 +238,13 @@ impl<'a, W: AsyncWrite + Unpin> Stream<'a, W> {
 
     /// Waits until what stands alone may be sent; meanwhile the replica has everything before it.
     async fn let_alone(&mut self, gtid: Gtid) -> Result<(), Fault> {
+        let mut is_told = false;
         while !self.holes.let_alone(&gtid) {
             self.wire.flush().await?;
-            self.tell();
+            // Once: heartbeats are no progress, and whoever watches for it must see that there is none.
+            if !std::mem::replace(&mut is_told, true) {
+                self.tell();
+            }
             let silent_until = self.wire.last_begun + self.facts.heartbeat;
             tokio::select! {
                 () = self.holes.recorded() => {}

@@ -164,7 +164,8 @@ fn base(executed: GtidSet, server_version: String, bytes: u64, now_us: i64) -> B
         method: "external".to_owned(),
         flavour: Flavour::MySql,
         server_version,
-        source: EXISTING.to_owned(),
+        // What it was taken from is not known, so it tells of no server.
+        source: String::new(),
         executed,
         position: None,
         // Its set and the archive say when it was taken; a time of its own it does not have.

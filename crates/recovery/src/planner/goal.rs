@@ -157,7 +157,7 @@ impl<'a> Planner<'a> {
     ) -> Result<usize, Unrecoverable> {
         let Inventory { binlogs, backups, .. } = &self.timeline.inventory;
         let known = binlogs.iter().map(|binlog| &binlog.id.source).chain(backups.iter().map(|backup| &backup.source));
-        let known: BTreeSet<&str> = known.map(String::as_str).collect();
+        let known: BTreeSet<&str> = known.map(String::as_str).filter(|source| !source.is_empty()).collect();
         let servers: Vec<&str> = match source {
             Some(source) if known.contains(source) => vec![source],
             part => known.into_iter().filter(|server| server.starts_with(part.unwrap_or_default())).collect(),

@@ -65,6 +65,15 @@ impl State {
 }
 
 impl Holes {
+    /// A stream begins to a replica that has this set. What an earlier one sent and the replica does not have was lost on the way
+    /// and is sent again: nobody may wait for it.
+    pub(crate) fn begin(&self, has: &GtidSet) {
+        let mut state = self.state();
+        state.alone = state.alone.intersect(has);
+        state.batches.retain(|first, _| has.contains(first));
+        state.is_awaited = false;
+    }
+
     /// A batch is about to be sent, or the replica has it.
     pub(super) fn open(&self, first: Gtid, others: GtidSet) {
         self.state().batches.insert(first, others);
@@ -99,6 +108,10 @@ impl Holes {
     /// Whether this transaction, which stands alone, may be sent now. If it may not, [`Holes::recorded`] says when to ask again.
     pub(crate) fn let_alone(&self, gtid: &Gtid) -> bool {
         let mut state = self.state();
+        // Sent before, by a stream that was lost: nothing is recorded until it is executed, so it must come.
+        if state.alone.contains(gtid) {
+            return true;
+        }
         let limit = if state.is_awaited { OPEN_MAX / 2 } else { OPEN_MAX };
         state.is_awaited = state.batches.len() >= limit;
         let may = !state.is_awaited && !state.is_recording;
@@ -272,6 +285,32 @@ mod tests {
         drop(holes.record(&set("u:1-8")).unwrap());
         assert!(holes.let_alone(&gtid("u:10")));
         assert_eq!(holes.due(&set("u:1-8")), set("u:9"));
+    }
+
+    #[test]
+    fn what_was_lost_with_a_connection_is_not_waited_for() {
+        let holes = Holes::default();
+        let source = set("u:1").iter().next().unwrap().0;
+        let gtid = |number| Gtid { source, number };
+        for batch in 0..OPEN_MAX as u64 {
+            assert!(holes.let_alone(&gtid(3 * batch + 1)));
+            holes.open(gtid(3 * batch + 2), [gtid(3 * batch + 3)].into_iter().collect());
+        }
+        let last = 3 * OPEN_MAX as u64 + 1;
+        assert!(!holes.let_alone(&gtid(last)));
+        // The replica has only the first two of what was sent alone, and the first batch, when it asks again.
+        let has = [gtid(1), gtid(2), gtid(4)].into_iter().collect();
+        holes.begin(&has);
+        assert!(!holes.are_awaited());
+        // What is sent anew is let through, and once it is executed, holes are recorded again.
+        assert!(holes.let_alone(&gtid(7)));
+        assert!(holes.record(&has).is_none());
+        let executed = has.union(&[gtid(7)].into_iter().collect());
+        let recording = holes.record(&executed).unwrap();
+        assert_eq!(*recording.due(), [gtid(3)].into_iter().collect());
+        drop(recording);
+        // The stream before it may say what it sends once more: that waits for nothing, for it is waited for itself.
+        assert!(holes.let_alone(&gtid(10)) && holes.let_alone(&gtid(10)));
     }
 
     #[test]
