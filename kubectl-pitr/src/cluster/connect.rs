@@ -76,7 +76,7 @@ fn kubeconfig(args: &ClientArgs) -> Result<Option<Kubeconfig>, Failure> {
     let mut kubeconfig = match read.map_err(|e| unusable(&failure::chain(&anyhow::Error::new(e))))? {
         Some(kubeconfig) => kubeconfig,
         None if args.server.is_some() => Kubeconfig::default(),
-        None => return Ok(None),
+        None => return refuse_lost(args).map(|()| None),
     };
     if let Some(context) = &args.context {
         kubeconfig.current_context = Some(context.clone());
@@ -84,6 +84,15 @@ fn kubeconfig(args: &ClientArgs) -> Result<Option<Kubeconfig>, Failure> {
     refuse_unknown(&kubeconfig, args)?;
     lay_over(&mut kubeconfig, args);
     Ok(Some(kubeconfig))
+}
+
+/// Without any kubeconfig a pod's own identity is used: never where somebody named what stands in a kubeconfig.
+fn refuse_lost(args: &ClientArgs) -> Result<(), Failure> {
+    let named = [("--context", &args.context), ("--cluster", &args.cluster), ("--user", &args.user)];
+    match named.into_iter().find(|(_, value)| value.is_some()) {
+        Some((flag, _)) => Err(unusable(&format!("{flag} is given, and there is no kubeconfig"))),
+        None => Ok(()),
+    }
 }
 
 /// The files of a list as `KUBECONFIG` has it; those that are not there are passed over, as kubectl does.

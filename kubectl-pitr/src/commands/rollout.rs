@@ -85,6 +85,11 @@ impl Rollout {
         }
     }
 
+    /// The same, where an injection that had not ended holds pods back.
+    pub(super) async fn let_go_if_held(&self, cluster: &Cluster, name: &str) -> Result<(), Failure> {
+        if self.held { self.let_go(cluster, name).await } else { Ok(()) }
+    }
+
     /// After the change: waits for the last pod, then lets the others have it and waits for each of them. The change is taken back
     /// if the first pod that has it does not archive: a later one is only named, for there are others by then that do.
     pub(super) async fn finish(
@@ -157,6 +162,10 @@ impl Rollout {
     ) -> Failure {
         let namespace = cluster.namespace();
         match self.take_back(cluster, name, before).await {
+            Ok(_) if self.held => failure
+                .hint("a rollout before this one had not ended: the pods that it held back stay held back")
+                .fix(format!("kubectl pitr uninject {name} -n {namespace} --live"))
+                .fix("or the same command with other settings"),
             Ok(failure_of_map) => failure_of_map
                 .into_iter()
                 .fold(failure, Failure::hint)
@@ -181,7 +190,10 @@ impl Rollout {
             cluster.apply_config_map(map, object, ApplyOptions::default()).await?;
         }
         cluster.apply_stateful_set(name, &before.entries, ApplyOptions::default()).await?;
-        self.let_go(cluster, name).await?;
+        // What stood there may itself be a change that no pod has proven: the others do not get it.
+        if !self.held {
+            self.let_go(cluster, name).await?;
+        }
         if before.map != MapBefore::Absent {
             return Ok(None);
         }

@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use pitr_recovery::code;
 use serde_json::json;
 
-use super::inject::{read_manifests, text_of};
-use super::rollout::Rollout;
+use super::inject::{read_manifests, refuse_foreign_map, text_of};
+use super::rollout::{MapBefore, Rollout};
 use crate::args::UninjectArgs;
 use crate::cluster::{ApplyOptions, Cluster, Need, require};
 use crate::failure::Failure;
@@ -68,10 +68,26 @@ async fn live(session: &Session, cluster: &Cluster, args: &UninjectArgs, name: &
         rollout.wait_without_sidecar(cluster, name, args.confirm.timeout).await?;
     } else {
         session.tell(&format!("statefulset/{name} carries no sidecar"));
+        // An injection that was interrupted before its change may have held the pods back.
+        Rollout::of(&object, true).let_go_if_held(cluster, name).await?;
     }
     if !args.keep_config {
-        cluster.delete_config_map(&format!("pitr-{name}")).await?;
-        session.tell(&format!("configmap/pitr-{name} deleted"));
+        delete_config(session, cluster, &format!("pitr-{name}")).await?;
     }
     Ok(0)
+}
+
+/// Deletes the configuration that an injection made; a ConfigMap of that name which is somebody else's stays.
+async fn delete_config(session: &Session, cluster: &Cluster, map: &str) -> Result<()> {
+    let left = match refuse_foreign_map(cluster, map).await {
+        Ok(MapBefore::Was(_)) => {
+            cluster.delete_config_map(map).await?;
+            format!("configmap/{map} deleted")
+        }
+        Ok(MapBefore::Absent) => return Ok(()),
+        Ok(MapBefore::Unknown) => format!("configmap/{map} stays: it cannot be read, so nobody knows whose it is"),
+        Err(_) => format!("configmap/{map} stays: it was not made here"),
+    };
+    session.tell(&left);
+    Ok(())
 }
