@@ -325,7 +325,9 @@ impl Active {
 /// What is known of the active binlog once it has grown to `size` and could not be shipped.
 fn behind(known: Option<&ActiveFacts>, binlog: &str, size: u64, at_us: i64) -> ActiveFacts {
     let since_us = known.and_then(|known| known.unshipped_since_us);
-    let shipped = known.filter(|known| known.binlog == binlog).map_or(0, |known| known.shipped);
+    // A shorter one of that name is another file: the server began anew.
+    let is_same = |known: &&ActiveFacts| known.binlog == binlog && known.shipped <= size;
+    let shipped = known.filter(is_same).map_or(0, |known| known.shipped);
     let unshipped_since_us = (shipped < size).then(|| since_us.unwrap_or(at_us));
     ActiveFacts { binlog: binlog.to_owned(), position: size, shipped, unshipped_since_us }
 }
@@ -387,6 +389,10 @@ mod tests {
         // It stays behind since then, also in the binlog after it.
         let rotated = behind(Some(&grown), "b.2", 40, 9);
         assert_eq!((rotated.position, rotated.shipped, rotated.unshipped_since_us), (40, 0, Some(7)));
+        let reset = behind(Some(&rotated), "b.2", 30, 11);
+        assert_eq!((reset.position, reset.shipped), (30, 0));
+        let whole = ActiveFacts { binlog: "b.1".into(), position: 100, shipped: 100, unshipped_since_us: None };
+        assert_eq!(behind(Some(&whole), "b.1", 40, 9).unshipped_since_us, Some(9));
         assert_eq!(behind(None, "b.1", 40, 9).unshipped_since_us, Some(9));
     }
 

@@ -146,8 +146,12 @@ fn effect_of(sql: &str) -> Effect {
     if !DEFINED.contains(&first.as_str()) {
         return Effect::Any;
     }
-    let kind = words.iter().map(bare).find(|word| CODE.contains(&word.as_str()) || DATA.contains(&word.as_str()));
     let all = || words.iter().map(|word| word.text.clone()).collect();
+    // TABLE may be left out, and the name may then be any word.
+    if first == "truncate" {
+        return Effect::Tables(all());
+    }
+    let kind = words.iter().map(bare).find(|word| CODE.contains(&word.as_str()) || DATA.contains(&word.as_str()));
     match kind {
         Some(kind) if CODE.contains(&kind.as_str()) => Effect::None,
         Some(kind) if ["database", "schema"].contains(&kind.as_str()) => Effect::Schemas(all()),
@@ -221,6 +225,14 @@ mod tests {
         assert_eq!(told(&tally, "log"), Ok(RowChanges::default()));
         tally.add(&[rows(RowsKind::Insert, "log", Some(1))], false);
         assert!(told(&tally, "log").is_err() && told(&tally, "orders").is_ok());
+    }
+
+    #[test]
+    fn a_table_is_emptied_whatever_its_name_is() {
+        for sql in ["TRUNCATE event", "truncate shop.user", "TRUNCATE TABLE `view`"] {
+            let Effect::Tables(names) = effect_of(sql) else { panic!("{sql}") };
+            assert!(["event", "user", "view"].iter().any(|name| names.contains(*name)), "{sql}: {names:?}");
+        }
     }
 
     #[test]
