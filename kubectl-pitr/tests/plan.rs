@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use kubectl_pitr::args::ProofArgs;
+use kubectl_pitr::args::{DataChecks, ProofArgs};
 use kubectl_pitr::inject::survey::Owner;
 use kubectl_pitr::inject::tree;
 use kubectl_pitr::objects::sizing::restore_bytes;
@@ -155,9 +155,7 @@ fn a_restore_is_a_claim_a_job_and_a_plan() {
     let options = ProofArgs {
         tables: vec!["shop.orders".into(), "shop.*".into()],
         dump_layout: "mydumper".into(),
-        assert: vec!["SELECT '$(HOME)'".into()],
-        check_tables: true,
-        count_rows: true,
+        checks: DataChecks { assert: vec!["SELECT '$(HOME)'".into()], check_tables: true, count_rows: true },
         xa: "rollback".into(),
         batch: "1".into(),
         engine: "pipe".into(),

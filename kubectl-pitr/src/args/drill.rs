@@ -1,6 +1,6 @@
 use clap::Args;
 
-use super::JobArgs;
+use super::{DataChecks, JobArgs};
 
 /// Restore to scratch, verify, and throw the data away: proof that a restore works, now or by a schedule
 #[derive(Debug, Args)]
@@ -18,15 +18,8 @@ pub struct DrillArgs {
     /// Restore to this instant instead: RFC 3339 with an offset, or latest
     #[arg(long, value_name = "TIME", conflicts_with = "schedule")]
     pub to: Option<String>,
-    /// A query that must return true (repeatable)
-    #[arg(long, value_name = "SQL")]
-    pub assert: Vec<String>,
-    /// Check each table: reads all of the data
-    #[arg(long)]
-    pub check_tables: bool,
-    /// Count the rows of each table before and after, and hold them against the log
-    #[arg(long)]
-    pub count_rows: bool,
+    #[command(flatten)]
+    pub checks: DataChecks,
     /// Room for the whole server, such as 60Gi [default: the size of its own volume]
     #[arg(long, value_name = "SIZE")]
     pub scratch_size: Option<String>,
@@ -44,13 +37,9 @@ pub struct DrillArgs {
 }
 
 impl DrillArgs {
-    /// What the Job's program is told. Kubernetes would take `$(NAME)` for a variable.
+    /// What the Job's program is told.
     #[must_use]
     pub fn options(&self) -> Vec<String> {
-        let mut options: Vec<String> = self.to.iter().map(|time| format!("--to={time}")).collect();
-        options.extend(self.assert.iter().map(|sql| format!("--assert={}", sql.replace("$(", "$$("))));
-        options.extend(self.check_tables.then(|| "--check-tables".to_owned()));
-        options.extend(self.count_rows.then(|| "--count-rows".to_owned()));
-        options
+        self.to.iter().map(|time| format!("--to={time}")).chain(self.checks.options()).collect()
     }
 }

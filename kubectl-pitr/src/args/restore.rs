@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::checks::literal;
 use super::client::duration;
-use super::{ArchiveArgs, JobArgs, StateArgs, TargetArgs};
+use super::{ArchiveArgs, DataChecks, JobArgs, StateArgs, TargetArgs};
 
 /// Restore to an instant or a transaction, onto a new volume
 #[derive(Debug, Args)]
@@ -65,15 +66,8 @@ pub struct ProofArgs {
     /// How those files are laid out: one file a table for mysql, or a directory that myloader reads
     #[arg(long, value_name = "LAYOUT", default_value = "mysql", value_parser = ["mysql", "mydumper"], requires = "tables")]
     pub dump_layout: String,
-    /// A query that must return true before the restore counts as verified (repeatable)
-    #[arg(long, value_name = "SQL")]
-    pub assert: Vec<String>,
-    /// Check each table before the restore counts as verified: reads all of the data
-    #[arg(long)]
-    pub check_tables: bool,
-    /// Count the rows of each table before and after, and hold them against the log: reads all of the data twice, and the log again
-    #[arg(long)]
-    pub count_rows: bool,
+    #[command(flatten)]
+    pub checks: DataChecks,
     /// What becomes of XA transactions that the target leaves prepared
     #[arg(long, value_name = "POLICY", default_value = "keep", value_parser = ["keep", "rollback", "fail"])]
     pub xa: String,
@@ -101,15 +95,12 @@ fn table(text: &str) -> Result<String, String> {
 }
 
 impl ProofArgs {
-    /// The same for the Job's program. Kubernetes would take `$(NAME)` for a variable.
+    /// The same for the Job's program.
     #[must_use]
     pub fn options(&self) -> Vec<String> {
-        let literal = |text: &String| text.replace("$(", "$$(");
         let mut options: Vec<String> = self.tables.iter().map(|t| format!("--tables={}", literal(t))).collect();
         options.extend((self.dump_layout == "mydumper").then(|| "--dump-layout=mydumper".to_owned()));
-        options.extend(self.assert.iter().map(|sql| format!("--assert={}", literal(sql))));
-        options.extend(self.check_tables.then(|| "--check-tables".to_owned()));
-        options.extend(self.count_rows.then(|| "--count-rows".to_owned()));
+        options.extend(self.checks.options());
         options.extend((!matches!(self.xa.as_str(), "" | "keep")).then(|| format!("--xa={}", self.xa)));
         options.extend((!matches!(self.batch.as_str(), "" | "auto")).then(|| format!("--batch={}", self.batch)));
         options.extend((self.engine == "pipe").then(|| "--engine=pipe".to_owned()));
@@ -140,7 +131,6 @@ impl ChangeArgs {
     /// The same for the Job's program.
     #[must_use]
     pub fn options(&self) -> Vec<String> {
-        let literal = |text: &String| text.replace("$(", "$$(");
         let mut options: Vec<String> = self.tables.iter().map(|t| format!("--tables={}", literal(t))).collect();
         options.extend(self.xa.as_ref().map(|policy| format!("--xa={policy}")));
         options.extend(self.batch.as_ref().map(|size| format!("--batch={size}")));

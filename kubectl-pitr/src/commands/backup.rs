@@ -8,9 +8,9 @@ use super::facts::{self, JobFacts};
 use super::scheduling::{self, Schedule};
 use super::source;
 use super::upkeep;
-use super::watch::{Made, made};
+use super::watch::{Telling, told};
 use crate::args::{BackupArgs, DryRun, OutputFormat};
-use crate::cluster::{Cluster, DryMode, JobEnd, Need, Watching, Workload, WorkloadName, require};
+use crate::cluster::{DryMode, JobEnd, Need, Watching, Workload, WorkloadName, require};
 use crate::failure::Failure;
 use crate::objects::{BACKUP_CONTAINER, BackupJob, Scratch, backup_job, sizing, stem};
 use crate::render::backup_verdict;
@@ -81,7 +81,12 @@ pub async fn run(session: &Session, args: &BackupArgs) -> Result<u8> {
     }
     session.tell(&format!("{:<9}{} from {}; scratch {}", "Method", job.method, origin.shown, job.scratch));
     cluster.create_job(&backup_job(&job), DryMode::Real).await?;
-    finish(session, args, &cluster, (&job.name, &workload.name, format)).await
+    let (name, namespace) = (&job.name, cluster.namespace());
+    let attach = format!("kubectl pitr logs -n {namespace} -f --job {name}");
+    let again = format!("kubectl pitr backup {} -n {namespace}", workload.name);
+    let watching = Watching { job: name, container: BACKUP_CONTAINER, limit: args.job.timeout };
+    let telling = Telling { wait: args.job.wait, attach: &attach, format, document };
+    told(session, &cluster, &watching, &telling, |end| conclude(end, &again)).await
 }
 
 /// The Job's facts, all of them known before it is made.
@@ -164,33 +169,6 @@ fn host(workload: &Workload, pod: &KubePod) -> Result<String, Failure> {
         (Some(service), _) => Ok(format!("{name}.{service}.{}", workload.namespace)),
         (None, Some(address)) => Ok(address),
         (None, None) => Err(Failure::new(code::NOT_REACHABLE, format!("pod \"{name}\" has no address yet"))),
-    }
-}
-
-async fn finish(
-    session: &Session,
-    args: &BackupArgs,
-    cluster: &Cluster,
-    (job, workload, format): (&str, &str, OutputFormat),
-) -> Result<u8> {
-    let namespace = cluster.namespace();
-    let attach = format!("kubectl pitr logs -n {namespace} -f --job {job}");
-    if format == OutputFormat::Name {
-        session.print(&format!("job.batch/{job}\n"))?;
-    }
-    let watching = Watching { job, container: BACKUP_CONTAINER, limit: args.job.timeout };
-    let again = format!("kubectl pitr backup {workload} -n {namespace}");
-    match made(session, cluster, &watching, (args.job.wait, &attach)).await? {
-        Made::Left(code) => Ok(code),
-        Made::Ended(end) => {
-            let text = conclude(&end, &again)?;
-            match format {
-                OutputFormat::Json | OutputFormat::Yaml => session.print_document(&document(&end), format)?,
-                OutputFormat::Name => session.tell(&text),
-                OutputFormat::Table | OutputFormat::Wide => session.print(&text)?,
-            }
-            Ok(0)
-        }
     }
 }
 

@@ -7,9 +7,9 @@ use serde_json::json;
 use super::facts::{self, JobFacts};
 use super::scheduling::{self, Schedule};
 use super::upkeep;
-use super::watch::{Made, made};
+use super::watch::{Telling, told};
 use crate::args::{DrillArgs, DryRun, OutputFormat};
-use crate::cluster::{Cluster, DryMode, JobEnd, Watching, Workload, WorkloadName, require};
+use crate::cluster::{DryMode, JobEnd, Watching, Workload, WorkloadName, require};
 use crate::failure::Failure;
 use crate::objects::{DRILL_COMPONENT, DrillJob, Scratch, drill_job, sizing, stem};
 use crate::render::drill_verdict;
@@ -55,7 +55,10 @@ pub async fn run(session: &Session, args: &DrillArgs) -> Result<u8> {
     }
     session.tell(&format!("Scratch  {}", job.scratch));
     cluster.create_job(&drill_job(&job), DryMode::Real).await?;
-    finish(session, args, &cluster, (&job, format)).await
+    let attach = format!("kubectl pitr logs -n {} -f --job {}", job.namespace, job.name);
+    let watching = Watching { job: &job.name, container: DRILL_COMPONENT, limit: args.job.timeout };
+    let telling = Telling { wait: args.job.wait, attach: &attach, format, document };
+    told(session, &cluster, &watching, &telling, conclude).await
 }
 
 /// The Job's facts, all of them known before it is made.
@@ -86,32 +89,6 @@ fn job(session: &Session, args: &DrillArgs, workload: &Workload, facts: JobFacts
         store: facts.store,
         identity_secret: args.identity_secret.clone(),
     })
-}
-
-async fn finish(
-    session: &Session,
-    args: &DrillArgs,
-    cluster: &Cluster,
-    (job, format): (&DrillJob, OutputFormat),
-) -> Result<u8> {
-    let (name, namespace) = (&job.name, &job.namespace);
-    let attach = format!("kubectl pitr logs -n {namespace} -f --job {name}");
-    if format == OutputFormat::Name {
-        session.print(&format!("job.batch/{name}\n"))?;
-    }
-    let watching = Watching { job: name, container: DRILL_COMPONENT, limit: args.job.timeout };
-    match made(session, cluster, &watching, (args.job.wait, &attach)).await? {
-        Made::Left(code) => Ok(code),
-        Made::Ended(end) => {
-            let text = conclude(&end)?;
-            match format {
-                OutputFormat::Json | OutputFormat::Yaml => session.print_document(&document(&end), format)?,
-                OutputFormat::Name => session.tell(&text),
-                OutputFormat::Table | OutputFormat::Wide => session.print(&text)?,
-            }
-            Ok(0)
-        }
-    }
 }
 
 fn document(end: &JobEnd) -> serde_json::Value {

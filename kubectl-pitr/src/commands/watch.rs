@@ -8,6 +8,7 @@ use pitr_archive::VerifyProgress;
 use pitr_recovery::code;
 use tokio::time::Instant;
 
+use crate::args::OutputFormat;
 use crate::cluster::{Cluster, Ended, JobEnd, Sign, Watching};
 use crate::failure::{EXIT_INTERRUPTED, Failure};
 use crate::job_line::{JobLine, Progress};
@@ -99,6 +100,42 @@ pub(super) async fn made(
         Watched::Detached => Made::Left(DETACHED),
         Watched::Ended(end) => Made::Ended(end),
     })
+}
+
+/// How a command tells what its Job left.
+pub(super) struct Telling<'a> {
+    /// Whether it waits for the end.
+    pub(super) wait: bool,
+    /// How to come back to the Job.
+    pub(super) attach: &'a str,
+    pub(super) format: OutputFormat,
+    /// The end as a document.
+    pub(super) document: fn(&JobEnd) -> serde_json::Value,
+}
+
+/// Says that a Job was made, follows it if that is wanted, and tells its end, which `conclude` puts into words or refuses.
+pub(super) async fn told(
+    session: &Session,
+    cluster: &Cluster,
+    watching: &Watching<'_>,
+    telling: &Telling<'_>,
+    conclude: impl FnOnce(&JobEnd) -> Result<String, Failure>,
+) -> anyhow::Result<u8> {
+    let format = telling.format;
+    if format == OutputFormat::Name {
+        session.print(&format!("job.batch/{}\n", watching.job))?;
+    }
+    let end = match made(session, cluster, watching, (telling.wait, telling.attach)).await? {
+        Made::Left(code) => return Ok(code),
+        Made::Ended(end) => end,
+    };
+    let text = conclude(&end)?;
+    match format {
+        OutputFormat::Json | OutputFormat::Yaml => session.print_document(&(telling.document)(&end), format)?,
+        OutputFormat::Name => session.tell(&text),
+        OutputFormat::Table | OutputFormat::Wide => session.print(&text)?,
+    }
+    Ok(0)
 }
 
 /// The exit code of a command that was left with Ctrl-C.

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use pitr_archive::{Archive, ArchiveError};
 use pitr_binlog::{GtidSet, Head, Scanner};
-use pitr_recovery::{BinlogId, PlannedBinlog, PlannedRange, RangeRef};
+use pitr_recovery::{BinlogId, PlannedBinlog, PlannedRange};
 use pitr_replay::{LogOpener, LogPiece, LogReader, ReadError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
+
+use super::stretch::{Stretch, reference, stretches_of};
 
 /// Raw bytes of ranges that are in memory at once: being fetched, waiting, or being sent. A range that is larger than this is alone.
 const READ_AHEAD_KIB: u32 = 64 << 10;
@@ -122,10 +124,6 @@ impl ArchivedLog {
     }
 }
 
-fn reference(binlog: &BinlogId, range: &PlannedRange) -> RangeRef {
-    RangeRef { binlog: binlog.clone(), start: range.start, end: range.end, raw_sha256: range.raw_sha256 }
-}
-
 /// Whether a head tells of all that the one before it does, and of the file between. Under another base name a server's log begins
 /// with an empty head, and goes on without what it had under the first: whatever such a head says, more stands before it.
 fn tells_of_all(last: &GtidSet, next: &GtidSet) -> bool {
@@ -161,25 +159,14 @@ struct Part {
     to: u64,
 }
 
-/// A file as fetches: its ranges, cut where they overlap and at both ends.
+/// A file as fetches, the first of which begins it.
 fn steps_of(number: usize, file: &PlannedBinlog) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut position = file.from;
-    for range in &file.ranges {
-        let (from, to) = (range.start.max(position), range.end.min(file.to));
-        if from < to {
-            steps.push(Step {
-                file: number,
-                begins: steps.is_empty(),
-                part: Some(Part { range: range.clone(), from, to }),
-            });
-            position = to;
-        }
+    let part = |stretch: Stretch<'_>| Part { range: stretch.range.clone(), from: stretch.from, to: stretch.to };
+    let mut parts: Vec<Option<Part>> = stretches_of(file).map(part).map(Some).collect();
+    if parts.is_empty() {
+        parts.push(None);
     }
-    if steps.is_empty() {
-        steps.push(Step { file: number, begins: true, part: None });
-    }
-    steps
+    parts.into_iter().enumerate().map(|(at, part)| Step { file: number, begins: at == 0, part }).collect()
 }
 
 fn head_in(bytes: &[u8], file: &PlannedBinlog) -> Result<Head, ReadError> {
@@ -296,41 +283,41 @@ mod tests {
     use pitr_binlog::BinlogName;
     use pitr_recovery::{BinlogId, PlannedBinlog, PlannedRange};
 
-    use super::{Step, is_from_several_servers, steps_of, tells_of_all};
+    use super::{is_from_several_servers, steps_of, tells_of_all};
 
     fn range(start: u64, end: u64) -> PlannedRange {
         PlannedRange { start, end, raw_sha256: [0; 32], objects: Vec::new() }
     }
 
-    fn steps(ranges: &[(u64, u64)], from: u64, to: u64) -> Vec<(bool, Option<(u64, u64)>)> {
-        let file = PlannedBinlog {
+    fn file(ranges: &[(u64, u64)], from: u64, to: u64) -> PlannedBinlog {
+        PlannedBinlog {
             id: BinlogId { source: "s".into(), number: 1, head: [0; 8] },
             name: BinlogName::parse("binlog.000001").unwrap(),
             head: range(0, 100),
             ranges: ranges.iter().map(|(start, end)| range(*start, *end)).collect(),
             from,
             to,
-        };
-        let cut = |step: Step| (step.begins, step.part.map(|part| (part.from, part.to)));
-        steps_of(0, &file).into_iter().map(cut).collect()
+        }
     }
 
     #[test]
-    fn ranges_are_cut_where_they_overlap_and_at_both_ends() {
-        let expected = [(true, Some((157, 1000))), (false, Some((1000, 1500))), (false, Some((1500, 1700)))];
-        assert_eq!(steps(&[(0, 1000), (800, 1500), (1500, 3000)], 157, 1700), expected);
-        assert_eq!(steps(&[(0, 1000), (200, 900), (900, 1100)], 157, 1100).len(), 2);
+    fn the_first_fetch_begins_the_file_even_without_bytes() {
+        let steps = |file: &PlannedBinlog| -> Vec<_> {
+            steps_of(0, file)
+                .into_iter()
+                .map(|step| (step.begins, step.part.map(|part| (part.from, part.to))))
+                .collect()
+        };
+        assert_eq!(steps(&file(&[], 157, 157)), [(true, None)]);
+        let two = [(true, Some((157, 1000))), (false, Some((1000, 1500)))];
+        assert_eq!(steps(&file(&[(0, 1000), (800, 1500)], 157, 1500)), two);
     }
 
     #[test]
     fn logs_of_several_servers_are_told_from_those_of_one() {
         let file = |source: &str, number| PlannedBinlog {
             id: BinlogId { source: source.into(), number, head: [0; 8] },
-            name: BinlogName::parse("binlog.000001").unwrap(),
-            head: range(0, 100),
-            ranges: Vec::new(),
-            from: 157,
-            to: 157,
+            ..file(&[], 157, 157)
         };
         assert!(!is_from_several_servers(&[]));
         assert!(!is_from_several_servers(&[file("a", 1), file("a", 2)]));
@@ -354,10 +341,5 @@ mod tests {
         for (last, next, expected) in cases {
             assert_eq!(tells_of_all(&set(last), &set(next)), expected, "{last:?} {next:?}");
         }
-    }
-
-    #[test]
-    fn a_file_without_bytes_still_begins() {
-        assert_eq!(steps(&[], 157, 157), [(true, None)]);
     }
 }

@@ -4,9 +4,10 @@ use anyhow::Context as _;
 use pitr_archive::Archive;
 use pitr_binlog::TransactionFlags;
 use pitr_binlog::event::ChecksumAlgorithm;
-use pitr_recovery::{PlannedBinlog, PlannedRange, RangeRef, RestorePlan};
+use pitr_recovery::RestorePlan;
 
 use super::event_states::{EventStates, IntendedState};
+use super::stretch::{Stretch, stretches_of};
 use super::verdict::EventReport;
 use crate::mysql::{Connection, EventStatus, ScheduledEvent};
 
@@ -63,24 +64,10 @@ pub(super) fn state_of(status: EventStatus) -> IntendedState {
 
 /// The states after the plan's log. Indices say which ranges have DDL; only these are fetched again.
 async fn in_the_log(archive: &Archive, plan: &RestorePlan, mut states: EventStates) -> anyhow::Result<EventStates> {
-    for file in plan.files() {
-        let mut position = file.from;
-        for range in &file.ranges {
-            let end = range.end.min(file.to);
-            apply(archive, plan, Stretch { file, range, from: position, to: end }, &mut states).await?;
-            position = position.max(end);
-        }
+    for stretch in plan.files().iter().flat_map(stretches_of) {
+        apply(archive, plan, stretch, &mut states).await?;
     }
     Ok(states)
-}
-
-/// A part of one range of a binlog.
-#[derive(Clone, Copy)]
-struct Stretch<'a> {
-    file: &'a PlannedBinlog,
-    range: &'a PlannedRange,
-    from: u64,
-    to: u64,
 }
 
 async fn apply(
@@ -89,26 +76,24 @@ async fn apply(
     stretch: Stretch<'_>,
     states: &mut EventStates,
 ) -> anyhow::Result<()> {
-    let Stretch { file, range, from, to } = stretch;
-    let reference =
-        RangeRef { binlog: file.id.clone(), start: range.start, end: range.end, raw_sha256: range.raw_sha256 };
-    let index = archive.read_index(&reference, &range.objects).await.context("read which transactions are DDL")?;
+    let (reference, objects) = (stretch.reference(), &stretch.range.objects);
+    let index = archive.read_index(&reference, objects).await.context("read which transactions are DDL")?;
     let (base, skip) = (&plan.base().executed, plan.skip());
     let wanted: Vec<_> = index
         .entries
         .iter()
         .filter(|entry| entry.flags.contains(TransactionFlags::DDL))
         // An entry that begins before its range is larger than any DDL statement about events.
-        .filter(|entry| entry.start >= from.max(range.start) && entry.end <= to)
+        .filter(|entry| entry.start >= stretch.from && entry.end <= stretch.to)
         .filter(|entry| !entry.gtid.is_some_and(|gtid| base.contains(&gtid) || skip.contains(&gtid)))
         .collect();
     if wanted.is_empty() {
         return Ok(());
     }
-    let bytes = archive.read_range(&reference, &range.objects).await.context("read DDL of the log")?;
-    let place = |offset: u64| usize::try_from(offset - range.start).unwrap_or(usize::MAX);
+    let bytes = archive.read_range(&reference, objects).await.context("read DDL of the log")?;
     for entry in wanted {
-        let transaction = bytes.get(place(entry.start)..place(entry.end)).unwrap_or_default();
+        let place = stretch.place(entry.start).zip(stretch.place(entry.end));
+        let transaction = place.and_then(|(start, end)| bytes.get(start..end)).unwrap_or_default();
         states.apply(transaction, checksum(transaction));
     }
     Ok(())

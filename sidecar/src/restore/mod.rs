@@ -27,6 +27,7 @@ mod replay;
 mod rows;
 mod serve;
 mod start;
+mod stretch;
 mod verdict;
 mod verify;
 mod volume;

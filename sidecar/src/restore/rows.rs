@@ -12,12 +12,13 @@ use std::fmt;
 use anyhow::Context as _;
 use pitr_archive::Description;
 use pitr_binlog::{GtidSet, TransactionFlags};
-use pitr_recovery::{PlannedBinlog, PlannedRange, RangeRef, code};
+use pitr_recovery::code;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::tally::RowChanges;
 use self::tally::{TableName, Tally};
 use super::phases::{Restore, unless_interrupted};
+use super::stretch::{Stretch, stretches_of};
 use crate::amounts::count_of;
 use crate::error::Failure;
 use crate::mysql::{Connection, UserTable};
@@ -198,50 +199,34 @@ async fn read_log(restore: &mut Restore<'_>, tally: &mut Tally) -> anyhow::Resul
     restore.progress.begin("read-log", Unit::Bytes, 0, restore.plan.parts().bytes);
     let (mut done, mut seen) = (0, restore.plan.base().executed.clone());
     seen.union_with(restore.plan.skip());
-    for file in &files {
-        let mut position = file.from;
-        for range in &file.ranges {
-            let end = range.end.min(file.to);
-            let stretch = Stretch { file, range, from: position.max(range.start), to: end };
-            let shutdown = restore.context.shutdown.clone();
-            unless_interrupted(&shutdown, read_range(restore, stretch, tally, &mut seen)).await?;
-            done += end.saturating_sub(position);
-            position = position.max(end);
-            restore.progress.set(done);
-        }
+    for stretch in files.iter().flat_map(stretches_of) {
+        let shutdown = restore.context.shutdown.clone();
+        unless_interrupted(&shutdown, read_range(restore, stretch, tally, &mut seen)).await?;
+        done += stretch.to - stretch.from;
+        restore.progress.set(done);
     }
     restore.progress.end();
     Ok(())
 }
 
-/// A part of one range of a binlog.
-#[derive(Clone, Copy)]
-struct Stretch<'a> {
-    file: &'a PlannedBinlog,
-    range: &'a PlannedRange,
-    from: u64,
-    to: u64,
-}
-
 async fn read_range(
     restore: &Restore<'_>,
-    Stretch { file, range, from, to }: Stretch<'_>,
+    stretch: Stretch<'_>,
     tally: &mut Tally,
     seen: &mut GtidSet,
 ) -> anyhow::Result<()> {
-    let reference =
-        RangeRef { binlog: file.id.clone(), start: range.start, end: range.end, raw_sha256: range.raw_sha256 };
-    let index = restore.archive.read_index(&reference, &range.objects).await.context("read what is in the log")?;
-    let bytes = restore.archive.read_range(&reference, &range.objects).await.context("read the log")?;
-    for entry in index.entries.iter().filter(|entry| entry.end > from && entry.end <= to) {
+    let (reference, objects) = (stretch.reference(), &stretch.range.objects);
+    let index = restore.archive.read_index(&reference, objects).await.context("read what is in the log")?;
+    let bytes = restore.archive.read_range(&reference, objects).await.context("read the log")?;
+    for entry in index.entries.iter().filter(|entry| entry.end > stretch.from && entry.end <= stretch.to) {
         if entry.gtid.is_some_and(|gtid| seen.contains(&gtid)) {
             continue;
         }
         if let Some(gtid) = &entry.gtid {
             seen.insert(gtid);
         }
-        let place = |offset: u64| usize::try_from(offset.checked_sub(range.start)?).ok();
-        let transaction = place(entry.start).zip(place(entry.end)).and_then(|(start, end)| bytes.get(start..end));
+        let place = stretch.place(entry.start).zip(stretch.place(entry.end));
+        let transaction = place.and_then(|(start, end)| bytes.get(start..end));
         match transaction.and_then(Description::of) {
             Some(description) => {
                 tally.add(&description.changes, !entry.flags.contains(TransactionFlags::NON_TRANSACTIONAL));
