@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # test.sh STAGE...: runs the stages of the tests, says how long each took, and ends with one line of counts.
-#   lint          formatting, clippy, scripts, licences
+#   lint          formatting, clippy, scripts, licences, alerts
 #   unit          tests inside the sources, and those of the documentation
 #   integration   tests/ of every package but the cluster's: libraries and built programs against real mysqld and S3 servers
 #   cluster       e2e/tests/cluster.rs on a real Kubernetes
@@ -54,6 +54,7 @@ stage_lint() {
   step clippy cargo clippy --workspace --all-targets --features pitr-e2e/cluster --locked -- -D warnings
   step clippy-model cargo clippy -p pitr-model --all-targets --features stateright --locked -- -D warnings
   step scripts scripts
+  step alerts "$REPOSITORY/e2e/alerts.sh"
   step licences licences
 }
 

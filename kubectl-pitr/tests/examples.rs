@@ -91,7 +91,7 @@ fn rules_have_what_an_alert_needs() {
     let rules = tree::parse(&text).unwrap().pop().unwrap().value;
     let alerts: Vec<_> =
         rules["spec"]["groups"].as_array().unwrap().iter().flat_map(|g| g["rules"].as_array().unwrap()).collect();
-    assert_eq!(alerts.len(), 10);
+    assert_eq!(alerts.len(), 17);
     for alert in alerts {
         let expr = alert["expr"].as_str().unwrap();
         let balanced = |open: char, close: char| expr.matches(open).count() == expr.matches(close).count();

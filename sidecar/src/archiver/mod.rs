@@ -232,6 +232,9 @@ impl Archiver {
             }
             Err(error) => {
                 pause.fail();
+                let again = Instant::now() + pause.left(Instant::now());
+                let is_store = matches!(error, WorkError::Archive(ArchiveError::Store(_)));
+                self.board.note(|facts| facts.store.retry_at = is_store.then_some(again));
                 let name = found.entries.last().map_or("the active binlog", |entry| entry.name.as_str());
                 self.fail(Area::Tail, &error, name);
             }

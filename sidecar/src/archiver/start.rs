@@ -87,7 +87,8 @@ impl Archiver {
         let limits = Limits::new(&self.config.pipeline);
         let noted = (self.board.clone(), limits.clone());
         let store = WatchedStore::new(store, location.url.clone(), noted, self.clock.clone());
-        let store = Retrying::new(store, self.patience.clone()).cancelled_by(self.abort.clone());
+        let store =
+            Retrying::new(store, self.patience.clone()).cancelled_by(self.abort.clone()).counted_by(counts.clone());
         let store = PacedStore::new(store, limits.clone());
         let clock = self.clock.clone();
         let claimed = Archive::claim(Arc::new(store), Arc::new(move || clock.now()), &self.config.workload).await;
@@ -119,6 +120,7 @@ impl Archiver {
         let tail = archive.sweep_tail(source).await.map_err(named)?;
         if !tail.differing.is_empty() {
             tracing::error!(event = "divergence", objects = tail.differing.len(), first = tail.differing.first());
+            self.board.note(|facts| facts.totals.divergences += tail.differing.len() as u64);
         }
         pipeline.ledger().take_tail(tail.kept);
         self.list(pipeline).await
@@ -145,6 +147,7 @@ impl Archiver {
         self.board.note(|facts| {
             facts.server = facts.server.take().or(server);
             facts.listed_us = Some(listed_us);
+            facts.catalog_pages = Some(report.pages as u64);
         });
         Ok(())
     }

@@ -11,8 +11,9 @@ use crate::status::Area;
 
 /// Between two looks at what is due.
 const EVERY: Duration = Duration::from_secs(5);
-/// Base backups come from elsewhere.
-const BACKUPS_EVERY: Duration = Duration::from_secs(15);
+/// Base backups come from elsewhere. Without one there is no window: the first is looked for often, the next ones are in no hurry.
+const FIRST_BACKUP_EVERY: Duration = Duration::from_secs(15);
+const BACKUPS_EVERY: Duration = Duration::from_secs(120);
 /// Everything else that is archived comes from here, or from other pods.
 const LISTING_EVERY: Duration = Duration::from_secs(600);
 /// Pages grow with what is archived.
@@ -20,22 +21,49 @@ const MERGE_EVERY: Duration = Duration::from_secs(120);
 /// Whose archive it is.
 const CLAIM_EVERY: Duration = Duration::from_secs(3600);
 
-/// When something was last done.
-struct Turn {
-    every: Duration,
-    last: Instant,
+/// What is to be done now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Due {
+    claim: bool,
+    merge: bool,
+    listing: bool,
+    /// Not beside a whole listing, which sees them too.
+    backups: bool,
 }
 
-impl Turn {
-    fn new(every: Duration) -> Self {
-        Self { every, last: Instant::now() }
+/// When each of it was last done. Listing costs a store more than anything else that an idle archiver asks for.
+struct Turns {
+    backups: Instant,
+    listing: Instant,
+    merge: Instant,
+    claim: Instant,
+    /// When the newest page was stored, as of the last merge.
+    merged_us: Option<i64>,
+}
+
+impl Turns {
+    fn new(now: Instant) -> Self {
+        Self { backups: now, listing: now, merge: now, claim: now, merged_us: None }
     }
 
-    fn is_due(&mut self) -> bool {
-        let due = self.last.elapsed() >= self.every;
-        if due {
-            self.last = Instant::now();
+    /// What is due, and from now on counts as done. Only this process stores pages of its source: without a new one there is
+    /// nothing to merge.
+    fn take(&mut self, now: Instant, has_backup: bool, stored_us: Option<i64>) -> Due {
+        let passed = |last: &mut Instant, every: Duration| {
+            let due = now.duration_since(*last) >= every;
+            if due {
+                *last = now;
+            }
+            due
+        };
+        let mut due = Due { claim: passed(&mut self.claim, CLAIM_EVERY), ..Due::default() };
+        due.merge = passed(&mut self.merge, MERGE_EVERY) && stored_us != self.merged_us;
+        if due.merge {
+            self.merged_us = stored_us;
         }
+        due.listing = passed(&mut self.listing, LISTING_EVERY);
+        let backups_every = if has_backup { BACKUPS_EVERY } else { FIRST_BACKUP_EVERY };
+        due.backups = passed(&mut self.backups, backups_every) && !due.listing;
         due
     }
 }
@@ -43,10 +71,7 @@ impl Turn {
 impl Archiver {
     /// Does what is due until told to stop.
     pub(super) async fn upkeep_loop(&self, pipeline: &Pipeline, source: &str) {
-        let mut backups = Turn::new(BACKUPS_EVERY);
-        let mut listing = Turn::new(LISTING_EVERY);
-        let mut merge = Turn::new(MERGE_EVERY);
-        let mut claim = Turn::new(CLAIM_EVERY);
+        let mut turns = Turns::new(Instant::now());
         loop {
             self.rest(EVERY).await;
             if self.shutdown.is_cancelled() {
@@ -55,18 +80,20 @@ impl Archiver {
             if let Err(error) = pipeline.archive.settle().await {
                 tracing::debug!(event = "settle", "{error}");
             }
-            if claim.is_due() {
+            let has_backup = !pipeline.ledger().inventory().backups.is_empty();
+            let due = turns.take(Instant::now(), has_backup, self.board.read().successes.catalog_us);
+            if due.claim {
                 self.check_claim(pipeline).await;
             }
-            if merge.is_due() {
+            if due.merge {
                 self.merge_pages(pipeline, source).await;
             }
-            if listing.is_due() {
+            if due.listing {
                 match self.list(pipeline).await {
                     Ok(()) => self.board.heal(Area::Listing),
                     Err(failure) => self.board.fail(Area::Listing, failure),
                 }
-            } else if backups.is_due() {
+            } else if due.backups {
                 self.list_backups(pipeline).await;
             }
         }
@@ -104,5 +131,49 @@ impl Archiver {
             Err(error) => self.board.fail(Area::Archive, of_archive(&error, &pipeline.archive.describe())),
             Ok(()) => self.board.heal(Area::Archive),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{EVERY, Turns};
+
+    /// LISTs that a whole listing of an archive takes at least: marks, catalog, tail, base backups.
+    const PREFIXES: u32 = 4;
+
+    /// Listings, looks for backups alone, and merges within a day.
+    fn a_day(has_backup: bool, stored_us: impl Fn(u32) -> Option<i64>) -> (u32, u32, u32) {
+        let begun = Instant::now();
+        let mut turns = Turns::new(begun);
+        let steps = 1..=86_400 / EVERY.as_secs() as u32;
+        steps.fold((0, 0, 0), |(listings, backups, merges), step| {
+            let due = turns.take(begun + EVERY * step, has_backup, stored_us(step));
+            (listings + u32::from(due.listing), backups + u32::from(due.backups), merges + u32::from(due.merge))
+        })
+    }
+
+    #[test]
+    fn an_idle_archiver_lists_seldom() {
+        let (listings, backups, merges) = a_day(true, |_| Some(1));
+        assert_eq!((listings, merges), (144, 1));
+        assert!(listings * PREFIXES + backups + merges <= 1300, "{backups}");
+    }
+
+    #[test]
+    fn pages_are_merged_where_new_ones_were_stored() {
+        assert_eq!(a_day(true, |step| Some(i64::from(step))).2, 720);
+        assert_eq!(a_day(true, |_| None).2, 0);
+    }
+
+    #[test]
+    fn the_first_base_backup_is_seen_soon() {
+        let mut turns = Turns::new(Instant::now());
+        assert!(turns.take(Instant::now() + Duration::from_secs(15), false, None).backups);
+        let mut turns = Turns::new(Instant::now());
+        assert!(!turns.take(Instant::now() + Duration::from_secs(15), true, None).backups);
     }
 }

@@ -229,6 +229,8 @@ pub(crate) struct Facts {
     pub(crate) refused: BTreeMap<String, Refused>,
     /// When the archive was last listed.
     pub(crate) listed_us: Option<i64>,
+    /// Pages of the catalog, of all sources, when it was last listed.
+    pub(crate) catalog_pages: Option<u64>,
     /// Sums.
     pub(crate) totals: Totals,
     /// Last successes.

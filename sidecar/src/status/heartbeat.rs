@@ -162,12 +162,12 @@ pub(crate) fn document(config: &Config, snapshot: &Snapshot) -> Heartbeat {
         unarchived_binlogs: facts.backlog.as_ref().map(|backlog| backlog.binlogs),
         unarchived_bytes: unarchived_bytes(facts),
         seconds_until_purge,
-        volume_free_bytes: free_bytes(&config.source.datadir),
+        volume_free_bytes: volume(&config.source.datadir).map(|volume| volume.free),
         base_backups: backups(timeline),
         store: StoreState {
             errors_1h: facts.store.errors_within_hour(tokio::time::Instant::now()),
             last_error_code: facts.store.failing.as_ref().map(|failure| failure.code().to_string()),
-            retry_in_seconds: None,
+            retry_in_seconds: facts.store.retry_at.filter(|_| facts.store.failing.is_some()).map(seconds_until),
         },
         verify: snapshot.proofs.document(),
         rss_bytes: resident_bytes(),
@@ -228,6 +228,10 @@ fn last_of_live(timeline: &Timeline) -> Option<pitr_binlog::Gtid> {
     last.next()
 }
 
+fn seconds_until(at: tokio::time::Instant) -> f64 {
+    at.saturating_duration_since(tokio::time::Instant::now()).as_secs_f64()
+}
+
 /// The bound that lag stays below where nothing is wrong.
 fn expected_lag_seconds(config: &Config) -> f64 {
     let interval = config.schedule.tail_interval.unwrap_or(config.schedule.archive_interval);
@@ -262,8 +266,16 @@ fn backups(timeline: Option<&Timeline>) -> BackupSummary {
     }
 }
 
-fn free_bytes(datadir: &Path) -> Option<u64> {
-    rustix::fs::statvfs(datadir).ok().map(|volume| volume.f_bavail.saturating_mul(volume.f_frsize))
+/// The volume that the binlogs are on, in bytes.
+pub(super) struct Volume {
+    pub(super) free: u64,
+    pub(super) whole: u64,
+}
+
+pub(super) fn volume(datadir: &Path) -> Option<Volume> {
+    let volume = rustix::fs::statvfs(datadir).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(volume.f_frsize);
+    Some(Volume { free: bytes(volume.f_bavail), whole: bytes(volume.f_blocks) })
 }
 
 /// What this process holds in memory.

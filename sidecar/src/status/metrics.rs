@@ -2,8 +2,8 @@
 
 use std::sync::atomic::AtomicU64;
 
-use pitr_archive::StoreCounts;
 use pitr_archive::document::Heartbeat;
+use pitr_archive::{Operation, StoreCounts};
 use pitr_recovery::Timeline;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -13,7 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::board::Facts;
 use super::findings::damaged_binlogs;
-use super::heartbeat::{Snapshot, document};
+use super::heartbeat::{Snapshot, document, volume};
 use crate::config::Config;
 
 type Labels = Vec<(&'static str, String)>;
@@ -30,6 +30,7 @@ pub(crate) fn metrics(config: &Config, snapshot: &Snapshot, counts: &StoreCounts
         archive(&mut page, facts, timeline);
     }
     progress(&mut page, heartbeat, facts);
+    room(&mut page, config, heartbeat);
     totals(&mut page, facts, counts);
     let mut text = String::new();
     encode(&mut text, &registry)?;
@@ -115,6 +116,12 @@ fn window(page: &mut Page<'_>, heartbeat: &Heartbeat) {
         "When the archive's checksums were last verified",
         heartbeat.verify.checksums_at.as_ref().map(|at| at.0),
     );
+    let is_whole = heartbeat.verify.damaged_objects.is_none();
+    page.instant(
+        "pitr_verify_last_success_timestamp_seconds",
+        "When the archive's checksums were last verified, while nothing is known to be damaged",
+        heartbeat.verify.checksums_at.as_ref().filter(|_| is_whole).map(|at| at.0),
+    );
     page.count(
         "pitr_verify_damaged_objects",
         "Objects that the last verification found damaged or missing",
@@ -136,6 +143,7 @@ fn archive(page: &mut Page<'_>, facts: &Facts, timeline: &Timeline) {
         "Gaps in what is archived",
         [("open", true), ("closed", false)].map(|(state, open)| (vec![("state", state.to_owned())], gaps(open))),
     );
+    page.count("pitr_catalog_pages", "Pages of the catalog when it was last listed", facts.catalog_pages);
     page.count("pitr_branches", "Histories that disagree", Some(timeline.branches().len() as u64));
     page.count(
         "pitr_damaged_binlogs",
@@ -145,6 +153,7 @@ fn archive(page: &mut Page<'_>, facts: &Facts, timeline: &Timeline) {
 }
 
 fn progress(page: &mut Page<'_>, heartbeat: &Heartbeat, facts: &Facts) {
+    successes(page, facts);
     page.number(
         "pitr_recoverable_lag_seconds",
         "Age of the oldest transaction that is not archived",
@@ -162,13 +171,22 @@ fn progress(page: &mut Page<'_>, heartbeat: &Heartbeat, facts: &Facts) {
         "Until the server may purge what is not archived",
         heartbeat.seconds_until_purge,
     );
-    let resident = vec![("what", "resident".to_owned())];
-    #[expect(clippy::cast_precision_loss, reason = "metrics are floating point")]
+}
+
+/// What the process and the server's volume hold.
+#[expect(clippy::cast_precision_loss, reason = "metrics are floating point")]
+fn room(page: &mut Page<'_>, config: &Config, heartbeat: &Heartbeat) {
+    let memory = [("resident", heartbeat.rss_bytes), ("limit", Some(config.pipeline.memory_limit))];
     page.family(
         "pitr_memory_bytes",
-        "Memory of this process",
-        [(resident, heartbeat.rss_bytes.map(|bytes| bytes as f64))],
+        "Memory of this process, and what it keeps within",
+        memory.map(|(what, bytes)| (vec![("what", what.to_owned())], bytes.map(|bytes| bytes as f64))),
     );
+    let volume = volume(&config.source.datadir).map(|volume| volume.whole);
+    page.count("pitr_binlog_volume_bytes", "Size of the volume that the binlogs are on", volume);
+}
+
+fn successes(page: &mut Page<'_>, facts: &Facts) {
     let successes = [
         ("archive", facts.successes.archive_us),
         ("tail", facts.successes.tail_us),
@@ -202,6 +220,9 @@ fn totals(page: &mut Page<'_>, facts: &Facts, counts: &StoreCounts) {
         (vec![("op", operation.action().to_owned()), ("code", outcome.to_owned())], count.calls)
     });
     page.counters("pitr_store_requests", "Requests to the store", None, requests);
+    let repeated =
+        Operation::ALL.map(|operation| (vec![("op", operation.action().to_owned())], counts.retries(operation)));
+    page.counters("pitr_store_retries", "Requests to the store that repeat one that failed", None, repeated);
     let info =
         vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("schema", "1".to_owned()), ("format", "1".to_owned())];
     page.family("pitr_build_info", "This program", [(info, Some(1.0))]);

@@ -15,7 +15,7 @@ use crate::archiver::{Pipeline, blocking};
 use crate::planning;
 
 /// Drills and verification run elsewhere, and seldom: the archive is asked for their results this often.
-const PROOFS_EVERY: Duration = Duration::from_secs(300);
+const PROOFS_EVERY: Duration = Duration::from_secs(600);
 /// What could not be read of the archive is asked for again after this time.
 const AGAIN: Duration = Duration::from_secs(15);
 

@@ -41,6 +41,8 @@ pub struct InventoryReport {
     pub promised_us: Option<i64>,
     /// How many binlogs expiry marks hide.
     pub hidden_binlogs: usize,
+    /// How many pages the catalog has, of all sources.
+    pub pages: usize,
     /// How many base backups expiry marks hide.
     pub hidden_backups: usize,
 }
@@ -101,6 +103,7 @@ impl Archive {
             marked: marks.binlogs.keys().cloned().collect(),
             promised_us: marks.promised_us,
             hidden_binlogs: 0,
+            pages: found.pages(),
             hidden_backups: all_backups - backups.len(),
         };
         Ok((found, backups, report))

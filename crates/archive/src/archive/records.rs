@@ -44,6 +44,11 @@ impl Discovered {
         self.catalogued.values().chain(self.tail.values())
     }
 
+    /// How many pages were read.
+    pub(super) fn pages(&self) -> usize {
+        self.pages.len()
+    }
+
     pub(super) fn absorb(&mut self, mut other: Self) {
         // Nothing is moved where one of the two is empty, and a first look is.
         self.catalogued.append(&mut other.catalogued);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub struct CallCount {
 #[derive(Debug, Clone, Default)]
 pub struct StoreCounts {
     counts: Arc<Mutex<BTreeMap<(Operation, &'static str), CallCount>>>,
+    retries: Arc<[AtomicU64; 5]>,
 }
 
 impl StoreCounts {
@@ -37,6 +39,16 @@ impl StoreCounts {
     #[must_use]
     pub fn calls(&self, operation: Operation) -> u64 {
         self.snapshot().iter().filter(|((counted, _), _)| *counted == operation).map(|(_, count)| count.calls).sum()
+    }
+
+    /// How many attempts at one operation were repetitions, where [`super::Retrying`] was told to count them here.
+    #[must_use]
+    pub fn retries(&self, operation: Operation) -> u64 {
+        self.retries[operation.index()].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_retry(&self, operation: Operation) {
+        self.retries[operation.index()].fetch_add(1, Ordering::Relaxed);
     }
 
     fn note<T>(&self, operation: Operation, result: &Result<T, StoreError>, bytes: impl Fn(&T) -> usize) {

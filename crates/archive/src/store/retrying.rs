@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::counting::StoreCounts;
 use super::error::{Call, Operation, StoreError};
 use super::{ListedObject, ObjectClass, ObjectInfo, Store};
 
@@ -75,14 +76,22 @@ pub struct Retrying<S> {
     inner: S,
     policy: RetryPolicy,
     cancel: CancellationToken,
-    retries: Arc<[AtomicU64; 5]>,
+    counts: StoreCounts,
     answered: Arc<AtomicBool>,
 }
 
 impl<S: Store> Retrying<S> {
     /// Wraps `inner`.
     pub fn new(inner: S, policy: RetryPolicy) -> Self {
-        Self { inner, policy, cancel: CancellationToken::new(), retries: Arc::default(), answered: Arc::default() }
+        let (cancel, counts) = (CancellationToken::new(), StoreCounts::default());
+        Self { inner, policy, cancel, counts, answered: Arc::default() }
+    }
+
+    /// Counts repetitions there.
+    #[must_use]
+    pub fn counted_by(mut self, counts: StoreCounts) -> Self {
+        self.counts = counts;
+        self
     }
 
     /// Ends waiting and calls under way with [`StoreError::Cancelled`] when `cancel` is.
@@ -95,7 +104,7 @@ impl<S: Store> Retrying<S> {
     /// How many attempts were repetitions.
     #[must_use]
     pub fn retries(&self, operation: Operation) -> u64 {
-        self.retries[operation.index()].load(Ordering::Relaxed)
+        self.counts.retries(operation)
     }
 
     async fn repeat<T, F>(&self, call: Call<'_>, attempt: impl Fn() -> F + Send) -> Result<T, StoreError>
@@ -126,7 +135,7 @@ impl<S: Store> Retrying<S> {
                 return Err(error);
             }
             attempts = attempts.saturating_add(1);
-            self.retries[call.operation.index()].fetch_add(1, Ordering::Relaxed);
+            self.counts.note_retry(call.operation);
             if begun.elapsed() < TOLD_AFTER {
                 tracing::debug!(%error, attempts, ?pause, "store call failed, trying again");
             } else {
