@@ -7,7 +7,7 @@ export CLUSTER ?= node
 PARTS := e2e/parts
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build release images demo demo-local demo-down test lint unit integration e2e bench clean
+.PHONY: help tools build release dist images demo demo-local demo-down test lint unit integration e2e bench clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ build: tools ## the programs, quickly built, to work on
 
 release: tools ## the programs as static files for any Linux
 	@$(PARTS)/programs.sh
+
+dist: ## what a release consists of, in dist/release: archives, packages, the image
+	@dist/build.sh dist/release
 
 images: release ## image archives, without a container engine
 	@$(PARTS)/node/build.sh programs

@@ -105,6 +105,8 @@ stage_cluster() {
   fi
   if [ "$CLUSTER" = node ]; then step node node_parts; fi
   step cluster cluster_tests
+  # Of the programs that the cluster's test has just used.
+  step dist env "PITR_BIN_DIR=$("$PARTS/programs.sh")" "$REPOSITORY/dist/test.sh"
 }
 
 [ $# -gt 0 ] || set -- lint unit integration cluster

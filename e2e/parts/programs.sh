@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # programs.sh [PACKAGE...]: builds our programs as static files that run on any Linux of this architecture, whatever its C library, and
 # prints their folder: kubectl-pitr, pitr-sidecar, and the test's s3-server. With PITR_BIN_DIR it builds nothing and prints that.
+#   PITR_PROFILE    cargo's profile: release (default), or dist, what is shipped: smaller, and slower to build
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 if [ -n "${PITR_BIN_DIR:-}" ]; then
@@ -15,7 +16,8 @@ flags=CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$triple")_RUSTFLAGS
 export "$flags=-C target-feature=+crt-static"
 cd "$REPOSITORY"
 [ $# -gt 0 ] || set -- kubectl-pitr pitr-sidecar pitr-s3-server
-cargo build --release --locked --target "$triple" "${@/#/--package=}" >&2
-folder=$CARGO_TARGET_DIR/$triple/release
+profile=${PITR_PROFILE:-release}
+cargo build --profile "$profile" --locked --target "$triple" "${@/#/--package=}" >&2
+folder=$CARGO_TARGET_DIR/$triple/$profile
 for package; do "$PARTS/static.sh" "$folder/${package/pitr-s3-/s3-}"; done
 echo "$folder"
