@@ -15,6 +15,5 @@ arm64=$(hash_of "kubectl-pitr-$version-linux-arm64.tar.gz")
 fill() { sed -e "s/@VERSION@/$version/g" -e "s/@AMD64@/$amd64/g" -e "s/@ARM64@/$arm64/g" "$here/$1"; }
 fill krew.yaml.in >pitr.yaml
 fill homebrew.rb.in >kubectl-pitr.rb
-rm -f SHA256SUMS
-find . -maxdepth 1 -type f -not -name SHA256SUMS -printf '%f\n' | LC_ALL=C sort | xargs -d '\n' sha256sum >SHA256SUMS.new
-mv SHA256SUMS.new SHA256SUMS
+sums=$(find . -maxdepth 1 -type f -not -name 'SHA256SUMS*' -printf '%f\n' | LC_ALL=C sort | xargs -d '\n' sha256sum)
+printf '%s\n' "$sums" >SHA256SUMS

@@ -49,6 +49,14 @@ licences() {
   if command -v cargo-deny >/dev/null; then cargo deny --locked check; else say "cargo-deny is not there: left out"; fi
 }
 
+workflows() { # the workflows as their runner understands them
+  if command -v go >/dev/null; then
+    go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 .github/workflows/*.yml
+  else
+    say "go is not there: workflows were not checked"
+  fi
+}
+
 stage_lint() {
   step format cargo fmt --all --check
   step clippy cargo clippy --workspace --all-targets --features pitr-e2e/cluster --locked -- -D warnings
@@ -56,6 +64,7 @@ stage_lint() {
   step scripts scripts
   step alerts "$REPOSITORY/e2e/alerts.sh"
   step licences licences
+  step workflows workflows
 }
 
 # Always the whole workspace: with a part of it cargo would choose other features, and build the dependencies again.
