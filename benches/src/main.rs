@@ -11,6 +11,7 @@
 
 mod archive;
 mod cost;
+mod memory;
 mod process;
 mod recoverable;
 mod restore;
@@ -40,6 +41,15 @@ enum Bench {
         /// How often each is measured; the least counts
         #[arg(long, default_value_t = 3)]
         rounds: u32,
+    },
+    /// The peak of resident memory while closed binlogs are archived with 4 workers; more than 96 MiB is a failure
+    Memory {
+        /// Length of one binlog that hardly compresses, and of one transaction, in MiB
+        #[arg(long, default_value_t = 1024)]
+        mib: u64,
+        /// How many such binlogs (links to one file)
+        #[arg(long, default_value_t = 20)]
+        times: u64,
     },
     /// From COMMIT until the bucket alone proves that the transaction is recoverable
     Recoverable {
@@ -89,6 +99,7 @@ enum Bench {
 async fn main() -> ExitCode {
     let result = match Arguments::parse().bench {
         Bench::Archive { mib, rounds } => archive::run(mib, rounds).await,
+        Bench::Memory { mib, times } => memory::run(mib, times).await,
         Bench::Recoverable { commits, loaded } => recoverable::run(commits, loaded).await,
         Bench::Cost { transactions, rounds } => cost::run(transactions, rounds).await,
         Bench::Status { binlogs, rounds } => {

@@ -10,3 +10,4 @@ pub mod s3;
 pub mod scene;
 pub mod shop;
 pub mod sidecar;
+pub mod synthetic;

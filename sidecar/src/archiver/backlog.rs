@@ -77,11 +77,17 @@ impl Backlog {
             Err(error) => report.failure = Some(self.failure(&error, "the binlogs")),
         }
         self.show(closed);
-        report.failure = self.archive_due(closed, &found.source).await.or(report.failure);
-        if let Err(error) = self.flush().await {
+        // What an earlier cycle stored is named before anything is added to it: while the catalog refuses, nothing piles up.
+        let mut named = self.flush().await;
+        if named.is_ok() {
+            report.failure = self.archive_due(closed, &found.source).await.or(report.failure);
+            named = self.flush().await;
+        }
+        if let Err(error) = named {
             self.store.fail();
             report.failure = Some(self.failure(&error, "catalog"));
         }
+        self.pipeline.spare.clear();
         if self.store.failures() == failures {
             self.store = Pause::none();
         }
@@ -126,7 +132,8 @@ impl Backlog {
 
     fn conclude(&self, mut report: CycleReport) -> CycleReport {
         let pauses = self.notes.pauses();
-        report.next_try = pauses.iter().min().map(|due| self.store.left(Instant::now()).max(*due));
+        let first = pauses.iter().min().copied().or((!self.batch.is_empty()).then_some(Duration::ZERO));
+        report.next_try = first.map(|due| self.store.left(Instant::now()).max(due));
         match &report.failure {
             Some(failure) => self.pipeline.board.fail(Area::Backlog, failure.clone()),
             None if pauses.is_empty() => {
@@ -317,3 +324,6 @@ fn closed_facts(binlog: &Identified, archived_us: Option<i64>) -> ClosedFacts {
         archived_us,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use futures::{Stream, TryStreamExt as _, stream};
 use pitr_archive::{Place, SegmentDamage, SegmentDraft, SegmentRecord, TailCoverage};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
 use super::continuation;
@@ -22,7 +21,7 @@ use super::cutter::{CutError, Cutter, Extent, Piece};
 use super::draft::{Ending, draft};
 use super::head::{Identified, identify};
 use super::ledger::Progress;
-use super::memory::Lane;
+use super::memory::{Lane, Room};
 use super::pipeline::{InWork, Pipeline, WorkError, blocking};
 use super::rate::Urgency;
 use crate::discovery::{BinlogFile, IndexEntry};
@@ -103,14 +102,10 @@ async fn archive_pieces(
         let pipeline = Arc::clone(pipeline);
         // A task of its own: it goes on while this one publishes, and ends with it.
         let mut task = JoinSet::new();
-        task.spawn(status::in_this_task(async move {
-            let record = pipeline.store(draft, Lane::Backlog).await;
-            drop(room);
-            record
-        }));
+        task.spawn(status::in_this_task(async move { pipeline.store_piece(draft, room).await }));
         async move { task.join_next().await.and_then(Result::ok).unwrap_or(Err(WorkError::Stopped)) }
     });
-    let mut stored = std::pin::pin!(stored.try_buffered(pipeline.limits.pieces));
+    let mut stored = std::pin::pin!(stored.try_buffered(pipeline.limits.segments_at_once));
     while let Some(record) = stored.try_next().await? {
         records.push(record);
         if records.len() >= PAGE_SEGMENTS && may_publish() {
@@ -141,6 +136,8 @@ struct PieceSource<'a> {
     coverage: TailCoverage,
     damage: Option<SegmentDamage>,
     is_old: bool,
+    /// Transactions of the piece before: about as many as the next one will have.
+    transactions: usize,
 }
 
 /// Where a piece ends.
@@ -160,21 +157,30 @@ impl<'a> PieceSource<'a> {
     ) -> Result<Self, WorkError> {
         let (head, segment_bytes) = (Arc::clone(&binlog.head), pipeline.segment_bytes);
         let cutter = blocking(move || Cutter::open(file, &head, extent, segment_bytes)).await??;
+        let cutter = cutter.keeping(pipeline.spare.clone());
         let coverage = TailCoverage::default();
-        Ok(Self { pipeline, binlog, cutter: Some(cutter), coverage, damage: None, is_old })
+        Ok(Self { pipeline, binlog, cutter: Some(cutter), coverage, damage: None, is_old, transactions: 0 })
     }
 
-    fn drafts<'s>(
-        &'s mut self,
-    ) -> impl Stream<Item = Result<(SegmentDraft, Option<OwnedSemaphorePermit>), WorkError>> + use<'s, 'a> {
+    fn drafts<'s>(&'s mut self) -> impl Stream<Item = Result<(SegmentDraft, Room), WorkError>> + use<'s, 'a> {
         stream::try_unfold(self, |source| async move { Ok(source.next().await?.map(|next| (next, source))) })
     }
 
-    /// Finds where the next piece ends, waits until there is room for it, and only then reads it.
-    async fn next(&mut self) -> Result<Option<(SegmentDraft, Option<OwnedSemaphorePermit>)>, WorkError> {
+    /// Waits until there is room for a piece, and reads it while it looks for its end. One that turns out to be larger than there is
+    /// room for is let go, and read again when there is.
+    async fn next(&mut self) -> Result<Option<(SegmentDraft, Room)>, WorkError> {
         let limits = &self.pipeline.limits;
+        let expected = self.cutter.as_ref().map_or(0, Cutter::most_in_hand);
+        let mut room = limits.memory.take(Lane::Backlog, expected, self.transactions).await;
         let Some(cut) = self.work(find).await? else { return Ok(None) };
-        let room = limits.memory.take(Lane::Backlog, cut.size.0, cut.size.1).await;
+        self.transactions = cut.size.1;
+        if !limits.memory.fit(&mut room, cut.size.0, cut.size.1) {
+            if let Some(cutter) = &mut self.cutter {
+                cutter.let_go();
+            }
+            drop(room);
+            room = limits.memory.take(Lane::Backlog, cut.size.0, cut.size.1).await;
+        }
         limits.reads.spend(cut.size.0, Urgency::Later).await;
         let (id, is_old) = (self.binlog.id.clone(), self.is_old);
         let mut coverage = std::mem::take(&mut self.coverage);
@@ -193,17 +199,15 @@ impl<'a> PieceSource<'a> {
         Ok(Some((draft(Place::Binlogs, &self.binlog, piece, ending), room)))
     }
 
-    /// Lets the cutter work as one of the workers.
+    /// Lets the cutter work where it holds up nothing else, the workers neither: they are never out of pieces.
     async fn work<T, F>(&mut self, work: F) -> Result<T, WorkError>
     where
         T: Send + 'static,
         F: FnOnce(&mut Cutter) -> Result<T, CutError> + Send + 'static,
     {
-        let worker = self.pipeline.limits.worker().await?;
         let Some(mut cutter) = self.cutter.take() else { return Err(WorkError::Stopped) };
         let (cutter, done) = blocking(move || {
             let done = work(&mut cutter);
-            drop(worker);
             (cutter, done)
         })
         .await?;

@@ -5,14 +5,15 @@
 //! cut at   0          ^first boundary at or after segment_bytes   ^multiples, inside t6   ^
 //! ```
 //! Cuts depend on the file and on `segment_bytes` alone, so that archivers agree on them. The scanner runs ahead through a small
-//! buffer until a cut is known; then exactly that range is read again (from the page cache) and handed out. So memory is one
-//! piece, whatever the transactions are like; one larger than two segments is cut inside.
+//! buffer until a cut is known; then exactly that range is read again (from the page cache) and handed out, unless a window has kept it.
+//! So memory is one piece, whatever the transactions are like; one larger than two segments is cut inside.
 
 use std::io;
 
 use bytes::Bytes;
 use pitr_binlog::{FileEnd, Head, ScanError, Scanner, Transaction};
 
+use super::window::{Spare, Window};
 use crate::discovery::BinlogFile;
 
 /// Bytes of one read: what the processor's cache holds while they are checked.
@@ -76,6 +77,7 @@ pub(crate) struct Cutter {
     starts_in_transaction: bool,
     damage: Option<ScanError>,
     buffer: Vec<u8>,
+    window: Option<Window>,
 }
 
 impl Cutter {
@@ -97,6 +99,7 @@ impl Cutter {
             starts_in_transaction: false,
             damage: None,
             buffer: vec![0; READ_BYTES],
+            window: None,
         };
         while cutter.scan_more()? {}
         cutter.transactions.clear();
@@ -104,6 +107,27 @@ impl Cutter {
         cutter.starts_in_transaction = cutter.scanner.offset() > cutter.scanner.boundary();
         cutter.limit = extent.limit.min(size);
         Ok(cutter)
+    }
+
+    /// Keeps what it scans of the piece in hand, up to a segment and a quarter: it needs that much memory from the first look on.
+    #[must_use]
+    pub(crate) fn keeping(mut self, spare: Spare) -> Self {
+        let read = self.buffer.len();
+        let most = usize::try_from(self.most_in_hand()).unwrap_or(usize::MAX);
+        self.window = Some(Window::new(spare, most, read));
+        self
+    }
+
+    /// Bytes that a piece has at most, unless its last transaction reaches far beyond the cut.
+    pub(crate) fn most_in_hand(&self) -> u64 {
+        self.limit.saturating_sub(self.start).min(self.segment_bytes + self.segment_bytes / 4)
+    }
+
+    /// Keeps nothing of the piece in hand: it is read again.
+    pub(crate) fn let_go(&mut self) {
+        if let Some(window) = &mut self.window {
+            window.give_up();
+        }
     }
 
     /// How the file ends, as far as it was scanned.
@@ -219,7 +243,11 @@ impl Cutter {
 
     /// Reads and hands out what lies before `end`, which one of the `find_` functions has given.
     pub(crate) fn take(&mut self, end: u64) -> Result<Piece, CutError> {
-        let raw = self.read(self.start, end)?;
+        let length = usize::try_from(end - self.start).unwrap_or(usize::MAX);
+        let raw = match self.window.as_mut().and_then(|window| window.take(length)) {
+            Some(raw) => raw,
+            None => self.read(self.start, end)?,
+        };
         let later = self.transactions.iter().position(|transaction| transaction.end > end);
         let rest = later.map_or_else(Vec::new, |at| self.transactions.split_off(at));
         let transactions = std::mem::replace(&mut self.transactions, rest);
@@ -239,11 +267,19 @@ impl Cutter {
     }
 
     fn read(&self, start: u64, end: u64) -> Result<Bytes, CutError> {
-        let mut raw = vec![0; usize::try_from(end - start).unwrap_or(usize::MAX)];
-        let count = self.file.read_at(start, &mut raw)?;
-        if count < raw.len() {
-            return Err(CutError::Shorter { size: start + count as u64, wanted: end });
+        let length = usize::try_from(end - start).unwrap_or(usize::MAX);
+        let read = |place: &mut [u8]| {
+            let count = self.file.read_at(start, place)?;
+            if count < place.len() {
+                return Err(CutError::Shorter { size: start + count as u64, wanted: end });
+            }
+            Ok(())
+        };
+        if let Some(window) = &self.window {
+            return window.reread(length, read);
         }
+        let mut raw = vec![0; length];
+        read(&mut raw)?;
         Ok(Bytes::from(raw))
     }
 
@@ -254,11 +290,20 @@ impl Cutter {
         }
         let offset = self.scanner.offset();
         let wanted = usize::try_from(self.limit.saturating_sub(offset)).unwrap_or(usize::MAX).min(self.buffer.len());
-        let count = self.file.read_at(offset, &mut self.buffer[..wanted])?;
+        let keeps = match &mut self.window {
+            Some(window) => window.catch_up(&self.file, self.start, offset)?,
+            None => false,
+        };
+        let kept = self.window.as_mut().filter(|_| keeps).and_then(|window| window.place(wanted));
+        let is_kept = kept.is_some();
+        let place = kept.unwrap_or(&mut self.buffer[..wanted]);
+        let count = self.file.read_at(offset, place)?;
         let transactions = &mut self.transactions;
-        if let Err(damage) = self.scanner.feed(&self.buffer[..count], &mut |transaction| transactions.push(transaction))
-        {
+        if let Err(damage) = self.scanner.feed(&place[..count], &mut |transaction| transactions.push(transaction)) {
             self.damage = Some(damage);
+        }
+        if let Some(window) = self.window.as_mut().filter(|_| is_kept) {
+            window.fill(count);
         }
         Ok(count > 0)
     }

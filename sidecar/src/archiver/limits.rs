@@ -25,8 +25,8 @@ pub(crate) struct Limits {
     pub(crate) sends: Arc<Rate>,
     /// Bytes a second from the disk.
     pub(crate) reads: Arc<Rate>,
-    /// Segments of the backlog in work at once.
-    pub(crate) pieces: usize,
+    /// Segments of one binlog in work at once: those that are being sent take less memory than those that are made.
+    pub(crate) segments_at_once: usize,
     workers: Arc<Semaphore>,
 }
 
@@ -45,15 +45,15 @@ impl Limits {
         let workers = configured.unwrap_or(workers.min(pieces));
         Self {
             memory,
-            uploads: Uploads::new(pieces),
+            uploads: Uploads::new(2 * pieces),
             sends: Arc::new(Rate::new(config.bandwidth_limit)),
             reads: Arc::new(Rate::new(config.read_limit)),
-            pieces,
+            segments_at_once: 2 * pieces,
             workers: Arc::new(Semaphore::new(workers)),
         }
     }
 
-    /// Waits for one of the workers: whoever scans, hashes or compresses holds one.
+    /// Waits for one of the workers: whoever hashes and compresses holds one.
     pub(crate) async fn worker(&self) -> Result<OwnedSemaphorePermit, WorkError> {
         Arc::clone(&self.workers).acquire_owned().await.map_err(|_| WorkError::Stopped)
     }

@@ -10,6 +10,9 @@ const UNIT_BYTES: u64 = 64 << 10;
 /// What a transaction takes while its piece is scanned, indexed and encoded.
 const TRANSACTION_BYTES: u64 = 256;
 
+/// Of the backlog's memory, the part of pieces as they were read: more of them wait than are being compressed.
+const RAW_PART: (u64, u64) = (5, 9);
+
 /// Who asks for room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
@@ -23,7 +26,28 @@ pub(crate) enum Lane {
 #[derive(Debug, Clone)]
 pub(crate) struct Memory {
     tail: Budget,
-    backlog: Budget,
+    /// Pieces of the backlog as they were read, until they are compressed.
+    raw: Budget,
+    /// What they are compressed to, until it is stored. Whoever has room here waits for no other, so nobody waits for ever.
+    encoded: Budget,
+}
+
+/// Room that was given, until dropped.
+#[derive(Debug)]
+pub(crate) struct Room(Option<OwnedSemaphorePermit>);
+
+impl Room {
+    /// Lets go of what is more than so many bytes.
+    pub(crate) fn shrink(&mut self, bytes: u64) {
+        if let Some(permit) = &mut self.0 {
+            let more = permit.num_permits().saturating_sub(units(bytes) as usize);
+            drop(permit.split(more));
+        }
+    }
+}
+
+fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
 }
 
 #[derive(Debug, Clone)]
@@ -37,21 +61,34 @@ impl Memory {
     pub(crate) fn new(limit: u64, segment_bytes: u64) -> Self {
         let pieces = limit.saturating_sub(PROGRAM_BYTES);
         let tail = piece_bytes(segment_bytes).min(pieces / 2);
-        Self { tail: Budget::new(tail), backlog: Budget::new(pieces - tail) }
+        let raw = (pieces - tail) / RAW_PART.1 * RAW_PART.0;
+        Self { tail: Budget::new(tail), raw: Budget::new(raw), encoded: Budget::new(pieces - tail - raw) }
     }
 
-    /// Waits until a piece fits. One that is larger than the whole budget waits until it is alone.
-    pub(crate) async fn take(&self, lane: Lane, raw_bytes: u64, transactions: usize) -> Option<OwnedSemaphorePermit> {
-        let budget = match lane {
-            Lane::Tail => &self.tail,
-            Lane::Backlog => &self.backlog,
-        };
-        budget.take(piece_bytes(raw_bytes) + transactions as u64 * TRANSACTION_BYTES).await
+    /// Waits until a piece fits. One that is larger than the whole budget waits until it is alone. The tail's room is for what it is
+    /// compressed to as well.
+    pub(crate) async fn take(&self, lane: Lane, raw_bytes: u64, transactions: usize) -> Room {
+        let transactions = transactions as u64 * TRANSACTION_BYTES;
+        match lane {
+            Lane::Tail => self.tail.take(piece_bytes(raw_bytes) + transactions).await,
+            Lane::Backlog => self.raw.take(raw_bytes + transactions).await,
+        }
+    }
+
+    /// Makes room that was taken for a piece of the backlog fit what it has become, if that can be had at once.
+    pub(crate) fn fit(&self, room: &mut Room, raw_bytes: u64, transactions: usize) -> bool {
+        self.raw.fit(room, raw_bytes + transactions as u64 * TRANSACTION_BYTES)
+    }
+
+    /// Waits until what a piece of the backlog is compressed to fits, at worst.
+    pub(crate) async fn take_encoded(&self, raw_bytes: u64) -> Room {
+        self.encoded.take(piece_bytes(raw_bytes) - raw_bytes).await
     }
 
     /// How many closed segments of that size are in work at once, at most.
     pub(crate) fn pieces(&self, segment_bytes: u64) -> usize {
-        let pieces = u64::from(self.backlog.total) * UNIT_BYTES / piece_bytes(segment_bytes).max(1);
+        let pieces = (u64::from(self.raw.total) + u64::from(self.encoded.total)) * UNIT_BYTES
+            / piece_bytes(segment_bytes).max(1);
         usize::try_from(pieces).unwrap_or(1).max(1)
     }
 }
@@ -62,9 +99,20 @@ impl Budget {
         Self { permits: Arc::new(Semaphore::new(total as usize)), total }
     }
 
-    async fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).clamp(1, self.total);
-        Arc::clone(&self.permits).acquire_many_owned(units).await.ok()
+    async fn take(&self, bytes: u64) -> Room {
+        Room(Arc::clone(&self.permits).acquire_many_owned(units(bytes).clamp(1, self.total)).await.ok())
+    }
+
+    fn fit(&self, room: &mut Room, bytes: u64) -> bool {
+        room.shrink(bytes);
+        let Some(permit) = &mut room.0 else { return true };
+        let held = u32::try_from(permit.num_permits()).unwrap_or(u32::MAX);
+        let missing = units(bytes).min(self.total).saturating_sub(held);
+        if missing == 0 {
+            return true;
+        }
+        let more = Arc::clone(&self.permits).try_acquire_many_owned(missing);
+        more.map(|more| permit.merge(more)).is_ok()
     }
 }
 
@@ -73,29 +121,53 @@ mod tests {
     use super::{Lane, Memory, PROGRAM_BYTES};
 
     const SEGMENT: u64 = 8 << 20;
+    const MIB: u64 = 1 << 20;
+
+    /// 16 MiB for the tail, 20 for raw pieces, 16 for encoded ones.
+    fn memory() -> Memory {
+        Memory::new(PROGRAM_BYTES + 52 * MIB, SEGMENT)
+    }
 
     #[tokio::test]
     async fn pieces_wait_for_room_and_a_huge_one_for_all_of_it() {
-        let memory = Memory::new(PROGRAM_BYTES + 6 * SEGMENT, SEGMENT);
+        let memory = memory();
         assert_eq!((memory.pieces(SEGMENT), memory.pieces(8 * SEGMENT)), (2, 1));
-        let first = memory.take(Lane::Backlog, SEGMENT, 0).await.unwrap();
-        let second = memory.take(Lane::Backlog, SEGMENT, 0).await.unwrap();
+        let first = memory.take(Lane::Backlog, SEGMENT, 0).await;
+        let second = memory.take(Lane::Backlog, SEGMENT, 0).await;
         let third = memory.take(Lane::Backlog, SEGMENT, 0);
         tokio::pin!(third);
         assert!(futures::poll!(third.as_mut()).is_pending());
-        // A full backlog keeps nothing of the tail's.
+        // A full backlog keeps nothing of the tail's, nor of what is being compressed.
         assert!(futures::poll!(Box::pin(memory.take(Lane::Tail, SEGMENT, 0))).is_ready());
+        assert!(futures::poll!(Box::pin(memory.take_encoded(SEGMENT))).is_ready());
         drop(first);
         let third = third.await;
         drop((second, third));
-        assert!(memory.take(Lane::Backlog, 1 << 40, 0).await.is_some());
+        drop(memory.take(Lane::Backlog, 1 << 40, 0).await);
     }
 
     #[tokio::test]
     async fn many_small_transactions_take_room_too() {
-        let memory = Memory::new(PROGRAM_BYTES + 6 * SEGMENT, SEGMENT);
-        let many = memory.take(Lane::Backlog, SEGMENT, 60_000).await.unwrap();
-        assert!(futures::poll!(Box::pin(memory.take(Lane::Backlog, SEGMENT, 60_000))).is_pending());
+        let memory = memory();
+        let many = memory.take(Lane::Backlog, SEGMENT, 30_000).await;
+        assert!(futures::poll!(Box::pin(memory.take(Lane::Backlog, SEGMENT, 30_000))).is_pending());
         drop(many);
+    }
+
+    #[tokio::test]
+    async fn room_follows_what_a_piece_becomes() {
+        let memory = memory();
+        let mut small = memory.take(Lane::Backlog, SEGMENT, 0).await;
+        assert!(memory.fit(&mut small, MIB, 0));
+        let mut other = memory.take(Lane::Backlog, 2 * SEGMENT, 0).await;
+        // 3 MiB are left: so much more may be had at once, and no more.
+        assert!(memory.fit(&mut small, 4 * MIB, 0) && !memory.fit(&mut other, 3 * SEGMENT, 0));
+        assert!(memory.fit(&mut other, MIB, 0) && memory.fit(&mut small, 1 << 40, 0) == false);
+        drop(other);
+        assert!(memory.fit(&mut small, 1 << 40, 0));
+        let mut encoded = memory.take_encoded(2 * SEGMENT).await;
+        assert!(futures::poll!(Box::pin(memory.take_encoded(SEGMENT))).is_pending());
+        encoded.shrink(3 * MIB);
+        assert!(futures::poll!(Box::pin(memory.take_encoded(SEGMENT))).is_ready());
     }
 }

@@ -33,6 +33,7 @@ mod tail;
 mod upkeep;
 mod uploads;
 mod watched_store;
+mod window;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! Holds what is sent within `pipeline.bandwidth_limit`. It stands before the retries: waiting for one's turn is no failure of the
-//! store, and must not use up the time that a call has.
+//! store, and must not use up the time that a call has. So the first attempt waits; one that fails is charged afterwards
+//! ([`WatchedStore`](super::watched_store::WatchedStore)), and what comes next waits for it.
 
 use std::ops::Range;
 use std::time::Duration;

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pitr_archive::{Archive, ArchiveError, Codec, SegmentDraft, SegmentRecord, StoreCounts, TailCoverage};
+use pitr_archive::{
+    Archive, ArchiveError, Codec, EncodedSegment, SegmentDraft, SegmentRecord, StoreCounts, TailCoverage,
+};
 use pitr_binlog::{Head, ScanError};
 use pitr_recovery::BinlogId;
 use tokio::time::Instant;
@@ -13,8 +15,9 @@ use super::cutter::CutError;
 use super::head::{HeadError, Identified};
 use super::ledger::Ledger;
 use super::limits::Limits;
-use super::memory::Lane;
+use super::memory::{Lane, Room};
 use super::outlived::{ClosedFile, Expired, is_outlived};
+use super::window::Spare;
 use crate::clock::Clock;
 use crate::status::{self, Board, ServerFacts};
 
@@ -63,6 +66,8 @@ pub(crate) struct Pipeline {
     pub(crate) codec: Codec,
     /// Raw bytes of a segment.
     pub(crate) segment_bytes: u64,
+    /// A buffer that pieces of the backlog take turns in.
+    pub(crate) spare: Spare,
     ledger: Mutex<Ledger>,
     in_work: Mutex<BTreeSet<BinlogId>>,
     expired: Mutex<Expired>,
@@ -83,6 +88,7 @@ impl Pipeline {
             limits,
             codec: config.codec,
             segment_bytes: config.segment_bytes,
+            spare: Spare::default(),
             ledger: Mutex::default(),
             in_work: Mutex::default(),
             expired: Mutex::default(),
@@ -145,14 +151,35 @@ impl Pipeline {
         claimed.then(|| InWork { pipeline: Arc::clone(self), id: id.clone() })
     }
 
-    /// Stores one segment: encoded by one worker, sent when the store has a turn for it. The tail is sent at once.
-    pub(crate) async fn store(&self, draft: SegmentDraft, lane: Lane) -> Result<SegmentRecord, WorkError> {
+    /// Stores one segment of the backlog, which gives back the room of its raw bytes once it is encoded.
+    pub(crate) async fn store_piece(&self, draft: SegmentDraft, raw: Room) -> Result<SegmentRecord, WorkError> {
+        let mut room = self.limits.memory.take_encoded(draft.raw.len() as u64).await;
+        let encoded = |bytes| {
+            drop(raw);
+            room.shrink(bytes);
+        };
+        self.encode_and_send(draft, Lane::Backlog, encoded).await
+    }
+
+    /// Stores one segment of the tail.
+    pub(crate) async fn store(&self, draft: SegmentDraft) -> Result<SegmentRecord, WorkError> {
+        self.encode_and_send(draft, Lane::Tail, |_| {}).await
+    }
+
+    /// Encoded by one worker, sent when the store has a turn for it. The tail is sent at once.
+    async fn encode_and_send(
+        &self,
+        draft: SegmentDraft,
+        lane: Lane,
+        encoded_to: impl FnOnce(u64),
+    ) -> Result<SegmentRecord, WorkError> {
         let begun = Instant::now();
         let (name, place) = (draft.name.clone(), draft.place);
         let worker = self.limits.worker().await?;
         let encoded = self.archive.encode_segment(draft, self.codec).await;
         drop(worker);
         status::tick();
+        encoded_to(encoded.as_ref().map_or(0, EncodedSegment::length));
         let turn = match lane {
             Lane::Tail => None,
             Lane::Backlog => Some(self.limits.uploads.turn().await),

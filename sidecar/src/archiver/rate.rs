@@ -10,6 +10,8 @@ use crate::status;
 
 /// Unspent bytes are kept for so long: after a pause a limit allows no more than this at once.
 const SAVED: Duration = Duration::from_secs(1);
+/// What was sent in vain delays what comes next by no more than this: an outage leaves no debt of hours.
+const DEBT: Duration = Duration::from_secs(30);
 /// A long wait says now and then that it is one.
 const SLICE: Duration = Duration::from_secs(30);
 
@@ -48,9 +50,33 @@ impl Rate {
         }
     }
 
+    /// Counts bytes that went out once more than was asked for: nothing waits here, and what comes next waits for them.
+    pub(crate) fn charge(&self, bytes: u64) {
+        self.charge_at(bytes, Instant::now());
+    }
+
+    fn charge_at(&self, bytes: u64, now: Instant) {
+        let Some(cost) = self.cost(bytes) else { return };
+        let mut paid_until = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = (*paid_until).max(now.checked_sub(SAVED).unwrap_or(now));
+        *paid_until = (begin + cost.min(DEBT)).min((now + DEBT).max(*paid_until));
+    }
+
+    /// How long what was spent takes yet to be paid.
+    #[cfg(test)]
+    pub(super) fn owed(&self) -> Duration {
+        self.paid_until.lock().unwrap_or_else(PoisonError::into_inner).saturating_duration_since(Instant::now())
+    }
+
+    /// The time that bytes take at this rate.
+    fn cost(&self, bytes: u64) -> Option<Duration> {
+        #[expect(clippy::cast_precision_loss, reason = "a duration need not be exact")]
+        self.bytes_a_second.map(|rate| Duration::from_secs_f64(bytes as f64 / rate as f64))
+    }
+
     /// Spends them now, or says when to ask again.
     fn try_spend(&self, bytes: u64, urgency: Urgency, now: Instant) -> Result<(), Instant> {
-        let Some(rate) = self.bytes_a_second else { return Ok(()) };
+        let Some(cost) = self.cost(bytes) else { return Ok(()) };
         let mut paid_until = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
         if *paid_until > now {
             return Err(*paid_until);
@@ -59,8 +85,6 @@ impl Rate {
             return Err(now + Duration::from_millis(5));
         }
         let begin = (*paid_until).max(now.checked_sub(SAVED).unwrap_or(now));
-        #[expect(clippy::cast_precision_loss, reason = "a duration need not be exact")]
-        let cost = Duration::from_secs_f64(bytes as f64 / rate as f64);
         *paid_until = begin + cost;
         Ok(())
     }
@@ -109,6 +133,25 @@ mod tests {
         let later = now + Duration::from_secs(3600);
         rate.try_spend(5_000_000, Urgency::Later, later).unwrap();
         assert!(rate.try_spend(1, Urgency::Later, later).unwrap_err() >= later + Duration::from_millis(3_999));
+    }
+
+    #[test]
+    fn what_was_sent_in_vain_is_paid_for_and_an_outage_is_forgiven() {
+        let rate = Rate::new(Some(1_000_000));
+        let now = Instant::now() + Duration::from_secs(10);
+        rate.try_spend(3_000_000, Urgency::Later, now).unwrap();
+        rate.charge_at(3_000_000, now);
+        // 6 s of work, less the one that was saved.
+        let until = rate.try_spend(1, Urgency::Later, now).unwrap_err();
+        assert!(until >= now + Duration::from_millis(4_999) && until <= now + Duration::from_millis(5_001));
+        for _ in 0..1000 {
+            rate.charge_at(3_000_000, now);
+        }
+        assert_eq!(rate.try_spend(1, Urgency::Later, now), Err(now + super::DEBT));
+        // No limit, no debt.
+        let free = Rate::new(None);
+        free.charge(u64::MAX);
+        assert!(free.try_spend(1, Urgency::Later, Instant::now()).is_ok());
     }
 
     #[test]

@@ -195,8 +195,7 @@ impl Tail {
         })
         .await?;
         let end = piece.end;
-        let record =
-            self.pipeline.store(draft(Place::Binlogs, &active.binlog, piece, Ending::none()), Lane::Tail).await?;
+        let record = self.pipeline.store(draft(Place::Binlogs, &active.binlog, piece, Ending::none())).await?;
         self.pipeline.publish(&[record], coverage).await?;
         active.shipped = active.shipped.max(end);
         Ok(())
@@ -204,7 +203,7 @@ impl Tail {
 
     async fn store_young(&self, active: &mut Active, piece: Piece) -> Result<(), WorkError> {
         let end = piece.end;
-        let record = self.pipeline.store(draft(Place::Tail, &active.binlog, piece, Ending::none()), Lane::Tail).await?;
+        let record = self.pipeline.store(draft(Place::Tail, &active.binlog, piece, Ending::none())).await?;
         let now_us = self.pipeline.clock.now_us();
         self.pipeline.ledger().add(&record, now_us);
         active.shipped = end;

@@ -62,9 +62,13 @@ fn is_redundant(key: &str) -> bool {
 #[async_trait]
 impl<S: Store> Store for WatchedStore<S> {
     async fn put(&self, key: &str, bytes: Bytes, class: ObjectClass) -> Result<(), StoreError> {
+        let length = bytes.len() as u64;
         let stored = self.note(self.inner.put(key, bytes, class).await);
-        if stored.is_ok() {
-            self.limits.uploads.succeeded();
+        match &stored {
+            Ok(()) => self.limits.uploads.succeeded(),
+            // It is sent again; the first time alone was waited for.
+            Err(error) if error.is_retryable() => self.limits.sends.charge(length),
+            Err(_) => {}
         }
         stored
     }
@@ -99,5 +103,52 @@ impl<S: Store> Store for WatchedStore<S> {
 
     fn redundant_for(&self) -> std::time::Duration {
         self.inner.redundant_for()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use pitr_archive::testing::{Listener, Overheard};
+    use pitr_archive::{MemoryStore, RetryPolicy, Retrying};
+
+    use super::super::paced_store::PacedStore;
+    use super::*;
+    use crate::clock;
+
+    /// Refuses so many times.
+    #[derive(Debug)]
+    struct Refusing(AtomicU32);
+
+    #[async_trait]
+    impl Listener for Refusing {
+        async fn storing(&self, key: &str) -> Result<(), StoreError> {
+            let left = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            let (operation, key, reason) = (Operation::Put, key.to_owned(), "not now".to_owned());
+            left.map_or(Ok(()), |_| Err(StoreError::Transient { operation, key, reason }))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_again_counts_for_the_bandwidth() {
+        let text = "workload: test/mysql\narchive: file:///none\npipeline: {bandwidth_limit: 1MiB}\n";
+        let config = crate::config::parse(text, &std::collections::BTreeMap::new()).unwrap();
+        let after = async |refusals| {
+            let limits = Limits::new(&config.pipeline);
+            let store = Overheard::new(&Arc::new(MemoryStore::new()), Refusing(AtomicU32::new(refusals)));
+            let noted = (Board::new(), limits.clone());
+            let store = WatchedStore::new(store, "file:///none".parse().unwrap(), noted, clock::system());
+            let quick = Duration::from_millis(1);
+            let policy = RetryPolicy { first_pause: quick, longest_pause: quick, ..RetryPolicy::default() };
+            let store = PacedStore::new(Retrying::new(store, policy), limits.clone());
+            store.put("binlogs/x", Bytes::from_static(&[7; 64 << 10]), ObjectClass::Content).await.unwrap();
+            limits.sends.owed()
+        };
+        // 64 KiB take a sixteenth of a second, sent once; 64 times, 4 s.
+        assert!(after(0).await <= Duration::from_millis(63));
+        assert!(after(63).await >= Duration::from_secs(2));
     }
 }

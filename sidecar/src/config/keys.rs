@@ -171,10 +171,20 @@ pub(super) const KEYS: &[Key] = &[
         "pipeline.workers",
         Kind::Text,
         "auto",
-        "segments that are read or compressed at once; auto: as many as there are cores, at most 4, and as the memory limit allows",
+        "segments that are hashed and compressed at once, while others are read and sent; auto: as many as there are cores, at most 4, and as the memory limit allows",
     ),
-    key("pipeline.bandwidth_limit", Kind::Text, "none", "bytes a second to the store, such as 20MiB"),
-    key("pipeline.read_limit", Kind::Text, "none", "bytes a second from the disk, of closed binlogs"),
+    key(
+        "pipeline.bandwidth_limit",
+        Kind::Text,
+        "none",
+        "bytes a second to the store, such as 20MiB; what is sent again after a failure counts",
+    ),
+    key(
+        "pipeline.read_limit",
+        Kind::Text,
+        "none",
+        "bytes a second of closed binlogs from the disk; the active one is read without a limit",
+    ),
     key("pipeline.nice", Kind::Count, "10", "CPU niceness, 0 to 19"),
     key(
         "encryption.age_recipients",

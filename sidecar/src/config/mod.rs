@@ -130,7 +130,7 @@ pub(crate) struct Pipeline {
     pub(crate) memory_limit: u64,
     /// How segments are compressed.
     pub(crate) codec: Codec,
-    /// Segments that are read or compressed at once; none: as many as there are cores, and as fit.
+    /// Segments that are hashed and compressed at once; none: as many as there are cores, and as fit.
     pub(crate) workers: Option<u64>,
     /// Bytes a second to the store.
     pub(crate) bandwidth_limit: Option<u64>,

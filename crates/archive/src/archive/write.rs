@@ -36,6 +36,14 @@ pub struct EncodedSegment {
     record: SegmentRecord,
 }
 
+impl EncodedSegment {
+    /// Bytes of the object.
+    #[must_use]
+    pub const fn length(&self) -> u64 {
+        self.record.length
+    }
+}
+
 /// What publishing did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Published {
