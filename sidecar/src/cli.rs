@@ -179,7 +179,8 @@ Example:
   pitr-sidecar prune --archive s3://backups/shop/mysql --window 14d             print the plan; nothing is written
   pitr-sidecar prune --archive s3://backups/shop/mysql --policy config.yaml --apply
 
-Permissions in the bucket: ListBucket and GetObject for the plan; PutObject on expired/ and catalog/, DeleteObject on all with --apply.";
+Permissions in the bucket: ListBucket and GetObject for the plan; PutObject on expired/ and catalog/, DeleteObject on all with --apply,
+and PutObject on binlogs/ where the policy says dedupe: gtid.";
 
 /// `prune`
 #[derive(Debug, Args)]

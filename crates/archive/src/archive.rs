@@ -10,6 +10,7 @@ mod pages;
 mod probe;
 mod read;
 mod records;
+mod repeated;
 mod retention;
 mod tail;
 #[cfg(test)]
@@ -18,7 +19,7 @@ mod transactions;
 mod verify;
 mod write;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -34,7 +35,7 @@ pub use drill::{Drill, Drills, Pace};
 pub use inventory::{InventoryReport, add_record, lay_over, remove_objects};
 pub use probe::{Probe, ProbeStep};
 pub use records::Discovered;
-pub use retention::{Proposal, Retained, RetentionRules, Swept};
+pub use retention::{Deduped, Proposal, Retained, RetentionRules, Swept};
 pub use tail::{TailCoverage, TailReport};
 pub use transactions::{Found, FoundTransaction, Matching, NoResume, Point, Resume, Search, SearchError, Sought};
 pub use verify::{Finding, FindingKind, LastVerified, Rebuilt, Slices, Verified, VerifyProgress, VerifyRules};
@@ -199,6 +200,8 @@ pub struct Archive {
     discards: Mutex<Vec<discard::Discard>>,
     /// Headers of tail segments, which are read again and again.
     tail_headers: Mutex<HashMap<String, SegmentRecord>>,
+    /// Segments of replicas whose bytes are not like those of another server's log, though their numbers are.
+    unlike: Mutex<HashSet<String>>,
 }
 
 impl fmt::Debug for Archive {
@@ -233,6 +236,7 @@ impl Archive {
             stored: Mutex::default(),
             discards: Mutex::default(),
             tail_headers: Mutex::default(),
+            unlike: Mutex::default(),
         }
     }
 

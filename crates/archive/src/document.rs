@@ -25,7 +25,7 @@ pub use heartbeat::{
 };
 pub use instant::Instant;
 pub use plan::{DocumentError, PlanDocument, plan_hash};
-pub use prune::{DoneItem, ExpiryItem, ProblemItem, PruneDocument, SpanItem};
+pub use prune::{DedupedItem, DoneItem, ExpiryItem, ProblemItem, PruneDocument, SpanItem};
 pub use store_check::{StoreCheckDocument, StoreStep};
 pub use timeline::{BranchItem, ChangeItem, StreamItem, TimelineDocument, TransactionItem};
 pub use verify::{FindingItem, RebuiltItem, VerifyDocument};

@@ -7,7 +7,7 @@ use pitr_recovery::BinlogId;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::ShortHash;
-use crate::segment::FORMAT;
+use crate::segment::{FORMAT, SegmentRecord};
 
 /// One mark: a proposal, until its item is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +94,14 @@ impl From<Mark> for MarkWire {
 }
 
 impl Marks {
+    /// Whether a segment is told by the bytes of a binlog that has a mark.
+    pub(crate) fn concern(&self, record: &SegmentRecord) -> bool {
+        record
+            .header
+            .repeat()
+            .is_some_and(|repeat| repeat.of.iter().any(|of| self.binlogs.contains_key(&of.key.binlog)))
+    }
+
     /// Adds the marks of one object. `Err`: why it cannot be read.
     pub(crate) fn add(&mut self, object: &[u8]) -> Result<(), String> {
         let wire: MarksWire = serde_json::from_slice(object).map_err(|error| error.to_string())?;

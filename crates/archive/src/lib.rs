@@ -26,7 +26,7 @@ pub mod testing;
 mod url;
 
 pub use archive::{
-    Adoption, Archive, ArchiveError, Clock, Description, Discovered, Drill, Drills, EncodedSegment, Finding,
+    Adoption, Archive, ArchiveError, Clock, Deduped, Description, Discovered, Drill, Drills, EncodedSegment, Finding,
     FindingKind, Found, FoundTransaction, InventoryReport, LastVerified, Matching, NoResume, Pace, Point, Probe,
     ProbeStep, Proposal, Published, Rebuilt, Resume, Retained, RetentionRules, Search, SearchError, Slices, Sought,
     StopDescription, Swept, TailCoverage, TailReport, Verified, VerifyProgress, VerifyRules, add_record, lay_over,
@@ -41,9 +41,9 @@ pub use seal::{
 };
 pub use segment::memory;
 pub use segment::{
-    Closes, Codec, CodecError, DraftError, HeaderCodec, HeldSet, IndexedTransaction, OpenedSegment, Parts,
-    SEGMENT_RAW_BYTES_MAX, SegmentDamage, SegmentDraft, SegmentError, SegmentHeader, SegmentOrigin, SegmentRecord,
-    TransactionSummary, UnknownCodec, open_segment, read_header,
+    Closes, Codec, CodecError, DraftError, HeaderCodec, HeldSet, IndexedTransaction, OpenedSegment, Parts, Repeat,
+    RepeatOf, SEGMENT_RAW_BYTES_MAX, SegmentDamage, SegmentDraft, SegmentError, SegmentHeader, SegmentOrigin,
+    SegmentRecord, TransactionSummary, UnknownCodec, open_segment, read_header,
 };
 pub use store::{
     CallCount, Checksum, Counting, Credentials, FileStore, ListedObject, MemoryStore, OBJECT_BYTES_MAX, ObjectClass,

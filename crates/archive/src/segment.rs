@@ -12,6 +12,7 @@ mod encode;
 mod header;
 mod index;
 pub mod memory;
+mod repeat;
 mod streams;
 mod varint;
 mod wire;
@@ -27,10 +28,12 @@ pub use decode::{OpenedSegment, SegmentError, open_segment, read_header};
 pub use encode::{DraftError, SegmentDraft, SegmentOrigin};
 pub use header::{Closes, HeaderCodec, HeldSet, Parts, SegmentDamage, SegmentHeader, TransactionSummary};
 pub use index::IndexedTransaction;
+pub use repeat::{Repeat, RepeatOf};
 
 pub(crate) use codec::{WINDOW_LOG_MAX, decompress};
 pub(crate) use decode::{HeaderRead, header_of, index_of, raw_bytes};
 pub(crate) use encode::{Stamp, encode};
+pub(crate) use repeat::{REPEATED_BYTES_MAX, Repeated, encode_repeat};
 pub(crate) use wire::{FORMAT, HeaderWire};
 
 use crate::digest::Digest;

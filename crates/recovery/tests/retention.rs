@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pitr_binlog::{Flavour, Gtid, GtidSet, GtidSource, TransactionFlags, Uuid};
 use pitr_recovery::{
-    Closed, ExpireItem, ExpirePlan, ExpireRule, Expiry, KeepReason, PlanRequest, RangeKind, RecoveryTarget,
+    BinlogId, Closed, ExpireItem, ExpirePlan, ExpireRule, Expiry, KeepReason, PlanRequest, RangeKind, RecoveryTarget,
     RetentionPolicy, RetentionRequest, StoredTimes, Timeline, Verdict, WithoutBase,
 };
 use proptest::prelude::*;
@@ -128,6 +128,7 @@ fn check(script: &Script, (tenths, keep_last, luck): (i64, u64, u8), seen: &Seen
             promised_us: Some(window_us),
             stored: times.clone(),
             incomplete: BTreeSet::new(),
+            needs: needs(&world, i64::from(luck)),
         };
         let before = world.timeline();
         let plan = expire(&world, &before, &request);
@@ -139,7 +140,19 @@ fn check(script: &Script, (tenths, keep_last, luck): (i64, u64, u8), seen: &Seen
     Ok(())
 }
 
-/// What goes is old by every clock, pinned by nobody, and not the last there is.
+/// Binlogs that are stored as what differs from binlogs of servers whose names come before: any may be, as luck has it.
+fn needs(world: &World, luck: i64) -> BTreeMap<BinlogId, BTreeSet<BinlogId>> {
+    let mut needs: BTreeMap<BinlogId, BTreeSet<BinlogId>> = BTreeMap::new();
+    for (place, file) in world.files.iter().enumerate() {
+        let others = world.files.iter().enumerate().filter(|(_, other)| other.id.source < file.id.source);
+        for (_, other) in others.filter(|(other, _)| (3 * place + 5 * other) as i64 % 4 == luck.rem_euclid(4)) {
+            needs.entry(file.id.clone()).or_default().insert(other.id.clone());
+        }
+    }
+    needs
+}
+
+/// What goes is old by every clock, pinned by nobody, not the last there is, and nothing that stays is told by it.
 fn check_items(plan: &ExpirePlan, request: &RetentionRequest, world: &World) -> Result<(), String> {
     if !plan.shrinks.is_empty() {
         return Err(format!("the same window shrinks: {:?}", plan.shrinks));
@@ -151,6 +164,13 @@ fn check_items(plan: &ExpirePlan, request: &RetentionRequest, world: &World) -> 
         };
         if pinned || us > plan.keeps_from_us {
             return Err(format!("{item} goes, stored at {us}, pinned: {pinned}"));
+        }
+    }
+    let stays = |id: &BinlogId| !plan.expires(&ExpireItem::Binlog(id.clone()));
+    let archived = world.files.iter().filter(|file| !file.archived.is_empty() && stays(&file.id));
+    for needed in archived.filter_map(|file| request.needs.get(&file.id)).flatten() {
+        if !stays(needed) {
+            return Err(format!("{needed} goes, and something that stays is told by it"));
         }
     }
     if plan.lacks_base() && plan.expired().next().is_some() {
@@ -262,7 +282,26 @@ fn at(world: &World, policy: RetentionPolicy, day: i64) -> RetentionRequest {
         promised_us: None,
         stored: stored(world),
         incomplete: BTreeSet::new(),
+        needs: BTreeMap::new(),
     }
+}
+
+#[test]
+fn what_a_binlog_is_told_by_stays_with_it() {
+    let world = daily(12, &[1, 4, 7, 10]);
+    let kept = |request: &RetentionRequest| gone(&world, request).1;
+    let plain = at(&world, policy(5), 12);
+    let expired = kept(&plain);
+    assert!(expired.len() >= 2, "{expired:?}");
+    // The first stays because the second does, which stays because the last one does.
+    let id = |place: usize| world.files[place].id.clone();
+    let (first, second, last) = (id(expired[0]), id(expired[1]), id(world.files.len() - 1));
+    let needs =
+        BTreeMap::from([(last, BTreeSet::from([second.clone()])), (second.clone(), BTreeSet::from([first.clone()]))]);
+    let request = RetentionRequest { needs, ..plain };
+    assert_eq!(kept(&request), expired[2..]);
+    let why = reasons(&world, &request, &ExpireItem::Binlog(first));
+    assert_eq!(why, Verdict::Keep(vec![KeepReason::Repeated { by: second }]));
 }
 
 /// What goes: base backups by number, binlogs by day.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pitr_archive::{Retained, Swept};
+use pitr_archive::{Deduped, Retained, Swept};
 use pitr_recovery::code;
 use tokio::time::Instant;
 
@@ -24,7 +24,7 @@ impl Archiver {
         }
         let mut swept: Option<Instant> = None;
         while !self.shutdown.is_cancelled() {
-            let mut done = self.retain(pipeline).await;
+            let mut done = self.retain(pipeline).await && self.dedupe(pipeline).await;
             if done && swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
                 done = self.sweep(pipeline).await;
                 swept = done.then(Instant::now).or(swept);
@@ -85,6 +85,34 @@ impl Archiver {
             && let Err(failure) = self.list(pipeline).await
         {
             self.board.fail(Area::Listing, failure);
+        }
+    }
+
+    /// Whether it was done, or is not wanted. What is stored as repeats the next sweep but one takes away.
+    async fn dedupe(&self, pipeline: &Pipeline) -> bool {
+        if !self.config.retention.dedupes {
+            return true;
+        }
+        match pipeline.archive.dedupe(self.config.retention.rules.grace).await {
+            Ok(Deduped { repeats, whole_bytes, stored_bytes, unlike, finished }) => {
+                tracing::info!(
+                    event = "deduped",
+                    repeats,
+                    wholeBytes = whole_bytes,
+                    storedBytes = stored_bytes,
+                    unlike,
+                    finished
+                );
+                self.board.note(|facts| {
+                    facts.totals.repeats += repeats;
+                    facts.totals.repeats_saved_bytes += whole_bytes.saturating_sub(stored_bytes);
+                });
+                true
+            }
+            Err(error) => {
+                self.board.fail(Area::Retention, of_archive(&error, &pipeline.archive.describe()));
+                false
+            }
         }
     }
 

@@ -225,7 +225,12 @@ pub(super) const KEYS: &[Key] = &[
         "24h",
         "between the mark and the deletion of what expires; restores that take longer need a pin",
     ),
-    only("dedupe", Kind::Text, &["none"], "whether transactions that another pod archived are stored again"),
+    only(
+        "dedupe",
+        Kind::Text,
+        &["none", "gtid"],
+        "what a replica's log only says again: stored whole (none), or from a grace on as what differs from another pod's log (gtid); done where retention runs",
+    ),
     only("purge_archived", Kind::Text, &["false"], "purge archived binlogs from the server"),
     key("listen", Kind::Text, "0.0.0.0:9399", "address of /livez, /readyz and /metrics; none: no listener"),
     key("control_listen", Kind::Text, "127.0.0.1:9398", "address of the control API; none: no listener"),

@@ -26,6 +26,8 @@ pub(crate) struct Retention {
     pub(crate) here: bool,
     /// How often it does.
     pub(crate) every: Duration,
+    /// Whether what replicas only say again is stored as what differs (`dedupe: gtid`), wherever retention is carried out.
+    pub(crate) dedupes: bool,
     /// Whether somebody chose the window: the default is for the sidecar, which keeps what it archived itself.
     pub(crate) is_window_given: bool,
     /// The file that all this was read from.
@@ -92,7 +94,15 @@ impl Reader<'_> {
                 Some(_) | None => WithoutBase::Keep,
             },
         };
+        let dedupes = self.text("dedupe").as_deref() == Some("gtid");
+        if dedupes && self.text("encryption.age_recipients").is_some_and(|recipients| !recipients.is_empty()) {
+            self.problems.push(Problem::new(
+                "\"dedupe\" is gtid, and \"encryption.age_recipients\" is set",
+                "whoever stores cannot read what others encrypted, and so compares nothing: dedupe: none",
+            ));
+        }
         Retention {
+            dedupes,
             rules: RetentionRules { policy, grace, force: false },
             here: self.text("retention.run").is_some_and(|value| value == "here"),
             every,

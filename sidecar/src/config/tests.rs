@@ -74,7 +74,7 @@ fn keys_of_later_features_are_refused_by_name() {
         ("retention: {window: 0s}", "\"retention.window\" is too short"),
         ("retention: {window: 14m}", "\"retention.window\" is too short"),
         ("purge_archived: true", "\"purge_archived\" cannot be \"true\""),
-        ("dedupe: gtid", "\"dedupe\" cannot be \"gtid\""),
+        ("dedupe: all", "\"dedupe\" cannot be \"all\""),
     ] {
         let rendered = refused(&format!("{LEAST}{text}\n"));
         assert!(rendered.starts_with("error[PITR0209]") && rendered.contains(named), "{rendered}");

@@ -4,7 +4,7 @@ mod refusal;
 mod target;
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use pitr_archive::Archive;
+use pitr_archive::{Archive, InventoryReport};
 use pitr_recovery::{
     BaseBackup, Indices, Inventory, PlanRequest, RangeRef, RestorePlan, StoredObject, Timeline, Unrecoverable,
 };
@@ -26,11 +26,16 @@ pub(crate) async fn plan(
 
 /// Everything that is archived. What cannot be read of it is logged: what it holds is missing from every window and plan.
 pub(crate) async fn inventory(archive: &Archive) -> anyhow::Result<Inventory> {
+    Ok(reported_inventory(archive).await?.0)
+}
+
+/// The same with what was found beside it.
+pub(crate) async fn reported_inventory(archive: &Archive) -> anyhow::Result<(Inventory, InventoryReport)> {
     let (inventory, report) = archive.inventory().await.map_err(|error| of_archive(&error, &archive.describe()))?;
     for (key, reason) in &report.unreadable {
         tracing::warn!(event = "unreadable", key, reason);
     }
-    Ok(inventory)
+    Ok((inventory, report))
 }
 
 /// The plan for a request, from a timeline that may lack indices.

@@ -187,6 +187,10 @@ pub(crate) struct Totals {
     pub(crate) expired_objects: u64,
     /// Their bytes, and those of what was swept.
     pub(crate) expired_bytes: u64,
+    /// Segments of replicas that are stored as what differs from another server's log since.
+    pub(crate) repeats: u64,
+    /// The bytes that this saves once the whole segments are gone.
+    pub(crate) repeats_saved_bytes: u64,
 }
 
 /// When stages last succeeded, in microseconds.

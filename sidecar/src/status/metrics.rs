@@ -216,6 +216,9 @@ fn totals(page: &mut Page<'_>, facts: &Facts, counts: &StoreCounts) {
     let expired = [("objects", totals.expired_objects), ("bytes", totals.expired_bytes)];
     let expired = expired.map(|(kind, count)| (vec![("kind", kind.to_owned())], count));
     page.counters("pitr_expired", "What retention deleted here", None, expired);
+    let repeats = [("segments", totals.repeats), ("saved_bytes", totals.repeats_saved_bytes)];
+    let repeats = repeats.map(|(kind, count)| (vec![("kind", kind.to_owned())], count));
+    page.counters("pitr_repeats", "What dedupe stored here as what differs from another log", None, repeats);
     let requests = counts.snapshot().into_iter().map(|((operation, outcome), count)| {
         (vec![("op", operation.action().to_owned()), ("code", outcome.to_owned())], count.calls)
     });

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use pitr_archive::InventoryReport;
 use pitr_archive::document::{BackupsDocument, Heartbeat, VerifyState, WindowsDocument};
 use pitr_recovery::{Inventory, Problem, Timeline, code};
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,16 @@ pub(crate) struct StatusDocument {
     codes: Vec<String>,
     /// `ok` or `degraded`.
     state: String,
+    /// What `dedupe: gtid` has made smaller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    repeats: Option<Repeats>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Repeats {
+    segments: u64,
+    saved_bytes: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,7 +83,14 @@ impl StatusDocument {
             problems: timeline.problems().iter().map(problem).collect(),
             codes: codes.iter().map(ToString::to_string).collect(),
             state: if is_degraded { "degraded" } else { "ok" }.to_owned(),
+            repeats: None,
         }
+    }
+
+    /// The same with what `dedupe: gtid` has made smaller.
+    pub(crate) fn with_repeats(self, report: &InventoryReport) -> Self {
+        let repeats = Repeats { segments: report.repeats, saved_bytes: report.repeats_saved_bytes };
+        Self { repeats: (repeats.segments > 0).then_some(repeats), ..self }
     }
 }
 
@@ -143,6 +161,10 @@ impl fmt::Display for Report<'_> {
             )?;
         }
         self.archived(f)?;
+        if let Some(Repeats { segments, saved_bytes }) = &status.repeats {
+            let (segments, saved) = (count_of(*segments, "segment"), binary_size(*saved_bytes));
+            writeln!(f, "Repeats      {segments} stored as what differs from another server's log; {saved} saved")?;
+        }
         self.backups(f)?;
         self.verified(f)?;
         for problem in &status.problems {

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pitr_archive::document::PruneDocument;
-use pitr_archive::{Archive, ArchiveError, Proposal, Retained, RetentionRules, Swept};
+use pitr_archive::document::{DedupedItem, PruneDocument};
+use pitr_archive::{Archive, ArchiveError, Deduped, Proposal, Retained, RetentionRules, Swept};
 use pitr_recovery::{RetentionPolicy, WithoutBase, code};
 
 use super::Context;
@@ -21,16 +21,18 @@ use crate::{config, output};
 struct Pruned {
     proposal: Proposal,
     done: Option<(Retained, Swept)>,
+    /// Where the policy asks for it (`dedupe: gtid`).
+    deduped: Option<Deduped>,
 }
 
 /// Plans, and with `--apply` carries it out.
 pub(super) async fn run(args: &PruneArgs, context: &Context) -> anyhow::Result<ExitCode> {
-    let rules = rules(args)?;
+    let (rules, dedupes) = rules(args)?;
     let archive = super::open_for_long(&args.archive, context).await?;
     let named = |error| of_archive(&error, &archive.describe());
     archive.workload().await.map_err(named)?;
     let (pruned, failure) = tokio::select! {
-        done = prune(&archive, &rules, args.apply, context) => done.map_err(named)?,
+        done = prune(&archive, &rules, (args.apply, dedupes), context) => done.map_err(named)?,
         () = context.shutdown.cancelled() => {
             let failure = Failure::new(&code::STORE_UNREACHABLE, "retention was interrupted").exit(130);
             return Err(failure.hint("what it began the next run finishes").fix("run it again").into());
@@ -38,7 +40,8 @@ pub(super) async fn run(args: &PruneArgs, context: &Context) -> anyhow::Result<E
     };
     match args.output {
         OutputFormat::Json => {
-            let document = PruneDocument::new(&pruned.proposal, pruned.done.as_ref(), &rules, archive.describe());
+            let mut document = PruneDocument::new(&pruned.proposal, pruned.done.as_ref(), &rules, archive.describe());
+            document.deduped = pruned.deduped.map(DedupedItem::from);
             output::print_document(&document, context.json_log)?;
         }
         OutputFormat::Text => output::print_line(&lines::of(&pruned, &rules).join("\n"))?,
@@ -49,7 +52,7 @@ pub(super) async fn run(args: &PruneArgs, context: &Context) -> anyhow::Result<E
 async fn prune(
     archive: &Archive,
     rules: &RetentionRules,
-    apply: bool,
+    (apply, dedupes): (bool, bool),
     context: &Context,
 ) -> Result<(Pruned, Option<Failure>), ArchiveError> {
     if !apply {
@@ -59,16 +62,22 @@ async fn prune(
             [] => (!proposal.plan.shrinks.is_empty()).then(|| window_shrinks(&proposal.plan)),
             pins => Some(unknown_pins(pins)),
         };
-        return Ok((Pruned { proposal, done: None }, failure));
+        return Ok((Pruned { proposal, done: None, deduped: None }, failure));
     }
     let retained = archive.retain(rules).await?;
     let failure = retention_refusal(&retained);
-    let swept = if failure.is_none() { archive.sweep(rules.grace).await? } else { Swept::default() };
-    Ok((Pruned { proposal: retained.proposal.clone(), done: Some((retained, swept)) }, failure))
+    if failure.is_some() {
+        let done = Some((retained.clone(), Swept::default()));
+        return Ok((Pruned { proposal: retained.proposal, done, deduped: None }, failure));
+    }
+    let deduped = if dedupes { Some(archive.dedupe(rules.grace).await?) } else { None };
+    let swept = archive.sweep(rules.grace).await?;
+    Ok((Pruned { proposal: retained.proposal.clone(), done: Some((retained, swept)), deduped }, None))
 }
 
-/// The rules of a policy file, with what was typed laid over them.
-fn rules(args: &PruneArgs) -> Result<RetentionRules, Failure> {
+/// The rules of a policy file, with what was typed laid over them; and whether the file says `dedupe: gtid`.
+fn rules(args: &PruneArgs) -> Result<(RetentionRules, bool), Failure> {
+    let mut dedupes = false;
     let mut rules = match (&args.policy, &args.window) {
         (Some(file), window) => {
             let retention = config::retention_of(file)?;
@@ -78,6 +87,7 @@ fn rules(args: &PruneArgs) -> Result<RetentionRules, Failure> {
                     .hint("how long things are kept is never guessed; nothing was marked or deleted")
                     .fix("retention: {window: 14d} in the file, or --window 14d"));
             }
+            dedupes = retention.dedupes;
             retention.rules
         }
         (None, Some(_)) => default_rules(),
@@ -107,7 +117,7 @@ fn rules(args: &PruneArgs) -> Result<RetentionRules, Failure> {
     rules.policy.keep_last = args.keep_last.unwrap_or(rules.policy.keep_last);
     rules.policy.pins.extend(args.pins.iter().cloned());
     rules.force = args.force;
-    Ok(rules)
+    Ok((rules, dedupes))
 }
 
 fn default_rules() -> RetentionRules {
@@ -133,7 +143,7 @@ mod tests {
     fn rules_of(flags: &[&str]) -> Result<RetentionRules, Failure> {
         let cli = Cli::try_parse_from(["pitr-sidecar", "prune"].iter().chain(flags)).unwrap();
         let Verb::Prune(args) = cli.verb else { panic!("{cli:?}") };
-        rules(&args)
+        super::rules(&args).map(|(rules, _)| rules)
     }
 
     #[test]

@@ -24,9 +24,10 @@ pub(super) async fn run(args: &StatusArgs, context: &Context) -> anyhow::Result<
 
 async fn of_archive(archive: &ArchiveArgs, format: OutputFormat, context: &Context) -> anyhow::Result<ExitCode> {
     let archive = super::open(archive, context).await?;
-    let inventory = planning::inventory(&archive).await?;
+    let (inventory, report) = planning::reported_inventory(&archive).await?;
     let timeline = planning::exact(&archive, Timeline::new(inventory)).await?;
     let status = StatusDocument::new(&timeline, &Proofs::of(&archive).await?, archive.describe());
+    let status = status.with_repeats(&report);
     // The process ends here: to give millions of small things back one by one would only take time.
     std::mem::forget(timeline);
     match format {

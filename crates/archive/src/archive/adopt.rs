@@ -40,6 +40,7 @@ impl Archive {
     /// # Errors
     /// What the store answers.
     pub async fn adopt(&self, source: &str) -> Result<Adoption, ArchiveError> {
+        let begun = self.begin();
         let (marks, _) = self.read_marks().await?;
         let mut adoption = Adoption::default();
         let mut candidates: Vec<SegmentKey> = Vec::new();
@@ -49,11 +50,13 @@ impl Archive {
                 _ => adoption.unknown_keys.push(object.key),
             }
         }
-        let known = self.discover_catalogued(Some(source)).await?.catalogued;
-        candidates.retain(|key| !known.contains_key(key) && !marks.binlogs.contains_key(&key.binlog));
+        let known = self.discover_catalogued(Some(source)).await?;
+        candidates.retain(|key| !known.names(key) && !marks.binlogs.contains_key(&key.binlog));
         let mut unpublished = Vec::new();
         for key in candidates {
             match self.check_segment_at(&key).await {
+                // What it is told by may be on its way out (T).
+                Ok(record) if marks.concern(&record) || record.header.repeat().is_some() && self.is_late(begun) => {}
                 Ok(record) => {
                     self.remember(&record);
                     unpublished.push(record);

@@ -45,6 +45,10 @@ pub struct InventoryReport {
     pub pages: usize,
     /// How many base backups expiry marks hide.
     pub hidden_backups: usize,
+    /// Segments that are stored as what differs from another server's log.
+    pub repeats: u64,
+    /// By how many bytes they are smaller than what was stored in their place.
+    pub repeats_saved_bytes: u64,
 }
 
 /// An inventory and what it was made from.
@@ -105,6 +109,8 @@ impl Archive {
             hidden_binlogs: 0,
             pages: found.pages(),
             hidden_backups: all_backups - backups.len(),
+            repeats: 0,
+            repeats_saved_bytes: 0,
         };
         Ok((found, backups, report))
     }
@@ -139,6 +145,10 @@ impl Archive {
             if marks.binlogs.contains_key(&record.key.binlog) {
                 hidden.insert(record.key.binlog);
             } else {
+                if let Some(repeat) = record.header.repeat() {
+                    report.repeats += 1;
+                    report.repeats_saved_bytes += repeat.instead_of.saturating_sub(record.length);
+                }
                 visible.push(record);
             }
         }

@@ -240,10 +240,11 @@ impl Archive {
 
     pub(super) async fn decode(&self, key: SegmentKey, object: Bytes) -> Result<Fetched, ArchiveError> {
         let identities = self.identities().clone();
+        let header = read_header(&object, &key).map_err(in_segment(&key))?;
+        let repeated = self.read_repeated(&key, &header).await?;
         let (fetched, hash_key) = compute(move || {
-            let decoded =
-                read_header(&object, &key).and_then(|header| Ok((raw_bytes(&header, &object, &identities)?, header)));
-            let ((raw, hash_key), header) = decoded.map_err(in_segment(&key))?;
+            let (raw, hash_key) =
+                raw_bytes(&header, &object, repeated.as_ref(), &identities).map_err(in_segment(&key))?;
             Ok::<_, ArchiveError>((Fetched { record: record(key, &object, header), raw: raw.into() }, hash_key))
         })
         .await??;
@@ -270,7 +271,7 @@ impl Archive {
     }
 }
 
-fn in_segment(key: &SegmentKey) -> impl FnOnce(SegmentError) -> ArchiveError + use<> {
+pub(super) fn in_segment(key: &SegmentKey) -> impl FnOnce(SegmentError) -> ArchiveError + use<> {
     let key = key.to_string();
     move |source| ArchiveError::Segment { key, source }
 }

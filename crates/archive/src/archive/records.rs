@@ -34,6 +34,8 @@ pub struct Discovered {
     pub unreadable: Vec<(String, String)>,
     /// Segments of the tail that were listed and gone when they were read: catalogued or merged meanwhile.
     pub(super) gone: BTreeSet<SegmentKey>,
+    /// Whole segments that the catalog names and in whose place repeats stand: they may be gone, and count no more (T).
+    pub(super) superseded: BTreeSet<SegmentKey>,
     /// The pages that were read.
     pages: HashSet<PageKey>,
 }
@@ -49,11 +51,34 @@ impl Discovered {
         self.pages.len()
     }
 
+    /// Whether a page names a segment, even one in whose place a repeat stands.
+    pub(super) fn names(&self, key: &SegmentKey) -> bool {
+        self.catalogued.contains_key(key) || self.superseded.contains(key)
+    }
+
+    /// Leaves each range that is stored as a repeat to the repeat.
+    fn supersede(&mut self) {
+        let range = |record: &SegmentRecord| {
+            (record.key.binlog.clone(), record.key.start, record.key.end, record.header.raw_sha256)
+        };
+        let is_repeat = |record: &&SegmentRecord| record.header.repeat().is_some();
+        let repeats: HashSet<_> = self.catalogued.values().filter(is_repeat).map(range).collect();
+        if repeats.is_empty() {
+            return;
+        }
+        let superseded = self
+            .catalogued
+            .extract_if(.., |_, record| record.header.repeat().is_none() && repeats.contains(&range(record)));
+        self.superseded.extend(superseded.map(|(key, _)| key));
+    }
+
     pub(super) fn absorb(&mut self, mut other: Self) {
         // Nothing is moved where one of the two is empty, and a first look is.
         self.catalogued.append(&mut other.catalogued);
         self.tail.append(&mut other.tail);
         self.gone.extend(other.gone);
+        self.superseded.append(&mut other.superseded);
+        self.supersede();
         self.pages.extend(other.pages);
         for key in other.unknown_keys {
             if !self.unknown_keys.contains(&key) {
@@ -119,6 +144,7 @@ impl Archive {
             })
             .await?;
         found.unknown_keys = unknown;
+        found.supersede();
         Ok(found)
     }
 

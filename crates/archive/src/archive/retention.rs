@@ -14,6 +14,7 @@ mod look;
 mod marks;
 mod orphans;
 mod reap;
+mod repeats;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use super::{Archive, ArchiveError};
 use crate::store::StoreError;
 
 pub use orphans::Swept;
+pub use repeats::Deduped;
 
 /// Objects that are deleted with one request.
 const DELETE_BATCH: usize = 1000;

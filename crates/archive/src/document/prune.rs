@@ -6,7 +6,7 @@ use pitr_recovery::{Decision, ExpireItem, Span, Verdict, format_time};
 use serde::{Deserialize, Serialize};
 
 use super::API_VERSION;
-use crate::{Proposal, Retained, RetentionRules, Swept};
+use crate::{Deduped, Proposal, Retained, RetentionRules, Swept};
 
 /// A plan of retention.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,32 @@ pub struct PruneDocument {
     /// Absent when nothing was to be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<DoneItem>,
+    /// What `dedupe: gtid` did. Absent when nothing was to be done, or the policy does not ask for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deduped: Option<DedupedItem>,
+}
+
+/// What `dedupe: gtid` did in a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DedupedItem {
+    /// Segments that are stored as what differs from another server's log since this run.
+    pub repeats: u64,
+    /// Their bytes as they were.
+    pub whole_bytes: u64,
+    /// Their bytes now.
+    pub stored_bytes: u64,
+    /// Segments with the transactions of another server's log, but not nearly its bytes.
+    pub unlike: u64,
+    /// Whether there was time for all of them.
+    pub finished: bool,
+}
+
+impl From<Deduped> for DedupedItem {
+    fn from(deduped: Deduped) -> Self {
+        let Deduped { repeats, whole_bytes, stored_bytes, unlike, finished } = deduped;
+        Self { repeats, whole_bytes, stored_bytes, unlike, finished }
+    }
 }
 
 /// Instants of one branch.
@@ -149,6 +175,7 @@ impl PruneDocument {
             incomplete: proposal.incomplete.clone(),
             items: plan.decisions.iter().map(|decision| item(decision, &proposal.marked)).collect(),
             done: done.map(DoneItem::from),
+            deduped: None,
         }
     }
 

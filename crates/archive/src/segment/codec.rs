@@ -12,7 +12,7 @@ pub(crate) use super::zstd_frames::decompress;
 /// The largest zstd window that readers accept, and the largest that the `zstd` program takes unasked.
 pub(crate) const WINDOW_LOG_MAX: u32 = 27;
 /// Below this a window saves no memory worth having.
-const WINDOW_LOG_MIN: u32 = 10;
+pub(super) const WINDOW_LOG_MIN: u32 = 10;
 /// From this window on zstd looks for matches far away: below it its ordinary search reaches as far.
 pub(super) const LONG_DISTANCE_ABOVE: u32 = 20;
 

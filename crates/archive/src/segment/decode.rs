@@ -4,6 +4,7 @@ use pitr_recovery::BinlogId;
 
 use super::header::{HeaderCodec, SegmentHeader};
 use super::index::{self, IndexedTransaction};
+use super::repeat::{Repeat, Repeated};
 use super::wire::{FORMAT, HeaderWire};
 use super::{FRAME_HEADER_BYTES, HEADER_BYTES_MAX, SEGMENT_RAW_BYTES_MAX, SKIPPABLE};
 use crate::digest::sha256;
@@ -33,6 +34,12 @@ pub enum SegmentError {
     WrongIdentity {
         /// To whom.
         recipients: Vec<String>,
+    },
+    /// It is stored as what differs from other segments, without which it says nothing.
+    #[error("stored as what differs from {of}: the archive reads it")]
+    Repeat {
+        /// The first of those.
+        of: String,
     },
     /// A codec that this version does not read.
     #[error("compressed with \"{name}\", which this version does not read")]
@@ -112,7 +119,7 @@ pub fn open_segment(object: &[u8]) -> Result<OpenedSegment, SegmentError> {
         return Err(damaged("its parts are not valid"));
     }
     let transactions = index_of(&header, object)?.ok_or_else(|| damaged("it ends within its index"))?;
-    let raw = raw_bytes(&header, object, &Identities::default()).map(|(raw, _)| raw);
+    let raw = raw_bytes(&header, object, None, &Identities::default()).map(|(raw, _)| raw);
     Ok(OpenedSegment { header, transactions, raw })
 }
 
@@ -149,6 +156,9 @@ fn check(header: &SegmentHeader, key: &SegmentKey) -> Result<(), SegmentError> {
     {
         return Err(damaged("its codec is not that of its key"));
     }
+    if let HeaderCodec::Repeat(repeat) = &header.codec {
+        repeat.check(key).map_err(damaged)?;
+    }
     if key.encrypted == header.recipients.is_empty() || key.encrypted != header.hash_key.is_some() {
         return Err(damaged("its key and its header differ about encryption"));
     }
@@ -180,14 +190,16 @@ pub(crate) fn index_of(header: &SegmentHeader, first: &[u8]) -> Result<Option<Ve
 }
 
 /// The raw bytes of a whole object, checked against the header, and the key of its hash where it is encrypted. CPU-bound: for a
-/// thread that may block.
+/// thread that may block. `repeated`: what a repeat differs from.
 pub(crate) fn raw_bytes(
     header: &SegmentHeader,
     object: &[u8],
+    repeated: Option<&Repeated>,
     identities: &Identities,
 ) -> Result<(Vec<u8>, Option<HashKey>), SegmentError> {
     let codec = match &header.codec {
         HeaderCodec::Known(codec) => *codec,
+        HeaderCodec::Repeat(repeat) => return Ok((raw_of_repeat(header, repeat, object, repeated)?, None)),
         HeaderCodec::Other(name) => return Err(SegmentError::UnknownCodec { name: name.clone() }),
     };
     let too_long = || damaged("its parts are not valid");
@@ -203,6 +215,23 @@ pub(crate) fn raw_bytes(
     }
     let key = key.cloned();
     Ok((raw, key))
+}
+
+fn raw_of_repeat(
+    header: &SegmentHeader,
+    repeat: &Repeat,
+    object: &[u8],
+    repeated: Option<&Repeated>,
+) -> Result<Vec<u8>, SegmentError> {
+    let of = || repeat.of.first().map(|of| of.key.to_string()).unwrap_or_default();
+    let repeated = repeated.ok_or_else(|| SegmentError::Repeat { of: of() })?;
+    let payload_at = usize::try_from(header.parts.payload_at).ok();
+    let payload = payload_at.and_then(|at| object.get(at..)).ok_or_else(|| damaged("it ends before its payload"))?;
+    let raw = repeated.raw(header, repeat, payload).map_err(damaged)?;
+    if RawDigest(None).of(&raw) != header.raw_sha256 {
+        return Err(damaged("its bytes do not match their hash"));
+    }
+    Ok(raw)
 }
 
 /// What is in an encrypted payload; none for one in clear.

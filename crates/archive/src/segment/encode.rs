@@ -271,7 +271,7 @@ fn point(transaction: &IndexedTransaction) -> TransactionPoint {
 
 /// The header as JSON. It says where index and payload are, which depends on its own length: so it is written until
 /// that no longer changes.
-fn header_json(header: &mut SegmentHeader, index_length: usize) -> Result<Vec<u8>, DraftError> {
+pub(super) fn header_json(header: &mut SegmentHeader, index_length: usize) -> Result<Vec<u8>, DraftError> {
     let mut wire = HeaderWire::of(header, HEADER_SET_BYTES_MAX);
     loop {
         let json = serde_json::to_vec(&wire).map_err(|error| DraftError::Json(error.to_string()))?;
@@ -289,7 +289,7 @@ fn header_json(header: &mut SegmentHeader, index_length: usize) -> Result<Vec<u8
     }
 }
 
-fn put_frame(out: &mut Vec<u8>, content: &[u8]) {
+pub(super) fn put_frame(out: &mut Vec<u8>, content: &[u8]) {
     out.extend_from_slice(&SKIPPABLE);
     out.extend_from_slice(&(content.len() as u32).to_le_bytes());
     out.extend_from_slice(content);

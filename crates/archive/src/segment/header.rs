@@ -5,6 +5,7 @@ use pitr_binlog::{BinlogName, Flavour, GtidSet, TransactionFlags};
 use pitr_recovery::{BinlogId, TransactionPoint};
 
 use super::codec::Codec;
+use super::repeat::Repeat;
 use crate::digest::{Digest, sha256};
 use crate::seal::HashKeyId;
 
@@ -55,11 +56,24 @@ pub struct SegmentHeader {
     pub writer: String,
 }
 
+impl SegmentHeader {
+    /// What its bytes are told by, if it is stored as what differs from another server's log.
+    #[must_use]
+    pub fn repeat(&self) -> Option<&Repeat> {
+        match &self.codec {
+            HeaderCodec::Repeat(repeat) => Some(repeat),
+            HeaderCodec::Known(_) | HeaderCodec::Other(_) => None,
+        }
+    }
+}
+
 /// How a payload is compressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeaderCodec {
     /// A codec that we read.
     Known(Codec),
+    /// As what differs from the bytes of another server's log (`dedupe: gtid`).
+    Repeat(Box<Repeat>),
     /// Another, by name.
     Other(String),
 }

@@ -12,10 +12,15 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::codec::Codec;
 use super::header::{Closes, HeaderCodec, HeldSet, Parts, SegmentDamage, SegmentHeader, TransactionSummary};
+use super::repeat::{Repeat, RepeatOf};
 use crate::digest::{Digest, ShortHash, parse_digest, sha256};
+use crate::layout::ObjectKey;
 
 /// The version of the format that is written, and the only one that is read.
 pub(crate) const FORMAT: u32 = 1;
+
+/// The name of [`HeaderCodec::Repeat`].
+const REPEAT: &str = "repeat";
 
 /// A header as it stands in an object. Its texts stay where they are: a catalog has them by the million.
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,6 +77,24 @@ struct CodecWire<'a> {
     level: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     window_log: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    repeat: Option<Box<RepeatWire>>,
+}
+
+/// What only `repeat` has.
+#[derive(Debug, Serialize, Deserialize)]
+struct RepeatWire {
+    of: Vec<RepeatOfWire>,
+    masked: u64,
+    instead_of: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RepeatOfWire {
+    key: String,
+    raw_sha256: String,
+    from: u64,
+    to: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -253,7 +276,7 @@ impl<'a> HeaderWire<'a> {
             start: self.start,
             end: self.end,
             raw_sha256: parse_digest(&self.raw_sha256).ok_or("raw_sha256")?,
-            codec: codec(&self.codec),
+            codec: codec(self.codec)?,
             recipients,
             hash_key,
             parts: Parts {
@@ -302,21 +325,45 @@ fn codec_wire(codec: &HeaderCodec) -> CodecWire<'_> {
         HeaderCodec::Known(Codec::Gzip { level }) => ("gzip", Some(level.cast_signed()), None),
         HeaderCodec::Known(Codec::Bzip2 { level }) => ("bzip2", Some(level.cast_signed()), None),
         HeaderCodec::Known(Codec::None) => ("none", None, None),
+        HeaderCodec::Repeat(_) => (REPEAT, None, None),
         HeaderCodec::Other(name) => (name.as_str(), None, None),
     };
-    CodecWire { name: name.into(), level, window_log }
+    let repeat = match codec {
+        HeaderCodec::Repeat(repeat) => Some(Box::new(repeat_wire(repeat))),
+        HeaderCodec::Known(_) | HeaderCodec::Other(_) => None,
+    };
+    CodecWire { name: name.into(), level, window_log, repeat }
 }
 
-fn codec(wire: &CodecWire<'_>) -> HeaderCodec {
+fn codec(wire: CodecWire<'_>) -> Result<HeaderCodec, &'static str> {
     // A reader needs neither level nor window: the compressed bytes say them.
     let level = wire.level.unwrap_or_default();
-    match &*wire.name {
-        "zstd" => HeaderCodec::Known(Codec::Zstd { level, window_log: wire.window_log.unwrap_or_default() }),
-        "gzip" => HeaderCodec::Known(Codec::Gzip { level: level.unsigned_abs() }),
-        "bzip2" => HeaderCodec::Known(Codec::Bzip2 { level: level.unsigned_abs() }),
-        "none" => HeaderCodec::Known(Codec::None),
-        other => HeaderCodec::Other(other.to_owned()),
-    }
+    Ok(match (&*wire.name, wire.repeat) {
+        ("zstd", _) => HeaderCodec::Known(Codec::Zstd { level, window_log: wire.window_log.unwrap_or_default() }),
+        ("gzip", _) => HeaderCodec::Known(Codec::Gzip { level: level.unsigned_abs() }),
+        ("bzip2", _) => HeaderCodec::Known(Codec::Bzip2 { level: level.unsigned_abs() }),
+        ("none", _) => HeaderCodec::Known(Codec::None),
+        (REPEAT, Some(wire)) => HeaderCodec::Repeat(Box::new(repeat(*wire).ok_or("codec.repeat")?)),
+        (other, _) => HeaderCodec::Other(other.to_owned()),
+    })
+}
+
+fn repeat_wire(repeat: &Repeat) -> RepeatWire {
+    let of = repeat.of.iter().map(|of| RepeatOfWire {
+        key: of.key.to_string(),
+        raw_sha256: hex::encode(of.raw_sha256),
+        from: of.from,
+        to: of.to,
+    });
+    RepeatWire { of: of.collect(), masked: repeat.masked, instead_of: repeat.instead_of }
+}
+
+fn repeat(wire: RepeatWire) -> Option<Repeat> {
+    let of = wire.of.into_iter().map(|wire| {
+        let Ok(ObjectKey::Segment(key)) = wire.key.parse() else { return None };
+        Some(RepeatOf { key, raw_sha256: parse_digest(&wire.raw_sha256)?, from: wire.from, to: wire.to })
+    });
+    Some(Repeat { of: of.collect::<Option<_>>()?, masked: wire.masked, instead_of: wire.instead_of })
 }
 
 fn set_wire(set: &HeldSet, bytes_max: usize) -> SetWire<'static> {

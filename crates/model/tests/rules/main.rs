@@ -8,6 +8,7 @@
 //! | [`expiry`] | mark, object, lines, plans, merges and pages that arrive late, in time | 1 segment, hours up to the grace |
 //! | [`proposal`] | marks that any plan, or anybody, has put | 2 runs of retention, 3 backups |
 //! | [`orphans`] | copies of one range that no page names | 2 sweeps, 1 adoption, 2 copies |
+//! | [`repeats`] | a segment told by a binlog that expires | 1 run of dedupe, 1 of retention, 2 sweeps, hours up to the grace |
 //! | [`circles`] | a binlog that its server keeps for longer than we do | 1 archiver, 1 binlog |
 //! | [`chunks`] | chunks that a later backup shares | 2 backups, 1 sweep, hours up to the grace |
 
@@ -23,3 +24,4 @@ mod orphans;
 mod pages;
 mod proposal;
 mod reading;
+mod repeats;

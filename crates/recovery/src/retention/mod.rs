@@ -65,6 +65,8 @@ pub struct RetentionRequest {
     pub stored: StoredTimes,
     /// Base backups that lack some of their content: no promise is kept by one of them.
     pub incomplete: BTreeSet<String>,
+    /// Binlogs that are stored as what differs from others, each with those others: it says nothing without them.
+    pub needs: BTreeMap<BinlogId, BTreeSet<BinlogId>>,
 }
 
 /// Something that retention decides about as a whole.
@@ -109,6 +111,11 @@ pub enum KeepReason {
     Open,
     /// Without it an instant of the window could no longer be restored.
     Promised,
+    /// Another binlog that stays is stored as what differs from it.
+    Repeated {
+        /// The first such binlog.
+        by: BinlogId,
+    },
 }
 
 /// Why an item goes.
@@ -227,6 +234,7 @@ impl fmt::Display for KeepReason {
             Self::Tells { backup } => write!(f, "it tells {backup} from a history with the same numbers"),
             Self::Open => f.write_str("its server may still write to it"),
             Self::Promised => f.write_str("the window would shrink without it"),
+            Self::Repeated { by } => write!(f, "{by} is stored as what differs from it"),
         }
     }
 }

@@ -177,7 +177,21 @@ impl<'a> Selection<'a> {
                 kept.binlogs.entry(binlog.id.clone()).or_default().extend(reasons);
             }
         }
+        self.keep_repeated(&mut kept);
         kept
+    }
+
+    /// What binlogs that stay are told by, and what those are told by in turn.
+    fn keep_repeated(&self, kept: &mut Kept) {
+        let mut pending: Vec<BinlogId> = kept.binlogs.keys().cloned().collect();
+        while let Some(by) = pending.pop() {
+            for needed in self.request.needs.get(&by).into_iter().flatten() {
+                if !kept.binlogs.contains_key(needed) {
+                    kept.binlogs.insert(needed.clone(), vec![KeepReason::Repeated { by: by.clone() }]);
+                    pending.push(needed.clone());
+                }
+            }
+        }
     }
 
     /// What tells a base backup from the history that it would be taken for: all of that one's log, and of its own.
@@ -316,6 +330,7 @@ impl<'a> Selection<'a> {
             };
             kept.binlogs.insert(binlog.id.clone(), vec![reason]);
         }
+        self.keep_repeated(&mut kept);
         self.decide(&kept, &Care::default())
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pitr_archive::{Closes, HeaderCodec, IndexedTransaction, OpenedSegment, SegmentHeader, open_segment};
+use pitr_archive::{Closes, HeaderCodec, IndexedTransaction, OpenedSegment, SegmentError, SegmentHeader, open_segment};
 use pitr_recovery::format_time;
 use serde_json::{Value, json};
 
@@ -16,7 +16,8 @@ pub(super) fn inspect(path: &Path, object: &[u8], with_transactions: bool) -> an
         Ok(_) => "verified".to_owned(),
         Err(reason) => reason.to_string(),
     };
-    let is_damaged = raw.is_err() && header.recipients.is_empty();
+    let is_told_by_others = matches!(raw, Err(SegmentError::Repeat { .. }));
+    let is_damaged = raw.is_err() && header.recipients.is_empty() && !is_told_by_others;
     Ok(Inspected {
         text: text(path, &header, shown, &state),
         document: document(path, &header, object.len(), &state),
@@ -28,6 +29,10 @@ pub(super) fn inspect(path: &Path, object: &[u8], with_transactions: bool) -> an
 fn codec(header: &SegmentHeader) -> String {
     match &header.codec {
         HeaderCodec::Known(codec) => format!("{codec:?}"),
+        HeaderCodec::Repeat(repeat) => {
+            let of: Vec<String> = repeat.of.iter().map(|of| format!("{} {}..{}", of.key, of.from, of.to)).collect();
+            format!("what differs from {}", of.join(", "))
+        }
         HeaderCodec::Other(name) => name.clone(),
     }
 }

@@ -12,6 +12,7 @@ use super::content::Content;
 use super::{Proposal, RetentionRules, is_past};
 use crate::archive::adopt::MarksRead;
 use crate::archive::inventory::objects_of;
+use crate::archive::records::Discovered;
 use crate::archive::{Archive, ArchiveError, READS_AT_ONCE};
 use crate::expiry::Marks;
 use crate::layout::{BACKUPS_PREFIX, ObjectKey, Place};
@@ -29,6 +30,8 @@ pub(super) struct Look {
     pub(super) lines: BTreeMap<BinlogId, Vec<SegmentRecord>>,
     /// Binlogs and base backups that were found.
     pub(super) existing: BTreeSet<ExpireItem>,
+    /// Binlogs by whose bytes others are told.
+    pub(super) needs: BTreeMap<BinlogId, BTreeSet<BinlogId>>,
 }
 
 impl Archive {
@@ -52,6 +55,7 @@ impl Archive {
             promised_us: marks.marks.promised_us,
             stored: StoredTimes { backups: self.backup_times().await?, binlogs: BTreeMap::new() },
             incomplete: BTreeSet::new(),
+            needs: needs(&everything.found),
         };
         let plan = loop {
             match self.plan_expiry(&everything.inventory, request.clone()).await {
@@ -81,7 +85,7 @@ impl Archive {
         let existing = binlogs.chain(backups).collect();
         let marked = marked_items(&marks.marks).collect();
         let proposal = Proposal { plan, hindrances, marked, unknown_pins, incomplete: content.missing };
-        Ok(Look { marks, proposal, lines, existing })
+        Ok(Look { marks, proposal, lines, existing, needs: request.needs })
     }
 
     /// Binlogs with a due mark whose objects went before a run could note it: that they cannot be read hinders nothing.
@@ -185,6 +189,17 @@ impl Archive {
     async fn listed(&self, prefix: String) -> Result<Vec<ListedObject>, ArchiveError> {
         Ok(self.store.list(&prefix).await?)
     }
+}
+
+/// Which binlogs stand in the archive as what differs from which others.
+fn needs(found: &Discovered) -> BTreeMap<BinlogId, BTreeSet<BinlogId>> {
+    let mut needs: BTreeMap<BinlogId, BTreeSet<BinlogId>> = BTreeMap::new();
+    for record in found.catalogued.values() {
+        let Some(repeat) = record.header.repeat() else { continue };
+        let of = repeat.of.iter().map(|of| of.key.binlog.clone());
+        needs.entry(record.key.binlog.clone()).or_default().extend(of);
+    }
+    needs
 }
 
 /// The marks of binlogs that have no object any more.

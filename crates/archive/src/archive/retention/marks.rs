@@ -1,6 +1,6 @@
 //! The marks of a run: which old ones live on, and where they are written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -23,9 +23,26 @@ pub(super) struct MarksInWork {
     pub(super) due: BTreeSet<ExpireItem>,
     /// Marked binlogs that pages still name.
     pub(super) named: BTreeSet<BinlogId>,
+    /// Binlogs that have objects, and by whose bytes those are told.
+    pub(super) needs: BTreeMap<BinlogId, BTreeSet<BinlogId>>,
 }
 
 impl MarksInWork {
+    /// Whether something that is there is told by the bytes of this binlog: then it has to wait (T).
+    pub(super) fn is_needed(&self, item: &ExpireItem) -> bool {
+        match item {
+            ExpireItem::Binlog(id) => self.needs.values().any(|needs| needs.contains(id)),
+            ExpireItem::Backup(_) => false,
+        }
+    }
+
+    /// Notes that a binlog has no object any more.
+    pub(super) fn empty(&mut self, item: &ExpireItem) {
+        if let ExpireItem::Binlog(id) = item {
+            self.needs.remove(id);
+        }
+    }
+
     pub(super) fn holds(&self, item: &ExpireItem) -> bool {
         match item {
             ExpireItem::Binlog(id) => self.live.binlogs.contains_key(id),
@@ -100,7 +117,8 @@ impl Archive {
         let mut live = look.marks.marks.clone();
         let window_us = rules.policy.window_us;
         live.promised_us = if rules.force { Some(window_us) } else { live.promised_us.max(Some(window_us)) };
-        let mut marks = MarksInWork { live, due: BTreeSet::new(), named: look.lines.keys().cloned().collect() };
+        let named = look.lines.keys().cloned().collect();
+        let mut marks = MarksInWork { live, due: BTreeSet::new(), named, needs: look.needs.clone() };
         for item in marked_items(&look.marks.marks) {
             let Some(mark) = marks.mark(&item).copied() else { continue };
             let is_due = is_past(mark.since, rules.grace, now);

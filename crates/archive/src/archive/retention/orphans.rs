@@ -59,6 +59,7 @@ impl Archive {
     }
 
     async fn sweep_segments(&self, old: (Duration, Timestamp), swept: &mut Swept) -> Result<(), ArchiveError> {
+        let begun = self.begin();
         // Marks first: the objects of a marked binlog are no orphans. The catalog last: what is published meanwhile is seen.
         let (marks, _) = self.read_marks().await?;
         let mut listed: BTreeMap<SegmentKey, ListedObject> = BTreeMap::new();
@@ -67,29 +68,45 @@ impl Archive {
                 listed.insert(key, object);
             }
         }
-        let catalogued = self.discover_catalogued(None).await?.catalogued;
+        let found = self.discover_catalogued(None).await?;
+        let catalogued = &found.catalogued;
         let is_orphan = |(key, object): &(&SegmentKey, &ListedObject)| {
             !catalogued.contains_key(key)
                 && !marks.binlogs.contains_key(&key.binlog)
                 && is_past(object.modified, old.0, old.1)
         };
         let mut by_binlog: BTreeMap<&BinlogId, Vec<&SegmentRecord>> = BTreeMap::new();
-        for record in catalogued.values().filter(|record| listed.contains_key(&record.key)) {
+        // A repeat counts when it has been there for a grace, and what it is told by is not on its way out.
+        let counts = |record: &&SegmentRecord| {
+            let object = listed.get(&record.key);
+            object.is_some_and(|object| {
+                record.header.repeat().is_none() || (is_past(object.modified, old.0, old.1) && !marks.concern(record))
+            })
+        };
+        for record in catalogued.values().filter(counts) {
             by_binlog.entry(&record.key.binlog).or_default().push(record);
         }
         let (mut adopted, mut duplicates) = (Vec::new(), Vec::new());
         for (key, object) in listed.iter().filter(is_orphan) {
-            let Some(record) = self.verified(key, swept).await? else { continue };
-            let holds_the_same = |other: &SegmentRecord| {
-                (other.key.start, other.key.end) == (key.start, key.end)
-                    && other.header.raw_sha256 == record.header.raw_sha256
-            };
             let others = by_binlog.get(&key.binlog).map_or(&[][..], Vec::as_slice);
+            let is_same_range = |other: &SegmentRecord| (other.key.start, other.key.end) == (key.start, key.end);
+            // Its repeat is too young: there is no need to read it yet.
+            if found.superseded.contains(key) && !others.iter().any(|other| is_same_range(other)) {
+                continue;
+            }
+            let Some(record) = self.verified(key, swept).await? else { continue };
+            let holds_the_same =
+                |other: &SegmentRecord| is_same_range(other) && other.header.raw_sha256 == record.header.raw_sha256;
             let twins: Vec<&SegmentKey> =
                 others.iter().copied().filter(|other| holds_the_same(other)).map(|other| &other.key).collect();
-            if self.one_is_right(&twins, swept).await? {
+            // A repeat is never the copy that goes (T): on its account the whole segment may go at this moment.
+            if record.header.repeat().is_some() {
+                if !marks.concern(&record) && !self.is_late(begun) {
+                    adopted.push(record);
+                }
+            } else if self.one_is_right(&twins, swept).await? {
                 duplicates.push(object.clone());
-            } else {
+            } else if !found.superseded.contains(key) {
                 adopted.push(record);
             }
             if adopted.len() == PAGE_SEGMENTS {

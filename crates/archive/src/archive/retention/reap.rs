@@ -23,7 +23,8 @@ impl Archive {
         begun: Begun,
         (now, retained): (Timestamp, &mut Retained),
     ) -> Result<(), ArchiveError> {
-        for item in marks.due.clone() {
+        // Backwards: what is told by the bytes of others, whose servers come before its own, goes before them.
+        for item in marks.due.clone().into_iter().rev() {
             // Another run may have found since that one of them is wanted.
             if self.is_late(begun) {
                 break;
@@ -35,12 +36,21 @@ impl Archive {
             }
             let objects = self.objects_of(&item).await?;
             if !objects.is_empty() {
+                if marks.is_needed(&item) {
+                    continue;
+                }
                 let left = self.reap_objects(&objects, retained).await?;
+                if left.is_empty() {
+                    marks.empty(&item);
+                }
+                let Some(mark) = marks.mark(&item) else { continue };
                 mark.unseen_since = None;
                 mark.emptied_at = left.is_empty().then_some(now);
                 retained.undeletable.extend(left);
                 continue;
             }
+            marks.empty(&item);
+            let Some(mark) = marks.mark(&item) else { continue };
             mark.emptied_at = mark.emptied_at.or(Some(now));
             match mark.unseen_since {
                 _ if is_named => {}

@@ -15,7 +15,7 @@ use crate::digest::ShortHash;
 use crate::expiry::Marks;
 use crate::layout::{ObjectKey, Place, SegmentKey, TAIL_PREFIX};
 use crate::seal::Identities;
-use crate::segment::{SegmentError, SegmentRecord, index_of, raw_bytes, read_header};
+use crate::segment::{Repeated, SegmentError, SegmentRecord, index_of, raw_bytes, read_header};
 use crate::store::StoreError;
 
 /// A segment is named by a page within an hour, or was never meant to be.
@@ -110,14 +110,24 @@ impl Archive {
             Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => return (record, Ok(Some(reason))),
             Err(error) => return (record, Err(error)),
         };
+        let repeated = match self.read_repeated(&key, &record.header).await {
+            Ok(repeated) => repeated,
+            Err(ArchiveError::Segment { source, .. }) => return (record, Ok(Some(source.to_string()))),
+            Err(error) => return (record, Err(error)),
+        };
         let catalogued = record.clone();
         let identities = self.identities().clone();
-        let wrong = compute(move || wrong_with(&catalogued, &object, deep, &identities)).await;
+        let wrong = compute(move || wrong_with(&catalogued, &object, repeated.as_ref(), (deep, &identities))).await;
         (record, wrong)
     }
 }
 
-fn wrong_with(record: &SegmentRecord, object: &Bytes, deep: bool, identities: &Identities) -> Option<String> {
+fn wrong_with(
+    record: &SegmentRecord,
+    object: &Bytes,
+    repeated: Option<&Repeated>,
+    (deep, identities): (bool, &Identities),
+) -> Option<String> {
     let header = match read_header(object, &record.key) {
         Ok(header) => header,
         Err(error) => return Some(error.to_string()),
@@ -134,7 +144,7 @@ fn wrong_with(record: &SegmentRecord, object: &Bytes, deep: bool, identities: &I
     if index.len() as u64 != header.transactions.count {
         return Some(format!("its index has {} transactions, its header {}", index.len(), header.transactions.count));
     }
-    match raw_bytes(&header, object, identities) {
+    match raw_bytes(&header, object, repeated, identities) {
         Ok((raw, _)) if deep => check_events(&header, &index, &raw).err(),
         // Without the identity, stored hash, header and index are all that can be looked at.
         Ok(_) | Err(SegmentError::Encrypted { .. } | SegmentError::WrongIdentity { .. }) => None,
