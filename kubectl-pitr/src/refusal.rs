@@ -84,6 +84,9 @@ fn fix(answer: &Unrecoverable, (request, place): (&PlanRequest, &str)) -> Option
             "leave --from-backup out, or take an id of kubectl pitr backups".to_owned()
         }
         Unrecoverable::AfterLastArchived { .. } => "--nearest, --to latest, or wait".to_owned(),
+        Unrecoverable::Lost { .. } => {
+            format!("--nearest, or put the objects back and run: kubectl pitr verify {place}")
+        }
         Unrecoverable::SeveralBranches { branches, .. } => format!("--branch {}", branches.first()?),
         Unrecoverable::GtidOnOtherBranch { others, .. } => format!("--branch {}", others.first()?),
         Unrecoverable::AmbiguousPosition { sources, .. } => format!("--source {}", sources.first()?),
@@ -140,6 +143,9 @@ pub fn archive(error: &ArchiveError, url: &str) -> Failure {
 pub fn store(error: &StoreError, url: &str) -> Failure {
     let message = format!("{url}: {error}");
     match error {
+        StoreError::Withheld { .. } => Failure::new(code::STORE_DENIES, message)
+            .hint("the object is there, in a storage class that nothing is read from directly")
+            .fix("restore it from its storage class in the bucket, and run this again"),
         StoreError::Denied { operation, .. } => Failure::new(code::STORE_DENIES, message)
             .hint(format!("{} is needed on this prefix, or the credentials are other ones", operation.action()))
             .fix("AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),

@@ -14,8 +14,8 @@ const SOURCE: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 fn verify(quarantined: &Value) -> VerifyDocument {
     serde_json::from_value(json!({
         "apiVersion": "kubectl-pitr/v1", "kind": "Verify", "archive": "s3://backups/shop/mysql", "at": "2026-11-21T07:30:00Z",
-        "segments": 2013, "segmentsRead": 101, "chunks": 702, "chunksRead": 35, "bytesRead": 812_646_400, "parts": 20, "part": 4,
-        "partsRead": 4, "completeSince": null, "ok": quarantined.as_array().unwrap().is_empty(), "quarantined": quarantined,
+        "segments": 2013, "segmentsRead": 101, "chunks": 702, "chunksRead": 35, "bytesRead": 812_646_400, "parts": 100, "partsOfRun": 5,
+        "partsRead": 20, "completeSince": null, "ok": quarantined.as_array().unwrap().is_empty(), "quarantined": quarantined,
         "recorded": true, "rebuilt": {"segments": 2013, "pages": 3, "replaced": 41, "unusable": []}, "later": 1,
     }))
     .unwrap()

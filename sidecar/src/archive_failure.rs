@@ -65,9 +65,17 @@ fn wrong_identity(message: String) -> Failure {
 pub(crate) fn of_store(error: &StoreError, archive: &str) -> Failure {
     let message = format!("{archive}: {error}");
     match error {
+        StoreError::Denied { reason, .. } if reason.starts_with("RequestTimeTooSkewed") => {
+            Failure::new(&code::STORE_DENIES, message)
+                .hint("the clock of this host is more than 15 minutes off the store's")
+                .fix("set the clock of this host by NTP")
+        }
         StoreError::Denied { operation, .. } => Failure::new(&code::STORE_DENIES, message)
             .hint(format!("the store needs {} on this prefix, or other credentials", operation.action()))
             .fix("see docs/operations.md#rights-in-the-bucket"),
+        StoreError::Withheld { .. } => Failure::new(&code::STORE_DENIES, message)
+            .hint("the object is there, in a storage class that nothing is read from directly")
+            .fix("restore it from its storage class in the bucket, and run this again"),
         StoreError::Corrupt { .. } => Failure::new(&code::CHECKSUM_MISMATCH, message)
             .hint("the store answered with bytes that were never stored")
             .fix("run it again; if it stays, take a new base backup"),

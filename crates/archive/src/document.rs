@@ -21,7 +21,7 @@ pub use binlogs::{BinlogFilter, BinlogItem, BinlogsDocument, SegmentItem};
 pub use failure::ErrorDocument;
 pub use heartbeat::{
     ActiveBinlog, ArchiveState, BackupSummary, ClosedBinlog, GAPS_MAX, GapSummary, Heartbeat, ServerState, StoreState,
-    VerifyState, WindowSummary,
+    UnreadableObjects, VerifyState, WindowSummary,
 };
 pub use instant::Instant;
 pub use plan::{DocumentError, PlanDocument, plan_hash};

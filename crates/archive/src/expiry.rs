@@ -43,6 +43,8 @@ pub(crate) struct Marks {
     pub(crate) backups: BTreeMap<String, Mark>,
     /// The longest window that was promised, in microseconds.
     pub(crate) promised_us: Option<i64>,
+    /// Whether binlogs go by age while no base backup can be used.
+    pub(crate) by_age: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -50,6 +52,8 @@ struct MarksWire {
     format: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     promised_us: Option<i64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    by_age: bool,
     #[serde(default)]
     binlogs: Vec<BinlogMarkWire>,
     #[serde(default)]
@@ -119,6 +123,7 @@ impl Marks {
             self.backups.entry(id).and_modify(|known| *known = known.join(mark)).or_insert(mark);
         }
         self.promised_us = self.promised_us.max(wire.promised_us);
+        self.by_age |= wire.by_age;
         Ok(())
     }
 
@@ -134,6 +139,7 @@ impl Marks {
         serde_json::to_vec(&MarksWire {
             format: FORMAT,
             promised_us: self.promised_us,
+            by_age: self.by_age,
             binlogs: self.binlogs.iter().map(binlog).collect(),
             backups: self.backups.iter().map(backup).collect(),
         })
@@ -151,7 +157,7 @@ mod tests {
     #[test]
     fn marks_of_several_objects_add_up_and_the_later_counts() {
         let id = BinlogId { source: "s".to_owned(), number: 7, head: [1, 2, 3, 4, 5, 6, 7, 8] };
-        let mut first = Marks { promised_us: Some(5), ..Marks::default() };
+        let mut first = Marks { promised_us: Some(5), by_age: true, ..Marks::default() };
         first.binlogs.insert(id.clone(), Mark { emptied_at: Some(at(20)), ..Mark::new(at(10)) });
         let mut second = Marks { promised_us: Some(3), ..Marks::default() };
         second.binlogs.insert(id.clone(), Mark::new(at(30)));
@@ -161,7 +167,7 @@ mod tests {
         assert_eq!(marks, first);
         marks.add(&second.to_json().unwrap()).unwrap();
         assert_eq!(marks.binlogs[&id], Mark::new(at(30)));
-        assert_eq!((marks.backups["bb-1"], marks.promised_us), (Mark::new(at(40)), Some(5)));
+        assert_eq!((marks.backups["bb-1"], marks.promised_us, marks.by_age), (Mark::new(at(40)), Some(5), true));
         assert!(marks.add(br#"{"format":2}"#).unwrap_err().contains("format 2"));
         assert!(marks.add(b"{}").is_err());
         assert!(marks.add(br#"{"format":1,"backups":[{"id":"bb-1"}]}"#).is_err(), "a mark without its time");

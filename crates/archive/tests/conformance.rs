@@ -298,8 +298,52 @@ async fn missing_credentials_name_the_file() {
     credentials_at(directory.path(), KEY, SECRET);
     put(&store, "a/key", b"rotated in").await;
     credentials_at(directory.path(), KEY, "wrong-secret");
-    assert!(matches!(store.get("a/key").await.unwrap_err(), StoreError::Denied { .. }));
-    assert_eq!(server.seen().len(), 2, "without credentials nothing is sent");
+    // They were accepted before: this may be a rotation, and is worth another attempt.
+    let refused = store.get("a/key").await.unwrap_err();
+    assert!(refused.is_retryable() && refused.to_string().contains("accepted before"), "{refused:?}");
+    assert_eq!(server.seen().len(), 3, "without credentials nothing is sent");
+}
+
+#[tokio::test]
+async fn keys_that_are_replaced_under_way_fail_nothing() {
+    let server = S3Server::start().await;
+    let options = server.options_with(KEY, SECRET);
+    let Credentials::Directory(directory) = &options.credentials else { panic!("{options:?}") };
+    let store = Retrying::new(S3Store::connect(BUCKET, "x", &options).await.unwrap(), RetryPolicy::interactive());
+    put_at(&store, "a/before").await;
+    // The service has the new keys already, the mounted files come a moment later.
+    credentials_at(directory, KEY, "an-older-secret");
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        credentials_at(directory, KEY, SECRET);
+    };
+    let ((), ()) = tokio::join!(put_at(&store, "a/during"), late);
+    put_at(&store, "a/after").await;
+    assert_eq!(store.list("a/").await.unwrap().len(), 3);
+}
+
+async fn put_at(store: &impl Store, key: &str) {
+    store.put(key, Bytes::from_static(b"x"), ObjectClass::Control).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_authority_that_is_replaced_is_trusted_without_a_new_store() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let server = S3Server::start_tls(&authority).await;
+    let directory = tempfile::tempdir().unwrap();
+    let ca_file = directory.path().join("ca.pem");
+    std::fs::copy(other.ca_file(), &ca_file).unwrap();
+    let options = S3Options { ca_file: Some(ca_file.clone()), ..server.options() };
+    let store = S3Store::connect(BUCKET, "x", &options).await.unwrap();
+    assert!(matches!(store.get("a/key").await.unwrap_err(), StoreError::Fatal { .. }));
+    std::fs::copy(authority.ca_file(), &ca_file).unwrap();
+    // It is read again at most every five seconds.
+    let store = Retrying::new(store, RetryPolicy::interactive());
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while let Err(error) = store.put("a/key", Bytes::from_static(b"x"), ObjectClass::Control).await {
+        assert!(std::time::Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 #[tokio::test]

@@ -5,18 +5,19 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // clippy.toml means functions marked #[test]; here all are theirs
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use pitr_archive::backup::{BackupFacts, BackupReader, BackupWriter, EntryContent};
+use pitr_archive::document::PruneDocument;
 use pitr_archive::testing::{Fault, Faulty, History, Listener, Overheard, TimedStore};
 use pitr_archive::{
-    Archive, Clock, Codec, MergeEffort, ObjectClass, Place, Retained, RetentionRules, Store, StoreError, Swept,
-    TailCoverage,
+    Archive, Clock, Codec, ListedObject, MergeEffort, ObjectClass, Place, Retained, RetentionRules, Store, StoreError,
+    Swept, TailCoverage,
 };
 use pitr_binlog::{Flavour, GtidSource, Uuid};
 use pitr_recovery::{ExpireItem, Inventory, RetentionPolicy, Timeline, WithoutBase};
@@ -412,6 +413,52 @@ async fn what_cannot_be_read_forbids_everything_until_it_can() {
     life.store.put(&page, whole, ObjectClass::Control).await.unwrap();
     let (retained, _) = life.retain().await;
     assert!(!retained.refused && retained.deleted_objects > 0);
+}
+
+#[tokio::test]
+async fn what_is_said_to_help_helps() {
+    let marked = lived(10).await;
+    marked.archive.retain(&rules(WINDOW_DAYS)).await.unwrap();
+    let of_mark = marked.keys("expired/").await.remove(0);
+    let of_backup = marked.keys("backups/").await.into_iter().find(|key| key.ends_with("manifest.json")).unwrap();
+    for (key, helps) in [(of_mark, "marked anew"), (of_backup, "cannot be restored without it")] {
+        marked.store.put(&key, Bytes::from_static(b"nonsense"), ObjectClass::Control).await.unwrap();
+        let refused = marked.archive.retain(&rules(WINDOW_DAYS)).await.unwrap();
+        assert!(refused.refused);
+        let item = PruneDocument::new(&refused.proposal, None, &rules(WINDOW_DAYS), String::new()).hindrances.remove(0);
+        let fix = item.way_past("rebuild");
+        assert!(item.key == key && fix.contains("delete it: ") && fix.contains(helps), "{fix}");
+        marked.store.delete(&[key]).await.unwrap();
+        assert!(!marked.archive.retain(&rules(WINDOW_DAYS)).await.unwrap().refused);
+    }
+}
+
+/// A store that says that it has deleted what it keeps.
+#[derive(Debug, Default)]
+struct Keeping(Mutex<BTreeMap<String, ListedObject>>);
+
+#[async_trait]
+impl Listener for Keeping {
+    async fn listed(&self, prefix: &str, listed: Vec<ListedObject>) -> Result<Vec<ListedObject>, StoreError> {
+        if !prefix.starts_with("binlogs/") {
+            return Ok(listed);
+        }
+        let mut kept = self.0.lock().unwrap();
+        kept.extend(listed.into_iter().map(|object| (object.key.clone(), object)));
+        Ok(kept.values().filter(|object| object.key.starts_with(prefix)).cloned().collect())
+    }
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_looked_for_again() {
+    let life = lived(10).await;
+    let keeping = open(Arc::new(Overheard::new(&life.store, Keeping::default())), &life.store);
+    let retained = keeping.retain(&rules(WINDOW_DAYS)).await.unwrap();
+    assert!(!retained.undeletable.is_empty() && retained.undeletable.iter().all(|key| key.starts_with("binlogs/")));
+    // Its lines stay as long as the objects.
+    let marked = keeping.retain(&rules(WINDOW_DAYS)).await.unwrap();
+    assert_eq!(marked.undeletable.len(), retained.undeletable.len());
+    life.check(10).await;
 }
 
 #[tokio::test]

@@ -12,10 +12,11 @@ use jiff::{SignedDuration, Timestamp};
 use pitr_archive::backup::{BackupFacts, BackupWriter};
 use pitr_archive::testing::{Fault, Faulty, History, Listener, Overheard, TimedStore};
 use pitr_archive::{
-    Archive, Clock, Codec, FindingKind, MergeEffort, ObjectClass, Operation, Place, Store, StoreError, Verified,
-    VerifyProgress, VerifyRules,
+    Archive, Clock, Codec, Counting, FindingKind, MergeEffort, ObjectClass, Operation, Place, Quarantine, Store,
+    StoreError, Verified, VerifyProgress, VerifyRules,
 };
 use pitr_binlog::Flavour;
+use pitr_recovery::{Indices, PlanRequest, RangeRef, RecoveryTarget, Timeline};
 
 const ALL: VerifyRules = VerifyRules { percent: 100, deep: false };
 const BINLOGS: u64 = 6;
@@ -133,6 +134,35 @@ async fn what_a_store_lists_and_does_not_give_is_missing() {
     }
 }
 
+/// Somebody's lifecycle rule has put this object into a class from which it must be restored first.
+#[derive(Debug)]
+struct Cold(String);
+
+#[async_trait]
+impl Listener for Cold {
+    async fn asked(&self, key: &str) -> Result<(), StoreError> {
+        if key == self.0 {
+            let (key, reason) = (key.to_owned(), "InvalidObjectState".to_owned());
+            return Err(StoreError::Withheld { operation: Operation::Get, key, reason });
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_a_store_withholds_is_named_and_stops_nothing() {
+    let archived = Archived::new().await;
+    for cold in [archived.keys("binlogs/").await.remove(0), archived.keys("chunks/").await.remove(0)] {
+        let store = Overheard::new(&archived.store, Cold(cold.clone()));
+        let archive = open(Arc::new(store), &archived.store);
+        let verified = archive.verify(ALL, &VerifyProgress::default()).await.unwrap();
+        let found: Vec<_> = verified.findings.iter().map(|finding| (finding.kind, finding.what.clone())).collect();
+        assert_eq!(found, [(FindingKind::Withheld, cold.clone())]);
+        assert_eq!(verified.segments_read + verified.chunks_read, verified.segments + verified.chunks - 1);
+        assert!(verified.recorded && archive.last_verified().await.unwrap().unwrap().quarantined.holds(&cold));
+    }
+}
+
 /// What is done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Harm {
@@ -192,6 +222,126 @@ async fn whatever_is_done_to_an_object_is_found_and_stops_nothing() {
     }
 }
 
+/// What the archive claims, as exact as it gets.
+async fn exact(archived: &Archived) -> Timeline {
+    let (inventory, _) = archived.archive.inventory().await.unwrap();
+    let mut timeline = Timeline::new(inventory);
+    while let wanted @ [_, ..] = &timeline.ranges_for_windows()[..] {
+        let read = indices(&archived.archive, wanted).await;
+        timeline = timeline.with_indices(read);
+    }
+    timeline
+}
+
+/// The instants that are claimed to be recoverable, in microseconds.
+fn windows(timeline: &Timeline) -> Vec<(i64, i64)> {
+    timeline.windows().iter().map(|window| (window.from_us, window.to_us)).collect()
+}
+
+/// Those, what a plan for the last transaction of all is refused with, and what is said of gaps and lost bytes.
+async fn claimed(archived: &Archived) -> (Vec<(i64, i64)>, Option<String>, Vec<String>) {
+    let mut timeline = exact(archived).await;
+    let windows = windows(&timeline);
+    let gaps = timeline.gaps().iter().map(|gap| gap.cause.to_string());
+    let told = gaps.chain(timeline.problems().iter().map(|problem| format!("{problem:?}"))).collect();
+    let last = History::new(4, BINLOGS, 6).transactions[5].gtid.unwrap();
+    let request = PlanRequest::new(RecoveryTarget::ThroughGtid(last));
+    let answer = loop {
+        match timeline.ranges_to_read(&request) {
+            Ok(wanted) if wanted.is_empty() => break timeline.plan(&request).map(drop),
+            Ok(wanted) => timeline = timeline.with_indices(indices(&archived.archive, &wanted).await),
+            Err(answer) => break Err(answer),
+        }
+    };
+    (windows, answer.err().map(|answer| answer.to_string()), told)
+}
+
+async fn indices(archive: &Archive, wanted: &[RangeRef]) -> Indices {
+    let mut indices = Indices::new();
+    for range in wanted {
+        indices.insert(range.clone(), archive.read_index(range, &[]).await.unwrap());
+    }
+    indices
+}
+
+#[tokio::test]
+async fn windows_and_plans_leave_out_what_was_found_lost_until_it_is_back() {
+    let archived = Archived::new().await;
+    let whole = claimed(&archived).await;
+    assert_eq!((whole.0.len(), &whole.1, whole.2.len()), (1, &None, 0));
+    let segments = archived.keys("binlogs/").await;
+    let commit = |binlog: u64, n: usize| History::new(4, binlog, 6).transactions[n].commit_us;
+    for (lost, end, cause) in [
+        // The second half of the third binlog; the first half of the fourth, and with it all of that; the end of all.
+        (&segments[5], commit(3, 2), "of binlog.000003 are lost in the archive"),
+        (&segments[6], commit(3, 5), "of binlog.000004 are lost in the archive"),
+        (&segments[11], commit(6, 2), "of binlog.000006 are lost in the archive"),
+    ] {
+        let copy = archived.copy().await;
+        let bytes = copy.store.get(lost).await.unwrap();
+        copy.store.delete(std::slice::from_ref(lost)).await.unwrap();
+        assert_eq!(windows(&exact(&copy).await), whole.0, "nobody has looked yet");
+        assert_eq!(copy.verify().await.findings.len(), 1);
+        let (found, refused, told) = claimed(&copy).await;
+        assert_eq!(found, [(whole.0[0].0, end)], "{lost}");
+        assert!(refused.as_ref().unwrap().contains(cause), "{refused:?}");
+        assert!(told.iter().any(|told| told.starts_with("Lost {")), "{told:?}");
+        assert!(told.iter().any(|told| told.contains(cause)), "{told:?}");
+        // It is put back, and looked at.
+        copy.overwrite(lost, bytes.to_vec()).await;
+        copy.verify().await;
+        assert_eq!(claimed(&copy).await, whole, "{lost}");
+    }
+}
+
+#[tokio::test]
+async fn what_another_object_holds_is_not_lost() {
+    let archived = Archived::new().await;
+    let whole = claimed(&archived).await;
+    let history = History::new(4, 6, 6);
+    // Another archiver cut the last binlog differently.
+    let record = archived
+        .archive
+        .write_segment(history.draft(Place::Binlogs, 0, history.length()), Codec::default())
+        .await
+        .unwrap();
+    archived.archive.write_page(&[record]).await.unwrap();
+    let half = archived.keys("binlogs/").await.into_iter().rfind(|key| key.contains("0000000006-")).unwrap();
+    archived.overwrite(&half, b"no segment".to_vec()).await;
+    let verified = archived.verify().await;
+    assert_eq!(verified.findings.iter().map(|finding| &finding.what).collect::<Vec<_>>(), [&half]);
+    assert_eq!(claimed(&archived).await, whole);
+}
+
+#[tokio::test]
+async fn a_base_backup_that_lacks_chunks_serves_nothing_until_they_are_back() {
+    let archived = Archived::new().await;
+    let chunk = archived.keys("chunks/").await.remove(0);
+    let right = archived.store.get(&chunk).await.unwrap().to_vec();
+    archived.overwrite(&chunk, [&right[1..], &[1]].concat()).await;
+    let verified = archived.verify().await;
+    assert_eq!(verified.lost_backups, BTreeMap::from([("bb-1".to_owned(), 1)]));
+    let (inventory, report) = archived.archive.inventory().await.unwrap();
+    assert_eq!((inventory.backups.len(), report.hidden_backups), (0, BTreeSet::from(["bb-1".to_owned()])));
+    archived.overwrite(&chunk, right).await;
+    archived.verify().await;
+    assert_eq!(archived.archive.inventory().await.unwrap().0.backups.len(), 1);
+}
+
+#[tokio::test]
+async fn a_status_costs_no_more_than_a_list_and_a_get_for_what_was_verified() {
+    let archived = Archived::new().await;
+    archived.verify().await;
+    let counting = Counting::new(Arc::clone(&archived.store) as Arc<dyn Store>);
+    let counts = counting.counts();
+    let archive = open(Arc::new(counting), &archived.store);
+    let (_, report) = archive.inventory().await.unwrap();
+    // archive.json, a page each, a manifest, a segment in the tail, what was verified; lists of that, marks, tail, catalog, backups.
+    assert_eq!(counts.calls(Operation::Get), 1 + BINLOGS + 1 + 1 + 1, "{counts:?}");
+    assert_eq!(counts.calls(Operation::List), 5);
+    assert_eq!(report.verified.unwrap(), archive.last_verified().await.unwrap().unwrap());
+}
+
 #[tokio::test]
 async fn samples_rotate_until_all_was_read() {
     let archived = Archived::new().await;
@@ -207,7 +357,7 @@ async fn samples_rotate_until_all_was_read() {
         let verified = archived.archive.verify(quarter, &VerifyProgress::default()).await.unwrap();
         read += verified.segments_read + verified.chunks_read;
         found.push(verified.findings.len() as u64);
-        parts.insert(verified.slices.current);
+        parts.extend(verified.slices.current.iter().copied());
         assert_eq!(verified.slices.complete_since().is_some(), run == 4);
         archived.store.pass(SignedDuration::from_hours(24));
     }
@@ -218,17 +368,17 @@ async fn samples_rotate_until_all_was_read() {
         found[..first].iter().all(|found| *found == 0) && found[first..].iter().all(|found| *found == 1),
         "{found:?}"
     );
-    assert_eq!((parts.len(), read), (4, 2 * BINLOGS + 1 + 2 + again as u64));
+    assert_eq!((parts.len(), read), (100, 2 * BINLOGS + 1 + 2 + again as u64));
     // The fifth run reads what the first one read.
     let verified = archived.archive.verify(quarter, &VerifyProgress::default()).await.unwrap();
-    assert_eq!(verified.slices.current, 0);
+    assert_eq!(verified.slices.current, (0..25).collect());
     let last = archived.archive.last_verified().await.unwrap().unwrap();
-    assert_eq!((last.damaged, last.quarantined), (1, BTreeSet::from([bad.clone()])));
+    assert_eq!((last.damaged, last.quarantined), (1, Quarantine::of([bad.clone()])));
     // It ends with the damage.
     archived.overwrite(&bad, right).await;
     assert_eq!(archived.archive.verify(quarter, &VerifyProgress::default()).await.unwrap().findings, []);
     let last = archived.archive.last_verified().await.unwrap().unwrap();
-    assert_eq!((last.damaged, last.quarantined), (0, BTreeSet::new()));
+    assert_eq!((last.damaged, last.quarantined), (0, Quarantine::default()));
 }
 
 #[tokio::test]

@@ -71,4 +71,13 @@ pub enum Problem {
         /// What is wrong there.
         reason: String,
     },
+    /// Bytes of a binlog were archived and can no longer be read: their objects are damaged or gone, and no others hold them.
+    Lost {
+        /// The binlog.
+        binlog: crate::BinlogId,
+        /// The first byte that cannot be read.
+        start: u64,
+        /// The byte after the last one.
+        end: u64,
+    },
 }

@@ -266,6 +266,8 @@ fn problems_of(inventory: &Inventory, coverages: &[Coverage], order: &[usize]) -
             let offset = fragment.pieces.first().map_or(0, |piece| piece.start);
             problems.push(Problem::Divergence { binlog: binlog.id.clone(), offset });
         }
+        let lost = coverage.lost.iter();
+        problems.extend(lost.map(|(start, end)| Problem::Lost { binlog: binlog.id.clone(), start: *start, end: *end }));
     }
     problems
 }

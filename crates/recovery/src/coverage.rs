@@ -48,6 +48,11 @@ pub(crate) enum Break {
         start: u64,
         end: u64,
     },
+    /// It was archived, and no object that holds it can be read any more.
+    Lost {
+        start: u64,
+        end: u64,
+    },
     Damaged,
     Incident,
     WithoutGtids,
@@ -65,6 +70,8 @@ pub(crate) struct Coverage {
     pub conflicting: Vec<(Fragment, GtidSet)>,
     /// Its last transactions are without GTID, so a state does not tell whether it contains them.
     pub ends_anonymous: bool,
+    /// Bytes that were archived and that nothing holds any more.
+    pub lost: Vec<(u64, u64)>,
 }
 
 impl Piece {
@@ -143,14 +150,19 @@ pub(crate) fn cover(place: usize, archived: &ArchivedBinlog) -> Coverage {
     let chooser = Chooser::new(place, archived);
     // Without the first range there is no format description: nothing in the file can be decoded.
     if !archived.previous_known || chooser.choose(0).is_none() {
-        return Coverage::default();
+        return Coverage { lost: chooser.lost_from(0).into_iter().collect(), ..Coverage::default() };
     }
     let fragments = chooser.fragments();
     let ahead = chooser.ahead(&fragments);
     let conflicting = chooser.conflicting(&fragments);
     let usable = |fragment: &Fragment| !fragment.pieces.is_empty();
     let ends_anonymous = fragments.last().is_some_and(|last| last.after_anonymous && last.gtids().is_empty());
-    Coverage { fragments: fragments.into_iter().filter(usable).collect(), ahead, conflicting, ends_anonymous }
+    let lost = fragments.iter().filter_map(|fragment| match fragment.broken {
+        Some(Break::Lost { start, end }) => Some((start, end)),
+        _ => None,
+    });
+    let lost = lost.collect();
+    Coverage { fragments: fragments.into_iter().filter(usable).collect(), ahead, conflicting, ends_anonymous, lost }
 }
 
 struct Chooser<'a> {
@@ -178,9 +190,29 @@ impl<'a> Chooser<'a> {
         range.kind == RangeKind::Catalogued || self.closed_at.is_none_or(|end| range.end <= end)
     }
 
+    /// Whether the range can be read, and is the server's.
+    fn serves(&self, range: &ArchivedRange) -> bool {
+        range.is_held() && self.is_owned(range)
+    }
+
+    /// What cannot be read from an offset on, if it was archived: up to what can be read again, or to the end of it.
+    fn lost_from(&self, at: u64) -> Option<(u64, u64)> {
+        let until = self.resume_after(at).unwrap_or(u64::MAX);
+        let is_lost = |r: &&ArchivedRange| !r.is_held() && self.is_owned(r) && r.start < until && r.end > at;
+        let end = self
+            .archived
+            .ranges
+            .iter()
+            .filter(|_| at < self.damaged_at)
+            .filter(is_lost)
+            .map(|range| range.end)
+            .max()?;
+        Some((at, if until == u64::MAX { end } else { until }))
+    }
+
     /// The best range that holds the byte at an offset.
     fn choose(&self, at: u64) -> Option<usize> {
-        let holds = |r: &ArchivedRange| r.start <= at && at < r.end && at < self.damaged_at && self.is_owned(r);
+        let holds = |r: &ArchivedRange| r.start <= at && at < r.end && at < self.damaged_at && self.serves(r);
         let candidates = self.archived.ranges.iter().enumerate().filter(|(_, range)| holds(range));
         let rank = |r: &ArchivedRange| (r.kind == RangeKind::Catalogued, r.start == at, r.end, r.raw_sha256);
         candidates.max_by_key(|(_, range)| rank(range)).map(|(place, _)| place)
@@ -188,7 +220,7 @@ impl<'a> Chooser<'a> {
 
     /// Where archived bytes begin again after a hole.
     fn resume_after(&self, at: u64) -> Option<u64> {
-        let later = |r: &&ArchivedRange| r.start > at && r.start < self.damaged_at && self.is_owned(r);
+        let later = |r: &&ArchivedRange| r.start > at && r.start < self.damaged_at && self.serves(r);
         self.archived.ranges.iter().filter(later).map(|r| r.start).min()
     }
 
@@ -200,7 +232,10 @@ impl<'a> Chooser<'a> {
         loop {
             let Some(chosen) = self.choose(at) else {
                 let Some(next) = self.resume_after(at) else { break };
-                current.broken = Some(Break::Missing { start: at, end: next });
+                current.broken = Some(match self.lost_from(at) {
+                    Some((start, end)) => Break::Lost { start, end },
+                    None => Break::Missing { start: at, end: next },
+                });
                 done.push(std::mem::replace(&mut current, Fragment::new(None)));
                 at = next;
                 continue;
@@ -216,7 +251,8 @@ impl<'a> Chooser<'a> {
                 done.push(std::mem::replace(&mut current, Fragment { after_anonymous, ..Fragment::new(before) }));
             } else if current.pieces.is_empty() && current.before.is_none() && range.flags.starts_in_transaction {
                 // The rest of a transaction whose beginning is in the hole: the hole reaches to the end of this range.
-                if let Some(Fragment { broken: Some(Break::Missing { end, .. }), .. }) = done.last_mut() {
+                let hole = done.last_mut().and_then(|fragment| fragment.broken.as_mut());
+                if let Some(Break::Missing { end, .. } | Break::Lost { end, .. }) = hole {
                     *end = at;
                 }
             } else {
@@ -227,7 +263,8 @@ impl<'a> Chooser<'a> {
                 current.pieces.push(piece);
             }
         }
-        current.broken = self.archived.damage.as_ref().map(|_| Break::Damaged);
+        let lost = self.lost_from(at).map(|(start, end)| Break::Lost { start, end });
+        current.broken = lost.or_else(|| self.archived.damage.as_ref().map(|_| Break::Damaged));
         if done.is_empty() {
             return vec![current];
         }
@@ -262,7 +299,8 @@ impl<'a> Chooser<'a> {
         let mut fragment = Fragment::new(Some(before));
         let mut known = fragments.iter().fold(GtidSet::new(), |all, f| all.union(&f.gtids()));
         let mut at = end;
-        let holds = |r: &ArchivedRange, at: u64| r.kind == RangeKind::Tail && r.start <= at && at < r.end;
+        let holds =
+            |r: &ArchivedRange, at: u64| r.kind == RangeKind::Tail && r.is_held() && r.start <= at && at < r.end;
         while let Some(chosen) = self.archived.ranges.iter().position(|r| holds(r, at)) {
             let piece = self.piece(chosen, at, &known);
             at = piece.end;
@@ -282,7 +320,7 @@ impl<'a> Chooser<'a> {
         for place in places {
             let range = &self.archived.ranges[place];
             let chosen = pieces.iter().any(|piece| piece.range == place);
-            if chosen || !self.is_owned(range) || !self.contradicts(range, &pieces) {
+            if chosen || !self.serves(range) || !self.contradicts(range, &pieces) {
                 continue;
             }
             let mut before = self.archived.previous.clone();

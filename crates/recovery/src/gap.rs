@@ -73,6 +73,17 @@ pub enum GapCause {
         /// What is wrong there.
         reason: String,
     },
+    /// A part of a binlog was archived, and can no longer be read: its objects are damaged or gone.
+    Lost {
+        /// The binlog.
+        binlog: BinlogId,
+        /// Its name.
+        name: BinlogName,
+        /// The first byte that cannot be read.
+        start: u64,
+        /// The byte after the last one.
+        end: u64,
+    },
     /// The server itself says that its log has a hole.
     Incident {
         /// The binlog.
@@ -119,6 +130,9 @@ impl fmt::Display for GapCause {
                 write!(f, "{name} is not archived from byte {start} on")
             }
             Self::Damaged { name, offset, reason, .. } => write!(f, "{name} is damaged at byte {offset}: {reason}"),
+            Self::Lost { name, start, end, .. } => {
+                write!(f, "bytes {start} to {end} of {name} are lost in the archive: damaged or gone")
+            }
             Self::Incident { name, .. } => write!(f, "the server reports lost events in {name}"),
             Self::WithoutGtids { name, .. } => write!(f, "{name} holds transactions without GTID"),
             Self::NeverArchived { source } => write!(f, "errant transactions of server {source} were never archived"),

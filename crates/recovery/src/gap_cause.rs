@@ -4,7 +4,7 @@ use pitr_binlog::{BinlogName, GtidSet};
 
 use crate::coverage::Break;
 use crate::gap::GapCause;
-use crate::inventory::{ArchivedBinlog, Inventory};
+use crate::inventory::{ArchivedBinlog, BinlogId, Inventory};
 use crate::log::Log;
 use crate::path::is_of;
 
@@ -38,11 +38,17 @@ fn hole(lower: &Log, upper: &Log, missing: &GtidSet, inventory: &Inventory) -> O
             let damage = last.damage.as_ref()?;
             GapCause::Damaged { binlog: id, name, offset: damage.offset, reason: damage.reason.clone() }
         }
+        Some(Break::Lost { start, end }) => GapCause::Lost { binlog: id, name, start: *start, end: *end },
         Some(Break::Incident) => GapCause::Incident { binlog: id, name },
         Some(Break::WithoutGtids) => GapCause::WithoutGtids { binlog: id, name },
         Some(Break::Unlogged) => GapCause::NeverLogged { source: id.source },
         Some(Break::Missing { start, end }) => {
             GapCause::MissingRange { binlog: id, name, start: *start, end: Some(*end) }
+        }
+        None if lost_between(&last.id, &first.id, inventory).is_some() => {
+            let lost = lost_between(&last.id, &first.id, inventory)?;
+            let (start, end) = lost_bytes(lost);
+            GapCause::Lost { binlog: lost.id.clone(), name: lost.name.clone(), start, end }
         }
         None if first.id.number > last.id.number + 1 => GapCause::MissingBinlogs {
             source: id.source,
@@ -56,6 +62,20 @@ fn hole(lower: &Log, upper: &Log, missing: &GtidSet, inventory: &Inventory) -> O
         }
     };
     Some(cause)
+}
+
+/// The first binlog between two of one server whose beginning was archived and can no longer be read: then none of it serves.
+fn lost_between<'a>(last: &BinlogId, first: &BinlogId, inventory: &'a Inventory) -> Option<&'a ArchivedBinlog> {
+    let between = |binlog: &&ArchivedBinlog| {
+        binlog.id.source == last.source && last.number < binlog.id.number && binlog.id.number < first.number
+    };
+    let lost = inventory.binlogs.iter().filter(between).filter(|b| b.ranges.iter().any(|range| !range.is_held()));
+    lost.min_by_key(|binlog| binlog.id.number)
+}
+
+fn lost_bytes(binlog: &ArchivedBinlog) -> (u64, u64) {
+    let lost = || binlog.ranges.iter().filter(|range| !range.is_held());
+    (lost().map(|range| range.start).min().unwrap_or(0), lost().map(|range| range.end).max().unwrap_or(0))
 }
 
 /// Whether a server's log goes on without a hole, and without a word about these transactions.

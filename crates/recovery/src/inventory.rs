@@ -114,7 +114,7 @@ pub struct ArchivedRange {
     pub step_back_us: i64,
     /// What is in it.
     pub flags: RangeFlags,
-    /// The objects that hold it; any of them serves.
+    /// The objects that hold it; any of them serves. None: it was archived, and cannot be read any more.
     pub objects: Vec<StoredObject>,
 }
 
@@ -247,6 +247,14 @@ impl IndexEntry {
             Clock::Original => self.commit_us,
             Clock::Immediate => self.immediate_us.unwrap_or(self.commit_us),
         }
+    }
+}
+
+impl ArchivedRange {
+    /// Whether an object holds it that can be read. Where none does, the range still tells what was archived.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        !self.objects.is_empty()
     }
 }
 

@@ -131,6 +131,16 @@ pub enum Unrecoverable {
         /// What is missing because of it.
         gap: Box<Gap>,
     },
+    /// The target lies in, or behind, what was archived last and cannot be read any more.
+    #[error("{target} cannot be reached: {cause}")]
+    Lost {
+        /// What was asked for.
+        target: RecoveryTarget,
+        /// The last instant that can be reached before it.
+        end_us: Option<i64>,
+        /// What is lost.
+        cause: Box<GapCause>,
+    },
     /// The target lies behind transactions without GTID: their base needs a position, which is not supported.
     #[error("{target} cannot be reached: {name} holds transactions without GTID")]
     WithoutGtids {
@@ -227,7 +237,7 @@ impl Unrecoverable {
             | Self::SkipNotReplayed { .. } => &code::GTID_NOT_REACHABLE,
             Self::WrongFlavour { .. } => &code::GTID_UNREADABLE,
             Self::SeveralBranches { .. } | Self::NoSuchBranch { .. } => &code::SEVERAL_BRANCHES,
-            Self::Damaged { .. } => &code::DAMAGED_BELOW_TARGET,
+            Self::Damaged { .. } | Self::Lost { .. } => &code::DAMAGED_BELOW_TARGET,
             Self::WithoutGtids { .. } => &code::WITHOUT_GTIDS,
             Self::AmbiguousPosition { .. } | Self::NoSuchBinlog { .. } | Self::PositionBeyond { .. } => {
                 &code::POSITION_AMBIGUOUS
@@ -243,6 +253,7 @@ impl Unrecoverable {
         match self {
             Self::InGap { gap, .. } | Self::Damaged { gap, .. } => gap.reachable_to_us,
             Self::AfterLastArchived { end_us, .. } => Some(*end_us),
+            Self::Lost { end_us, .. } => *end_us,
             _ => None,
         }
     }
@@ -258,10 +269,14 @@ impl Unrecoverable {
         }
     }
 
+    pub(crate) fn lost(target: RecoveryTarget, end_us: Option<i64>, cause: GapCause) -> Self {
+        Self::Lost { target, end_us, cause: Box::new(cause) }
+    }
+
     pub(crate) fn in_gap(target: RecoveryTarget, gap: Gap) -> Self {
         let gap = Box::new(gap);
         match &gap.cause {
-            GapCause::Damaged { .. } => Self::Damaged { target, gap },
+            GapCause::Damaged { .. } | GapCause::Lost { .. } => Self::Damaged { target, gap },
             GapCause::WithoutGtids { name, .. } => Self::WithoutGtids { target, name: name.clone() },
             _ => Self::InGap { target, gap },
         }

@@ -67,6 +67,9 @@ pictures! {
     hole_filled_twice
     hole_in_a_binlog
     incident
+    lost_binlog_of_a_replica
+    lost_end
+    lost_in_the_archive
     mariadb_domains
     no_base_backup
     plain_chain

@@ -258,6 +258,7 @@ fn daily(days: u64, bases: &[u64]) -> World {
             closed,
             damage: None,
             archived: vec![Span { start: 0, end: boundary(2), kind: RangeKind::Catalogued }],
+            lost: Vec::new(),
         }
     };
     let base = |(place, day): (usize, &u64)| {

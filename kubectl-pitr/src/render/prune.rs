@@ -140,7 +140,7 @@ pub fn prune_refusal(plan: &PruneDocument, force: bool, place: &str) -> Option<F
         return Some(
             Failure::new(code::CHECKSUM_MISMATCH, message)
                 .hint("what it says might forbid to delete something")
-                .fix(format!("kubectl pitr verify {place} --rebuild-catalog")),
+                .fix(first.way_past(&format!("kubectl pitr verify {place} --rebuild-catalog"))),
         );
     }
     if force {

@@ -214,7 +214,9 @@ fn verified(state: &WorkloadState, now: Timestamp) -> Option<String> {
         let code = verify.drill_failed_code.as_deref().unwrap_or("-");
         format!("restore drill FAILED {} ago with {code}", age(at, now))
     });
-    let parts: Vec<_> = checksums.into_iter().chain(drill).chain(failed).collect();
+    let unreadable = state.leading()?.1.archive.unreadable.as_ref();
+    let unreadable = unreadable.map(|u| format!("{} objects UNREADABLE, such as {} [PITR0606]", u.objects, u.first));
+    let parts: Vec<_> = checksums.into_iter().chain(drill).chain(failed).chain(unreadable).collect();
     (!parts.is_empty()).then(|| format!("{:<13}{}", "Verified", parts.join("; ")))
 }
 

@@ -22,12 +22,12 @@ pub fn verify_text(found: &VerifyDocument) -> String {
         count_of(found.chunks, "chunk"),
         binary_size(found.bytes_read)
     ));
-    if found.parts > 1 {
+    if found.parts_of_run < found.parts as usize {
         let rest = match found.complete_since {
             Some(since) => format!("everything was read since {since:.0}"),
             None => format!("{} of {} parts were read so far", found.parts_read, found.parts),
         };
-        lines.push(format!("Sample      part {} of {}; {rest}", found.part, found.parts));
+        lines.push(format!("Sample      {} of {} parts; {rest}", found.parts_of_run, found.parts));
     }
     lines.extend(found.quarantined.iter().map(|item| format!("{:<11} {}: {}", item.kind, item.what, item.reason)));
     if found.ok {
@@ -46,8 +46,14 @@ pub fn verify_failure(found: &VerifyDocument, place: &str) -> Option<Failure> {
     let message = format!("{count} in the archive, such as {}: {}", first.what, first.reason);
     let mended = found.quarantined.iter().any(pitr_archive::document::FindingItem::is_of_catalog);
     let failure = Failure::new(code::CHECKSUM_MISMATCH, message)
-        .hint("everything else is as it was stored; plans and windows leave out what cannot be read");
-    Some(if mended {
+        .hint(if found.recorded {
+            "everything else is as it was stored; plans and windows leave out what cannot be read"
+        } else {
+            "everything else is as it was stored; the result could not be left in the archive: plans go on naming what is lost"
+        });
+    Some(if first.is_withheld() {
+        failure.fix("restore what is withheld from its storage class in the bucket, then verify again")
+    } else if mended {
         failure.fix(format!("kubectl pitr verify {place} --rebuild-catalog"))
     } else {
         failure.fix("take a new base backup; what precedes the damage stays restorable")

@@ -50,12 +50,20 @@ pub struct Server {
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+pub struct UnreadableObjects {
+    pub objects: u64,
+    pub first: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Archive {
     pub url: Option<String>,
     pub stream: Option<String>,
     pub branch: Option<String>,
     #[serde(deserialize_with = "lenient")]
     pub catalog_at: Option<Timestamp>,
+    pub unreadable: Option<UnreadableObjects>,
 }
 
 /// The newest window of the live branch.

@@ -3,11 +3,11 @@
 //! Nothing here is the truth: the bucket is. A ledger that is lost, or that lacks what another archiver stored, costs work done
 //! twice and nothing else.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use pitr_archive::layout::ObjectKey;
-use pitr_archive::{SegmentRecord, lay_over};
+use pitr_archive::{SegmentRecord, lay_over, remove_from};
 use pitr_recovery::{ArchivedBinlog, ArchivedRange, BaseBackup, BinlogId, Closed, Inventory, RangeKind};
 
 /// Records remembered to be laid over a listing that may have begun before they were stored.
@@ -48,6 +48,8 @@ pub(crate) struct Ledger {
     recent: VecDeque<(i64, SegmentRecord)>,
     /// Tail objects that were deleted lately, and when.
     removed: VecDeque<(i64, Vec<String>)>,
+    /// Base backups that nothing is to rely on.
+    hidden_backups: BTreeSet<String>,
     /// Counts changes.
     version: u64,
 }
@@ -146,10 +148,7 @@ impl Ledger {
         }
         let Some(place) = self.places.get(&key.binlog).copied() else { return };
         let Some(binlog) = self.inventory.binlogs.get_mut(place) else { return };
-        for range in &mut binlog.ranges {
-            range.objects.retain(|object| object.key != text);
-        }
-        binlog.ranges.retain(|range| !range.objects.is_empty());
+        binlog.ranges.retain_mut(|range| remove_from(range, |key| key == text));
         if !binlog.ranges.is_empty() {
             return;
         }
@@ -160,8 +159,14 @@ impl Ledger {
         }
     }
 
+    /// Takes the ids of base backups that a listing leaves out: marked, or damaged.
+    pub(crate) fn hide_backups(&mut self, ids: BTreeSet<String>) {
+        self.hidden_backups = ids;
+    }
+
     /// Takes base backups that were listed later than everything else.
-    pub(crate) fn list_backups(&mut self, backups: Vec<BaseBackup>) {
+    pub(crate) fn list_backups(&mut self, mut backups: Vec<BaseBackup>) {
+        backups.retain(|backup| !self.hidden_backups.contains(&backup.id));
         if self.inventory.backups != backups {
             self.version += 1;
             self.inventory.backups = backups;
@@ -173,6 +178,12 @@ impl Ledger {
         let mut records = self.tail.get(id).cloned().unwrap_or_default();
         records.sort_unstable_by_key(|record| (record.key.start, record.key.end));
         records
+    }
+
+    /// The number of the oldest binlog of a source of which something is archived.
+    pub(crate) fn oldest(&self, source: &str) -> Option<u64> {
+        let first = BinlogId { source: source.to_owned(), number: 0, head: [0; 8] };
+        self.places.range(first..).next().map(|(id, _)| id).filter(|id| id.source == source).map(|id| id.number)
     }
 
     /// How far a binlog is archived.

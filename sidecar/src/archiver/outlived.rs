@@ -13,6 +13,21 @@ pub(crate) struct Expired {
     pub(crate) marked: BTreeSet<BinlogId>,
     /// The window that it keeps; none: it was never here.
     pub(crate) promised_us: Option<i64>,
+    /// Whether binlogs go by age while no base backup can be used.
+    pub(crate) by_age: bool,
+}
+
+/// What is archived, as far as it decides about a closed binlog.
+#[derive(Debug)]
+pub(super) struct Kept<'a> {
+    /// The base backups.
+    pub(super) bases: &'a [BaseBackup],
+    /// The number of the oldest binlog of its source that is archived and not marked.
+    pub(super) oldest: Option<u64>,
+    /// Where the window begins.
+    pub(super) from_us: i64,
+    /// Whether binlogs go by age while no base backup can be used.
+    pub(super) by_age: bool,
 }
 
 /// A closed binlog of which nothing is archived.
@@ -29,7 +44,11 @@ pub(super) struct ClosedFile<'a> {
 
 /// Whether nothing needs a closed binlog: its file is older than the window, and every base backup contains all of it. In doubt it is
 /// stored: without GTIDs of its own a file proves nothing, and a base backup of this very server must lie behind it in its log, too.
-pub(super) fn is_outlived(file: &ClosedFile<'_>, bases: &[BaseBackup], keeps_from_us: i64) -> bool {
+///
+/// Where binlogs go by age, nothing needs what has no GTIDs, or what no base backup is there for: then it is outlived as soon as a
+/// later one of its server is the oldest that is archived, for what was before that has been archived and has gone.
+pub(super) fn is_outlived(file: &ClosedFile<'_>, kept: &Kept<'_>) -> bool {
+    let Kept { bases, oldest, from_us, by_age } = *kept;
     let has_gtids = file.before != file.after && file.before.is_subset_of(file.after);
     let contains = |base: &BaseBackup| {
         let lies_behind = match &base.position {
@@ -38,7 +57,9 @@ pub(super) fn is_outlived(file: &ClosedFile<'_>, bases: &[BaseBackup], keeps_fro
         };
         lies_behind && file.after.is_subset_of(&base.executed)
     };
-    file.closed_us < keeps_from_us && has_gtids && !bases.is_empty() && bases.iter().all(contains)
+    let is_contained = has_gtids && !bases.is_empty() && bases.iter().all(contains);
+    let has_aged = by_age && (bases.is_empty() || !has_gtids) && oldest.is_some_and(|oldest| file.id.number < oldest);
+    file.closed_us < from_us && (is_contained || has_aged)
 }
 
 #[cfg(test)]
@@ -75,11 +96,28 @@ mod tests {
 
     /// Binlog 5 holds 41 to 50, was closed at 100, and the window begins at 200.
     fn judge(change: impl FnOnce(&mut (u64, u64, i64)), bases: &[BaseBackup]) -> bool {
+        judge_beside(change, &Kept { bases, oldest: Some(9), from_us: 200, by_age: false })
+    }
+
+    fn judge_beside(change: impl FnOnce(&mut (u64, u64, i64)), kept: &Kept<'_>) -> bool {
         let mut of = (40, 50, 100);
         change(&mut of);
         let id = BinlogId { source: SERVER.to_owned(), number: 5, head: [0; 8] };
         let file = ClosedFile { id: &id, before: &set(of.0), after: &set(of.1), closed_us: of.2 };
-        is_outlived(&file, bases, 200)
+        is_outlived(&file, kept)
+    }
+
+    #[test]
+    fn where_binlogs_go_by_age_what_was_before_the_oldest_archived_one_has_gone() {
+        let aged = |oldest, bases: &[BaseBackup], change: fn(&mut (u64, u64, i64))| {
+            judge_beside(change, &Kept { bases, oldest, from_us: 200, by_age: true })
+        };
+        assert!(aged(Some(6), &[], |_| {}));
+        assert!(aged(Some(6), &[base(90, 9)], |of| of.1 = 40), "no base backup can be used without GTIDs");
+        assert!(!aged(Some(5), &[], |_| {}) && !aged(Some(4), &[], |_| {}), "it is no older than what is archived");
+        assert!(!aged(None, &[], |_| {}), "nothing is archived yet");
+        assert!(!aged(Some(6), &[], |of| of.2 = 250), "younger than the window");
+        assert!(!aged(Some(6), &[base(45, 5)], |_| {}), "a base backup needs it");
     }
 
     #[test]

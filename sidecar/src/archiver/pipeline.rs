@@ -16,7 +16,7 @@ use super::head::{HeadError, Identified};
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::memory::{Lane, Room};
-use super::outlived::{ClosedFile, Expired, is_outlived};
+use super::outlived::{ClosedFile, Expired, Kept, is_outlived};
 use super::window::Spare;
 use crate::clock::Clock;
 use crate::status::{self, Board, ServerFacts};
@@ -119,10 +119,15 @@ impl Pipeline {
 
     /// The same of what is known of a file.
     pub(super) fn lets_go(&self, file: &ClosedFile<'_>) -> bool {
-        let promised_us = self.expired.lock().unwrap_or_else(PoisonError::into_inner).promised_us;
+        let (promised_us, by_age) = {
+            let expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+            (expired.promised_us, expired.by_age)
+        };
         let Some(promised_us) = promised_us else { return false };
-        let keeps_from_us = self.clock.now_us().saturating_sub(promised_us);
-        is_outlived(file, &self.ledger().inventory().backups, keeps_from_us)
+        let from_us = self.clock.now_us().saturating_sub(promised_us);
+        let ledger = self.ledger();
+        let oldest = ledger.oldest(&file.id.source);
+        is_outlived(file, &Kept { bases: &ledger.inventory().backups, oldest, from_us, by_age })
     }
 
     /// Whether retention has ever been here.

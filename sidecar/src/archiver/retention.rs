@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pitr_archive::document::ProblemItem;
 use pitr_archive::{Deduped, Retained, Swept};
 use pitr_recovery::code;
 use tokio::time::Instant;
@@ -73,6 +74,10 @@ impl Archiver {
             deletedBytes = retained.deleted_bytes,
             undeletable = retained.undeletable.len(),
         );
+        note_undeletable(&retained.undeletable);
+        for item in &retained.broken {
+            tracing::error!(event = "broken", item = %item, "it would be kept now, but part of it is deleted");
+        }
         self.board.heal(Area::Retention);
         let now_us = self.clock.now_us();
         self.board.note(|facts| {
@@ -129,9 +134,8 @@ impl Archiver {
                     chunks,
                     deletedBytes = deleted_bytes
                 );
-                for (key, reason) in &swept.unusable {
-                    tracing::error!(event = "unusable", key, reason);
-                }
+                self.board.unreadable(Area::Unusable, &swept.unusable);
+                note_undeletable(&swept.undeletable);
                 self.board.note(|facts| facts.totals.expired_bytes += deleted_bytes);
                 true
             }
@@ -143,6 +147,20 @@ impl Archiver {
     }
 }
 
+/// Objects of which the log tells; their number is told in any case.
+const UNDELETABLE_TOLD: usize = 10;
+
+fn note_undeletable(keys: &[String]) {
+    for key in keys.iter().take(UNDELETABLE_TOLD) {
+        tracing::warn!(
+            event = "undeletable",
+            key,
+            of = keys.len(),
+            "the store does not let it go; the next run tries again"
+        );
+    }
+}
+
 /// Why a run did nothing, if it did nothing.
 pub(crate) fn refusal(retained: &Retained) -> Option<Failure> {
     if !retained.refused {
@@ -150,11 +168,12 @@ pub(crate) fn refusal(retained: &Retained) -> Option<Failure> {
     }
     let hindered = &retained.proposal.hindrances;
     if let Some((key, reason)) = hindered.first() {
+        let first = ProblemItem { key: key.clone(), reason: reason.clone() };
         let message = format!("nothing expires: {} cannot be read, such as {key}: {reason}", hindered.len());
         return Some(
             Failure::new(&code::CHECKSUM_MISMATCH, message)
                 .hint("what it says might forbid to delete something")
-                .fix("pitr-sidecar verify --archive URL --rebuild-catalog"),
+                .fix(first.way_past("pitr-sidecar verify --archive URL --rebuild-catalog")),
         );
     }
     match &retained.proposal.unknown_pins[..] {

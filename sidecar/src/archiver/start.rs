@@ -114,9 +114,7 @@ impl Archiver {
                 "segments of a predecessor are in the catalog now"
             );
         }
-        for (key, reason) in &adoption.unusable {
-            tracing::error!(event = "unusable", key, reason);
-        }
+        self.board.unreadable(Area::Unusable, &adoption.unusable);
         let tail = archive.sweep_tail(source).await.map_err(named)?;
         if !tail.differing.is_empty() {
             tracing::error!(event = "divergence", objects = tail.differing.len(), first = tail.differing.first());
@@ -132,10 +130,8 @@ impl Archiver {
         let named = |error: ArchiveError| of_archive(&error, &archive.describe());
         let (inventory, report) = archive.inventory().await.map_err(named)?;
         // The marks of this very reading: one that it hides must not pass for one that was never stored (T).
-        pipeline.expire(Expired { marked: report.marked, promised_us: report.promised_us });
-        for (key, reason) in &report.unreadable {
-            tracing::error!(event = "unreadable", key, reason);
-        }
+        pipeline.expire(Expired { marked: report.marked, promised_us: report.promised_us, by_age: report.by_age });
+        self.board.unreadable(Area::Unreadable, &report.unreadable);
         let listed_us = inventory.listed_us;
         let newest = inventory.binlogs.iter().max_by_key(|binlog| (binlog.id.number, binlog.ranges.len()));
         let server = newest.map(|binlog| ServerFacts {
@@ -143,7 +139,10 @@ impl Archiver {
             flavour: binlog.flavour,
             version: binlog.server_version.clone(),
         });
-        pipeline.ledger().list(inventory);
+        let mut ledger = pipeline.ledger();
+        ledger.hide_backups(report.hidden_backups);
+        ledger.list(inventory);
+        drop(ledger);
         self.board.note(|facts| {
             facts.server = facts.server.take().or(server);
             facts.listed_us = Some(listed_us);

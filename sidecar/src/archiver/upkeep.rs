@@ -21,6 +21,9 @@ const MERGE_EVERY: Duration = Duration::from_secs(120);
 /// Whose archive it is.
 const CLAIM_EVERY: Duration = Duration::from_secs(3600);
 
+/// What failed is not left to its next turn.
+const AGAIN: Duration = Duration::from_secs(60);
+
 /// What is to be done now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Due {
@@ -66,6 +69,16 @@ impl Turns {
         due.backups = passed(&mut self.backups, backups_every) && !due.listing;
         due
     }
+
+    /// Nobody could say whose archive it is: that is asked again sooner.
+    fn ask_again(&mut self, now: Instant) {
+        self.claim = now.checked_sub(CLAIM_EVERY - AGAIN).unwrap_or(now);
+    }
+
+    /// A listing failed: the next one comes sooner.
+    fn list_again(&mut self, now: Instant) {
+        self.listing = now.checked_sub(LISTING_EVERY - AGAIN).unwrap_or(now);
+    }
 }
 
 impl Archiver {
@@ -82,8 +95,8 @@ impl Archiver {
             }
             let has_backup = !pipeline.ledger().inventory().backups.is_empty();
             let due = turns.take(Instant::now(), has_backup, self.board.read().successes.catalog_us);
-            if due.claim {
-                self.check_claim(pipeline).await;
+            if due.claim && !self.check_claim(pipeline).await {
+                turns.ask_again(Instant::now());
             }
             if due.merge {
                 self.merge_pages(pipeline, source).await;
@@ -91,7 +104,10 @@ impl Archiver {
             if due.listing {
                 match self.list(pipeline).await {
                     Ok(()) => self.board.heal(Area::Listing),
-                    Err(failure) => self.board.fail(Area::Listing, failure),
+                    Err(failure) => {
+                        self.board.fail(Area::Listing, failure);
+                        turns.list_again(Instant::now());
+                    }
                 }
             } else if due.backups {
                 self.list_backups(pipeline).await;
@@ -104,9 +120,9 @@ impl Archiver {
         match pipeline.archive.list_backup_manifests().await {
             Ok((backups, _)) => {
                 pipeline.ledger().list_backups(backups);
-                self.board.heal(Area::Listing);
+                self.board.heal(Area::Backups);
             }
-            Err(error) => self.board.fail(Area::Listing, of_archive(&error, &pipeline.archive.describe())),
+            Err(error) => self.board.fail(Area::Backups, of_archive(&error, &pipeline.archive.describe())),
         }
     }
 
@@ -123,13 +139,21 @@ impl Archiver {
         }
     }
 
-    async fn check_claim(&self, pipeline: &Pipeline) {
+    /// Whether it could be said whose archive it is.
+    async fn check_claim(&self, pipeline: &Pipeline) -> bool {
         match pipeline.archive.check_claim(&self.config.workload).await {
             Err(error @ (ArchiveError::ForeignWorkload { .. } | ArchiveError::NewerFormat { .. })) => {
                 self.end(of_archive(&error, &pipeline.archive.describe()));
+                true
             }
-            Err(error) => self.board.fail(Area::Archive, of_archive(&error, &pipeline.archive.describe())),
-            Ok(()) => self.board.heal(Area::Archive),
+            Err(error) => {
+                self.board.fail(Area::Archive, of_archive(&error, &pipeline.archive.describe()));
+                false
+            }
+            Ok(()) => {
+                self.board.heal(Area::Archive);
+                true
+            }
         }
     }
 }
@@ -140,10 +164,10 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{EVERY, Turns};
+    use super::{AGAIN, CLAIM_EVERY, EVERY, LISTING_EVERY, Turns};
 
-    /// LISTs that a whole listing of an archive takes at least: marks, catalog, tail, base backups.
-    const PREFIXES: u32 = 4;
+    /// LISTs that a whole listing of an archive takes at least: results of verification, marks, catalog, tail, base backups.
+    const PREFIXES: u32 = 5;
 
     /// Listings, looks for backups alone, and merges within a day.
     fn a_day(has_backup: bool, stored_us: impl Fn(u32) -> Option<i64>) -> (u32, u32, u32) {
@@ -175,5 +199,21 @@ mod tests {
         assert!(turns.take(Instant::now() + Duration::from_secs(15), false, None).backups);
         let mut turns = Turns::new(Instant::now());
         assert!(!turns.take(Instant::now() + Duration::from_secs(15), true, None).backups);
+    }
+
+    #[test]
+    fn what_failed_has_its_turn_again_after_a_minute() {
+        let (second, begun) = (Duration::from_secs(1), Instant::now());
+        let mut turns = Turns::new(begun);
+        let now = begun + CLAIM_EVERY;
+        let due = turns.take(now, true, None);
+        assert!(due.claim && due.listing);
+        turns.ask_again(now);
+        turns.list_again(now);
+        let due = turns.take(now + AGAIN - second, true, None);
+        assert!(!due.claim && !due.listing);
+        let due = turns.take(now + AGAIN, true, None);
+        assert!(due.claim && due.listing);
+        assert!(!turns.take(now + LISTING_EVERY, true, None).listing, "it has worked since");
     }
 }

@@ -1,6 +1,7 @@
 //! Tells the board how each call to the store ended, so that trouble is visible from the first failure and not when retries end.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,9 +25,21 @@ pub(crate) struct WatchedStore<S> {
     limits: Limits,
 }
 
+/// A segment over the slowest line that counts as one, or a listing of millions of objects, takes so long at most. The store ends an
+/// attempt by itself where nothing moves.
+const ATTEMPT_MAX: Duration = Duration::from_secs(30 * 60);
+
 impl<S: Store> WatchedStore<S> {
     pub(crate) fn new(inner: S, url: ArchiveUrl, (board, limits): (Board, Limits), clock: Clock) -> Self {
         Self { inner, url, board, clock, limits }
+    }
+
+    /// One attempt. In a directory nothing ends an attempt but the file system: there it must not be silent for long.
+    async fn attempt<T>(&self, call: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, StoreError> {
+        match self.url {
+            ArchiveUrl::S3 { .. } => self.note(status::patiently(ATTEMPT_MAX, call).await),
+            ArchiveUrl::File { .. } | ArchiveUrl::Memory => self.note(call.await),
+        }
     }
 
     fn note<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
@@ -63,7 +76,7 @@ fn is_redundant(key: &str) -> bool {
 impl<S: Store> Store for WatchedStore<S> {
     async fn put(&self, key: &str, bytes: Bytes, class: ObjectClass) -> Result<(), StoreError> {
         let length = bytes.len() as u64;
-        let stored = self.note(self.inner.put(key, bytes, class).await);
+        let stored = self.attempt(self.inner.put(key, bytes, class)).await;
         match &stored {
             Ok(()) => self.limits.uploads.succeeded(),
             // It is sent again; the first time alone was waited for.
@@ -74,23 +87,23 @@ impl<S: Store> Store for WatchedStore<S> {
     }
 
     async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
-        self.note(self.inner.get(key).await)
+        self.attempt(self.inner.get(key)).await
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.note(self.inner.get_range(key, range).await)
+        self.attempt(self.inner.get_range(key, range)).await
     }
 
     async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
-        self.note(self.inner.head(key).await)
+        self.attempt(self.inner.head(key)).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<ListedObject>, StoreError> {
-        self.note(self.inner.list(prefix).await)
+        self.attempt(self.inner.list(prefix)).await
     }
 
     async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
-        let deleted = self.note(self.inner.delete(keys).await);
+        let deleted = self.attempt(self.inner.delete(keys)).await;
         if deleted.is_ok() && keys.iter().any(|key| is_redundant(key)) {
             self.board.note(|facts| facts.store.refused_delete = None);
         }
@@ -101,7 +114,7 @@ impl<S: Store> Store for WatchedStore<S> {
         self.inner.describe()
     }
 
-    fn redundant_for(&self) -> std::time::Duration {
+    fn redundant_for(&self) -> Duration {
         self.inner.redundant_for()
     }
 }

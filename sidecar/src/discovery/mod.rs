@@ -84,8 +84,13 @@ impl Lookout {
         {
             return Ok(Arc::clone(found));
         }
-        self.last = None;
+        let strange = self.last.take().map(|(_, found)| found.strange_lines.clone()).unwrap_or_default();
         let found = Arc::new(look(&self.config)?);
+        if found.strange_lines != strange {
+            for line in &found.strange_lines {
+                tracing::warn!(event = "strange-index-line", index = %found.index.display(), line, "it names no binlog");
+            }
+        }
         // An index that changes while it is read is read again next time: its state is taken as of before.
         let now = self
             .state(&found.index)
@@ -121,6 +126,11 @@ pub(crate) enum DiscoveryError {
     },
     /// There is a data directory and no server has started on it yet.
     NoServerYet {
+        /// The data directory.
+        datadir: PathBuf,
+    },
+    /// A MariaDB server, which has no UUID.
+    NoUuid {
         /// The data directory.
         datadir: PathBuf,
     },
@@ -164,6 +174,9 @@ impl DiscoveryError {
             Self::NoServerYet { .. } => failure
                 .hint("the server writes auto.cnf at its first start")
                 .fix("start the server, or name its directory: source: {datadir: DIRECTORY}"),
+            Self::NoUuid { .. } => failure
+                .hint("MariaDB gives its servers no identity; the archive needs a name that no other server of the workload has")
+                .fix("source: {identity: NAME}"),
             Self::NoIdentity { .. } => {
                 failure.hint("the archive needs a name for this server").fix("source: {identity: NAME}")
             }
@@ -185,6 +198,7 @@ impl fmt::Display for DiscoveryError {
         match self {
             Self::NoDatadir { datadir } => write!(f, "data directory \"{}\" does not exist", datadir.display()),
             Self::NoServerYet { datadir } => write!(f, "no server has started on \"{}\" yet", datadir.display()),
+            Self::NoUuid { datadir } => write!(f, "\"{}\" is a MariaDB server's, which has no UUID", datadir.display()),
             Self::NoIdentity { path } => write!(f, "\"{}\" holds no server UUID", path.display()),
             Self::NoIndex { looked } => write!(f, "no binlog index in \"{}\"", looked.display()),
             Self::SeveralIndexes { found } => write!(f, "{} binlog indexes in the data directory", found.len()),

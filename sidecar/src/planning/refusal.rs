@@ -1,6 +1,6 @@
 //! Why a target cannot be reached, with what can be reached instead.
 
-use pitr_recovery::{RecoveryTarget, Timeline, Unrecoverable, format_time};
+use pitr_recovery::{GapCause, RecoveryTarget, Timeline, Unrecoverable, format_time};
 
 use crate::error::Failure;
 
@@ -35,6 +35,12 @@ fn meaning(answer: &Unrecoverable, timeline: &Timeline) -> String {
             let ids: Vec<&str> = timeline.gaps().iter().map(|gap| gap.id.as_str()).collect();
             format!("gaps: {}", if ids.is_empty() { "none".to_owned() } else { ids.join(", ") })
         }
+        Unrecoverable::Lost { .. } => {
+            "verification found the objects that held it damaged or gone; what comes before is whole".to_owned()
+        }
+        Unrecoverable::Damaged { gap, .. } if matches!(gap.cause, GapCause::Lost { .. }) => {
+            "verification found the objects that held it damaged or gone".to_owned()
+        }
         Unrecoverable::Damaged { .. } => "the bytes are kept, and what comes before them is whole".to_owned(),
         Unrecoverable::AfterLastArchived { .. } => "nothing proves what was committed after it".to_owned(),
         Unrecoverable::GtidNotArchived { newest: Some(newest), .. } => {
@@ -67,6 +73,7 @@ fn meaning(answer: &Unrecoverable, timeline: &Timeline) -> String {
 fn way_out(answer: &Unrecoverable) -> String {
     match answer {
         Unrecoverable::NoBaseBackup => "take a base backup: pitr-sidecar backup, or kubectl pitr backup".to_owned(),
+        Unrecoverable::Lost { .. } => "--nearest, or put the objects back and run pitr-sidecar verify".to_owned(),
         Unrecoverable::AfterLastArchived { .. } => "--nearest, --to latest, or wait until it is archived".to_owned(),
         Unrecoverable::GtidNotArchived { .. } => "--to latest, or wait until it is archived".to_owned(),
         Unrecoverable::BackupDoesNotReach { .. } | Unrecoverable::NoSuchBackup { .. } => {

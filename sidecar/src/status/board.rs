@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pitr_binlog::Flavour;
+use pitr_recovery::code;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::watchdog::Watchdog;
+use crate::amounts::count_of;
 use crate::error::Failure;
 use crate::mysql::SourceState;
 
@@ -68,6 +70,12 @@ pub(crate) enum Area {
     Tail,
     /// Listing what is stored.
     Listing,
+    /// Listing base backups, more often than the rest.
+    Backups,
+    /// Objects that a listing found and that cannot be read.
+    Unreadable,
+    /// Segments in no page of the catalog that cannot be put into it.
+    Unusable,
     /// What the server says about itself.
     Server,
     /// Letting go what expires.
@@ -235,6 +243,8 @@ pub(crate) struct Facts {
     pub(crate) listed_us: Option<i64>,
     /// Pages of the catalog, of all sources, when it was last listed.
     pub(crate) catalog_pages: Option<u64>,
+    /// Objects that cannot be read, by who found them: how many, and the key of one.
+    pub(crate) unreadable: BTreeMap<Area, (u64, String)>,
     /// Sums.
     pub(crate) totals: Totals,
     /// Last successes.
@@ -296,6 +306,24 @@ impl Board {
             tracing::info!(event = "healed", area = ?area);
             self.announce(|facts| drop(facts.problems.remove(&area)));
         }
+    }
+
+    /// What a look at the archive could not read, each with its reason; nothing: all is well again.
+    pub(crate) fn unreadable(&self, area: Area, found: &[(String, String)]) {
+        let Some((key, reason)) = found.first() else {
+            self.note(|facts| drop(facts.unreadable.remove(&area)));
+            return self.heal(area);
+        };
+        let count = found.len() as u64;
+        let is_known = self.lock().unreadable.insert(area, (count, key.clone())).is_some_and(|known| known.0 == count);
+        for (key, reason) in found.iter().filter(|_| !is_known) {
+            tracing::error!(event = "unreadable", key, reason);
+        }
+        let message = format!("{} cannot be read, such as {key}: {reason}", count_of(count, "object"));
+        let failure = Failure::new(&code::CHECKSUM_MISMATCH, message)
+            .hint("what they hold is in no window; the log names each of them")
+            .fix("put them back, or pitr-sidecar verify --archive URL --rebuild-catalog where pages of the catalog are damaged");
+        self.fail(area, failure);
     }
 
     /// A call to the store failed.

@@ -95,6 +95,7 @@ fn of_problem(problem: &Problem, timeline: &Timeline) -> Option<&'static Code> {
             let followed = stream(one).zip(stream(other)).is_some_and(|(one, other)| follow_each_other(one, other));
             Some(if followed { &code::NUMBERS_RETURNED } else { &code::TWO_CONTENTS })
         }
+        Problem::Lost { .. } => Some(&code::CHECKSUM_MISMATCH),
         // A base backup after the damage bridges it: nothing is left to do.
         Problem::Damaged { binlog, .. } => (!is_bridged(binlog, timeline)).then_some(&code::DAMAGED_BELOW_TARGET),
     }
@@ -126,7 +127,7 @@ pub(super) fn live_branch(timeline: &Timeline) -> Option<&Branch> {
 pub(super) fn damaged_binlogs(facts: &Facts, timeline: &Timeline) -> u64 {
     let ids = timeline.problems().iter().filter_map(|problem| match problem {
         Problem::Damaged { binlog, .. } => Some(binlog),
-        Problem::Collision { .. } | Problem::Divergence { .. } | Problem::Ahead { .. } => None,
+        Problem::Collision { .. } | Problem::Divergence { .. } | Problem::Ahead { .. } | Problem::Lost { .. } => None,
     });
     let ids: BTreeSet<&BinlogId> = ids.collect();
     let binlogs = &timeline.inventory().binlogs;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pitr_archive::document::{
     ActiveBinlog, ArchiveState, BackupSummary, ClosedBinlog, GapSummary, Heartbeat, Instant, SCHEMA_VERSION,
-    ServerState, StoreState, WindowSummary,
+    ServerState, StoreState, UnreadableObjects, WindowSummary,
 };
 use pitr_recovery::{Timeline, Window};
 use tokio_util::sync::CancellationToken;
@@ -196,6 +196,10 @@ fn archive(config: &Config, facts: &Facts, timeline: Option<&Timeline>) -> Archi
         stream: branch.and_then(|branch| branch.streams.last().cloned()),
         branch: branch.map(|branch| branch.id.clone()),
         catalog_at: facts.successes.catalog_us.max(facts.listed_us).map(Instant),
+        unreadable: facts.unreadable.values().next().map(|(_, first)| UnreadableObjects {
+            objects: facts.unreadable.values().map(|(count, _)| count).sum(),
+            first: first.clone(),
+        }),
     }
 }
 

@@ -16,4 +16,4 @@ pub(crate) use self::heartbeat::Heart;
 pub(crate) use self::metrics::metrics;
 pub(crate) use self::outlook::{Outlook, Proofs, proven_to};
 pub(crate) use self::report::{Report, StatusDocument};
-pub(crate) use self::watchdog::{Task, in_this_task, tick};
+pub(crate) use self::watchdog::{Task, in_this_task, patiently, tick};

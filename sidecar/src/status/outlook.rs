@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use pitr_archive::document::VerifyState;
-use pitr_archive::{Archive, ArchiveError, Drills};
+use pitr_archive::{Archive, ArchiveError, Drills, LastVerified};
 use pitr_recovery::{Timeline, WindowEnd};
 use tokio::time::Instant;
 
@@ -47,8 +47,12 @@ pub(crate) struct Proofs {
 impl Proofs {
     /// What lies in the archive.
     pub(crate) async fn of(archive: &Archive) -> Result<Self, ArchiveError> {
-        let last = archive.last_verified().await?;
-        let damaged = last.as_ref().map_or(0, |last| last.damaged);
+        Self::with(archive.last_verified().await?.as_ref(), archive).await
+    }
+
+    /// The same for whoever has asked for the last verification already.
+    pub(crate) async fn with(last: Option<&LastVerified>, archive: &Archive) -> Result<Self, ArchiveError> {
+        let damaged = last.map_or(0, |last| last.damaged);
         Ok(Self { checksums_at: last.map(|last| last.at), damaged, drills: archive.last_drills().await? })
     }
 
@@ -159,7 +163,9 @@ pub(crate) fn proven_to(facts: &Facts, timeline: &Timeline) -> Option<i64> {
     let ends_there = stream.binlogs.last().is_some_and(|(id, _)| *id == proof.binlog);
     let binlog = timeline.inventory().binlogs.iter().find(|binlog| binlog.id == proof.binlog)?;
     let archived = binlog.ranges.iter().map(|range| range.end).max().unwrap_or(0);
-    let is_whole = ends_there && archived >= proof.position && window.ends == WindowEnd::LastArchived && only_own;
+    let is_held = binlog.ranges.iter().all(pitr_recovery::ArchivedRange::is_held);
+    let is_whole =
+        ends_there && is_held && archived >= proof.position && window.ends == WindowEnd::LastArchived && only_own;
     let proven_us = proof.at_us - UNSEEN_US;
     (is_whole && proven_us > window.to_us).then_some(proven_us)
 }

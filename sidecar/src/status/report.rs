@@ -63,6 +63,9 @@ impl StatusDocument {
         let inventory = timeline.inventory();
         let mut codes = findings::of_archive(timeline);
         codes.extend(proofs.drills.failed.as_ref().map(|_| &code::DRILL_FAILED));
+        codes.extend((proofs.damaged > 0).then_some(&code::CHECKSUM_MISMATCH));
+        codes.sort_unstable_by_key(|code| code.number);
+        codes.dedup_by_key(|code| code.number);
         let is_degraded = codes.iter().any(|code| code.exit != 0);
         Self {
             api_version: pitr_archive::document::API_VERSION.to_owned(),
@@ -119,6 +122,9 @@ fn problem(problem: &Problem) -> String {
         }
         Problem::Ahead { binlog, offset, gtids } => {
             format!("{binlog}: the server lost {gtids} in a crash, from byte {offset} on; they are kept as a branch")
+        }
+        Problem::Lost { binlog, start, end } => {
+            format!("bytes {start} to {end} of {binlog} are lost in the archive: damaged or gone")
         }
         Problem::Damaged { binlog, offset, reason } => format!("{binlog} is damaged at byte {offset}: {reason}"),
     }

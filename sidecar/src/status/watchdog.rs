@@ -84,6 +84,23 @@ pub(crate) fn tick() {
     let _unwatched = CURRENT.try_with(|(watchdog, task)| watchdog.note(*task));
 }
 
+/// Waits for work that may rightly say nothing for longer than a task may be silent: it has a deadline of its own, within `at_most`.
+pub(crate) async fn patiently<T>(at_most: Duration, work: impl Future<Output = T>) -> T {
+    in_steps(STUCK_AFTER / 10, at_most, work).await
+}
+
+async fn in_steps<T>(step: Duration, at_most: Duration, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    let until = Instant::now() + at_most;
+    while Instant::now() < until {
+        if let Ok(done) = tokio::time::timeout(step, &mut work).await {
+            return done;
+        }
+        tick();
+    }
+    work.await
+}
+
 /// Work that another thread does for this task: what moves there moves this one.
 pub(crate) fn in_this_task<T>(work: impl Future<Output = T> + Send) -> impl Future<Output = T> + Send {
     let current = CURRENT.try_with(Clone::clone).ok();
@@ -100,7 +117,7 @@ mod tests {
     use futures::FutureExt as _;
     use tokio::time::Instant;
 
-    use super::{STUCK_AFTER, Task, Watchdog, tick};
+    use super::{Duration, STUCK_AFTER, Task, Watchdog, in_steps, patiently, tick};
 
     #[tokio::test]
     async fn one_stuck_task_is_named_although_the_others_move() {
@@ -120,6 +137,20 @@ mod tests {
         // Nobody is watched here: nothing happens.
         tick();
         drop((tail, upkeep));
+    }
+
+    #[tokio::test]
+    async fn work_with_a_deadline_of_its_own_may_be_silent_until_then() {
+        let step = Duration::from_millis(5);
+        for (at_most, is_stuck) in [(STUCK_AFTER, false), (Duration::ZERO, true)] {
+            let (watchdog, begun) = (Watchdog::default(), Instant::now());
+            let work = watchdog.watch(Task::Upkeep, in_steps(step, at_most, std::future::pending::<()>()));
+            let mut work = Box::pin(work);
+            assert!(tokio::time::timeout(step * 20, &mut work).await.is_err());
+            let stuck = watchdog.stuck(begun + STUCK_AFTER + step);
+            assert_eq!(stuck.is_some(), is_stuck, "{at_most:?}");
+        }
+        assert_eq!(patiently(STUCK_AFTER, async { 7 }).await, 7);
     }
 
     #[tokio::test]

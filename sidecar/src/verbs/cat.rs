@@ -1,12 +1,13 @@
 //! `cat`: archived binlogs as one stream, for `mysqlbinlog` or any other tool. Every byte is verified before it is written, and a stream
 //! that would have a hole is refused before its first byte.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use pitr_archive::Archive;
 use pitr_binlog::{Gtid, GtidSet, MAGIC};
 use pitr_recovery::{
-    ArchivedBinlog, ArchivedRange, Branch, Closed, Problem, RangeKind, TimeTarget, Timeline, code, parse_time,
+    ArchivedBinlog, ArchivedRange, BinlogId, Branch, Closed, Problem, RangeKind, TimeTarget, Timeline, code, parse_time,
 };
 
 use super::Context;
@@ -131,8 +132,9 @@ fn between<'a>(
 ) -> Result<Vec<&'a ArchivedBinlog>, Failure> {
     let streams = branch.streams.iter().filter_map(|id| timeline.streams().iter().find(|stream| stream.id == *id));
     let ids = streams.flat_map(|stream| stream.binlogs.iter().map(|(id, _)| id));
-    let all: Vec<&ArchivedBinlog> =
-        ids.filter_map(|id| timeline.inventory().binlogs.iter().find(|binlog| binlog.id == *id)).collect();
+    let binlogs: BTreeMap<&BinlogId, &ArchivedBinlog> =
+        timeline.inventory().binlogs.iter().map(|binlog| (&binlog.id, binlog)).collect();
+    let all: Vec<&ArchivedBinlog> = ids.filter_map(|id| binlogs.get(id).copied()).collect();
     let has = |binlog: &ArchivedBinlog, gtid: &Gtid| binlog.ranges.iter().any(|range| range.gtids.contains(gtid));
     let busy = |binlog: &ArchivedBinlog| binlog.ranges.iter().any(|range| range.transactions > 0);
     let last_us = |binlog: &ArchivedBinlog| binlog.ranges.iter().map(|range| range.max_commit_us).max().unwrap_or(0);
@@ -169,13 +171,20 @@ fn parts<'a>(timeline: &Timeline, binlogs: &[&'a ArchivedBinlog]) -> Result<Vec<
                 .hint("which of them is wanted, only you know; nothing was written")
                 .fix("pitr-sidecar inspect of the segments in question"));
         }
-        if executed.as_ref().is_some_and(|before| binlog.previous_known && *before != binlog.previous) {
-            return Err(hole(format!("transactions are missing before {}", binlog.name)));
+        let own = binlog.ranges.iter().fold(GtidSet::new(), |set, range| set.union(&range.gtids));
+        if let Some(executed) = &executed {
+            if binlog.previous_known && !binlog.previous.is_subset_of(executed) {
+                return Err(hole(format!("transactions are missing before {}", binlog.name)));
+            }
+            // The log of a server that took over begins before the other's ends: what was written already is not written again.
+            let has_anonymous = binlog.ranges.iter().any(|range| range.flags.anonymous);
+            if !own.is_empty() && !has_anonymous && own.is_subset_of(executed) {
+                continue;
+            }
         }
         let from = if parts.is_empty() { 0 } else { MAGIC.len() as u64 };
         follow(binlog, from, &mut parts)?;
-        let own = binlog.ranges.iter().fold(binlog.previous.clone(), |set, range| set.union(&range.gtids));
-        executed = Some(own);
+        executed = Some(executed.unwrap_or_default().union(&binlog.previous).union(&own));
     }
     Ok(parts)
 }
@@ -183,13 +192,15 @@ fn parts<'a>(timeline: &Timeline, binlogs: &[&'a ArchivedBinlog]) -> Result<Vec<
 /// The ranges of one binlog from its beginning to its end, without a hole. What the server lost in a crash is no part of it.
 fn follow<'a>(binlog: &'a ArchivedBinlog, from: u64, parts: &mut Vec<Part<'a>>) -> Result<(), Failure> {
     let counts = |range: &&ArchivedRange| binlog.closed == Closed::Open || range.kind == RangeKind::Catalogued;
-    let ranges: Vec<&ArchivedRange> = binlog.ranges.iter().filter(counts).collect();
-    let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+    let end = binlog.ranges.iter().filter(counts).map(|range| range.end).max().unwrap_or(0);
+    let ranges: Vec<&ArchivedRange> = binlog.ranges.iter().filter(counts).filter(|range| range.is_held()).collect();
     let mut position = 0;
     while position < end {
         let next = ranges.iter().filter(|range| range.start <= position && range.end > position);
         let Some(range) = next.max_by_key(|range| (range.kind == RangeKind::Catalogued, range.end)) else {
-            return Err(hole(format!("{} is not archived from byte {position} on", binlog.name)));
+            let is_lost = binlog.ranges.iter().any(|range| range.start <= position && range.end > position);
+            let why = if is_lost { "is lost in the archive" } else { "is not archived" };
+            return Err(hole(format!("{} {why} from byte {position} on", binlog.name)));
         };
         parts.push(Part { binlog, range, from: position.max(from) });
         position = range.end;
@@ -203,7 +214,69 @@ fn hole(message: String) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bound, bound};
+    use pitr_binlog::{BinlogName, Flavour};
+    use pitr_recovery::{Inventory, RangeFlags, StoredObject};
+
+    use super::*;
+
+    /// Binlog `number` of a server: what was before it, and what is in it, of the one history `a`.
+    fn binlog(server: &str, number: u64, (before, to): (u64, u64)) -> ArchivedBinlog {
+        let a = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        let set =
+            |from: u64, to: u64| if to < from { GtidSet::new() } else { format!("{a}:{from}-{to}").parse().unwrap() };
+        let range = ArchivedRange {
+            start: 0,
+            end: 100,
+            raw_sha256: [number as u8; 32],
+            kind: RangeKind::Catalogued,
+            gtids: set(before + 1, to),
+            transactions: to - before,
+            first: None,
+            last: None,
+            min_commit_us: 0,
+            max_commit_us: 0,
+            step_back_us: 0,
+            flags: RangeFlags::default(),
+            objects: vec![StoredObject { key: String::new(), length: 9, sha256_16: String::new() }],
+        };
+        ArchivedBinlog {
+            id: BinlogId { source: server.to_owned(), number, head: [number as u8; 8] },
+            name: BinlogName::parse(&format!("binlog.{number:06}")).unwrap(),
+            flavour: Flavour::MySql,
+            server_version: "9.7.0".to_owned(),
+            previous: set(1, before),
+            previous_known: true,
+            ranges: vec![range],
+            closed: Closed::Stopped,
+            damage: None,
+        }
+    }
+
+    fn written(binlogs: &[ArchivedBinlog]) -> Result<Vec<(String, u64, u64)>, String> {
+        let timeline = Timeline::new(Inventory::default());
+        let parts = parts(&timeline, &binlogs.iter().collect::<Vec<_>>()).map_err(|failure| failure.to_string())?;
+        Ok(parts.iter().map(|part| (part.binlog.id.source.clone(), part.binlog.id.number, part.from)).collect())
+    }
+
+    #[test]
+    fn over_a_failover_nothing_is_missing_and_nothing_whole_is_written_twice() {
+        // b replicated 1 to 20, took over, and wrote on.
+        let (a1, a2) = (binlog("a", 1, (0, 10)), binlog("a", 2, (10, 20)));
+        let (b1, b2, b3) = (binlog("b", 1, (0, 15)), binlog("b", 2, (15, 25)), binlog("b", 3, (25, 30)));
+        let all = written(&[a1.clone(), a2, b1, b2.clone(), b3.clone()]).unwrap();
+        let of = |server: &str, number, from| (server.to_owned(), number, from);
+        assert_eq!(all, [of("a", 1, 0), of("a", 2, 4), of("b", 2, 4), of("b", 3, 4)]);
+        let missing = written(&[a1.clone(), b2]).unwrap_err();
+        assert!(missing.contains("transactions are missing before binlog.000002"), "{missing}");
+        assert!(written(&[a1, b3]).is_err());
+    }
+
+    #[test]
+    fn what_is_lost_in_the_archive_is_a_hole() {
+        let mut lost = binlog("a", 1, (0, 10));
+        lost.ranges[0].objects.clear();
+        assert!(written(&[lost]).unwrap_err().contains("is lost in the archive from byte 0 on"));
+    }
 
     #[test]
     fn bounds_are_gtids_or_times_and_nothing_else() {

@@ -26,7 +26,8 @@ async fn of_archive(archive: &ArchiveArgs, format: OutputFormat, context: &Conte
     let archive = super::open(archive, context).await?;
     let (inventory, report) = planning::reported_inventory(&archive).await?;
     let timeline = planning::exact(&archive, Timeline::new(inventory)).await?;
-    let status = StatusDocument::new(&timeline, &Proofs::of(&archive).await?, archive.describe());
+    let status =
+        StatusDocument::new(&timeline, &Proofs::with(report.verified.as_ref(), &archive).await?, archive.describe());
     let status = status.with_repeats(&report);
     // The process ends here: to give millions of small things back one by one would only take time.
     std::mem::forget(timeline);
@@ -83,6 +84,9 @@ fn lines(heartbeat: &Heartbeat) -> String {
         lines.push(format!("Verified     restore drill of {at} FAILED with {code}"));
     } else if let Some(at) = &heartbeat.verify.drill_at {
         lines.push(format!("Verified     restore drill of {at} passed"));
+    }
+    if let Some(unreadable) = &heartbeat.archive.unreadable {
+        lines.push(format!("Unreadable   {} objects, such as {} [PITR0606]", unreadable.objects, unreadable.first));
     }
     if !heartbeat.codes.is_empty() {
         lines.push(format!("Findings     {}", heartbeat.codes.join(", ")));

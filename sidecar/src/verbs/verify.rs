@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use pitr_archive::document::{FindingItem, VerifyDocument};
-use pitr_archive::{Archive, Finding, Rebuilt, Verified, VerifyProgress, VerifyRules};
+use pitr_archive::{Archive, Finding, Rebuilt, SLICES, Verified, VerifyProgress, VerifyRules};
 use pitr_recovery::code;
 
 use super::Context;
@@ -92,11 +92,16 @@ fn failure(first: &Finding, verified: &Verified) -> Failure {
     let count = verified.findings.len() as u64;
     let message = format!("{} in the archive, such as {}: {}", count_of(count, "problem"), first.what, first.reason);
     Failure::new(&code::CHECKSUM_MISMATCH, message)
-        .hint("everything else that was read is as it was stored; plans and windows go on naming what is lost")
-        .fix(if FindingItem::from(first).is_of_catalog() {
-            "pitr-sidecar verify --archive URL --rebuild-catalog"
+        .hint(if verified.recorded {
+            "everything else that was read is as it was stored; plans and windows leave out what is lost"
         } else {
-            "take a new base backup; what precedes the damage stays restorable"
+            "everything else that was read is as it was stored; the result could not be left in the archive, so plans and \
+             windows go on naming what is lost"
+        })
+        .fix(match FindingItem::from(first) {
+            item if item.is_of_catalog() => "pitr-sidecar verify --archive URL --rebuild-catalog",
+            item if item.is_withheld() => "restore what is withheld from its storage class in the bucket, then verify again",
+            _ => "take a new base backup; what precedes the damage stays restorable",
         })
 }
 
@@ -120,12 +125,13 @@ fn lines(verified: &Verified, rebuilt: Option<&Rebuilt>) -> Vec<String> {
         binary_size(verified.bytes_read)
     ));
     let slices = &verified.slices;
-    if slices.count > 1 {
+    let (parts, current) = (SLICES as usize, slices.current.len());
+    if current < parts {
         let rest = match slices.complete_since() {
             Some(since) => format!("everything was read since {since}"),
-            None => format!("{} of {} parts were read so far", slices.read_at.len(), slices.count),
+            None => format!("{} of {parts} parts were read so far", slices.read_at.len()),
         };
-        lines.push(format!("Sample        part {} of {}; {rest}", slices.current + 1, slices.count));
+        lines.push(format!("Sample        {current} of {parts} parts; {rest}"));
     }
     for FindingItem { kind, what, reason } in verified.findings.iter().map(FindingItem::from) {
         lines.push(format!("{kind:<13} {what}: {reason}"));

@@ -105,7 +105,8 @@ impl Archive {
             let (from, raw) = match is_known {
                 Some((range, raw)) => (range.start, raw.clone()),
                 None => {
-                    let range = binlog.ranges.iter().find(|range| range.start <= at && at < range.end);
+                    let range =
+                        binlog.ranges.iter().find(|range| range.is_held() && range.start <= at && at < range.end);
                     let Some(range) = range.map(|range| binlog.range_ref(range)) else { return Ok(None) };
                     let Some(raw) = self.raw_of(binlog, &range).await? else { return Ok(None) };
                     (range.start, raw)

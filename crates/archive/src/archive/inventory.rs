@@ -8,8 +8,10 @@ use pitr_recovery::{
     StoredObject,
 };
 
+use super::quarantine::Quarantine;
 use super::records::Discovered;
 use super::tail::is_covered;
+use super::verify::LastVerified;
 use super::{Archive, ArchiveError};
 use crate::expiry::Marks;
 use crate::layout::{Place, SegmentKey};
@@ -39,16 +41,21 @@ pub struct InventoryReport {
     pub marked: BTreeSet<BinlogId>,
     /// The longest window that retention has promised so far, in microseconds; none: it was never here.
     pub promised_us: Option<i64>,
+    /// Whether retention lets binlogs go by age while no base backup can be used.
+    pub by_age: bool,
     /// How many binlogs expiry marks hide.
     pub hidden_binlogs: usize,
     /// How many pages the catalog has, of all sources.
     pub pages: usize,
-    /// How many base backups expiry marks hide.
-    pub hidden_backups: usize,
     /// Segments that are stored as what differs from another server's log.
     pub repeats: u64,
     /// By how many bytes they are smaller than what was stored in their place.
     pub repeats_saved_bytes: u64,
+    /// Base backups that expiry marks hide, and those that verification found to lack some of their content.
+    pub hidden_backups: BTreeSet<String>,
+    /// What the last verification found. Objects that were damaged or gone then hold nothing here: a range that no others hold is
+    /// lost, and a base backup that needs one is hidden.
+    pub verified: Option<LastVerified>,
 }
 
 /// An inventory and what it was made from.
@@ -66,22 +73,37 @@ impl Archive {
     pub async fn inventory(&self) -> Result<(Inventory, InventoryReport), ArchiveError> {
         let listed_us = self.now().as_microsecond();
         let workload = self.workload().await?;
+        let verified = self.verified_if_allowed().await?;
         let (marks, problems) = self.read_marks().await?;
-        let (found, backups, mut report) = self.look(&marks, problems).await?;
+        let (found, mut backups, mut report) = self.look(&marks, problems).await?;
+        let is_whole = |id: &String| verified.as_ref().is_none_or(|verified| !verified.lost_backups.contains_key(id));
+        let lost = backups.extract_if(.., |backup| !is_whole(&backup.id)).map(|backup| backup.id);
+        report.hidden_backups.extend(lost);
+        let nothing = Quarantine::default();
+        let quarantine = verified.as_ref().map_or(&nothing, |verified| &verified.quarantined);
         // What is found goes as the inventory grows: both at once would be twice the memory.
         let records = found.catalogued.into_values().chain(found.tail.into_values());
-        let binlogs = self.binlogs(records, &marks, &mut report).await?;
+        let binlogs = self.binlogs(records, (&marks, quarantine), &mut report).await?;
+        report.verified = verified;
         Ok((Inventory { workload, binlogs, backups, listed_us }, report))
     }
 
-    /// What is archived beside what these marks hide. They were read before.
+    /// What verification found, for whoever may read it. Without that right nothing is known of it.
+    async fn verified_if_allowed(&self) -> Result<Option<LastVerified>, ArchiveError> {
+        match self.last_verified().await {
+            Err(ArchiveError::Store(StoreError::Denied { .. })) => Ok(None),
+            found => found,
+        }
+    }
+
+    /// What is archived beside what these marks hide, damaged or not. They were read before.
     pub(super) async fn everything(
         &self,
         marks: &Marks,
         bad_marks: Vec<(String, String)>,
     ) -> Result<Everything, ArchiveError> {
         let (found, backups, mut report) = self.look(marks, bad_marks).await?;
-        let binlogs = self.binlogs(found.records().cloned(), marks, &mut report).await?;
+        let binlogs = self.binlogs(found.records().cloned(), (marks, &Quarantine::default()), &mut report).await?;
         let inventory = Inventory { workload: String::new(), binlogs, backups, listed_us: 0 };
         Ok(Everything { inventory, report, found })
     }
@@ -99,18 +121,20 @@ impl Archive {
         found.unreadable.extend(vanished);
         let (mut backups, bad_backups) = self.list_backup_manifests().await?;
         found.unreadable.extend(bad_backups);
-        let all_backups = backups.len();
-        backups.retain(|backup| !marks.backups.contains_key(&backup.id));
+        let is_marked = |backup: &mut BaseBackup| marks.backups.contains_key(&backup.id);
+        let hidden_backups = backups.extract_if(.., is_marked).map(|backup| backup.id).collect();
         let report = InventoryReport {
             unknown_keys: std::mem::take(&mut found.unknown_keys),
             unreadable: std::mem::take(&mut found.unreadable),
             marked: marks.binlogs.keys().cloned().collect(),
             promised_us: marks.promised_us,
+            by_age: marks.by_age,
             hidden_binlogs: 0,
             pages: found.pages(),
-            hidden_backups: all_backups - backups.len(),
             repeats: 0,
             repeats_saved_bytes: 0,
+            hidden_backups,
+            verified: None,
         };
         Ok((found, backups, report))
     }
@@ -136,7 +160,7 @@ impl Archive {
     async fn binlogs(
         &self,
         records: impl Iterator<Item = SegmentRecord>,
-        marks: &Marks,
+        (marks, quarantine): (&Marks, &Quarantine),
         report: &mut InventoryReport,
     ) -> Result<Vec<ArchivedBinlog>, ArchiveError> {
         let mut hidden = BTreeSet::new();
@@ -168,7 +192,7 @@ impl Archive {
             if before.source != id.source {
                 before = Before { source: id.source.clone(), executed: GtidSet::new() };
             }
-            binlogs.extend(self.binlog(&records, &mut before, report).await?);
+            binlogs.extend(self.binlog(&records, (&mut before, quarantine), report).await?);
             records.clear();
         }
         Ok(binlogs)
@@ -177,14 +201,19 @@ impl Archive {
     async fn binlog(
         &self,
         records: &[SegmentRecord],
-        before: &mut Before,
+        (before, quarantine): (&mut Before, &Quarantine),
         report: &mut InventoryReport,
     ) -> Result<Option<ArchivedBinlog>, ArchiveError> {
         let Some(any) = records.first() else { return Ok(None) };
+        let is_lost = |record: &&SegmentRecord| quarantine.holds(&record.key.to_string());
+        let (lost, sound): (Vec<&SegmentRecord>, Vec<&SegmentRecord>) = match quarantine.is_empty() {
+            true => (Vec::new(), records.iter().collect()),
+            false => records.iter().partition(is_lost),
+        };
         let mut ranges: BTreeMap<(u64, u64, [u8; 32]), ArchivedRange> = BTreeMap::new();
         let mut previous = None;
         let mixed = records.iter().any(|record| record.header.hash_key != any.header.hash_key);
-        for record in records {
+        for record in sound {
             if previous.is_none() && record.header.start == 0 {
                 previous = self.previous(record, before, report).await?;
             }
@@ -207,6 +236,16 @@ impl Archive {
             }
             let Some(gtids) = self.gtids(record, report).await? else { continue };
             ranges.insert(range, archived_range(record, gtids));
+        }
+        for record in lost {
+            let header = &record.header;
+            if previous.is_none() && header.start == 0 {
+                previous = header.previous.as_ref().and_then(HeldSet::whole).cloned();
+            }
+            // What was archived counts, also where nothing holds it any more. Its sets are not worth a request.
+            let gtids = header.transactions.gtids.whole().cloned().unwrap_or_default();
+            let range = ArchivedRange { objects: Vec::new(), ..archived_range(record, gtids) };
+            ranges.entry((header.start, header.end, header.raw_sha256)).or_insert(range);
         }
         let last_closing = catalogued(records).filter(|r| r.header.closes.is_some()).max_by_key(|r| r.header.end);
         let damage = catalogued(records).filter_map(|r| r.header.damage.as_ref()).min_by_key(|damage| damage.offset);
@@ -350,12 +389,16 @@ pub fn remove_objects(inventory: &mut Inventory, keys: &[String]) {
         return;
     }
     for binlog in &mut inventory.binlogs {
-        for range in &mut binlog.ranges {
-            range.objects.retain(|object| !keys.contains(&object.key));
-        }
-        binlog.ranges.retain(|range| !range.objects.is_empty());
+        binlog.ranges.retain_mut(|range| remove_from(range, |key| keys.iter().any(|gone| gone == key)));
     }
     inventory.binlogs.retain(|binlog| !binlog.ranges.is_empty());
+}
+
+/// Takes objects out of a range. `false`: nothing holds it any more that did before.
+pub fn remove_from(range: &mut ArchivedRange, is_gone: impl Fn(&str) -> bool) -> bool {
+    let held = range.objects.len();
+    range.objects.retain(|object| !is_gone(&object.key));
+    range.is_held() || held == 0
 }
 
 /// What a source had executed after the binlog before.

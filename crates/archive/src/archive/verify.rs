@@ -9,20 +9,21 @@ mod rebuild;
 mod record;
 mod segments;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use pitr_recovery::Timeline;
 
 use super::inventory::objects_of;
+use super::quarantine::Quarantine;
 use super::{Archive, ArchiveError};
 use crate::backup::{BackupChunk, EntryContent, prove_chunk};
 use crate::layout::{CHUNKS_PREFIX, ChunkKey, ObjectKey};
 use crate::store::StoreError;
 
 pub use rebuild::Rebuilt;
-pub use record::{LastVerified, Slices};
+pub use record::{LastVerified, SLICES, Slices};
 
 /// How much is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,12 @@ impl Finding {
     /// Whether an object is damaged or missing; else the history itself is at fault.
     #[must_use]
     pub fn is_of_object(&self) -> bool {
-        matches!(self.kind, FindingKind::Damaged | FindingKind::Missing)
+        self.is_of_lost_object() || self.kind == FindingKind::Unnamed
+    }
+
+    /// Whether nothing can be read from the object.
+    fn is_of_lost_object(&self) -> bool {
+        matches!(self.kind, FindingKind::Damaged | FindingKind::Missing | FindingKind::Withheld)
     }
 }
 
@@ -68,6 +74,10 @@ pub enum FindingKind {
     Damaged,
     /// An object that the archive names is not there.
     Missing,
+    /// An object lies in a storage class from which it must be restored before it can be read.
+    Withheld,
+    /// A segment that no page of the catalog names.
+    Unnamed,
     /// Transactions are missing between what is there.
     Gap,
     /// Histories contradict each other.
@@ -93,13 +103,40 @@ pub struct Verified {
     pub bytes_read: u64,
     /// What is wrong, worst first.
     pub findings: Vec<Finding>,
+    /// Base backups that cannot be restored whole, and how many of their chunks are damaged or missing; one at least where their list
+    /// of files is.
+    pub lost_backups: BTreeMap<String, u64>,
     /// Whether the result could be left in the archive.
     pub recorded: bool,
 }
 
+/// Base backups, and the chunks that each needs.
+type Needs = Vec<(String, BTreeSet<ChunkKey>)>;
+
 impl Verified {
     fn find(&mut self, kind: FindingKind, what: impl Into<String>, reason: impl Into<String>) {
         self.findings.push(Finding { kind, what: what.into(), reason: reason.into() });
+    }
+
+    /// The objects from which nothing can be read.
+    fn quarantine(&self) -> Quarantine {
+        let lost = self.findings.iter().filter(|finding| finding.is_of_lost_object());
+        Quarantine::of(lost.map(|finding| finding.what.clone()))
+    }
+
+    /// Counts what base backups lack of the chunks that they need.
+    fn note_lost_backups(&mut self, needs: &[(String, BTreeSet<ChunkKey>)]) {
+        let lost: BTreeSet<&str> =
+            self.findings.iter().filter(|f| f.is_of_lost_object()).map(|finding| finding.what.as_str()).collect();
+        if lost.is_empty() {
+            return;
+        }
+        for (backup, chunks) in needs {
+            let count = chunks.iter().filter(|chunk| lost.contains(chunk.to_string().as_str())).count();
+            if count > 0 {
+                self.lost_backups.insert(backup.clone(), count as u64);
+            }
+        }
     }
 }
 
@@ -120,6 +157,7 @@ impl Archive {
             chunks_read: 0,
             bytes_read: 0,
             findings: Vec::new(),
+            lost_backups: BTreeMap::new(),
             recorded: false,
         };
         let (marks, problems) = self.read_marks().await?;
@@ -129,10 +167,10 @@ impl Archive {
         }
         self.verify_history(everything.inventory.clone(), &mut verified).await?;
         let segments = self.look_for_segments(&everything.found, &marks, &mut verified).await?;
-        let chunks = self.look_for_chunks(&everything.inventory.backups, &mut verified).await?;
+        let (chunks, needs) = self.look_for_chunks(&everything.inventory.backups, &mut verified).await?;
         // What was wrong the last time is read again, whatever part it is in: else the next part would hide it.
         let suspects = last.map(|last| last.quarantined).unwrap_or_default();
-        let sampled = |hash: &[u8], key: String| verified.slices.holds(hash) || suspects.contains(&key);
+        let sampled = |hash: &[u8], key: String| verified.slices.holds(hash) || suspects.holds(&key);
         let segments: Vec<_> =
             segments.into_iter().filter(|record| sampled(&record.key.hash.0, record.key.to_string())).collect();
         let chunks: Vec<_> =
@@ -142,6 +180,7 @@ impl Archive {
         let mut gone = self.read_segments(segments, rules.deep, (progress, &mut verified)).await?;
         gone.extend(self.read_chunks(chunks, (progress, &mut verified)).await?);
         self.look_for_withheld(gone, &mut verified).await?;
+        verified.note_lost_backups(&needs);
         verified.findings.sort();
         verified.findings.dedup();
         verified.at = self.now();
@@ -194,18 +233,18 @@ impl Archive {
                     verified.find(FindingKind::Contradiction, format!("{a}, {b}"), format!("{gtids} means two things"));
                 }
                 // What the server lost or wrote badly is archived as it was.
-                Problem::Ahead { .. } | Problem::Damaged { .. } => {}
+                Problem::Ahead { .. } | Problem::Damaged { .. } | Problem::Lost { .. } => {}
             }
         }
         Ok(())
     }
 
-    /// Looks for the content of all base backups; gives the chunks that are there, each once.
+    /// Looks for the content of all base backups; gives the chunks that are there, each once, and which of them each needs.
     async fn look_for_chunks(
         &self,
         backups: &[pitr_recovery::BaseBackup],
         verified: &mut Verified,
-    ) -> Result<Vec<BackupChunk>, ArchiveError> {
+    ) -> Result<(Vec<BackupChunk>, Needs), ArchiveError> {
         let mut listed: BTreeMap<ChunkKey, u64> = BTreeMap::new();
         for object in self.store.list(CHUNKS_PREFIX).await? {
             if let Ok(ObjectKey::Chunk(key)) = object.key.parse() {
@@ -213,6 +252,7 @@ impl Archive {
             }
         }
         let mut chunks: BTreeMap<ChunkKey, BackupChunk> = BTreeMap::new();
+        let mut needs = Needs::new();
         let (manifests, _) = self.read_manifests().await?;
         for manifest in manifests.iter().filter(|manifest| backups.contains(&manifest.backup)) {
             let entries = match self.read_files(manifest).await {
@@ -227,13 +267,16 @@ impl Archive {
                         format!("base backup {}", manifest.backup.id),
                         error.to_string(),
                     );
+                    verified.lost_backups.insert(manifest.backup.id.clone(), 1);
                     continue;
                 }
                 Err(error) => return Err(error),
             };
+            let mut needed = BTreeSet::new();
             for entry in entries {
                 let EntryContent::File { chunks: of_file, .. } = entry.content else { continue };
                 for chunk in of_file {
+                    needed.insert(chunk.key.clone());
                     match listed.get(&chunk.key) {
                         Some(length) if *length == chunk.stored => drop(chunks.insert(chunk.key.clone(), chunk)),
                         found => {
@@ -250,9 +293,10 @@ impl Archive {
                     }
                 }
             }
+            needs.push((manifest.backup.id.clone(), needed));
         }
         verified.chunks = chunks.len() as u64;
-        Ok(chunks.into_values().collect())
+        Ok((chunks.into_values().collect(), needs))
     }
 
     /// Reads chunks; gives the keys of those that were not there to be read.
@@ -273,6 +317,10 @@ impl Archive {
                 }
                 Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => {
                     verified.find(FindingKind::Damaged, chunk.key.to_string(), reason);
+                }
+                Err(ArchiveError::Store(StoreError::Withheld { reason, .. })) => {
+                    verified.find(FindingKind::Withheld, chunk.key.to_string(), reason);
+                    continue;
                 }
                 Err(error) => return Err(error),
             }

@@ -173,7 +173,7 @@ async fn a_later_backup_stores_only_what_has_changed() {
             Archive::claim(Arc::clone(&memory) as Arc<dyn Store>, Arc::new(Timestamp::now), "shop/mysql").await;
         claimed.unwrap().inventory().await.unwrap()
     };
-    assert_eq!((inventory.backups, report.hidden_backups), (vec![third], 2));
+    assert_eq!((inventory.backups, report.hidden_backups.len()), (vec![third], 2));
 }
 
 #[tokio::test]

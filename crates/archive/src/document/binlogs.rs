@@ -131,6 +131,7 @@ fn item(binlog: &ArchivedBinlog, stream: Option<&str>) -> BinlogItem {
         all.union_with(&range.gtids);
         all
     });
+    let lost: u64 = binlog.ranges.iter().filter(|range| !range.is_held()).map(|range| range.end - range.start).sum();
     BinlogItem {
         binlog: binlog.name.to_string(),
         source: binlog.id.source.clone(),
@@ -141,6 +142,7 @@ fn item(binlog: &ArchivedBinlog, stream: Option<&str>) -> BinlogItem {
         archived_to: binlog.ranges.iter().map(|range| range.end).max().unwrap_or(0),
         stored_bytes: segments.iter().map(|segment| segment.stored_bytes).sum(),
         state: match (&binlog.damage, &binlog.closed) {
+            _ if lost > 0 => "damaged",
             (Some(_), _) => "damaged",
             (None, Closed::Open) => "open",
             (None, Closed::Rotated { .. }) => "rotated",
@@ -148,7 +150,10 @@ fn item(binlog: &ArchivedBinlog, stream: Option<&str>) -> BinlogItem {
             (None, Closed::Crashed) => "crashed",
         }
         .to_owned(),
-        damage: binlog.damage.as_ref().map(|damage| format!("{} at offset {}", damage.reason, damage.offset)),
+        damage: match &binlog.damage {
+            Some(damage) => Some(format!("{} at offset {}", damage.reason, damage.offset)),
+            None => (lost > 0).then(|| format!("{lost} bytes are lost in the archive: damaged or gone")),
+        },
         gtid_set: gtids.to_string(),
         segments,
     }

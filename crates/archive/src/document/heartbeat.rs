@@ -99,6 +99,19 @@ pub struct ArchiveState {
     pub branch: Option<String>,
     /// When the catalog was last read.
     pub catalog_at: Option<Instant>,
+    /// Objects that were found and cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<UnreadableObjects>,
+}
+
+/// Objects that were found and cannot be read: what they hold is in no window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnreadableObjects {
+    /// How many.
+    pub objects: u64,
+    /// The key of one; the log has all.
+    pub first: String,
 }
 
 /// A window in short.

@@ -6,6 +6,7 @@ use pitr_recovery::{Decision, ExpireItem, Span, Verdict, format_time};
 use serde::{Deserialize, Serialize};
 
 use super::API_VERSION;
+use crate::layout::ObjectKey;
 use crate::{Deduped, Proposal, Retained, RetentionRules, Swept};
 
 /// A plan of retention.
@@ -188,6 +189,29 @@ impl PruneDocument {
 impl From<&Span> for SpanItem {
     fn from(span: &Span) -> Self {
         Self { branch: span.branch.clone(), from: format_time(span.from_us), to: format_time(span.to_us) }
+    }
+}
+
+impl ProblemItem {
+    /// What lets retention go on although an object cannot be read; `rebuild` is the command that makes the catalog again.
+    #[must_use]
+    pub fn way_past(&self, rebuild: &str) -> String {
+        let key = &self.key;
+        match key.parse() {
+            Ok(ObjectKey::Marks { .. }) => format!(
+                "put {key} back, or delete it: what it marked is marked anew, and its grace begins again; a longer window that was promised is \
+                 forgotten with it"
+            ),
+            Ok(ObjectKey::Manifest { backup }) => {
+                format!(
+                    "put {key} back, or delete it: {backup} cannot be restored without it, and a sweep takes the rest of it"
+                )
+            }
+            Ok(ObjectKey::Segment(_)) => {
+                format!("put {key} back; if it is lost, delete it, and two hours later: {rebuild}")
+            }
+            _ => rebuild.to_owned(),
+        }
     }
 }
 

@@ -218,6 +218,7 @@ fn heartbeat() -> Heartbeat {
             stream: Some("st-9c1d".to_owned()),
             branch: Some("br-3fa0".to_owned()),
             catalog_at: Some(at(0)),
+            unreadable: None,
         },
         window: Some(WindowSummary {
             from: at(15_000),

@@ -253,5 +253,8 @@ fn problem(problem: &Problem) -> String {
         Problem::Damaged { binlog, offset, reason } => {
             format!("binlog {binlog} is damaged at offset {offset}: {reason}")
         }
+        Problem::Lost { binlog, start, end } => {
+            format!("bytes {start} to {end} of binlog {binlog} are lost in the archive: damaged or gone")
+        }
     }
 }

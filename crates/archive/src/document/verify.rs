@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::API_VERSION;
-use crate::{Finding, FindingKind, Rebuilt, Verified};
+use crate::{Finding, FindingKind, Rebuilt, SLICES, Verified};
 
 /// What was read and what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,10 +28,10 @@ pub struct VerifyDocument {
     pub chunks_read: u64,
     /// Bytes that were fetched.
     pub bytes_read: u64,
-    /// Parts of the archive, of which each run reads one.
+    /// Parts of the archive; a run reads as many as it was told, those that were read longest ago.
     pub parts: u32,
-    /// The part that was read, counted from 1.
-    pub part: u32,
+    /// Parts that this run has read.
+    pub parts_of_run: usize,
     /// Parts that were read by this run or an earlier one.
     pub parts_read: usize,
     /// Since when everything was read at least once.
@@ -50,7 +50,7 @@ pub struct VerifyDocument {
 /// Something that is in trouble.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FindingItem {
-    /// `Damaged`, `Missing`, `Gap`, `Contradiction` or `Unusable`.
+    /// `Damaged`, `Missing`, `Withheld`, `Gap`, `Contradiction` or `Unusable`.
     pub kind: String,
     /// The object, or the gap or binlog concerned.
     pub what: String,
@@ -85,8 +85,8 @@ impl VerifyDocument {
             chunks: verified.chunks,
             chunks_read: verified.chunks_read,
             bytes_read: verified.bytes_read,
-            parts: verified.slices.count,
-            part: verified.slices.current + 1,
+            parts: SLICES,
+            parts_of_run: verified.slices.current.len(),
             parts_read: verified.slices.read_at.len(),
             complete_since: verified.slices.complete_since(),
             ok: verified.findings.is_empty(),
@@ -101,7 +101,8 @@ impl From<&Finding> for FindingItem {
     fn from(finding: &Finding) -> Self {
         let kind = match finding.kind {
             FindingKind::Damaged => "Damaged",
-            FindingKind::Missing => "Missing",
+            FindingKind::Missing | FindingKind::Unnamed => "Missing",
+            FindingKind::Withheld => "Withheld",
             FindingKind::Gap => "Gap",
             FindingKind::Contradiction => "Contradiction",
         };
@@ -110,6 +111,12 @@ impl From<&Finding> for FindingItem {
 }
 
 impl FindingItem {
+    /// Whether the store has the object and does not give it: it lies in a storage class that it must be restored from first.
+    #[must_use]
+    pub fn is_withheld(&self) -> bool {
+        self.kind == "Withheld"
+    }
+
     /// Whether the segments themselves can put it right: `--rebuild-catalog` does.
     #[must_use]
     pub fn is_of_catalog(&self) -> bool {

@@ -127,6 +127,7 @@ fn reason(cause: &GapCause) -> &'static str {
         GapCause::MissingBinlogs { .. } => "purged-before-archive",
         GapCause::MissingRange { .. } => "range-missing",
         GapCause::Damaged { .. } => "damaged",
+        GapCause::Lost { .. } => "lost-in-archive",
         GapCause::Incident { .. } => "incident",
         GapCause::WithoutGtids { .. } => "without-gtids",
         GapCause::NeverArchived { .. } => "never-archived",

@@ -67,6 +67,16 @@ pub enum StoreError {
         /// The store's code, or what is wrong with the credentials.
         reason: String,
     },
+    /// The store has the object and does not give it: it lies in a storage class from which it must be restored first.
+    #[error("{operation} {key}: withheld: {reason}")]
+    Withheld {
+        /// What was asked.
+        operation: Operation,
+        /// The object.
+        key: String,
+        /// The store's code.
+        reason: String,
+    },
     /// We were told to stop. No failure.
     #[error("{operation} {key}: cancelled")]
     Cancelled {
@@ -126,6 +136,7 @@ impl StoreError {
         match self {
             Self::NotFound { operation, .. }
             | Self::Denied { operation, .. }
+            | Self::Withheld { operation, .. }
             | Self::Cancelled { operation, .. }
             | Self::Transient { operation, .. }
             | Self::Corrupt { operation, .. }
@@ -139,6 +150,7 @@ impl StoreError {
         match self {
             Self::NotFound { key, .. }
             | Self::Denied { key, .. }
+            | Self::Withheld { key, .. }
             | Self::Cancelled { key, .. }
             | Self::Transient { key, .. }
             | Self::Corrupt { key, .. }
@@ -152,6 +164,7 @@ impl StoreError {
         match self {
             Self::NotFound { .. } => "not_found",
             Self::Denied { .. } => "denied",
+            Self::Withheld { .. } => "withheld",
             Self::Cancelled { .. } => "cancelled",
             Self::Transient { .. } => "transient",
             Self::Corrupt { .. } => "corrupt",
@@ -178,6 +191,10 @@ impl<'a> Call<'a> {
 
     pub(crate) fn denied(self, reason: impl Into<String>) -> StoreError {
         StoreError::Denied { operation: self.operation, key: self.key.to_owned(), reason: reason.into() }
+    }
+
+    pub(crate) fn withheld(self, reason: impl Into<String>) -> StoreError {
+        StoreError::Withheld { operation: self.operation, key: self.key.to_owned(), reason: reason.into() }
     }
 
     pub(crate) fn cancelled(self) -> StoreError {

@@ -19,6 +19,12 @@ const REDUNDANT_FOR: Duration = Duration::from_secs(120);
 /// How often a directory is read again until two readings agree. A directory that never rests gives what both saw.
 const LISTINGS_MAX: usize = 10;
 
+/// A temporary file that nobody has written to for so long is nobody's any more.
+const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often a file is begun anew because its directory went meanwhile.
+const CREATIONS_MAX: usize = 5;
+
 /// Temporary files start with this; no key does.
 const TEMPORARY: &str = ".tmp-";
 
@@ -103,8 +109,13 @@ impl Store for FileStore {
 
     async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
         for key in keys {
-            let gone = self.blocking(Operation::Delete, key, |path| fs::remove_file(path)).await;
-            match gone {
+            let root = self.root.clone();
+            let gone = self.blocking(Operation::Delete, key, move |path| {
+                fs::remove_file(path)?;
+                clear(path, &root);
+                Ok(())
+            });
+            match gone.await {
                 Ok(()) | Err(StoreError::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -124,20 +135,56 @@ impl Store for FileStore {
 /// Writes a whole file and makes it visible at once and for good.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().ok_or(ErrorKind::InvalidInput)?;
-    make_directories(directory)?;
     let temporary = directory.join(format!("{TEMPORARY}{:016x}", rand::random::<u64>()));
     let written = (|| {
-        let mut file = File::create_new(&temporary)?;
+        let mut file = create_in(directory, &temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)
     })();
     if written.is_err() {
-        // What matters is why writing failed; a left-over is swept with the other stale temporary files.
+        // What matters is why writing failed; a left-over goes with the next object that is deleted beside it.
         drop(fs::remove_file(&temporary));
     }
     written?;
-    sync_directory(directory)
+    match sync_directory(directory) {
+        // Deleted already, and the directory with it.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        synced => synced,
+    }
+}
+
+/// A new file. A directory that is empty may go, with the last object of a binlog, between its making and this.
+fn create_in(directory: &Path, path: &Path) -> io::Result<File> {
+    for _ in 1..CREATIONS_MAX {
+        make_directories(directory)?;
+        match File::create_new(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            created => return created,
+        }
+    }
+    make_directories(directory)?;
+    File::create_new(path)
+}
+
+/// Takes away what is left beside an object that was deleted: temporary files of writers that died, and directories without content.
+/// Whatever does not go, stays for the next one.
+fn clear(deleted: &Path, root: &Path) {
+    let Some(directory) = deleted.parent() else { return };
+    let is_stale = |entry: &fs::DirEntry| {
+        let is_temporary = entry.file_name().to_str().is_some_and(|name| name.starts_with(TEMPORARY));
+        let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok().filter(|_| is_temporary);
+        modified.and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age > STALE)
+    };
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten().filter(is_stale) {
+        drop(fs::remove_file(entry.path()));
+    }
+    for empty in directory.ancestors().take_while(|ancestor| ancestor.parent().is_some_and(|above| above != root)) {
+        // The system refuses as long as anything is in it.
+        if fs::remove_dir(empty).is_err() {
+            break;
+        }
+    }
 }
 
 /// Makes missing directories, and syncs the parents of those it made: else a power failure loses them with all inside.
@@ -242,4 +289,60 @@ fn list_once(root: &Path, prefix: &str) -> io::Result<Vec<ListedObject>> {
     }
     listed.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     Ok(listed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn put(store: &FileStore, key: &str) {
+        store.put(key, Bytes::from_static(b"content"), ObjectClass::Content).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_delete_takes_along_what_is_left_beside_the_object() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FileStore::new(directory.path());
+        let (one, two) = ("binlogs/server/0000000001-aa/1-a", "binlogs/server/0000000001-aa/2-b");
+        put(&store, one).await;
+        put(&store, two).await;
+        put(&store, "binlogs/server/0000000002-bb/1-a").await;
+        let folder = directory.path().join("binlogs/server/0000000001-aa");
+        let left = |age: Duration| {
+            let path = folder.join(format!("{TEMPORARY}{}", age.as_secs()));
+            let file = File::create_new(&path).unwrap();
+            let now = file.metadata().unwrap().modified().unwrap();
+            file.set_modified(now.checked_sub(age).unwrap()).unwrap();
+            path
+        };
+        let (young, old) = (left(Duration::from_secs(60)), left(2 * STALE));
+        store.delete(&[one.to_owned()]).await.unwrap();
+        assert_eq!((young.exists(), old.exists()), (true, false), "somebody may still write to a young one");
+        fs::remove_file(young).unwrap();
+        assert!(folder.exists(), "an object is in it");
+        store.delete(&[two.to_owned()]).await.unwrap();
+        assert!(!folder.exists() && directory.path().join("binlogs/server").exists());
+        store.delete(&["binlogs/server/0000000002-bb/1-a".to_owned()]).await.unwrap();
+        assert!(!directory.path().join("binlogs/server").exists() && directory.path().join("binlogs").exists());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn writers_and_deleters_of_one_directory_do_not_stand_in_each_others_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FileStore::new(directory.path());
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 0..8 {
+            let store = store.clone();
+            tasks.spawn(async move {
+                let key = format!("tail/server/0000000001-aa/{task}");
+                for _ in 0..50 {
+                    put(&store, &key).await;
+                    assert_eq!(store.get(&key).await.unwrap(), "content");
+                    store.delete(std::slice::from_ref(&key)).await.unwrap();
+                }
+            });
+        }
+        tasks.join_all().await;
+        assert!(!directory.path().join("tail/server").exists());
+    }
 }

@@ -3,6 +3,7 @@
 //! The SDK makes one attempt per call and neither chunks nor streams a body: one plain, signed PUT with Content-Length
 //! and a checksum is what every S3 service understands (faults.md §6). Retries are ours, see [`super::Retrying`].
 
+mod access;
 mod client;
 mod credentials;
 mod customer_key;
@@ -12,10 +13,13 @@ mod options;
 use std::collections::HashSet;
 use std::future::Future;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{Delete, ObjectIdentifier, ServerSideEncryption};
 use base64::Engine as _;
@@ -27,7 +31,9 @@ use md5::{Digest as _, Md5};
 use super::error::{Call, Operation, StoreError};
 use super::{ListedObject, OBJECT_BYTES_MAX, ObjectClass, ObjectInfo, Store};
 use crate::digest::sha256;
+use access::Access;
 use customer_key::{ALGORITHM, CustomerKey};
+use failure::Stale;
 pub use options::{Checksum, Credentials, OptionError, S3Options, ServerEncryption, StorageClass};
 
 /// An operation without a byte for this long is ended (faults.md §6.5).
@@ -45,7 +51,7 @@ const LIST_PAGES_MAX: usize = 100_000;
 /// Objects under a prefix of a bucket.
 #[derive(Debug, Clone)]
 pub struct S3Store {
-    client: Client,
+    access: Arc<Access>,
     bucket: String,
     /// Empty, or ends with a slash.
     prefix: String,
@@ -66,8 +72,8 @@ impl S3Store {
     pub async fn connect(bucket: &str, prefix: &str, options: &S3Options) -> Result<Self, StoreError> {
         let call = Call::new(Operation::List, bucket);
         options.check_endpoint().map_err(|reason| call.fatal(reason))?;
-        let http = client::http_client(options.ca_file.as_deref()).map_err(|reason| call.fatal(reason))?;
-        Self::with_http_client(bucket, prefix, options, http).await
+        let access = Access::new(options, None).await.map_err(|reason| call.fatal(reason))?;
+        Self::with_access(bucket, prefix, options, access)
     }
 
     /// The same, with another way to send requests: for tests that look at them.
@@ -81,6 +87,12 @@ impl S3Store {
         options: &S3Options,
         http: aws_smithy_runtime_api::client::http::SharedHttpClient,
     ) -> Result<Self, StoreError> {
+        let call = Call::new(Operation::List, bucket);
+        let access = Access::new(options, Some(http)).await.map_err(|reason| call.fatal(reason))?;
+        Self::with_access(bucket, prefix, options, access)
+    }
+
+    fn with_access(bucket: &str, prefix: &str, options: &S3Options, access: Access) -> Result<Self, StoreError> {
         let customer_key = match &options.encryption {
             ServerEncryption::Customer(file) => {
                 let call = Call::new(Operation::List, bucket);
@@ -89,7 +101,7 @@ impl S3Store {
             _ => None,
         };
         Ok(Self {
-            client: client::s3_client(options, http).await,
+            access: Arc::new(access),
             bucket: bucket.to_owned(),
             prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
             endpoint: options.endpoint.clone().unwrap_or_else(|| "the AWS endpoint of the region".to_owned()),
@@ -108,20 +120,80 @@ impl S3Store {
         }
     }
 
+    /// A PUT with checksum, encryption and storage class as they were asked for.
+    fn dressed(&self, mut put: PutObjectFluentBuilder, bytes: &Bytes, class: ObjectClass) -> PutObjectFluentBuilder {
+        match self.checksum {
+            Checksum::Md5 => put = put.content_md5(STANDARD.encode(Md5::digest(bytes))),
+            Checksum::Crc32c => put = put.checksum_crc32_c(crc32c_header(bytes)),
+            Checksum::Auto | Checksum::None => {}
+        }
+        match &self.encryption {
+            ServerEncryption::None => {}
+            ServerEncryption::S3 => put = put.server_side_encryption(ServerSideEncryption::Aes256),
+            ServerEncryption::Kms(key) => {
+                put = put.server_side_encryption(ServerSideEncryption::AwsKms).set_ssekms_key_id(key.clone());
+            }
+            ServerEncryption::Customer(_) => {
+                let (algorithm, customer_key, md5) = self.customer();
+                let customer = put.set_sse_customer_algorithm(algorithm).set_sse_customer_key(customer_key);
+                put = customer.set_sse_customer_key_md5(md5);
+            }
+        }
+        match (class, &self.storage_class) {
+            (ObjectClass::Content, Some(class)) => put.storage_class(class.name().into()),
+            _ => put,
+        }
+    }
+
     fn full_key(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
     }
 
-    /// Sends a request; a service that says nothing for `patience` has failed.
-    async fn send<T, E, F>(&self, call: Call<'_>, patience: Duration, request: F) -> Result<T, StoreError>
+    /// Sends a request; a service that says nothing for `patience` has failed. Credentials or a certificate that are refused may have been
+    /// replaced just now: that is worth a second try, with what is there then.
+    async fn send<T, E, F>(
+        &self,
+        call: Call<'_>,
+        patience: Duration,
+        request: impl Fn(Client) -> F + Send + Sync,
+    ) -> Result<T, StoreError>
     where
-        F: Future<Output = Result<T, aws_sdk_s3::error::SdkError<E>>> + Send,
+        F: Future<Output = Result<T, SdkError<E>>> + Send,
+        E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let (error, stale) = match self.try_once(call, patience, request(self.access.client())).await {
+            Ok(value) => return Ok(value),
+            Err((error, None)) => return Err(error),
+            Err((error, Some(stale))) => (error, stale),
+        };
+        let Some(client) = self.access.renewed(stale).await else { return Err(self.access.refused(error)) };
+        match self.try_once(call, patience, request(client)).await {
+            Ok(value) => Ok(value),
+            Err((error, None)) => Err(error),
+            Err((error, Some(_))) => Err(self.access.refused(error)),
+        }
+    }
+
+    async fn try_once<T, E, F>(
+        &self,
+        call: Call<'_>,
+        patience: Duration,
+        request: F,
+    ) -> Result<T, (StoreError, Option<Stale>)>
+    where
+        F: Future<Output = Result<T, SdkError<E>>> + Send,
         E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + 'static,
     {
         match tokio::time::timeout(patience, request).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(failure::classify(call, &self.place(), &error)),
-            Err(_) => Err(call.transient(format!("{} gave no answer for {}s", self.endpoint, patience.as_secs()))),
+            Ok(Ok(value)) => {
+                self.access.worked();
+                Ok(value)
+            }
+            Ok(Err(error)) => Err((failure::classify(call, &self.place(), &error), failure::stale(&error))),
+            Err(_) => {
+                let silence = format!("{} gave no answer for {}s", self.endpoint, patience.as_secs());
+                Err((call.transient(silence), None))
+            }
         }
     }
 
@@ -140,17 +212,12 @@ impl S3Store {
             Ok(end) => format!("bytes={}-{}", range.start, end - 1),
             Err(_) => format!("bytes={}-", range.start),
         });
-        let (algorithm, customer_key, md5) = self.customer();
-        let request = self
-            .client
-            .get_object()
-            .bucket(&self.bucket)
-            .key(self.full_key(key))
-            .set_range(header.clone())
-            .set_sse_customer_algorithm(algorithm)
-            .set_sse_customer_key(customer_key)
-            .set_sse_customer_key_md5(md5)
-            .send();
+        let request = |client: Client| {
+            let (algorithm, customer_key, md5) = self.customer();
+            let get = client.get_object().bucket(&self.bucket).key(self.full_key(key)).set_range(header.clone());
+            let get = get.set_sse_customer_algorithm(algorithm).set_sse_customer_key(customer_key);
+            get.set_sse_customer_key_md5(md5).send()
+        };
         let output = match self.send(call, NO_PROGRESS, request).await {
             Ok(output) => output,
             Err(StoreError::Fatal { reason, .. }) if header.is_some() && failure::is_range_error(&reason) => {
@@ -176,11 +243,14 @@ impl S3Store {
             delete = delete.objects(object.map_err(|error| call.fatal(error.to_string()))?);
         }
         let delete = delete.build().map_err(|error| call.fatal(error.to_string()))?;
-        let request = self.client.delete_objects().bucket(&self.bucket).delete(delete).send();
+        let request = |client: Client| client.delete_objects().bucket(&self.bucket).delete(delete.clone()).send();
         match self.send(call, NO_PROGRESS, request).await {
             Ok(output) => match output.errors().first() {
                 None => Ok(()),
-                Some(refused) => Err(failure::refused_delete(&self.prefix, refused)),
+                Some(refused) => match failure::refused_delete(&self.prefix, refused) {
+                    Some(error) => Err(error),
+                    None => self.delete_singly(keys).await,
+                },
             },
             // Services without batch deletes, or with another idea of its checksum, know the single one.
             Err(StoreError::Fatal { .. }) => self.delete_singly(keys).await,
@@ -191,7 +261,7 @@ impl S3Store {
     async fn delete_singly(&self, keys: &[String]) -> Result<(), StoreError> {
         for key in keys {
             let call = Call::new(Operation::Delete, key);
-            let request = self.client.delete_object().bucket(&self.bucket).key(self.full_key(key)).send();
+            let request = |client: Client| client.delete_object().bucket(&self.bucket).key(self.full_key(key)).send();
             match self.send(call, NO_PROGRESS, request).await {
                 Ok(_) | Err(StoreError::NotFound { .. }) => {}
                 Err(error) => return Err(error),
@@ -272,39 +342,13 @@ impl Store for S3Store {
     async fn put(&self, key: &str, bytes: Bytes, class: ObjectClass) -> Result<(), StoreError> {
         let call = Call::new(Operation::Put, key);
         let length = bytes.len() as u64;
-        let mut request = self
-            .client
-            .put_object()
-            .bucket(&self.bucket)
-            .key(self.full_key(key))
-            .content_length(i64::try_from(length).map_err(|_| call.fatal("object is too large"))?);
-        match self.checksum {
-            Checksum::Md5 => request = request.content_md5(STANDARD.encode(Md5::digest(&bytes))),
-            Checksum::Crc32c => {
-                request = request.checksum_crc32_c(crc32c_header(&bytes));
-            }
-            Checksum::Auto | Checksum::None => {}
-        }
-        match &self.encryption {
-            ServerEncryption::None => {}
-            ServerEncryption::S3 => request = request.server_side_encryption(ServerSideEncryption::Aes256),
-            ServerEncryption::Kms(key) => {
-                let kms = request.server_side_encryption(ServerSideEncryption::AwsKms);
-                request = kms.set_ssekms_key_id(key.clone());
-            }
-            ServerEncryption::Customer(_) => {
-                let (algorithm, customer_key, md5) = self.customer();
-                request = request
-                    .set_sse_customer_algorithm(algorithm)
-                    .set_sse_customer_key(customer_key)
-                    .set_sse_customer_key_md5(md5);
-            }
-        }
-        if let (ObjectClass::Content, Some(class)) = (class, &self.storage_class) {
-            request = request.storage_class(class.name().into());
-        }
+        let announced = i64::try_from(length).map_err(|_| call.fatal("object is too large"))?;
         let patience = NO_PROGRESS + Duration::from_secs(length / SLOWEST_UPLOAD);
-        self.send(call, patience, request.body(ByteStream::from(bytes)).send()).await.map(drop)
+        let request = |client: Client| {
+            let put = client.put_object().bucket(&self.bucket).key(self.full_key(key)).content_length(announced);
+            self.dressed(put, &bytes, class).body(ByteStream::from(bytes.clone())).send()
+        };
+        self.send(call, patience, request).await.map(drop)
     }
 
     async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
@@ -316,16 +360,12 @@ impl Store for S3Store {
     }
 
     async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
-        let (algorithm, customer_key, md5) = self.customer();
-        let request = self
-            .client
-            .head_object()
-            .bucket(&self.bucket)
-            .key(self.full_key(key))
-            .set_sse_customer_algorithm(algorithm)
-            .set_sse_customer_key(customer_key)
-            .set_sse_customer_key_md5(md5)
-            .send();
+        let request = |client: Client| {
+            let (algorithm, customer_key, md5) = self.customer();
+            let head = client.head_object().bucket(&self.bucket).key(self.full_key(key));
+            let head = head.set_sse_customer_algorithm(algorithm).set_sse_customer_key(customer_key);
+            head.set_sse_customer_key_md5(md5).send()
+        };
         let output = self.send(Call::new(Operation::Head, key), NO_PROGRESS, request).await?;
         Ok(ObjectInfo {
             length: u64::try_from(output.content_length().unwrap_or(0)).unwrap_or(0),
@@ -339,13 +379,10 @@ impl Store for S3Store {
         let mut token: Option<String> = None;
         let mut seen = HashSet::new();
         for _ in 0..LIST_PAGES_MAX {
-            let request = self
-                .client
-                .list_objects_v2()
-                .bucket(&self.bucket)
-                .prefix(self.full_key(prefix))
-                .set_continuation_token(token.clone())
-                .send();
+            let request = |client: Client| {
+                let list = client.list_objects_v2().bucket(&self.bucket).prefix(self.full_key(prefix));
+                list.set_continuation_token(token.clone()).send()
+            };
             let output = self.send(call, NO_PROGRESS, request).await?;
             // The SDK takes a body that was cut off for a shorter listing. A part of one would look like a hole.
             let announced = usize::try_from(output.key_count().unwrap_or(0)).unwrap_or(0);

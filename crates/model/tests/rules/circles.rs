@@ -14,9 +14,20 @@ struct World {
     contained_rests: bool,
     /// The archiver takes the marks that its listing was made with, or later ones.
     marks_with_listing: bool,
+    /// There is no base backup that could be used, and binlogs go by age: marks go, too, when nothing is left.
+    by_age: bool,
+    /// Then one older than the window and than every binlog that is archived is not stored again.
+    aged_rests: bool,
 }
 
-const RULES: World = World { base: true, marked_rests: true, contained_rests: true, marks_with_listing: true };
+const RULES: World = World {
+    base: true,
+    marked_rests: true,
+    contained_rests: true,
+    marks_with_listing: true,
+    by_age: false,
+    aged_rests: true,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Archiver {
@@ -67,7 +78,9 @@ impl Model for World {
             Archiver::Knows { archived, marked } => {
                 // The base backup is taken when the binlog has expired, at the latest.
                 let contained = self.base && self.contained_rests && state.stored > 0;
-                let rests = contained || marked && self.marked_rests;
+                // Later binlogs are archived when this one has grown old.
+                let aged = self.by_age && self.aged_rests && state.stored > 0;
+                let rests = contained || aged || marked && self.marked_rests;
                 if !archived && !rests {
                     actions.push(Action::Store);
                 }
@@ -80,7 +93,7 @@ impl Model for World {
         if state.marked && state.archived {
             actions.push(Action::Delete);
         }
-        if state.marked && !state.archived && self.base {
+        if state.marked && !state.archived && (self.base || self.by_age) {
             actions.push(Action::DropMark);
         }
     }
@@ -137,6 +150,17 @@ fn what_the_oldest_backup_contains_is_not_stored_again() {
         ONCE,
         RULES,
         World { contained_rests: false, ..RULES },
+    );
+}
+
+#[test]
+fn what_has_gone_by_age_is_not_stored_again() {
+    let by_age = World { base: false, by_age: true, ..RULES };
+    needed(
+        "where binlogs go by age, one older than the window and than every archived one is not stored again",
+        ONCE,
+        by_age.clone(),
+        World { aged_rests: false, ..by_age },
     );
 }
 

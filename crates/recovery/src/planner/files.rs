@@ -129,7 +129,7 @@ impl Planner<'_> {
             flags.transactions |= range.flags.transactions;
             flags.whole_seconds |= range.flags.whole_seconds;
         }
-        let heads = binlog.ranges.iter().filter(|range| range.start == 0);
+        let heads = binlog.ranges.iter().filter(|range| range.start == 0 && range.is_held());
         let head =
             ranges.first().copied().filter(|range| range.start == 0).or_else(|| {
                 heads.max_by_key(|range| (range.kind == RangeKind::Catalogued, range.end, range.raw_sha256))

@@ -215,6 +215,7 @@ impl<'a> Planner<'a> {
         }
         let ArchivedBinlog { id, name, .. } = &self.timeline.inventory.binlogs[binlog];
         let holds = |gap: &&Gap| match &gap.cause {
+            GapCause::Lost { binlog, start, end, .. } => binlog == id && *start <= pos && pos < *end,
             GapCause::MissingRange { binlog, start, end, .. } => {
                 binlog == id && *start <= pos && end.is_none_or(|e| pos < e)
             }
@@ -223,9 +224,19 @@ impl<'a> Planner<'a> {
         };
         Err(match self.timeline.gaps().iter().find(holds) {
             Some(gap) => Unrecoverable::in_gap(target.clone(), gap.clone()),
-            None => Unrecoverable::PositionBeyond { name: name.clone(), pos, end },
+            None => {
+                let lost = lost_at(&self.timeline.inventory.binlogs[binlog], pos);
+                let beyond = Unrecoverable::PositionBeyond { name: name.clone(), pos, end };
+                lost.map_or(beyond, |cause| Unrecoverable::lost(target.clone(), None, cause))
+            }
         })
     }
+}
+
+/// Why a position cannot be read, if it was archived.
+fn lost_at(binlog: &ArchivedBinlog, pos: u64) -> Option<GapCause> {
+    let range = binlog.ranges.iter().find(|range| !range.is_held() && range.start < pos && pos <= range.end)?;
+    Some(GapCause::Lost { binlog: binlog.id.clone(), name: binlog.name.clone(), start: range.start, end: range.end })
 }
 
 pub(super) const fn target(gtid: &Gtid, through: bool) -> RecoveryTarget {

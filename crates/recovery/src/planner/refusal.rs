@@ -29,6 +29,9 @@ impl Planner<'_> {
             (Some((window, section)), _) => match self.gap_above(course, *section) {
                 Some(refusal) => refusal(target),
                 // A base backup without log may stand further on: what was committed before it is not archived.
+                None if let Some(cause) = self.lost_behind(course, *section) => {
+                    Unrecoverable::lost(target, Some(window.to_us), cause)
+                }
                 None => {
                     let proven_us = request
                         .proven_to_us
@@ -37,6 +40,19 @@ impl Planner<'_> {
                     Unrecoverable::AfterLastArchived { target_us: us, end_us }
                 }
             },
+        }
+    }
+
+    /// What was archived right behind the log of a section and cannot be read any more.
+    fn lost_behind(&self, course: &Course<'_>, section: usize) -> Option<GapCause> {
+        let leg = course.sections.get(section)?.legs.last()?;
+        let log = self.logs.logs.get(leg.log)?;
+        let binlog = &self.timeline.inventory.binlogs[log.pieces.last()?.binlog];
+        match log.broken {
+            Some(Break::Lost { start, end }) if leg.to == log.end() => {
+                Some(GapCause::Lost { binlog: binlog.id.clone(), name: binlog.name.clone(), start, end })
+            }
+            _ => None,
         }
     }
 
@@ -117,6 +133,14 @@ impl Planner<'_> {
         let others: Vec<String> = (0..branches.len()).filter(holds).map(|way| branches[way].id.clone()).collect();
         if !others.is_empty() {
             return Unrecoverable::GtidOnOtherBranch { gtid: *gtid, branch: course.branch.clone(), others };
+        }
+        let lost = self.timeline.inventory.binlogs.iter().find_map(|binlog| {
+            let range = binlog.ranges.iter().find(|range| !range.is_held() && range.gtids.contains(gtid))?;
+            let (id, name) = (binlog.id.clone(), binlog.name.clone());
+            Some(GapCause::Lost { binlog: id, name, start: range.start, end: range.end })
+        });
+        if let Some(cause) = lost {
+            return Unrecoverable::lost(target(gtid, through), None, cause);
         }
         let backups = &self.timeline.inventory.backups;
         if backups.iter().all(|backup| backup.executed.contains(gtid)) {

@@ -61,7 +61,7 @@ fn world(times: &[(i64, i64)], cuts: &[usize], bases: &[usize]) -> World {
         let closed = if at + count < txs.len() { Closed::Rotated { next: name(number + 1) } } else { Closed::Open };
         let id = file_id(REPLICA, number, 0);
         let own = txs[at..at + count].to_vec();
-        files.push(File { id, previous: executed(at), txs: own, closed, damage: None, archived });
+        files.push(File { id, previous: executed(at), txs: own, closed, damage: None, archived, lost: Vec::new() });
         at += count;
     }
     let base = |(n, count): (usize, &usize)| {

@@ -56,6 +56,7 @@ pub(crate) fn draw(timeline: &Timeline) -> String {
             Problem::Ahead { binlog: id, offset, gtids } => {
                 format!("{} of {} at {offset} lost", set(gtids), binlog(id))
             }
+            Problem::Lost { binlog: id, start, end } => format!("bytes {start} to {end} of {} are lost", binlog(id)),
             Problem::Damaged { binlog: id, offset, reason } => format!("{} damaged at {offset}: {reason}", binlog(id)),
         };
         writeln!(text, "problem: {line}").unwrap();

@@ -6,6 +6,7 @@
 //! A.3 (a7:6 | a8:7) crash            the archive saw a8, the server lost it: what stands behind `|` is in no later file
 //! A.1' {} [a1:9]                     after RESET: the same name, another file; `{}` says what was executed before it
 //! tail A.2 1..2                      one more range: the transactions 1 and 2 of a file (from 0), in the tail
+//! lost A.1 0..1                      the ranges of these transactions cannot be read any more
 //! damage A.2 1                       from transaction 1 on the file can't be read
 //! backup b1 {a1-2} at 1.7 from A
 //! ```

@@ -48,6 +48,16 @@ impl Reader {
                 let end = boundary(to + 1);
                 self.file(file).archived.push(Span { start, end, kind: RangeKind::Tail });
             }
+            "lost" => {
+                let (file, from, to) = span(rest);
+                let start = if from == 0 { 0 } else { boundary(from) };
+                let file = self.file(file);
+                let lost = file.archived.iter().filter(|span| {
+                    span.kind == RangeKind::Catalogued && span.start >= start && span.end <= boundary(to + 1)
+                });
+                file.lost = lost.copied().collect();
+                assert!(!file.lost.is_empty(), "{rest} loses nothing");
+            }
             "damage" => {
                 let (file, at) = rest.split_once(' ').unwrap();
                 let offset = boundary(at.parse().unwrap());
@@ -104,7 +114,7 @@ impl Reader {
             _ => Closed::Open,
         };
         let (txs, archived) = (parts.txs, parts.archived);
-        self.world.files.push(File { id, previous, txs, closed, damage: None, archived });
+        self.world.files.push(File { id, previous, txs, closed, damage: None, archived, lost: Vec::new() });
     }
 }
 

@@ -214,6 +214,7 @@ impl Teller {
             closed: Closed::Open,
             damage: None,
             archived: Vec::new(),
+            lost: Vec::new(),
         });
         self.story.before.push(server.executed.clone());
         self.story.kept.push(0);

@@ -46,6 +46,8 @@ pub(crate) struct File {
     pub(crate) closed: Closed,
     pub(crate) damage: Option<Damage>,
     pub(crate) archived: Vec<Span>,
+    /// Of that, what cannot be read any more.
+    pub(crate) lost: Vec<Span>,
 }
 
 /// What the archive is made from.
@@ -125,11 +127,15 @@ impl File {
                 starts_in_transaction: within(span.start),
                 ends_in_transaction: within(span.end),
             },
-            objects: vec![StoredObject {
-                key: format!("{}/{}-{}", self.id, span.start, span.end),
-                length: span.end - span.start,
-                sha256_16: String::new(),
-            }],
+            objects: if self.lost.contains(&span) { Vec::new() } else { vec![self.object(span)] },
+        }
+    }
+
+    fn object(&self, span: Span) -> StoredObject {
+        StoredObject {
+            key: format!("{}/{}-{}", self.id, span.start, span.end),
+            length: span.end - span.start,
+            sha256_16: String::new(),
         }
     }
 

@@ -18,6 +18,13 @@ pub(super) struct Content {
     pub(super) missing: BTreeMap<String, u64>,
 }
 
+impl Content {
+    /// What is known before anything is looked at.
+    pub(super) fn lacking(missing: BTreeMap<String, u64>) -> Self {
+        Self { missing, ..Self::default() }
+    }
+}
+
 struct Listed {
     chunks: BTreeMap<ChunkKey, u64>,
     manifests: Vec<Manifest>,

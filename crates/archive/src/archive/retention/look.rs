@@ -48,13 +48,18 @@ impl Archive {
         }
         let is_known = |pin: &&String| everything.inventory.backups.iter().any(|backup| backup.id == **pin);
         let unknown_pins = rules.policy.pins.iter().filter(|pin| !is_known(pin)).cloned().collect();
-        let mut content = Content::default();
+        // Nothing goes in favour of what cannot be restored.
+        let lost = self.last_verified().await?.map(|last| last.lost_backups).unwrap_or_default();
+        let is_there = |id: &String| everything.inventory.backups.iter().any(|backup| backup.id == *id);
+        let lost: BTreeMap<String, u64> = lost.into_iter().filter(|(id, _)| is_there(id)).collect();
+        let incomplete = lost.keys().cloned().collect();
+        let mut content = Content::lacking(lost);
         let mut request = RetentionRequest {
             policy: rules.policy.clone(),
             now_us: now.as_microsecond(),
             promised_us: marks.marks.promised_us,
             stored: StoredTimes { backups: self.backup_times().await?, binlogs: BTreeMap::new() },
-            incomplete: BTreeSet::new(),
+            incomplete,
             needs: needs(&everything.found),
         };
         let plan = loop {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pitr_recovery::{BinlogId, ExpireItem};
+use pitr_recovery::{BinlogId, ExpireItem, WithoutBase};
 
 use super::look::{Look, marked_items};
 use super::{Retained, RetentionRules, is_past};
@@ -117,6 +117,7 @@ impl Archive {
         let mut live = look.marks.marks.clone();
         let window_us = rules.policy.window_us;
         live.promised_us = if rules.force { Some(window_us) } else { live.promised_us.max(Some(window_us)) };
+        live.by_age = rules.policy.without_base == WithoutBase::Age;
         let named = look.lines.keys().cloned().collect();
         let mut marks = MarksInWork { live, due: BTreeSet::new(), named, needs: look.needs.clone() };
         for item in marked_items(&look.marks.marks) {

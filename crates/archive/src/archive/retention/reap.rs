@@ -39,7 +39,11 @@ impl Archive {
                 if marks.is_needed(&item) {
                     continue;
                 }
-                let left = self.reap_objects(&objects, retained).await?;
+                let mut left = self.reap_objects(&objects, retained).await?;
+                if left.is_empty() {
+                    // A store may say that it has deleted what it keeps: only what is not listed any more is gone.
+                    left = self.objects_of(&item).await?.into_iter().map(|object| object.key).collect();
+                }
                 if left.is_empty() {
                     marks.empty(&item);
                 }
@@ -65,7 +69,7 @@ impl Archive {
         Ok(())
     }
 
-    /// Deletes objects, looks again, and gives what is still there.
+    /// Deletes objects, and gives those that the store does not let go.
     async fn reap_objects(
         &self,
         objects: &[ListedObject],

@@ -101,8 +101,8 @@ async fn a_second_inventory_reads_no_tail_object_again() {
     reader.inventory().await.unwrap();
     let first = total(&counts);
     reader.inventory().await.unwrap();
-    // archive.json, and the lists of marks, tail, catalog and base backups.
-    assert_eq!((first, total(&counts) - first), (39 + 5, 5));
+    // archive.json, and the lists of results of verification, marks, tail, catalog and base backups.
+    assert_eq!((first, total(&counts) - first), (39 + 6, 6));
 }
 
 #[tokio::test]

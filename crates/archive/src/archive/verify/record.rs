@@ -6,50 +6,59 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Verified;
+use crate::archive::quarantine::Quarantine;
 use crate::archive::{Archive, ArchiveError, parse_json, unreadable};
 use crate::digest::ShortHash;
 use crate::layout::{ObjectKey, VERIFIED_PREFIX};
 use crate::segment::FORMAT;
 use crate::store::{ObjectClass, StoreError};
 
-/// Findings that are left in the archive; their number is told in any case.
+/// Findings that are left in the archive with their reasons; their number is told in any case.
 const FINDINGS_MAX: usize = 100;
 
-/// What part of the archive a run reads, and when the other parts were read.
+/// The archive is read in so many parts, whatever a run takes of them: runs with different percentages go on where the others were.
+pub const SLICES: u32 = 100;
+
+/// What parts of the archive a run reads, and when each was last read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slices {
-    /// How many parts there are.
-    pub count: u32,
-    /// The part of this run.
-    pub current: u32,
+    /// The parts of this run, from 0.
+    pub current: BTreeSet<u32>,
     /// When each part was read.
     pub read_at: BTreeMap<u32, Timestamp>,
 }
 
 impl Slices {
-    /// The part that was read longest ago, or never. Another percentage makes other parts.
+    /// The parts that were read longest ago, or never: one for each percent.
     pub(super) fn next(last: Option<&LastVerified>, percent: u32, now: Timestamp) -> Self {
-        let count = 100_u32.div_ceil(percent.clamp(1, 100));
-        let read_at = last.filter(|last| last.slices.count == count).map(|last| last.slices.read_at.clone());
-        let mut read_at = read_at.unwrap_or_default();
-        read_at.retain(|slice, at| *slice < count && *at <= now);
-        let current = (0..count).min_by_key(|slice| (read_at.get(slice).copied(), *slice)).unwrap_or(0);
-        Self { count, current, read_at }
+        let mut read_at = last.map(|last| last.slices.read_at.clone()).unwrap_or_default();
+        read_at.retain(|slice, at| *slice < SLICES && *at <= now);
+        let mut order: Vec<u32> = (0..SLICES).collect();
+        order.sort_by_key(|slice| (read_at.get(slice).copied(), *slice));
+        let wanted = usize::try_from(percent.clamp(1, SLICES)).unwrap_or(1);
+        Self { current: order.into_iter().take(wanted).collect(), read_at }
+    }
+
+    /// As they stand in a result. One of an earlier version has fewer parts: each was several of these.
+    fn of(count: u32, read_at: &BTreeMap<u32, Timestamp>) -> Self {
+        let fits = count > 0 && SLICES.is_multiple_of(count);
+        let parts = (0..SLICES).filter(|_| fits).filter_map(|slice| Some((slice, *read_at.get(&(slice % count))?)));
+        Self { current: BTreeSet::new(), read_at: parts.collect() }
     }
 
     pub(super) fn holds(&self, hash: &[u8]) -> bool {
         let first = hash.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        first % u64::from(self.count) == u64::from(self.current)
+        u32::try_from(first % u64::from(SLICES)).is_ok_and(|slice| self.current.contains(&slice))
     }
 
     pub(super) fn note(&mut self, at: Timestamp) {
-        self.read_at.insert(self.current, at);
+        self.read_at.extend(self.current.iter().map(|slice| (*slice, at)));
     }
 
     /// Since when everything has been read at least once; none while a part never was.
     #[must_use]
     pub fn complete_since(&self) -> Option<Timestamp> {
-        let complete = self.read_at.len() == usize::try_from(self.count).unwrap_or(usize::MAX);
+        let complete = self.read_at.len() == usize::try_from(SLICES).unwrap_or(usize::MAX);
         self.read_at.values().min().copied().filter(|_| complete)
     }
 }
@@ -63,8 +72,11 @@ pub struct LastVerified {
     pub slices: Slices,
     /// How much it found to be wrong.
     pub findings: u64,
-    /// Objects that were not what was stored, or not there. They are read by each run until they are right, or gone from the catalog.
-    pub quarantined: BTreeSet<String>,
+    /// Objects that were not what was stored, or not there. They are read by each run until they are right, or gone from the catalog,
+    /// and nothing relies on them until then.
+    pub quarantined: Quarantine,
+    /// Base backups that cannot be restored whole, and how many of their chunks are damaged or missing.
+    pub lost_backups: BTreeMap<String, u64>,
     /// How many those are, also where they are too many to be named.
     pub damaged: u64,
 }
@@ -74,7 +86,6 @@ struct VerifiedWire {
     format: u32,
     at: Timestamp,
     slices: u32,
-    slice: u32,
     read_at: BTreeMap<u32, Timestamp>,
     segments_read: u64,
     chunks_read: u64,
@@ -84,6 +95,10 @@ struct VerifiedWire {
     damaged: u64,
     #[serde(default)]
     quarantined: Vec<FindingWire>,
+    #[serde(default)]
+    lost_objects: Vec<String>,
+    #[serde(default)]
+    lost_backups: BTreeMap<String, u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -98,31 +113,35 @@ impl Archive {
     /// # Errors
     /// What the store answers.
     pub async fn last_verified(&self) -> Result<Option<LastVerified>, ArchiveError> {
-        Ok(self.verified_objects().await?.into_iter().next_back().map(|(_, _, last)| last))
-    }
-
-    /// Results that are there and can be read, in order.
-    async fn verified_objects(&self) -> Result<Vec<(u64, String, LastVerified)>, ArchiveError> {
-        let mut found = Vec::new();
-        for object in self.store.list(VERIFIED_PREFIX).await? {
-            let Ok(ObjectKey::Verified { generation, hash }) = object.key.parse() else { continue };
-            let wire = match self.fetch_matching(&object.key, |bytes| ShortHash::of(bytes) == hash).await {
-                Ok(bytes) => parse_json::<VerifiedWire>(&object.key, &bytes),
+        for (_, hash, key) in self.verified_objects().await?.into_iter().rev() {
+            let wire = match self.fetch_matching(&key, |bytes| ShortHash::of(bytes) == hash).await {
+                Ok(bytes) => parse_json::<VerifiedWire>(&key, &bytes),
                 Err(ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. })) => continue,
                 Err(error) => return Err(error),
             };
             // A result is derived: one that cannot be read is worth nothing.
             let Ok(wire) = wire else { continue };
-            let slices = Slices { count: wire.slices.max(1), current: wire.slice, read_at: wire.read_at };
-            let last = LastVerified {
+            return Ok(Some(LastVerified {
                 at: wire.at,
-                slices,
+                slices: Slices::of(wire.slices, &wire.read_at),
                 findings: wire.findings,
-                quarantined: wire.quarantined.into_iter().map(|finding| finding.what).collect(),
+                quarantined: Quarantine::of(wire.lost_objects),
+                lost_backups: wire.lost_backups,
                 damaged: wire.damaged,
-            };
-            found.push((generation, object.key, last));
+            }));
         }
+        Ok(None)
+    }
+
+    /// The keys of results, in order.
+    async fn verified_objects(&self) -> Result<Vec<(u64, ShortHash, String)>, ArchiveError> {
+        let listed = self.store.list(VERIFIED_PREFIX).await?.into_iter();
+        let mut found: Vec<_> = listed
+            .filter_map(|object| match object.key.parse() {
+                Ok(ObjectKey::Verified { generation, hash }) => Some((generation, hash, object.key)),
+                _ => None,
+            })
+            .collect();
         found.sort_by_key(|(generation, ..)| *generation);
         Ok(found)
     }
@@ -135,8 +154,7 @@ impl Archive {
         let wire = VerifiedWire {
             format: FORMAT,
             at: verified.at,
-            slices: verified.slices.count,
-            slice: verified.slices.current,
+            slices: SLICES,
             read_at: verified.slices.read_at.clone(),
             segments_read: verified.segments_read,
             chunks_read: verified.chunks_read,
@@ -146,6 +164,8 @@ impl Archive {
             quarantined: quarantined
                 .map(|finding| FindingWire { what: finding.what.clone(), reason: finding.reason.clone() })
                 .collect(),
+            lost_objects: verified.quarantine().names().map(str::to_owned).collect(),
+            lost_backups: verified.lost_backups.clone(),
         };
         let json = serde_json::to_vec(&wire).map_err(|error| unreadable(VERIFIED_PREFIX, &error))?;
         let before = self.verified_objects().await?;
@@ -156,7 +176,7 @@ impl Archive {
             Err(StoreError::Denied { .. } | StoreError::Fatal { .. }) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
-        let old: Vec<String> = before.into_iter().map(|(_, key, _)| key).collect();
+        let old: Vec<String> = before.into_iter().map(|(_, _, key)| key).collect();
         if !old.is_empty() {
             match self.store.delete(&old).await {
                 Ok(()) | Err(StoreError::Denied { .. } | StoreError::Fatal { .. }) => {}
@@ -164,5 +184,53 @@ impl Archive {
             }
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(day: i64) -> Timestamp {
+        Timestamp::from_second(day * 86_400).unwrap()
+    }
+
+    fn last(slices: Slices) -> LastVerified {
+        let (quarantined, lost_backups) = (Quarantine::default(), BTreeMap::new());
+        LastVerified { at: at(0), slices, findings: 0, quarantined, lost_backups, damaged: 0 }
+    }
+
+    /// Runs with these percentages, a day apart; gives the days since everything was read.
+    fn days(percents: &[u32]) -> Option<i64> {
+        let mut slices = Slices::of(0, &BTreeMap::new());
+        for (day, percent) in percents.iter().enumerate() {
+            let now = at(1 + day as i64);
+            slices = Slices::next(Some(&last(slices)), *percent, now);
+            assert_eq!(slices.current.len(), *percent as usize);
+            slices.note(now);
+        }
+        slices.complete_since().map(|since| (at(percents.len() as i64).as_second() - since.as_second()) / 86_400)
+    }
+
+    #[test]
+    fn percentages_may_be_mixed_and_all_is_read_as_soon_as_they_make_a_hundred() {
+        assert_eq!(days(&[5; 19]), None);
+        assert_eq!(days(&[5; 20]), Some(19));
+        assert_eq!(days(&[5; 45]), Some(19));
+        // A full run in the middle, and another schedule beside: nothing is begun anew.
+        assert_eq!(days(&[&[5; 7][..], &[100], &[5; 7]].concat()), Some(7));
+        assert_eq!(days(&[10, 5].repeat(7)), Some(13));
+        assert_eq!(days(&[10, 5].repeat(6)), None);
+        assert_eq!(days(&[7; 14]), None);
+        assert_eq!(days(&[7; 15]), Some(14));
+    }
+
+    #[test]
+    fn what_an_earlier_version_has_read_counts() {
+        let read_at = BTreeMap::from([(0, at(1)), (3, at(2))]);
+        let slices = Slices::of(20, &read_at);
+        assert_eq!(slices.read_at.len(), 10);
+        assert_eq!((slices.read_at[&20], slices.read_at[&83], slices.read_at.get(&4)), (at(1), at(2), None));
+        assert!(Slices::of(15, &read_at).read_at.is_empty(), "parts that do not fit tell nothing");
     }
 }

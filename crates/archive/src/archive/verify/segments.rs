@@ -52,7 +52,7 @@ impl Archive {
         let names: BTreeSet<_> = there.iter().map(|(binlog, start, end, _)| (binlog.clone(), *start, *end)).collect();
         for key in unnamed.into_iter().filter(|key| !marks.binlogs.contains_key(&key.binlog)) {
             if !names.contains(&(key.binlog.clone(), key.start, key.end)) {
-                verified.find(FindingKind::Missing, key.to_string(), "no page of the catalog names it");
+                verified.find(FindingKind::Unnamed, key.to_string(), "no page of the catalog names it");
             }
         }
         let mut segments = Vec::new();
@@ -88,6 +88,10 @@ impl Archive {
                 Ok(Some(reason)) => verified.find(FindingKind::Damaged, record.key.to_string(), reason),
                 Err(ArchiveError::Store(StoreError::NotFound { .. })) => {
                     gone.push(record.key.to_string());
+                    continue;
+                }
+                Err(ArchiveError::Store(StoreError::Withheld { reason, .. })) => {
+                    verified.find(FindingKind::Withheld, record.key.to_string(), reason);
                     continue;
                 }
                 Err(error) => return Err(error),

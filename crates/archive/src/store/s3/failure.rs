@@ -38,6 +38,40 @@ const DENIED_CODES: [&str; 7] = [
     "TokenRefreshRequired",
 ];
 
+/// Of these, the ones that other credentials may cure: keys that were replaced, a token that has run out.
+const STALE_CODES: [&str; 5] =
+    ["ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "TokenRefreshRequired"];
+
+/// What may have been replaced since it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stale {
+    Credentials,
+    /// The authorities that are trusted.
+    Authorities,
+}
+
+/// Whether a request failed for something that may have been replaced.
+pub(super) fn stale<E>(error: &SdkError<E>) -> Option<Stale>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match error {
+        SdkError::ServiceError(answer) => {
+            answer.err().code().filter(|code| STALE_CODES.contains(code)).map(|_| Stale::Credentials)
+        }
+        SdkError::DispatchFailure(_) if is_about_certificates(&root(error)) => Some(Stale::Authorities),
+        _ => None,
+    }
+}
+
+fn is_about_certificates(reason: &str) -> bool {
+    let lower = reason.to_lowercase();
+    lower.contains("certificate") || lower.contains("unknownissuer")
+}
+
+/// The object lies in an archive class, such as GLACIER, and nobody has restored it from there.
+const ARCHIVED: &str = "InvalidObjectState";
+
 /// Where a range lies beyond the object's end.
 const INVALID_RANGE: &str = "InvalidRange";
 
@@ -85,6 +119,9 @@ fn answered(call: Call<'_>, place: &Place<'_>, answer: &Answer<'_>) -> StoreErro
     if PASSING.contains(&status) || PASSING_CODES.contains(&code) || (500..600).contains(&status) && status != 501 {
         return call.transient(described(status, code, message));
     }
+    if code == ARCHIVED {
+        return call.withheld(described(status, code, message));
+    }
     if matches!(status, 401 | 403) || DENIED_CODES.contains(&code) {
         return call.denied(described(status, code, message));
     }
@@ -117,7 +154,7 @@ fn not_dispatched(call: Call<'_>, place: &Place<'_>, error: &(dyn Error + 'stati
     let reason = root(error);
     let lower = reason.to_lowercase();
     let endpoint = place.endpoint;
-    if lower.contains("certificate") || lower.contains("unknownissuer") {
+    if is_about_certificates(&reason) {
         // Waiting does not help: somebody has to give the right authority, or the right address.
         call.fatal(format!("the certificate of {endpoint} is not trusted: {reason}"))
     } else if lower.contains("corrupt message") {
@@ -129,13 +166,19 @@ fn not_dispatched(call: Call<'_>, place: &Place<'_>, error: &(dyn Error + 'stati
     }
 }
 
-/// What a batch delete says of one object that it did not delete.
-pub(super) fn refused_delete(prefix: &str, refused: &aws_sdk_s3::types::Error) -> StoreError {
+/// What a batch delete says of one object that it did not delete; none: a code that we do not know, and a delete of the object alone
+/// has a status that tells.
+pub(super) fn refused_delete(prefix: &str, refused: &aws_sdk_s3::types::Error) -> Option<StoreError> {
     let key = refused.key().unwrap_or_default();
     let call = Call::new(Operation::Delete, key.strip_prefix(prefix).unwrap_or(key));
     let code = refused.code().unwrap_or_default();
     let reason = described(200, code, refused.message());
-    if DENIED_CODES.contains(&code) || code == "ObjectLocked" { call.denied(reason) } else { call.transient(reason) }
+    match code {
+        _ if DENIED_CODES.contains(&code) || code == "ObjectLocked" => Some(call.denied(reason)),
+        "InternalError" | "ServiceUnavailable" => Some(call.transient(reason)),
+        _ if PASSING_CODES.contains(&code) => Some(call.transient(reason)),
+        _ => None,
+    }
 }
 
 fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
@@ -183,6 +226,7 @@ mod tests {
         );
         assert_eq!(answer(404, "NoSuchBucket").to_string(), "PutObject tail/x: bucket \"backups\" does not exist");
         assert!(answer(404, "NoSuchKey").is_not_found());
+        assert!(matches!(answer(403, "InvalidObjectState"), StoreError::Withheld { .. }));
         assert!(matches!(answer(400, "ExpiredToken"), StoreError::Denied { .. }));
     }
 }
