@@ -7,7 +7,7 @@ export CLUSTER ?= node
 PARTS := e2e/parts
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build release dist images demo demo-local demo-down test lint unit integration e2e bench clean
+.PHONY: help tools build release dist images demo demo-local demo-down test lint unit integration test-stores e2e bench clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,8 +38,8 @@ demo-local: ## the same without Kubernetes: one mysqld, an archive in a folder
 demo-down: ## end the demo: nothing is left but the cache
 	@e2e/demo/down.sh
 
-test: ## everything: lint, unit, integration, and end to end on a real Kubernetes
-	@e2e/test.sh lint unit integration cluster
+test: ## everything: lint, unit, integration, a real object store, and end to end on a real Kubernetes
+	@e2e/test.sh lint unit integration stores cluster
 
 lint: ## formatting, clippy, scripts
 	@e2e/test.sh lint
@@ -49,6 +49,9 @@ unit: ## the tests of the crates
 
 integration: ## the programs against real servers
 	@e2e/test.sh integration
+
+test-stores: ## the archive on object stores that others wrote (STORES: rgw)
+	@e2e/test.sh stores
 
 e2e: ## the programs on a real Kubernetes
 	@e2e/test.sh cluster

@@ -3,6 +3,7 @@
 #   lint          formatting, clippy, scripts, licences, alerts
 #   unit          tests inside the sources, and those of the documentation
 #   integration   tests/ of every package but the cluster's: libraries and built programs against real mysqld and S3 servers
+#   stores        the archive and the programs against S3 servers that others wrote: STORES (default rgw), see e2e/parts/README.md
 #   cluster       e2e/tests/cluster.rs on a real Kubernetes
 #   CLUSTER=node|kind|none   which Kubernetes (default node; none leaves the stage "cluster" out)
 set -euo pipefail
@@ -82,6 +83,22 @@ stage_integration() {
   step integration cargo test --workspace --locked --no-fail-fast --test '*'
 }
 
+stage_stores() {
+  local store
+  if ! "$PARTS/stores/possible.sh"; then
+    say "*** NO TEST ON A REAL OBJECT STORE WAS RUN."
+    skipped=$((skipped + 1))
+    report+=("stores         left out: see above")
+    return
+  fi
+  step mysql "$PARTS/mysql/build.sh"
+  for store in ${STORES:-rgw}; do
+    # These tests are ignored elsewhere: they need a store, and find it in the environment.
+    step "$store" "$PARTS/stores/with.sh" "$store" cargo test --workspace --locked --no-fail-fast \
+      --test conformance --test real_servers --test retention --test real_stores -- --ignored
+  done
+}
+
 node_parts() { # everything for the node; what is being built in the background is waited for
   "$PARTS/node/build.sh" && "$PARTS/images/build.sh" pause tools mysql
 }
@@ -118,7 +135,7 @@ stage_cluster() {
   step dist env "PITR_BIN_DIR=$("$PARTS/programs.sh")" "$REPOSITORY/dist/test.sh"
 }
 
-[ $# -gt 0 ] || set -- lint unit integration cluster
+[ $# -gt 0 ] || set -- lint unit integration stores cluster
 "$PARTS/tools.sh" shellcheck
 if [[ " $* " = *" cluster "* ]] && [ "$CLUSTER" = node ]; then
   if ! obstacle=$("$PARTS/node/possible.sh"); then

@@ -5,6 +5,7 @@ pub mod kubernetes;
 pub mod mysqld;
 pub mod nasty;
 pub mod product;
+pub mod real_store;
 pub mod reference;
 pub mod s3;
 pub mod scene;

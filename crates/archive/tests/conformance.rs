@@ -1,8 +1,9 @@
 //! One suite for all stores: memory, a directory, and S3 through the real SDK over real HTTP and TLS. Then what only S3 has:
-//! its ways to fail, and what its requests look like.
+//! its ways to fail, and what its requests look like. A real server is one more store: `make test-stores`.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // clippy.toml means functions marked #[test]; here all are theirs
 
+mod real_server;
 mod s3_server;
 mod wire;
 
@@ -19,6 +20,7 @@ use pitr_archive::{
 };
 use tokio::task::JoinSet;
 
+use real_server::RealServer;
 use s3_server::{Authority, BUCKET, KEY, Mood, S3Server, SECRET, credentials_at};
 
 /// A store, and what must live as long as it.
@@ -50,16 +52,29 @@ async fn s3_tls() -> Subject {
     Subject { store: Arc::new(store), _lives: Box::new((server, authority)) }
 }
 
+async fn real() -> Subject {
+    let server = RealServer::find();
+    Subject { store: Arc::new(server.store(&server.options()).await), _lives: Box::new(()) }
+}
+
+async fn real_tls() -> Subject {
+    let server = RealServer::find();
+    Subject { store: Arc::new(server.store(&server.options_tls()).await), _lives: Box::new(()) }
+}
+
 macro_rules! suite {
     ($($check:ident)*) => {
-        suite!(@ memory $($check)*);
-        suite!(@ file $($check)*);
-        suite!(@ s3 $($check)*);
-        suite!(@ s3_tls $($check)*);
+        suite!(@ memory #[cfg(test)] $($check)*);
+        suite!(@ file #[cfg(test)] $($check)*);
+        suite!(@ s3 #[cfg(test)] $($check)*);
+        suite!(@ s3_tls #[cfg(test)] $($check)*);
+        suite!(@ real #[ignore = "needs a real S3 server: make test-stores"] $($check)*);
+        suite!(@ real_tls #[ignore = "needs a real S3 server: make test-stores"] $($check)*);
     };
-    (@ $store:ident $($check:ident)*) => {
+    (@ $store:ident #[$when:meta] $($check:ident)*) => {
         mod $store {
             $(
+                #[$when]
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $check() {
                     let subject = super::$store().await;
@@ -246,6 +261,8 @@ async fn an_address_has_no_secret(store: &dyn Store) {
     let texts = [store.describe(), format!("{store:?}"), format!("{store:#?}")];
     for text in texts {
         assert!(!text.is_empty() && !text.contains(SECRET), "{text}");
+        let of_a_real_one = std::env::var("AWS_SECRET_ACCESS_KEY").unwrap_or_else(|_| SECRET.to_owned());
+        assert!(!text.contains(&of_a_real_one), "{text}");
     }
 }
 

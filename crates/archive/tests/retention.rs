@@ -1,8 +1,10 @@
 //! A server's weeks over a store whose clock is set by hand: binlogs, base backups, retention several times a day. What was
 //! promised stays, what a plan named stays for the grace, what expired goes without a trace; also when a run dies at any call,
-//! when the store lets nothing go, and when two runs disagree.
+//! when the store lets nothing go, and when two runs disagree. `make test-stores` lets days go by on a real S3 server.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // clippy.toml means functions marked #[test]; here all are theirs
+
+mod real_server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
@@ -65,7 +67,11 @@ fn open(store: Arc<dyn Store>, time: &Arc<TimedStore>) -> Archive {
 
 impl Life {
     async fn begin() -> Self {
-        let store = Arc::new(TimedStore::new(START.parse().unwrap()));
+        Self::begin_on(TimedStore::new(START.parse().unwrap())).await
+    }
+
+    async fn begin_on(store: TimedStore) -> Self {
+        let store = Arc::new(store);
         let time = Arc::clone(&store);
         let clock: Clock = Arc::new(move || time.now());
         let archive = Archive::claim(Arc::clone(&store) as Arc<dyn Store>, clock, "shop/mysql").await.unwrap();
@@ -200,10 +206,25 @@ fn days_of(inventory: &Inventory) -> (BTreeSet<u64>, BTreeSet<u64>) {
 
 #[tokio::test]
 async fn weeks_go_by_and_only_the_window_and_the_grace_are_left() {
-    let life = Life::begin().await;
+    let finished = weeks_go_by(&Life::begin().await, 24).await;
+    assert!(finished > 12, "{finished}");
+}
+
+#[tokio::test]
+#[ignore = "needs a real S3 server: make test-stores"]
+async fn days_go_by_on_a_real_server() {
+    let server = real_server::RealServer::find();
+    let store = server.store(&server.options()).await;
+    let finished =
+        weeks_go_by(&Life::begin_on(TimedStore::over(Arc::new(store), START.parse().unwrap())).await, 10).await;
+    assert!(finished > 0, "{finished}");
+}
+
+/// So many days with retention; gives how many things went without a trace.
+async fn weeks_go_by(life: &Life, days: u64) -> usize {
     let mut planned: Vec<(Timestamp, Inventory)> = Vec::new();
     let mut finished = 0;
-    for day in 1..=24 {
+    for day in 1..=days {
         life.day(day).await;
         for _ in 0..3 {
             let (retained, swept) = life.retain().await;
@@ -225,13 +246,13 @@ async fn weeks_go_by_and_only_the_window_and_the_grace_are_left() {
         }
     }
     // Binlogs of the first weeks are gone with lines, marks and all; chunks that later backups share are not.
-    let oldest = *kept(24).0.first().unwrap();
+    let oldest = *kept(days).0.first().unwrap();
     let left: BTreeSet<u64> = life.keys("binlogs/").await.iter().map(|key| number(key)).collect();
     assert!(*left.first().unwrap() + 6 >= oldest, "{left:?} before {oldest}");
-    assert!(finished > 12, "{finished}");
     assert_eq!(life.keys("expired/").await.len(), 1);
-    assert!(life.keys("chunks/").await.len() <= kept(24).1.len() + 3);
+    assert!(life.keys("chunks/").await.len() <= kept(days).1.len() + 3);
     assert!(life.keys("catalog/").await.len() < 16);
+    finished
 }
 
 /// The number of a segment's binlog.

@@ -162,7 +162,7 @@ mod tests {
         let mut other = memory.take(Lane::Backlog, 2 * SEGMENT, 0).await;
         // 3 MiB are left: so much more may be had at once, and no more.
         assert!(memory.fit(&mut small, 4 * MIB, 0) && !memory.fit(&mut other, 3 * SEGMENT, 0));
-        assert!(memory.fit(&mut other, MIB, 0) && memory.fit(&mut small, 1 << 40, 0) == false);
+        assert!(memory.fit(&mut other, MIB, 0) && !memory.fit(&mut small, 1 << 40, 0));
         drop(other);
         assert!(memory.fit(&mut small, 1 << 40, 0));
         let mut encoded = memory.take_encoded(2 * SEGMENT).await;

@@ -139,10 +139,15 @@ impl S3Store {
                 put = customer.set_sse_customer_key_md5(md5);
             }
         }
-        match (class, &self.storage_class) {
-            (ObjectClass::Content, Some(class)) => put.storage_class(class.name().into()),
-            _ => put,
+        match self.storage_class_of(class) {
+            Some(class) => put.storage_class(class.name().into()),
+            None => put,
         }
+    }
+
+    /// What an object of a class is stored as, if the service is to choose nothing itself.
+    fn storage_class_of(&self, class: ObjectClass) -> Option<&StorageClass> {
+        self.storage_class.as_ref().filter(|_| class == ObjectClass::Content)
     }
 
     fn full_key(&self, key: &str) -> String {
@@ -348,7 +353,10 @@ impl Store for S3Store {
             let put = client.put_object().bucket(&self.bucket).key(self.full_key(key)).content_length(announced);
             self.dressed(put, &bytes, class).body(ByteStream::from(bytes.clone())).send()
         };
-        self.send(call, patience, request).await.map(drop)
+        match self.send(call, patience, request).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(failure::about_class(error, self.storage_class_of(class))),
+        }
     }
 
     async fn get(&self, key: &str) -> Result<Bytes, StoreError> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,21 +10,27 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::store::{ListedObject, MemoryStore, ObjectClass, ObjectInfo, Store, StoreError};
 
-/// A memory store with a clock of its own.
+/// A store with a clock of its own.
 #[derive(Debug)]
 pub struct TimedStore {
-    inner: MemoryStore,
+    inner: Arc<dyn Store>,
     times: Mutex<(Timestamp, BTreeMap<String, Timestamp>)>,
 }
 
 impl TimedStore {
-    /// An empty store at this time.
+    /// An empty store in memory at this time.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        Self { inner: MemoryStore::new(), times: Mutex::new((now, BTreeMap::new())) }
+        Self::over(Arc::new(MemoryStore::new()), now)
     }
 
-    /// Another store with the same content and time.
+    /// Any empty store; what it says about times does not count.
+    #[must_use]
+    pub fn over(inner: Arc<dyn Store>, now: Timestamp) -> Self {
+        Self { inner, times: Mutex::new((now, BTreeMap::new())) }
+    }
+
+    /// A memory store with the same content and time.
     pub async fn copy(&self) -> Self {
         let copy = Self::new(self.now());
         for object in self.list("").await.unwrap_or_default() {

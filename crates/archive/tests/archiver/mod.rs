@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use pitr_archive::testing::History;
-use pitr_archive::{Archive, ArchiveError, Clock, Codec, MemoryStore, MergeEffort, Place, SegmentRecord, Store};
+use pitr_archive::{Archive, ArchiveError, Clock, Codec, MergeEffort, Place, SegmentRecord, Store};
 use pitr_binlog::GtidSet;
 use pitr_recovery::{ArchivedBinlog, BinlogId, Closed, Inventory, RangeKind};
 
@@ -142,8 +142,8 @@ async fn publish(
 }
 
 /// All that is acknowledged is there, and all that is there is true.
-pub(crate) async fn verify(memory: &Arc<MemoryStore>, acknowledged: &Acknowledged) {
-    let archive = Archive::open(Arc::clone(memory) as Arc<dyn Store>, clock());
+pub(crate) async fn verify<S: Store + 'static>(store: &Arc<S>, acknowledged: &Acknowledged) {
+    let archive = Archive::open(Arc::clone(store) as Arc<dyn Store>, clock());
     verify_with(&archive, acknowledged).await;
 }
 
@@ -170,8 +170,8 @@ pub(crate) async fn verify_with(archive: &Archive, acknowledged: &Acknowledged) 
 
 /// All that somebody was told is true, and can be restored now.
 #[allow(dead_code)] // of one of the programs that share this
-pub(crate) async fn check_claims(memory: &Arc<MemoryStore>, inventory: &Inventory) {
-    let archive = Archive::open(Arc::clone(memory) as Arc<dyn Store>, clock());
+pub(crate) async fn check_claims<S: Store + 'static>(store: &Arc<S>, inventory: &Inventory) {
+    let archive = Archive::open(Arc::clone(store) as Arc<dyn Store>, clock());
     for history in histories() {
         for binlog in inventory.binlogs.iter().filter(|binlog| binlog.id == history.id) {
             verify_binlog(&archive, binlog, &history).await;
@@ -207,9 +207,9 @@ async fn verify_binlog(archive: &Archive, binlog: &ArchivedBinlog, history: &His
 }
 
 /// After a whole life: every binlog is catalogued to its end, and the tail is empty.
-pub(crate) async fn verify_end(memory: &Arc<MemoryStore>, acknowledged: &Acknowledged) {
-    verify(memory, acknowledged).await;
-    let archive = Archive::open(Arc::clone(memory) as Arc<dyn Store>, clock());
+pub(crate) async fn verify_end<S: Store + 'static>(store: &Arc<S>, acknowledged: &Acknowledged) {
+    verify(store, acknowledged).await;
+    let archive = Archive::open(Arc::clone(store) as Arc<dyn Store>, clock());
     let (inventory, _) = archive.inventory().await.unwrap();
     for (binlog, history) in inventory.binlogs.iter().zip(histories()) {
         assert_eq!(covered(binlog, |kind| kind == RangeKind::Catalogued), history.length());
@@ -217,8 +217,8 @@ pub(crate) async fn verify_end(memory: &Arc<MemoryStore>, acknowledged: &Acknowl
         assert_eq!(binlog.ranges.iter().fold(GtidSet::new(), |set, range| set.union(&range.gtids)), history.gtids());
     }
     assert_eq!(inventory.binlogs.len(), histories().len());
-    let left = memory.list("tail/").await.unwrap();
+    let left = store.list("tail/").await.unwrap();
     assert!(left.is_empty(), "{left:?}");
-    let pages = memory.list("catalog/").await.unwrap();
+    let pages = store.list("catalog/").await.unwrap();
     assert!(pages.len() <= 4, "{pages:?}");
 }

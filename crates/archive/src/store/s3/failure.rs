@@ -4,6 +4,7 @@ use std::error::Error;
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
+use super::options::StorageClass;
 use crate::store::error::{Call, Operation, StoreError};
 
 /// Where the request went.
@@ -178,6 +179,20 @@ pub(super) fn refused_delete(prefix: &str, refused: &aws_sdk_s3::types::Error) -
         "InternalError" | "ServiceUnavailable" => Some(call.transient(reason)),
         _ if PASSING_CODES.contains(&code) => Some(call.transient(reason)),
         _ => None,
+    }
+}
+
+/// A refused upload with what may be the reason: Ceph's gateway answers a storage class that it does not know with
+/// `InvalidArgument` and no word more (seen with 20.2.4).
+pub(super) fn about_class(error: StoreError, class: Option<&StorageClass>) -> StoreError {
+    match (error, class) {
+        (StoreError::Fatal { operation, key, reason }, Some(class))
+            if reason.starts_with("InvalidArgument") || reason.starts_with("InvalidStorageClass") =>
+        {
+            let reason = format!("{reason}; does the service know the storage class {}?", class.name());
+            StoreError::Fatal { operation, key, reason }
+        }
+        (error, _) => error,
     }
 }
 
