@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pitr_archive::document::{DedupedItem, DoneItem, ExpiryItem, PruneDocument};
+use pitr_archive::document::{DoneItem, ExpiryItem, PruneDocument};
 use pitr_recovery::code;
 
 use super::{binary_size, count_of, duration};
@@ -40,19 +40,8 @@ pub fn prune_text(plan: &PruneDocument) -> String {
             days(plan.grace_seconds)
         )),
     }
-    lines.extend(plan.deduped.as_ref().map(deduped_line));
+    lines.extend(plan.deduped.as_ref().map(|deduped| deduped.text(binary_size)));
     lines.join("\n") + "\n"
-}
-
-fn deduped_line(deduped: &DedupedItem) -> String {
-    let DedupedItem { repeats, whole_bytes, stored_bytes, unlike, finished } = deduped;
-    let rest = if *finished { "" } else { "; the next run goes on" };
-    let (amount, unlike) = (count_of(*repeats, "segment"), count_of(*unlike, "segment"));
-    let (stored, whole) = (binary_size(*stored_bytes), binary_size(*whole_bytes));
-    format!(
-        "Repeats     {amount} stored as what differs from another server's log ({stored} instead of {whole} once the whole ones \
-         are swept); {unlike} unlike it stay{rest}"
-    )
 }
 
 /// Policies are whole days: `14d`, where durations say `14d00h`.

@@ -25,10 +25,13 @@ impl Archiver {
         }
         let mut swept: Option<Instant> = None;
         while !self.shutdown.is_cancelled() {
-            let mut done = self.retain(pipeline).await && self.dedupe(pipeline).await;
-            if done && swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
-                done = self.sweep(pipeline).await;
-                swept = done.then(Instant::now).or(swept);
+            let retained = self.retain(pipeline).await;
+            let mut done = retained && self.dedupe(pipeline).await;
+            // What cannot be made smaller is no reason to leave things lying about.
+            if retained && swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
+                let is_swept = self.sweep(pipeline).await;
+                swept = is_swept.then(Instant::now).or(swept);
+                done &= is_swept;
             }
             let every = self.config.retention.every;
             self.rest(if done { every } else { every.min(AGAIN) }).await;

@@ -280,25 +280,10 @@ impl LogReader for Pass {
 
 #[cfg(test)]
 mod tests {
-    use pitr_binlog::BinlogName;
-    use pitr_recovery::{BinlogId, PlannedBinlog, PlannedRange};
+    use pitr_recovery::{BinlogId, PlannedBinlog};
 
+    use super::super::stretch::planned;
     use super::{is_from_several_servers, steps_of, tells_of_all};
-
-    fn range(start: u64, end: u64) -> PlannedRange {
-        PlannedRange { start, end, raw_sha256: [0; 32], objects: Vec::new() }
-    }
-
-    fn file(ranges: &[(u64, u64)], from: u64, to: u64) -> PlannedBinlog {
-        PlannedBinlog {
-            id: BinlogId { source: "s".into(), number: 1, head: [0; 8] },
-            name: BinlogName::parse("binlog.000001").unwrap(),
-            head: range(0, 100),
-            ranges: ranges.iter().map(|(start, end)| range(*start, *end)).collect(),
-            from,
-            to,
-        }
-    }
 
     #[test]
     fn the_first_fetch_begins_the_file_even_without_bytes() {
@@ -308,16 +293,16 @@ mod tests {
                 .map(|step| (step.begins, step.part.map(|part| (part.from, part.to))))
                 .collect()
         };
-        assert_eq!(steps(&file(&[], 157, 157)), [(true, None)]);
+        assert_eq!(steps(&planned(&[], 157, 157)), [(true, None)]);
         let two = [(true, Some((157, 1000))), (false, Some((1000, 1500)))];
-        assert_eq!(steps(&file(&[(0, 1000), (800, 1500)], 157, 1500)), two);
+        assert_eq!(steps(&planned(&[(0, 1000), (800, 1500)], 157, 1500)), two);
     }
 
     #[test]
     fn logs_of_several_servers_are_told_from_those_of_one() {
         let file = |source: &str, number| PlannedBinlog {
             id: BinlogId { source: source.into(), number, head: [0; 8] },
-            ..file(&[], 157, 157)
+            ..planned(&[], 157, 157)
         };
         assert!(!is_from_several_servers(&[]));
         assert!(!is_from_several_servers(&[file("a", 1), file("a", 2)]));

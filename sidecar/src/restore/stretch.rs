@@ -45,24 +45,26 @@ pub(super) fn stretches_of(file: &PlannedBinlog) -> impl Iterator<Item = Stretch
     })
 }
 
+/// A planned binlog with these ranges, for tests.
+#[cfg(test)]
+pub(super) fn planned(ranges: &[(u64, u64)], from: u64, to: u64) -> PlannedBinlog {
+    let range = |start, end| PlannedRange { start, end, raw_sha256: [0; 32], objects: Vec::new() };
+    PlannedBinlog {
+        id: BinlogId { source: "s".into(), number: 1, head: [0; 8] },
+        name: pitr_binlog::BinlogName::parse("binlog.000001").unwrap(),
+        head: range(0, 100),
+        ranges: ranges.iter().map(|(start, end)| range(*start, *end)).collect(),
+        from,
+        to,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use pitr_binlog::BinlogName;
-    use pitr_recovery::{BinlogId, PlannedBinlog, PlannedRange};
-
-    use super::stretches_of;
+    use super::{planned, stretches_of};
 
     fn stretches(ranges: &[(u64, u64)], from: u64, to: u64) -> Vec<(u64, u64)> {
-        let range = |start, end| PlannedRange { start, end, raw_sha256: [0; 32], objects: Vec::new() };
-        let file = PlannedBinlog {
-            id: BinlogId { source: "s".into(), number: 1, head: [0; 8] },
-            name: BinlogName::parse("binlog.000001").unwrap(),
-            head: range(0, 100),
-            ranges: ranges.iter().map(|(start, end)| range(*start, *end)).collect(),
-            from,
-            to,
-        };
-        stretches_of(&file).map(|stretch| (stretch.from, stretch.to)).collect()
+        stretches_of(&planned(ranges, from, to)).map(|stretch| (stretch.from, stretch.to)).collect()
     }
 
     #[test]

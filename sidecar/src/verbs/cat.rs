@@ -171,14 +171,17 @@ fn parts<'a>(timeline: &Timeline, binlogs: &[&'a ArchivedBinlog]) -> Result<Vec<
                 .hint("which of them is wanted, only you know; nothing was written")
                 .fix("pitr-sidecar inspect of the segments in question"));
         }
-        let own = binlog.ranges.iter().fold(GtidSet::new(), |set, range| set.union(&range.gtids));
+        // Of what is written: the server lost the rest in a crash, and may have given its numbers to other transactions.
+        let own = binlog.ranges.iter().filter(|range| counts(binlog, range));
+        let own = own.fold(GtidSet::new(), |set, range| set.union(&range.gtids));
         if let Some(executed) = &executed {
             if binlog.previous_known && !binlog.previous.is_subset_of(executed) {
                 return Err(hole(format!("transactions are missing before {}", binlog.name)));
             }
             // The log of a server that took over begins before the other's ends: what was written already is not written again.
             let has_anonymous = binlog.ranges.iter().any(|range| range.flags.anonymous);
-            if !own.is_empty() && !has_anonymous && own.is_subset_of(executed) {
+            let is_of_another = parts.last().is_some_and(|part: &Part<'_>| part.binlog.id.source != binlog.id.source);
+            if is_of_another && !own.is_empty() && !has_anonymous && own.is_subset_of(executed) {
                 continue;
             }
         }
@@ -191,9 +194,9 @@ fn parts<'a>(timeline: &Timeline, binlogs: &[&'a ArchivedBinlog]) -> Result<Vec<
 
 /// The ranges of one binlog from its beginning to its end, without a hole. What the server lost in a crash is no part of it.
 fn follow<'a>(binlog: &'a ArchivedBinlog, from: u64, parts: &mut Vec<Part<'a>>) -> Result<(), Failure> {
-    let counts = |range: &&ArchivedRange| binlog.closed == Closed::Open || range.kind == RangeKind::Catalogued;
-    let end = binlog.ranges.iter().filter(counts).map(|range| range.end).max().unwrap_or(0);
-    let ranges: Vec<&ArchivedRange> = binlog.ranges.iter().filter(counts).filter(|range| range.is_held()).collect();
+    let counted = || binlog.ranges.iter().filter(|range| counts(binlog, range));
+    let end = counted().map(|range| range.end).max().unwrap_or(0);
+    let ranges: Vec<&ArchivedRange> = counted().filter(|range| range.is_held()).collect();
     let mut position = 0;
     while position < end {
         let next = ranges.iter().filter(|range| range.start <= position && range.end > position);
@@ -206,6 +209,11 @@ fn follow<'a>(binlog: &'a ArchivedBinlog, from: u64, parts: &mut Vec<Part<'a>>) 
         position = range.end;
     }
     Ok(())
+}
+
+/// Whether a range is a part of the binlog as its server has it.
+fn counts(binlog: &ArchivedBinlog, range: &ArchivedRange) -> bool {
+    binlog.closed == Closed::Open || range.kind == RangeKind::Catalogued
 }
 
 fn hole(message: String) -> Failure {
@@ -269,6 +277,18 @@ mod tests {
         let missing = written(&[a1.clone(), b2]).unwrap_err();
         assert!(missing.contains("transactions are missing before binlog.000002"), "{missing}");
         assert!(written(&[a1, b3]).is_err());
+    }
+
+    #[test]
+    fn numbers_that_were_given_again_after_a_crash_are_written() {
+        // The archive holds 11 and 12 of the first binlog, which the server lost; it gave the numbers again.
+        let (mut crashed, mut again) = (binlog("a", 1, (0, 10)), binlog("a", 2, (10, 12)));
+        let mut ahead = again.ranges[0].clone();
+        (ahead.kind, ahead.start, ahead.end) = (RangeKind::Tail, 100, 150);
+        crashed.ranges.push(ahead);
+        again.closed = Closed::Open;
+        let of = |number, from| ("a".to_owned(), number, from);
+        assert_eq!(written(&[crashed, again]).unwrap(), [of(1, 0), of(2, 4)]);
     }
 
     #[test]

@@ -70,8 +70,9 @@ async fn prune(
         let done = Some((retained.clone(), Swept::default()));
         return Ok((Pruned { proposal: retained.proposal, done, deduped: None }, failure));
     }
-    let deduped = if dedupes { Some(archive.dedupe(rules.grace).await?) } else { None };
+    // First what must not wait for the other.
     let swept = archive.sweep(rules.grace).await?;
+    let deduped = if dedupes { Some(archive.dedupe(rules.grace).await?) } else { None };
     Ok((Pruned { proposal: retained.proposal.clone(), done: Some((retained, swept)), deduped }, None))
 }
 

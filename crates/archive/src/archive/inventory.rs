@@ -76,7 +76,10 @@ impl Archive {
         let verified = self.verified_if_allowed().await?;
         let (marks, problems) = self.read_marks().await?;
         let (found, mut backups, mut report) = self.look(&marks, problems).await?;
-        let is_whole = |id: &String| verified.as_ref().is_none_or(|verified| !verified.lost_backups.contains_key(id));
+        let is_whole = |id: &String| {
+            let verified = verified.as_ref();
+            verified.is_none_or(|last| !last.lost_backups.contains_key(id) && !last.withheld_backups.contains_key(id))
+        };
         let lost = backups.extract_if(.., |backup| !is_whole(&backup.id)).map(|backup| backup.id);
         report.hidden_backups.extend(lost);
         let nothing = Quarantine::default();

@@ -24,6 +24,12 @@ impl Quarantine {
         Self { names }
     }
 
+    /// What either of two names.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self::of(self.names().chain(other.names()).map(str::to_owned))
+    }
+
     /// Whether every object can be relied on, as far as is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -106,6 +106,8 @@ pub struct Verified {
     /// Base backups that cannot be restored whole, and how many of their chunks are damaged or missing; one at least where their list
     /// of files is.
     pub lost_backups: BTreeMap<String, u64>,
+    /// Base backups that could be restored if so many of their chunks were not withheld by their storage class.
+    pub withheld_backups: BTreeMap<String, u64>,
     /// Whether the result could be left in the archive.
     pub recorded: bool,
 }
@@ -126,15 +128,18 @@ impl Verified {
 
     /// Counts what base backups lack of the chunks that they need.
     fn note_lost_backups(&mut self, needs: &[(String, BTreeSet<ChunkKey>)]) {
-        let lost: BTreeSet<&str> =
-            self.findings.iter().filter(|f| f.is_of_lost_object()).map(|finding| finding.what.as_str()).collect();
-        if lost.is_empty() {
-            return;
+        let (mut lost, mut withheld) = (BTreeSet::new(), BTreeSet::new());
+        for finding in self.findings.iter().filter(|finding| finding.is_of_lost_object()) {
+            let objects = if finding.kind == FindingKind::Withheld { &mut withheld } else { &mut lost };
+            objects.insert(finding.what.as_str());
         }
-        for (backup, chunks) in needs {
-            let count = chunks.iter().filter(|chunk| lost.contains(chunk.to_string().as_str())).count();
-            if count > 0 {
-                self.lost_backups.insert(backup.clone(), count as u64);
+        // What is withheld may be had again: retention must not let such a base backup go as one that cannot be restored.
+        for (objects, backups) in [(lost, &mut self.lost_backups), (withheld, &mut self.withheld_backups)] {
+            for (backup, chunks) in needs.iter().filter(|_| !objects.is_empty()) {
+                let count = chunks.iter().filter(|chunk| objects.contains(chunk.to_string().as_str())).count();
+                if count > 0 {
+                    backups.insert(backup.clone(), count as u64);
+                }
             }
         }
     }
@@ -158,6 +163,7 @@ impl Archive {
             bytes_read: 0,
             findings: Vec::new(),
             lost_backups: BTreeMap::new(),
+            withheld_backups: BTreeMap::new(),
             recorded: false,
         };
         let (marks, problems) = self.read_marks().await?;
@@ -169,8 +175,9 @@ impl Archive {
         let segments = self.look_for_segments(&everything.found, &marks, &mut verified).await?;
         let (chunks, needs) = self.look_for_chunks(&everything.inventory.backups, &mut verified).await?;
         // What was wrong the last time is read again, whatever part it is in: else the next part would hide it.
-        let suspects = last.map(|last| last.quarantined).unwrap_or_default();
-        let sampled = |hash: &[u8], key: String| verified.slices.holds(hash) || suspects.holds(&key);
+        let suspects = last.as_ref().map(|last| &last.quarantined);
+        let is_suspect = |key: &str| suspects.is_some_and(|suspects| suspects.holds(key));
+        let sampled = |hash: &[u8], key: String| verified.slices.holds(hash) || is_suspect(&key);
         let segments: Vec<_> =
             segments.into_iter().filter(|record| sampled(&record.key.hash.0, record.key.to_string())).collect();
         let chunks: Vec<_> =
@@ -185,7 +192,7 @@ impl Archive {
         verified.findings.dedup();
         verified.at = self.now();
         verified.slices.note(verified.at);
-        verified.recorded = self.record_verified(&verified).await?;
+        verified.recorded = self.record_verified(&verified, last.as_ref()).await?;
         Ok(verified)
     }
 

@@ -68,6 +68,22 @@ pub struct DedupedItem {
     pub finished: bool,
 }
 
+impl DedupedItem {
+    /// What was done, in one line as both programs print it; `size` puts bytes into words.
+    #[must_use]
+    pub fn text(&self, size: impl Fn(u64) -> String) -> String {
+        let Self { repeats, whole_bytes, stored_bytes, unlike, finished } = self;
+        let segments = |count: u64| format!("{count} segment{}", if count == 1 { "" } else { "s" });
+        let (amount, unlike) = (segments(*repeats), segments(*unlike));
+        let (stored, whole) = (size(*stored_bytes), size(*whole_bytes));
+        let rest = if *finished { "" } else { "; the next run goes on" };
+        format!(
+            "Repeats     {amount} stored as what differs from another server's log ({stored} instead of {whole} once the whole \
+             ones are swept); {unlike} unlike it stay{rest}"
+        )
+    }
+}
+
 impl From<Deduped> for DedupedItem {
     fn from(deduped: Deduped) -> Self {
         let Deduped { repeats, whole_bytes, stored_bytes, unlike, finished } = deduped;

@@ -157,8 +157,7 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// A new file. A directory that is empty may go, with the last object of a binlog, between its making and this.
 fn create_in(directory: &Path, path: &Path) -> io::Result<File> {
     for _ in 1..CREATIONS_MAX {
-        make_directories(directory)?;
-        match File::create_new(path) {
+        match make_directories(directory).and_then(|()| File::create_new(path)) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             created => return created,
         }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use pitr_archive::{Deduped, Retained, RetentionRules, Swept};
+use pitr_archive::document::DedupedItem;
+use pitr_archive::{Retained, RetentionRules, Swept};
 use pitr_recovery::{Decision, ExpireItem, Verdict, format_time};
 
 use super::Pruned;
@@ -45,7 +46,7 @@ pub(super) fn of(pruned: &Pruned, rules: &RetentionRules) -> Vec<String> {
         ),
         Some((retained, swept)) => lines.extend(done(retained, swept)),
     }
-    lines.extend(pruned.deduped.as_ref().map(deduped));
+    lines.extend(pruned.deduped.map(|deduped| DedupedItem::from(deduped).text(binary_size)));
     lines
 }
 
@@ -86,17 +87,6 @@ fn binlogs(decisions: &[Decision]) -> Vec<String> {
         lines.push(format!("{verdict:<11} {amount} of {source}   {numbers}   {}   {reason}", binary_size(group.bytes)));
     }
     lines
-}
-
-fn deduped(deduped: &Deduped) -> String {
-    let Deduped { repeats, whole_bytes, stored_bytes, unlike, finished } = deduped;
-    let rest = if *finished { "" } else { "; the next run goes on" };
-    let (amount, unlike) = (count_of(*repeats, "segment"), count_of(*unlike, "segment"));
-    let (stored, whole) = (binary_size(*stored_bytes), binary_size(*whole_bytes));
-    format!(
-        "Repeats     {amount} stored as what differs from another server's log ({stored} instead of {whole} once the whole ones \
-         are swept); {unlike} unlike it stay{rest}"
-    )
 }
 
 fn done(retained: &Retained, swept: &Swept) -> Vec<String> {

@@ -208,12 +208,12 @@ fn proven(
     (header == *record.header && header.raw_sha256 == whole.header.raw_sha256).then_some((stored, record))
 }
 
-/// What is gone or damaged is left alone.
+/// What is gone, damaged or withheld is left alone.
 fn usable<T>(read: Result<T, ArchiveError>) -> Result<Option<T>, ArchiveError> {
     match read {
         Ok(read) => Ok(Some(read)),
         Err(
-            ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. })
+            ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. } | StoreError::Withheld { .. })
             | ArchiveError::Segment { .. },
         ) => Ok(None),
         Err(error) => Err(error),

@@ -1,5 +1,6 @@
 //! What verification leaves in the archive: when it ran, what it found, and what it has read when.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -12,6 +13,9 @@ use crate::digest::ShortHash;
 use crate::layout::{ObjectKey, VERIFIED_PREFIX};
 use crate::segment::FORMAT;
 use crate::store::{ObjectClass, StoreError};
+
+/// Results that were listed and are gone when they are read were replaced meanwhile: then it is looked again, so often.
+const LOOKS_MAX: usize = 3;
 
 /// Findings that are left in the archive with their reasons; their number is told in any case.
 const FINDINGS_MAX: usize = 100;
@@ -77,8 +81,54 @@ pub struct LastVerified {
     pub quarantined: Quarantine,
     /// Base backups that cannot be restored whole, and how many of their chunks are damaged or missing.
     pub lost_backups: BTreeMap<String, u64>,
-    /// How many those are, also where they are too many to be named.
+    /// Base backups that could be restored if so many of their chunks were not withheld by their storage class.
+    pub withheld_backups: BTreeMap<String, u64>,
+    /// How many objects are damaged or missing, also where they are too many to be named.
     pub damaged: u64,
+    /// The results that say so: several where runs ended at the same time.
+    made_from: BTreeSet<String>,
+    /// Their generation.
+    generation: u64,
+}
+
+impl LastVerified {
+    fn of(wire: VerifiedWire, key: String, generation: u64) -> Self {
+        Self {
+            at: wire.at,
+            slices: Slices::of(wire.slices, &wire.read_at),
+            findings: wire.findings,
+            quarantined: Quarantine::of(wire.lost_objects),
+            lost_backups: wire.lost_backups,
+            withheld_backups: wire.withheld_backups,
+            damaged: wire.damaged,
+            made_from: BTreeSet::from([key]),
+            generation,
+        }
+    }
+
+    /// What two runs found that knew nothing of each other: each is believed in what it found to be wrong.
+    fn and(mut self, other: Self) -> Self {
+        self.at = self.at.max(other.at);
+        unite(&mut self.slices.read_at, other.slices.read_at);
+        self.findings += other.findings;
+        self.damaged += other.damaged;
+        self.quarantined = self.quarantined.and(&other.quarantined);
+        unite(&mut self.lost_backups, other.lost_backups);
+        unite(&mut self.withheld_backups, other.withheld_backups);
+        self.made_from.extend(other.made_from);
+        self
+    }
+}
+
+/// Of what both have, the greater counts.
+fn unite<K: Ord, V: Ord>(map: &mut BTreeMap<K, V>, other: BTreeMap<K, V>) {
+    for (key, value) in other {
+        match map.entry(key) {
+            Entry::Vacant(vacant) => drop(vacant.insert(value)),
+            Entry::Occupied(mut known) if *known.get() < value => drop(known.insert(value)),
+            Entry::Occupied(_) => {}
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -99,6 +149,45 @@ struct VerifiedWire {
     lost_objects: Vec<String>,
     #[serde(default)]
     lost_backups: BTreeMap<String, u64>,
+    #[serde(default)]
+    withheld_backups: BTreeMap<String, u64>,
+}
+
+impl VerifiedWire {
+    fn of(verified: &Verified) -> Self {
+        let (objects, others): (Vec<_>, Vec<_>) = verified.findings.iter().partition(|finding| finding.is_of_object());
+        let damaged = objects.len() as u64;
+        let quarantined = objects.into_iter().chain(others).take(FINDINGS_MAX);
+        Self {
+            format: FORMAT,
+            at: verified.at,
+            slices: SLICES,
+            read_at: verified.slices.read_at.clone(),
+            segments_read: verified.segments_read,
+            chunks_read: verified.chunks_read,
+            bytes_read: verified.bytes_read,
+            findings: verified.findings.len() as u64,
+            damaged,
+            quarantined: quarantined
+                .map(|finding| FindingWire { what: finding.what.clone(), reason: finding.reason.clone() })
+                .collect(),
+            lost_objects: verified.quarantine().names().map(str::to_owned).collect(),
+            lost_backups: verified.lost_backups.clone(),
+            withheld_backups: verified.withheld_backups.clone(),
+        }
+    }
+
+    /// The findings of a run that knew nothing of this one. The next run reads what they are about.
+    fn take_over(&mut self, other: LastVerified) {
+        unite(&mut self.read_at, other.slices.read_at);
+        let own = Quarantine::of(std::mem::take(&mut self.lost_objects));
+        let more = other.quarantined.names().filter(|name| !own.holds(name)).count() as u64;
+        self.lost_objects = own.and(&other.quarantined).names().map(str::to_owned).collect();
+        self.damaged += more;
+        self.findings += more;
+        unite(&mut self.lost_backups, other.lost_backups);
+        unite(&mut self.withheld_backups, other.withheld_backups);
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -113,24 +202,43 @@ impl Archive {
     /// # Errors
     /// What the store answers.
     pub async fn last_verified(&self) -> Result<Option<LastVerified>, ArchiveError> {
-        for (_, hash, key) in self.verified_objects().await?.into_iter().rev() {
-            let wire = match self.fetch_matching(&key, |bytes| ShortHash::of(bytes) == hash).await {
-                Ok(bytes) => parse_json::<VerifiedWire>(&key, &bytes),
-                Err(ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. })) => continue,
-                Err(error) => return Err(error),
-            };
-            // A result is derived: one that cannot be read is worth nothing.
-            let Ok(wire) = wire else { continue };
-            return Ok(Some(LastVerified {
-                at: wire.at,
-                slices: Slices::of(wire.slices, &wire.read_at),
-                findings: wire.findings,
-                quarantined: Quarantine::of(wire.lost_objects),
-                lost_backups: wire.lost_backups,
-                damaged: wire.damaged,
-            }));
+        for _ in 0..LOOKS_MAX {
+            let listed = self.verified_objects().await?;
+            let is_empty = listed.is_empty();
+            let mut last: Option<LastVerified> = None;
+            for (generation, hash, key) in listed.into_iter().rev() {
+                if last.as_ref().is_some_and(|last| last.generation != generation) {
+                    break;
+                }
+                if let Some(result) = self.result_at(generation, hash, key).await? {
+                    last = Some(match last {
+                        Some(last) => last.and(result),
+                        None => result,
+                    });
+                }
+            }
+            if last.is_some() || is_empty {
+                return Ok(last);
+            }
         }
         Ok(None)
+    }
+
+    /// One result. It is derived: one that is gone or cannot be read is worth nothing.
+    async fn result_at(
+        &self,
+        generation: u64,
+        hash: ShortHash,
+        key: String,
+    ) -> Result<Option<LastVerified>, ArchiveError> {
+        match self.fetch_matching(&key, |bytes| ShortHash::of(bytes) == hash).await {
+            Ok(bytes) => {
+                let wire = parse_json::<VerifiedWire>(&key, &bytes).ok();
+                Ok(wire.map(|wire| LastVerified::of(wire, key, generation)))
+            }
+            Err(ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. })) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The keys of results, in order.
@@ -146,29 +254,22 @@ impl Archive {
         Ok(found)
     }
 
-    /// Leaves a result in place of those before it. `false`: this is a right that a reader does not have.
-    pub(super) async fn record_verified(&self, verified: &Verified) -> Result<bool, ArchiveError> {
-        let (objects, others): (Vec<_>, Vec<_>) = verified.findings.iter().partition(|finding| finding.is_of_object());
-        let damaged = objects.len() as u64;
-        let quarantined = objects.into_iter().chain(others).take(FINDINGS_MAX);
-        let wire = VerifiedWire {
-            format: FORMAT,
-            at: verified.at,
-            slices: SLICES,
-            read_at: verified.slices.read_at.clone(),
-            segments_read: verified.segments_read,
-            chunks_read: verified.chunks_read,
-            bytes_read: verified.bytes_read,
-            findings: verified.findings.len() as u64,
-            damaged,
-            quarantined: quarantined
-                .map(|finding| FindingWire { what: finding.what.clone(), reason: finding.reason.clone() })
-                .collect(),
-            lost_objects: verified.quarantine().names().map(str::to_owned).collect(),
-            lost_backups: verified.lost_backups.clone(),
-        };
-        let json = serde_json::to_vec(&wire).map_err(|error| unreadable(VERIFIED_PREFIX, &error))?;
+    /// Leaves a result in place of those before it: of `last`, which the run began with, and of runs that ended meanwhile, whose
+    /// findings it takes over. `false`: this is a right that a reader does not have.
+    pub(super) async fn record_verified(
+        &self,
+        verified: &Verified,
+        last: Option<&LastVerified>,
+    ) -> Result<bool, ArchiveError> {
         let before = self.verified_objects().await?;
+        let mut wire = VerifiedWire::of(verified);
+        for (generation, hash, key) in &before {
+            let is_known = last.is_some_and(|last| *generation < last.generation || last.made_from.contains(key));
+            if !is_known && let Some(other) = self.result_at(*generation, *hash, key.clone()).await? {
+                wire.take_over(other);
+            }
+        }
+        let json = serde_json::to_vec(&wire).map_err(|error| unreadable(VERIFIED_PREFIX, &error))?;
         let generation = before.last().map_or(0, |(generation, ..)| *generation) + 1;
         let key = ObjectKey::Verified { generation, hash: ShortHash::of(&json) }.to_string();
         match self.store.put(&key, json.into(), ObjectClass::Control).await {
@@ -189,15 +290,87 @@ impl Archive {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::FindingKind;
     use super::*;
+    use crate::store::MemoryStore;
 
     fn at(day: i64) -> Timestamp {
         Timestamp::from_second(day * 86_400).unwrap()
     }
 
     fn last(slices: Slices) -> LastVerified {
-        let (quarantined, lost_backups) = (Quarantine::default(), BTreeMap::new());
-        LastVerified { at: at(0), slices, findings: 0, quarantined, lost_backups, damaged: 0 }
+        LastVerified::of(VerifiedWire::of(&verified(0, slices, &[])), "verified/1".to_owned(), 1)
+    }
+
+    /// A run that found these objects to be damaged.
+    fn verified(day: i64, slices: Slices, damaged: &[&str]) -> Verified {
+        let mut verified = Verified {
+            at: at(day),
+            slices,
+            segments: 0,
+            segments_read: 0,
+            chunks: 0,
+            chunks_read: 0,
+            bytes_read: 0,
+            findings: Vec::new(),
+            lost_backups: BTreeMap::new(),
+            withheld_backups: BTreeMap::new(),
+            recorded: false,
+        };
+        for key in damaged {
+            verified.find(FindingKind::Damaged, *key, "changed");
+        }
+        verified
+    }
+
+    #[tokio::test]
+    async fn runs_that_knew_nothing_of_each_other_keep_what_each_found() {
+        let archive = Archive::open(Arc::new(MemoryStore::new()), Arc::new(|| at(9)));
+        let none = Slices::of(0, &BTreeMap::new());
+        let mut full = verified(1, none.clone(), &["binlogs/a/1-a/1-b"]);
+        full.lost_backups.insert("bb-1".to_owned(), 2);
+        full.slices.read_at.insert(7, at(1));
+        let sample = verified(2, none.clone(), &["binlogs/a/2-a/2-b"]);
+        // Both began without a result, and end one after the other.
+        assert!(archive.record_verified(&full, None).await.unwrap());
+        assert!(archive.record_verified(&sample, None).await.unwrap());
+        let last = archive.last_verified().await.unwrap().unwrap();
+        assert_eq!(last.quarantined.names().count(), 2);
+        assert_eq!((last.damaged, last.lost_backups.get("bb-1"), last.slices.read_at.len()), (2, Some(&2), 1));
+        // A run that began with it has read both again, and found one to be right.
+        let next = verified(3, none.clone(), &["binlogs/a/2-a/2-b"]);
+        assert!(archive.record_verified(&next, Some(&last)).await.unwrap());
+        let last = archive.last_verified().await.unwrap().unwrap();
+        assert_eq!((last.quarantined.names().count(), last.damaged, last.lost_backups.len()), (1, 1, 0));
+        // Two that end at the very same time leave two results.
+        let (one, two) = (verified(4, none.clone(), &["binlogs/a/3-a/3-b"]), verified(4, none, &[]));
+        for result in [one, two] {
+            let json = serde_json::to_vec(&VerifiedWire::of(&result)).unwrap();
+            let key = ObjectKey::Verified { generation: 9, hash: ShortHash::of(&json) }.to_string();
+            archive.store.put(&key, json.into(), ObjectClass::Control).await.unwrap();
+        }
+        let last = archive.last_verified().await.unwrap().unwrap();
+        assert_eq!((last.at, last.quarantined.names().count()), (at(4), 1));
+    }
+
+    #[test]
+    fn a_base_backup_that_is_withheld_is_not_one_that_is_lost() {
+        let chunk =
+            |first: u8| crate::layout::ChunkKey { sha256: [first; 32], backup: "bb-1".into(), encrypted: false };
+        let mut found = verified(1, Slices::of(0, &BTreeMap::new()), &[&chunk(1).to_string()]);
+        for cold in [2, 3] {
+            found.find(FindingKind::Withheld, chunk(cold).to_string(), "GLACIER");
+        }
+        let needs = [("hot", vec![1, 4]), ("cold", vec![2, 3, 4]), ("both", vec![1, 2]), ("none", vec![4])];
+        let needs = needs.map(|(id, chunks)| (id.to_owned(), chunks.into_iter().map(chunk).collect()));
+        found.note_lost_backups(&needs);
+        let of = |pairs: &[(&str, u64)]| pairs.iter().map(|(id, count)| ((*id).to_owned(), *count)).collect();
+        assert_eq!(
+            (found.lost_backups, found.withheld_backups),
+            (of(&[("both", 1), ("hot", 1)]), of(&[("both", 1), ("cold", 2)]))
+        );
     }
 
     /// Runs with these percentages, a day apart; gives the days since everything was read.
