@@ -52,6 +52,12 @@ pub fn binlogs_path(filter: &BinlogFilter) -> String {
     path("/v1/binlogs", words)
 }
 
+/// The same question, from where its last answer ended.
+pub fn with_cursor(path: &str, cursor: &str) -> String {
+    let separator = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{separator}cursor={}", encoded(cursor))
+}
+
 fn path(path: &str, words: Vec<(&str, Option<String>)>) -> String {
     let words = words.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", encoded(&value?))));
     let query = words.collect::<Vec<_>>().join("&");

@@ -228,6 +228,15 @@ fn restores_in_rows() {
 }
 
 #[test]
+fn what_waits_has_a_time_until_which_it_may() {
+    let mut waiting = heartbeat();
+    waiting["unarchivedBinlogs"] = json!(2);
+    let of = |beat: &Value| text(&merge(workload("mysql", vec![pod("mysql-0", Some(beat))]), None, None));
+    assert!(of(&waiting).contains("; the server purges the oldest of it in 2d23h"), "{}", of(&waiting));
+    assert!(!of(&heartbeat()).contains("purges"), "nothing waits");
+}
+
+#[test]
 fn checks_of_a_workload() {
     let step = |operation: &str, action: &str, reason: Option<&str>| {
         serde_json::json!({"operation": operation, "action": action, "ok": reason.is_none(), "tookMilliseconds": 12,
@@ -238,7 +247,16 @@ fn checks_of_a_workload() {
             "archive": "s3://backups/shop/mysql", "key": "tail/probe-0.json", "steps": steps, "clockAheadSeconds": ahead});
         Some(Ok(serde_json::from_value(document).unwrap()))
     };
+    let cycle = |complete: bool, binlogs: u64| {
+        let document = serde_json::json!({"apiVersion": "kubectl-pitr/v1", "kind": "ArchiveCycle", "schemaVersion": 1,
+            "archive": "s3://backups/shop/mysql", "complete": complete, "tookMilliseconds": 230,
+            "closed": {"binlog": "binlog.000412", "closedAt": null, "archivedAt": null},
+            "active": {"binlog": "binlog.000413", "positionBytes": 48_120_993, "shippedBytes": 48_120_993},
+            "unarchivedBinlogs": binlogs, "unarchivedBytes": binlogs << 30, "codes": []});
+        Some(Ok(serde_json::from_value(document).unwrap()))
+    };
     let facts = ClusterFacts {
+        cycle: cycle(true, 0),
         store: tried(vec![step("put", "PutObject", None), step("delete", "DeleteObject", None)], 0.2),
         plugin_version: "0.1.0".into(),
         volumes_go: true,
@@ -259,8 +277,9 @@ fn checks_of_a_workload() {
         ),
         Some(Err("no pod answers".into())),
     ];
+    let mut cycles = [cycle(false, 4), cycle(false, 0), Some(Err("no pod answers".into()))].into_iter();
     let stores = stores.map(|store| {
-        let facts = ClusterFacts { store, rights: Vec::new(), ..facts.clone() };
+        let facts = ClusterFacts { store, cycle: cycles.next().unwrap(), rights: Vec::new(), ..facts.clone() };
         let checks = checks(&healthy(), &judge(&healthy(), limits()), &facts, limits());
         check_text(&checks, true, Terminal::PLAIN)
     });

@@ -240,11 +240,77 @@ async fn the_control_api_answers() {
     assert_eq!(get("/readyz", None).await, (0, "ok\n".to_owned()));
     let (_, metrics) = get("/metrics", None).await;
     assert!(metrics.contains("pitr_recoverable_lag_seconds{workload=\"test/mysql\"}"), "{metrics}");
-    assert_eq!(get("/v1/none", None).await.0, 1);
+    for (path, data) in [
+        ("/v1/none", None),
+        ("/v1/plan", None),
+        ("/v1/archive", None),
+        ("/v1/status", Some("{}")),
+        ("/v1/gaps/gap-none", None),
+        ("/v1/windows?branch=br-none", None),
+        ("/v1/windows?limit=1", None),
+        ("/v1/binlogs?limit=0", None),
+        ("/v1/binlogs?cursor=x", None),
+    ] {
+        let (exit, refused) = get(path, data).await;
+        let refused = json(&refused);
+        let is_whole = ["code", "message", "hint", "fix"].iter().all(|key| refused[*key].is_string());
+        assert!(exit != 0 && refused["kind"] == "Error" && is_whole, "{path}: {refused}");
+    }
+    scene.server.sql("FLUSH BINARY LOGS").await.unwrap();
+    scene.insert(1, 640).await;
+    scene.until_archived().await;
+    let first = json(&get("/v1/binlogs?limit=1", None).await.1);
+    let rest = get(&format!("/v1/binlogs?cursor={}", first["next"].as_str().unwrap()), None).await.1;
+    let items = [&first["items"], &json(&rest)["items"]].map(|items| items.as_array().unwrap().clone()).concat();
+    let names: Vec<_> = items.iter().map(|item| item["binlog"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(names, scene.files().into_keys().collect::<Vec<_>>());
+    let alone = scene.ask(&["get", "/v1/archive", "--data", "{}", "--archive", &scene.url()]).await;
+    assert_eq!(json(&String::from_utf8(alone.stdout).unwrap())["code"], "PITR0108");
     // The same documents from the archive alone.
     let alone = scene.ask(&["get", "/v1/windows", "--archive", &scene.url()]).await;
     assert_eq!(serde_json::from_slice::<Value>(&alone.stdout).unwrap()["kind"], "WindowList");
     assert_eq!(terminate(&mut run).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_cycle_out_of_turn_archives_everything_at_once() {
+    // Nothing is due by itself for as long as this takes.
+    let Some(scene) = Archiving::new("schedule: {tail_interval: 1h, archive_interval: 1h}").await else { return };
+    let mut run = scene.run();
+    scene.until_status(|status| status["state"] == "ok" || status["state"] == "degraded").await;
+    let cycle = async || {
+        let asked = scene.ask(&["get", "/v1/archive", "--data", "{}", "--address", &scene.control]).await;
+        assert!(asked.status.success(), "{}", text(&asked));
+        serde_json::from_slice::<Value>(&asked.stdout).unwrap()
+    };
+    cycle().await;
+    for _ in 0..3 {
+        scene.insert(2, 640).await;
+        scene.server.sql("FLUSH BINARY LOGS").await.unwrap();
+        scene.insert(2, 640).await;
+        let told = cycle().await;
+        assert!(told["kind"] == "ArchiveCycle" && told["complete"] == true, "{told}");
+        let files = scene.files();
+        assert_eq!(scene.archived().await, files, "{told}");
+        let (closed, active) = (files.keys().rev().nth(1).unwrap(), files.iter().next_back().unwrap());
+        assert_eq!(told["closed"]["binlog"], closed.as_str());
+        assert_eq!(
+            (&told["active"]["binlog"], &told["active"]["shippedBytes"]),
+            (&active.0.as_str().into(), &active.1.len().into())
+        );
+    }
+    // Several who ask at once are all answered.
+    let (one, other) = tokio::join!(cycle(), cycle());
+    assert!(one["complete"] == true && other["complete"] == true, "{one} {other}");
+    // What cannot be archived is no complete cycle.
+    let mut index = std::fs::read_to_string(scene.server.datadir().join("binlog.index")).unwrap();
+    let bad = scene.server.datadir().join("binlog.000000");
+    std::fs::write(&bad, [&b"\xfdbin"[..], &[7; 4096]].concat()).unwrap();
+    index.insert_str(0, "./binlog.000000\n");
+    std::fs::write(scene.server.datadir().join("binlog.index"), index).unwrap();
+    let told = cycle().await;
+    assert!(told["complete"] == false && told["codes"].as_array().unwrap().contains(&"PITR0505".into()), "{told}");
+    assert_eq!(terminate(&mut run).await, Some(0), "{}", scene.log());
 }
 
 #[tokio::test]

@@ -3,9 +3,11 @@
 
 mod backups;
 mod binlogs;
+mod cycle;
 mod failure;
 mod heartbeat;
 mod instant;
+mod page;
 mod plan;
 mod plan_wire;
 mod prune;
@@ -18,12 +20,14 @@ mod windows;
 
 pub use backups::{BackupItem, BackupsDocument};
 pub use binlogs::{BinlogFilter, BinlogItem, BinlogsDocument, SegmentItem};
+pub use cycle::CycleDocument;
 pub use failure::ErrorDocument;
 pub use heartbeat::{
     ActiveBinlog, ArchiveState, BackupSummary, ClosedBinlog, GAPS_MAX, GapSummary, Heartbeat, ServerState, StoreState,
     UnreadableObjects, VerifyState, WindowSummary,
 };
 pub use instant::Instant;
+pub use page::Page;
 pub use plan::{DocumentError, PlanDocument, plan_hash};
 pub use prune::{DedupedItem, DoneItem, ExpiryItem, ProblemItem, PruneDocument, SpanItem};
 pub use store_check::{StoreCheckDocument, StoreStep};

@@ -41,9 +41,9 @@ pub use seal::{
 };
 pub use segment::memory;
 pub use segment::{
-    Closes, Codec, CodecError, DraftError, HeaderCodec, HeldSet, IndexedTransaction, OpenedSegment, Parts, Repeat,
-    RepeatOf, SEGMENT_RAW_BYTES_MAX, SegmentDamage, SegmentDraft, SegmentError, SegmentHeader, SegmentOrigin,
-    SegmentRecord, TransactionSummary, UnknownCodec, open_segment, read_header,
+    Closes, Codec, CodecError, DraftError, EncodingTime, HeaderCodec, HeldSet, IndexedTransaction, OpenedSegment,
+    Parts, Repeat, RepeatOf, SEGMENT_RAW_BYTES_MAX, SegmentDamage, SegmentDraft, SegmentError, SegmentHeader,
+    SegmentOrigin, SegmentRecord, TransactionSummary, UnknownCodec, open_segment, read_header,
 };
 pub use store::{
     CallCount, Checksum, Counting, Credentials, FileStore, ListedObject, MemoryStore, OBJECT_BYTES_MAX, ObjectClass,

@@ -25,7 +25,7 @@ use pitr_recovery::StoredObject;
 
 pub use codec::{Codec, CodecError, UnknownCodec};
 pub use decode::{OpenedSegment, SegmentError, open_segment, read_header};
-pub use encode::{DraftError, SegmentDraft, SegmentOrigin};
+pub use encode::{DraftError, EncodingTime, SegmentDraft, SegmentOrigin};
 pub use header::{Closes, HeaderCodec, HeldSet, Parts, SegmentDamage, SegmentHeader, TransactionSummary};
 pub use index::IndexedTransaction;
 pub use repeat::{Repeat, RepeatOf};

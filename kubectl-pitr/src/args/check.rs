@@ -11,7 +11,7 @@ use super::client::duration;
 #[command(
     after_help = "Example:\n  kubectl pitr check mysql -n shop\n\nIt looks at what the sidecars say of server and archive, at the objects in \
                   the cluster, and at what you may do. It lets a sidecar write, read, list and delete one small object in the archive, \
-                  unless --read-only is given. Exit 3 when something is not well.\n\nNeeds: statefulsets \
+                  and archive what there is now, unless --read-only is given. Exit 3 when something is not well.\n\nNeeds: statefulsets \
                   get,list; pods list; pods/log get; pods/portforward get,create."
 )]
 pub struct CheckArgs {
@@ -24,7 +24,7 @@ pub struct CheckArgs {
     /// From which mark on the exit code is 3
     #[arg(long, value_enum, default_value = "error", value_name = "MARK")]
     pub failure_threshold: Threshold,
-    /// Do not let the sidecar write to the archive and delete what it wrote
+    /// Do not let the sidecar write to the archive: no trial of the store, no cycle out of turn
     #[arg(long)]
     pub read_only: bool,
     #[command(flatten)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use pitr_archive::document::StoreCheckDocument;
+use pitr_archive::document::{CycleDocument, StoreCheckDocument};
+use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
 use super::source;
@@ -20,8 +21,8 @@ use crate::state::{Check, ClusterFacts, Limits, Mark, checks, judge};
 const EXIT_DEGRADED: u8 = 3;
 /// Between two looks of --wait.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// The sidecar gives its store less.
-const STORE_LIMIT: Duration = Duration::from_secs(25);
+/// The sidecar gives its store, and a cycle, less.
+const TRIAL_LIMIT: Duration = Duration::from_secs(25);
 /// Older ends of the window are late, as for `status`.
 const LAG_SECONDS_MAX: u64 = 300;
 
@@ -68,7 +69,12 @@ pub async fn run(session: &Session, args: &CheckArgs) -> Result<u8> {
     };
     let mut facts = facts(&cluster, &workload).await;
     if !args.read_only && args.state.via != Via::Log {
-        facts.store = Some(try_store(session, &cluster, &workload, args).await);
+        let store = asked::<StoreCheckDocument>(session, &cluster, &workload, ("/v1/check", args)).await;
+        // Who cannot be asked the one cannot be asked the other.
+        if store.is_ok() {
+            facts.cycle = Some(asked::<CycleDocument>(session, &cluster, &workload, ("/v1/archive", args)).await);
+        }
+        facts.store = Some(store);
     }
     let deadline = Instant::now() + args.wait.unwrap_or_default();
     let found = loop {
@@ -104,17 +110,17 @@ async fn look(
     checks(&state, &judge(&state, limits), facts, limits)
 }
 
-/// Lets the sidecar that leads try its store. `Err`: why it did not.
-async fn try_store(
+/// Lets the sidecar that leads do something and tell of it. `Err`: why it did not.
+async fn asked<T: DeserializeOwned>(
     session: &Session,
     cluster: &Cluster,
     workload: &Workload,
-    args: &CheckArgs,
-) -> Result<StoreCheckDocument, String> {
+    (path, args): (&str, &CheckArgs),
+) -> Result<T, String> {
     let pods = source::pods_to_ask(cluster, workload, &args.state, session.now()).await;
-    let way = (args.state.via, args.state.via_timeout.max(STORE_LIMIT));
-    let reply = source::ask(cluster, &pods, ("/v1/check", Some("{}")), way).await.map_err(|e| e.to_string())?;
-    match serde_json::from_slice::<StoreCheckDocument>(&reply.body) {
+    let way = (args.state.via, args.state.via_timeout.max(TRIAL_LIMIT));
+    let reply = source::ask(cluster, &pods, (path, Some("{}")), way).await.map_err(|e| e.to_string())?;
+    match serde_json::from_slice::<T>(&reply.body) {
         Ok(document) if reply.ok => Ok(document),
         _ if serde_json::from_slice::<serde_json::Value>(&reply.body).is_ok() => {
             Err(source::told(&reply, &workload.place()).to_string())
@@ -138,6 +144,7 @@ async fn facts(cluster: &Cluster, workload: &Workload) -> ClusterFacts {
         partition: partition(&workload.object),
         rights,
         store: None,
+        cycle: None,
     }
 }
 

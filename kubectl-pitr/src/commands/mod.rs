@@ -17,6 +17,7 @@ pub mod inject;
 pub mod logs;
 mod making;
 mod origin;
+mod pages;
 mod pins;
 pub mod prune;
 pub mod restore;

@@ -9,6 +9,7 @@ use pitr_recovery::code;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::pages;
 use crate::archive_view::{self, ArchiveView, Direct};
 use crate::args::{ArchiveArgs, ListArgs, PathStyle, StateArgs, Via};
 use crate::cluster::{Cluster, Reply, Silence, Workload, WorkloadName, runs_sidecar};
@@ -197,7 +198,7 @@ async fn list<T: DeserializeOwned>(
     pods: &[String],
     (path, args): (&str, &StateArgs),
 ) -> Option<T> {
-    match ask(cluster, pods, (path, None), (args.via, args.via_timeout)).await {
+    match pages::whole(cluster, pods, path, (args.via, args.via_timeout)).await {
         Ok(reply) => match serde_json::from_slice(&reply.body) {
             Ok(list) if reply.ok => Some(list),
             _ => None,
@@ -242,7 +243,7 @@ pub(super) async fn document(
     args: &StateArgs,
 ) -> Result<Value, Failure> {
     let via = if args.via == Via::Log { Via::Auto } else { args.via };
-    let reply = ask(cluster, pods, (path, None), (via, args.via_timeout)).await?;
+    let reply = pages::whole(cluster, pods, path, (via, args.via_timeout)).await?;
     match serde_json::from_slice(&reply.body) {
         Ok(document) if reply.ok => Ok(document),
         Ok(_) => Err(told(&reply, &workload.place())),
@@ -265,7 +266,7 @@ pub(super) async fn required<T: DeserializeOwned>(
 ) -> Result<T, Failure> {
     let state = heard(cluster, workload, args, now).await;
     let via = if args.via == Via::Log { Via::Auto } else { args.via };
-    let reply = ask(cluster, &order(&state), (path, None), (via, args.via_timeout)).await?;
+    let reply = pages::whole(cluster, &order(&state), path, (via, args.via_timeout)).await?;
     if !reply.ok {
         return Err(told(&reply, &workload.place()));
     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{BarSpan, binary_size, count_of, duration, seconds_up, to_micros, window_bar};
-use crate::state::{Finding, Gap, Health, Heartbeat, Judged, Limits, WorkloadState};
+use crate::state::{Finding, Gap, Health, Heartbeat, Judged, Limits, PURGE_SECONDS, WorkloadState};
 use crate::terminal::{Terminal, Tone};
 
 /// Width to which a line is filled before what stands at its right edge.
@@ -177,6 +177,11 @@ fn archived(heartbeat: &Heartbeat) -> Option<String> {
     if let Some(lag) = heartbeat.lag_seconds {
         let bytes = heartbeat.unarchived_bytes.unwrap_or(0);
         parts.push(format!("lag {}, {} unarchived", duration(lag.max(0.0) as u64), binary_size(bytes)));
+    }
+    // Soon is a finding; until then it is good to know, where something waits.
+    let waits = heartbeat.unarchived_binlogs.is_some_and(|binlogs| binlogs > 0);
+    if let Some(until) = heartbeat.seconds_until_purge.filter(|until| waits && *until >= PURGE_SECONDS) {
+        parts.push(format!("the server purges the oldest of it in {}", duration(until as u64)));
     }
     (!parts.is_empty()).then(|| format!("{:<13}{}", "Archived", parts.join("; ")))
 }

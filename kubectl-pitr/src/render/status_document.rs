@@ -47,6 +47,7 @@ fn item(state: &WorkloadState, judged: &Judged) -> Value {
         "lagSeconds": leading.and_then(|h| h.lag_seconds),
         "unarchivedBinlogs": leading.and_then(|h| h.unarchived_binlogs),
         "unarchivedBytes": leading.and_then(|h| h.unarchived_bytes),
+        "secondsUntilPurge": leading.and_then(|h| h.seconds_until_purge),
         "baseBackups": {
             "usable": state.usable_backups(),
             "newestId": newest.as_ref().map(|(id, _)| id),

@@ -1,11 +1,11 @@
 //! What `check` looks at: of the server, of the archive, of the cluster. Every finding of `status` is in it, and what is well besides.
 
 use jiff::Timestamp;
-use pitr_archive::document::{StoreCheckDocument, StoreStep};
+use pitr_archive::document::{CycleDocument, StoreCheckDocument, StoreStep};
 use pitr_recovery::code::{self, Code};
 
 use super::{Finding, Heartbeat, Judged, Limits, WorkloadState};
-use crate::render::{count_of, duration, server_name, to_micros};
+use crate::render::{binary_size, count_of, duration, server_name, to_micros};
 
 /// Base backups are expected to be younger than this.
 const BASE_SECONDS_MAX: u64 = 26 * 3600;
@@ -81,6 +81,8 @@ pub struct ClusterFacts {
     pub rights: Vec<(String, Vec<String>)>,
     /// What a sidecar found when it tried the store; none when it was not to.
     pub store: Option<Result<StoreCheckDocument, String>>,
+    /// What it archived when it was asked to do so at once; none when it was not to.
+    pub cycle: Option<Result<CycleDocument, String>>,
 }
 
 /// All checks, by area.
@@ -90,6 +92,7 @@ pub fn checks(state: &WorkloadState, judged: &Judged, facts: &ClusterFacts, limi
     all.extend(leading.into_iter().flat_map(server));
     all.extend(archive(state, judged, limits.now));
     all.extend(facts.store.iter().flat_map(store));
+    all.extend(facts.cycle.iter().map(cycle));
     all.extend(cluster(state, facts));
     all.sort_by_key(|check| (check.area, std::cmp::Reverse(check.mark == Mark::Good)));
     all
@@ -200,6 +203,32 @@ fn store(tried: &Result<StoreCheckDocument, String>) -> Vec<Check> {
         checks.push(warning(Area::Archive, text, "set the clocks: retention does not delete while they differ"));
     }
     checks
+}
+
+/// What was archived for the asking.
+fn cycle(tried: &Result<CycleDocument, String>) -> Check {
+    let (document, hint) = match tried {
+        Ok(document) => (document, "kubectl pitr status has the cause; kubectl pitr logs has more"),
+        Err(reason) => {
+            let text = format!("nothing was archived for this check: {reason}");
+            return warning(Area::Archive, text, "--read-only leaves it out");
+        }
+    };
+    if document.complete {
+        let closed = document.closed.as_ref().map(|closed| format!("closed binlogs to {}", closed.binlog));
+        let active = document.active.as_ref();
+        let active = active.map(|active| format!("{} to position {}", active.binlog, active.shipped_bytes));
+        let to: Vec<String> = closed.into_iter().chain(active).collect();
+        let took = document.took_milliseconds;
+        return good(Area::Archive, format!("a cycle archived everything in {took} ms: {}", to.join(", ")));
+    }
+    let text = match (document.unarchived_binlogs, document.unarchived_bytes) {
+        (Some(binlogs), Some(bytes)) if binlogs > 0 => {
+            format!("a cycle left {} behind, {}", count_of(binlogs, "closed binlog"), binary_size(bytes))
+        }
+        _ => "a cycle did not archive everything".to_owned(),
+    };
+    warning(Area::Archive, text, hint)
 }
 
 fn failed(step: &StoreStep) -> Check {

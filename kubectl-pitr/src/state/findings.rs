@@ -52,7 +52,7 @@ pub struct Limits {
 }
 
 /// A purge within this time is near.
-const PURGE_SECONDS: f64 = 6.0 * 3600.0;
+pub const PURGE_SECONDS: f64 = 6.0 * 3600.0;
 
 /// Judges a workload.
 pub fn judge(state: &WorkloadState, limits: Limits) -> Judged {

@@ -17,7 +17,7 @@ mod windows;
 
 pub use backups::{Backup, Backups};
 pub use checks::{Area, Check, ClusterFacts, Mark, checks};
-pub use findings::{Finding, Health, Judged, Limits, judge};
+pub use findings::{Finding, Health, Judged, Limits, PURGE_SECONDS, judge};
 pub use heartbeat::{Active, Archive, BaseBackups, Closed, Heartbeat, Server, Store, Verify, Window};
 pub use merge::{Beat, Pod, WorkloadState, from_archive, merge};
 pub use timeline::{BinlogRow, Binlogs, BranchRow, SegmentRow, StreamRow, Timeline, TransactionRow};

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use futures::{Stream, TryStreamExt as _, stream};
 use pitr_archive::{Place, SegmentDamage, SegmentDraft, SegmentRecord, TailCoverage};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::continuation;
 use super::cutter::{CutError, Cutter, Extent, Piece};
@@ -25,7 +26,7 @@ use super::memory::{Lane, Room};
 use super::pipeline::{InWork, Pipeline, WorkError, blocking};
 use super::rate::Urgency;
 use crate::discovery::{BinlogFile, IndexEntry};
-use crate::status;
+use crate::status::{self, Step};
 
 /// Segments of one binlog that are stored before a page names them, where no tail object waits to be covered.
 const PAGE_SEGMENTS: usize = 64;
@@ -172,7 +173,9 @@ impl<'a> PieceSource<'a> {
         let limits = &self.pipeline.limits;
         let expected = self.cutter.as_ref().map_or(0, Cutter::most_in_hand);
         let mut room = limits.memory.take(Lane::Backlog, expected, self.transactions).await;
+        let begun = Instant::now();
         let Some(cut) = self.work(find).await? else { return Ok(None) };
+        let found_in = begun.elapsed();
         self.transactions = cut.size.1;
         if !limits.memory.fit(&mut room, cut.size.0, cut.size.1) {
             if let Some(cutter) = &mut self.cutter {
@@ -184,6 +187,7 @@ impl<'a> PieceSource<'a> {
         limits.reads.spend(cut.size.0, Urgency::Later).await;
         let (id, is_old) = (self.binlog.id.clone(), self.is_old);
         let mut coverage = std::mem::take(&mut self.coverage);
+        let begun = Instant::now();
         let (piece, ending, coverage) = self
             .work(move |cutter| {
                 let (piece, ending) = take(cutter, cut)?;
@@ -194,6 +198,7 @@ impl<'a> PieceSource<'a> {
                 Ok((piece, ending, coverage))
             })
             .await?;
+        self.pipeline.board.segments.add(Step::Read, found_in + begun.elapsed());
         self.coverage = coverage;
         self.damage = ending.damage.clone().or_else(|| self.damage.take());
         Ok(Some((draft(Place::Binlogs, &self.binlog, piece, ending), room)))

@@ -30,6 +30,7 @@ mod server;
 mod start;
 mod stream;
 mod tail;
+mod turns;
 mod upkeep;
 mod uploads;
 mod watched_store;
@@ -53,6 +54,7 @@ use self::start::Started;
 pub(crate) use self::stream::INDEX_BASE as SPOOL_INDEX;
 use self::stream::Streaming;
 use self::tail::Tail;
+use self::turns::Turns;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::discovery::{self, Found, Lookout};
@@ -77,6 +79,8 @@ pub(crate) struct Archiver {
     shutdown: CancellationToken,
     abort: CancellationToken,
     rotated: Arc<Notify>,
+    tail_turns: Turns,
+    backlog_turns: Turns,
     /// How long a call to the store is repeated.
     patience: RetryPolicy,
     /// What ended the work for good.
@@ -94,6 +98,8 @@ impl Archiver {
             shutdown,
             abort: CancellationToken::new(),
             rotated: Arc::default(),
+            tail_turns: Turns::new(),
+            backlog_turns: Turns::new(),
             patience: RetryPolicy::default(),
             fatal: Arc::default(),
         }
@@ -117,6 +123,13 @@ impl Archiver {
     /// What the loops share, once the archive has answered.
     pub(crate) fn pipeline(&self) -> Option<&Arc<Pipeline>> {
         self.pipeline.get()
+    }
+
+    /// Archives everything that is there now, out of turn, and waits for it. What cannot be archived stands on the board.
+    pub(crate) async fn cycle_now(&self) {
+        // A binlog that the server has left is the tail's until its last bytes are shipped.
+        self.tail_turns.one().await;
+        self.backlog_turns.one().await;
     }
 
     /// Archives until told to stop. Nothing that can be put right later ends it.
@@ -200,9 +213,14 @@ impl Archiver {
                 self.board.note(|facts| facts.replicates = replicates);
                 looked_for_relay_logs = Some(Instant::now());
             }
+            let begun = self.tail_turns.begin();
             self.tail_tick(&mut tail, &mut lookout, &mut pause).await;
+            self.tail_turns.end(begun);
             let interval = self.tail_interval().max(pause.left(Instant::now()));
-            self.rest(interval).await;
+            tokio::select! {
+                () = self.rest(interval) => {}
+                () = self.tail_turns.wanted(begun) => {}
+            }
         }
         // The last bytes of the server, if the store still answers.
         self.tail_tick(&mut tail, &mut lookout, &mut pause).await;
@@ -247,16 +265,19 @@ impl Archiver {
         let mut lookout = Lookout::new(self.config.source.clone());
         loop {
             let mut pause = self.config.schedule.archive_interval;
+            let begun = self.backlog_turns.begin();
             if let Some(found) = self.look(&mut lookout) {
                 let report = backlog.cycle(&found).await;
                 pause = pause.min(report.next_try.unwrap_or(pause).max(Duration::from_millis(200)));
             }
+            self.backlog_turns.end(begun);
             if self.shutdown.is_cancelled() {
                 return;
             }
             tokio::select! {
                 () = self.rest(pause) => {}
                 () = self.rotated.notified() => {}
+                () = self.backlog_turns.wanted(begun) => {}
             }
         }
     }

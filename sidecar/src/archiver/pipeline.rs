@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pitr_archive::{
-    Archive, ArchiveError, Codec, EncodedSegment, SegmentDraft, SegmentRecord, StoreCounts, TailCoverage,
+    Archive, ArchiveError, Codec, EncodedSegment, EncodingTime, SegmentDraft, SegmentRecord, StoreCounts, TailCoverage,
 };
 use pitr_binlog::{Head, ScanError};
 use pitr_recovery::BinlogId;
@@ -19,7 +19,7 @@ use super::memory::{Lane, Room};
 use super::outlived::{ClosedFile, Expired, Kept, is_outlived};
 use super::window::Spare;
 use crate::clock::Clock;
-use crate::status::{self, Board, ServerFacts};
+use crate::status::{self, Board, ServerFacts, Step};
 
 /// Why a binlog could not be archived now.
 #[derive(Debug, thiserror::Error)]
@@ -189,8 +189,12 @@ impl Pipeline {
             Lane::Tail => None,
             Lane::Backlog => Some(self.limits.uploads.turn().await),
         };
-        let record = self.archive.store_segment(encoded?).await?;
+        let encoded = encoded?;
+        self.note_encoding(encoded.took());
+        let sent = Instant::now();
+        let record = self.archive.store_segment(encoded).await?;
         drop(turn);
+        self.board.segments.add(Step::Put, sent.elapsed());
         let bytes = record.key.end - record.key.start;
         self.board.note(|facts| {
             facts.totals.raw_bytes += bytes;
@@ -211,6 +215,13 @@ impl Pipeline {
             lagSeconds = lag_us.map(seconds),
         );
         Ok(record)
+    }
+
+    fn note_encoding(&self, took: EncodingTime) {
+        self.board.segments.add(Step::Compress, took.compress);
+        if let Some(encrypt) = took.encrypt {
+            self.board.segments.add(Step::Encrypt, encrypt);
+        }
     }
 
     /// Catalogues stored segments; tail objects with the same bytes go.

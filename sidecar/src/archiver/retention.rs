@@ -139,7 +139,10 @@ impl Archiver {
                 );
                 self.board.unreadable(Area::Unusable, &swept.unusable);
                 note_undeletable(&swept.undeletable);
-                self.board.note(|facts| facts.totals.expired_bytes += deleted_bytes);
+                self.board.note(|facts| {
+                    facts.totals.expired_bytes += deleted_bytes;
+                    facts.orphan_bytes = Some(swept.orphan_bytes);
+                });
                 true
             }
             Err(error) => {

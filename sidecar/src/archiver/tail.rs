@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pitr_archive::{Place, SegmentRecord};
+use tokio::time::Instant;
 
 use super::continuation;
 use super::cutter::{CutError, Cutter, Extent, Piece};
@@ -23,7 +24,7 @@ use super::memory::Lane;
 use super::pipeline::{Pipeline, WorkError, blocking};
 use super::stream::Streaming;
 use crate::discovery::{self, BinlogFile, Found, IndexEntry};
-use crate::status::{ActiveFacts, Proof};
+use crate::status::{ActiveFacts, Proof, Step};
 
 /// Tail objects of one binlog above which small neighbours are made one; readers never list many more than 64.
 const MERGE_ABOVE: usize = 48;
@@ -165,6 +166,7 @@ impl Tail {
         active.grow(size)?;
         let limits = &self.pipeline.limits;
         loop {
+            let begun = Instant::now();
             let Some((end, count)) =
                 active.work(|cutter| Ok(cutter.find_full()?.map(|end| (end, cutter.waiting())))).await?
             else {
@@ -172,12 +174,15 @@ impl Tail {
             };
             let room = limits.memory.take(Lane::Tail, end.saturating_sub(active.start()), count).await;
             let Some(piece) = active.work(move |cutter| cutter.take(end).map(Some)).await? else { break };
+            self.pipeline.board.segments.add(Step::Read, begun.elapsed());
             self.store_full(active, piece).await?;
             drop(room);
         }
         let shipped = active.shipped;
         let _room = limits.memory.take(Lane::Tail, active.whole_to().saturating_sub(shipped), active.waiting()).await;
+        let begun = Instant::now();
         if let Some(piece) = active.work(move |cutter| cutter.young(shipped)).await? {
+            self.pipeline.board.segments.add(Step::Read, begun.elapsed());
             self.store_young(active, piece).await?;
             self.merge(active).await?;
         }
@@ -213,7 +218,7 @@ impl Tail {
     /// Makes one object of many small ones.
     async fn merge(&self, active: &Active) -> Result<(), WorkError> {
         let tail = self.pipeline.ledger().tail(&active.binlog.id);
-        if tail.len() < MERGE_ABOVE || self.pipeline.board.read().store.keeps_all(tokio::time::Instant::now()) {
+        if tail.len() < MERGE_ABOVE || self.pipeline.board.read().store.keeps_all(Instant::now()) {
             return Ok(());
         }
         let run = longest_small_run(&tail, self.pipeline.segment_bytes);

@@ -6,7 +6,7 @@ use hyper::{Response, StatusCode, header};
 use pitr_archive::StopDescription;
 use serde::Serialize;
 
-use crate::error::Rendered;
+use crate::error::{Failure, Rendered};
 
 /// What is sent.
 pub(super) type Body = Full<Bytes>;
@@ -62,6 +62,11 @@ impl Answer {
             _ => 500,
         };
         Self::json(status, rendered.document().to_string().into_bytes())
+    }
+
+    /// `kind: Error` with a status of its own.
+    pub(super) fn refused(status: u16, failure: &Failure) -> Self {
+        Self { status, ..Self::error(&anyhow::Error::new(failure.clone())) }
     }
 
     pub(super) fn into_response(self) -> Response<Body> {

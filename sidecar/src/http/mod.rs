@@ -4,6 +4,7 @@
 mod answer;
 mod client;
 mod query;
+mod refused;
 mod routes;
 
 use std::convert::Infallible;
@@ -30,6 +31,8 @@ pub(crate) use self::routes::{Api, Audience};
 const CONNECTIONS_MAX: usize = 64;
 /// A request's body.
 const BODY_BYTES_MAX: usize = 1 << 20;
+/// An answer's body: what the plugin takes.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// From the first byte of a request to its answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// A connection without a whole request is closed.
@@ -88,8 +91,16 @@ async fn connection(stream: TcpStream, api: Arc<Api>, audience: Audience) {
 }
 
 async fn answer(request: Request<Incoming>, api: &Api, audience: Audience) -> hyper::Response<Body> {
-    let answer = tokio::time::timeout(ANSWER_WITHIN, respond(request, api, audience)).await;
-    answer.unwrap_or_else(|_| Answer::text(503, "no answer in time")).into_response()
+    let is_control = audience == Audience::Loopback && request.uri().path().starts_with("/v1/");
+    let answer = match tokio::time::timeout(ANSWER_WITHIN, respond(request, api, audience)).await {
+        Ok(answer) if is_control && answer.body.len() > ANSWER_BYTES_MAX => {
+            refused::too_much(answer.body.len(), ANSWER_BYTES_MAX)
+        }
+        Ok(answer) => answer,
+        Err(_) if is_control => refused::too_late(ANSWER_WITHIN),
+        Err(_) => Answer::text(503, "no answer in time"),
+    };
+    answer.into_response()
 }
 
 async fn respond(request: Request<Incoming>, api: &Api, audience: Audience) -> Answer {
@@ -98,9 +109,9 @@ async fn respond(request: Request<Incoming>, api: &Api, audience: Audience) -> A
         Method::GET | Method::HEAD => None,
         Method::POST => match Limited::new(body, BODY_BYTES_MAX).collect().await {
             Ok(body) => Some(body.to_bytes()),
-            Err(_) => return Answer::text(413, "the request is too large"),
+            Err(_) => return refused::too_long(BODY_BYTES_MAX),
         },
-        _ => return Answer::text(405, "GET, HEAD or POST"),
+        _ => return refused::no_such_method(),
     };
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     api.respond(target, post.as_deref(), audience).await

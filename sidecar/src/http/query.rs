@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pitr_archive::document::BinlogFilter;
+use pitr_archive::document::{BinlogFilter, Page};
 use pitr_archive::{Archive, Matching, Point, SearchError, Sought};
 use pitr_binlog::GtidSet;
 use pitr_recovery::{TimeTarget, Timeline, code, parse_time};
@@ -51,9 +51,9 @@ pub(super) fn timeline(query: &str) -> anyhow::Result<TimelineQuery> {
     Ok(TimelineQuery { branch, sought: Sought::Matching(matching) })
 }
 
-/// `from`, `to`, `source`, `gtid` (a set).
-pub(super) fn binlogs(query: &str) -> anyhow::Result<BinlogFilter> {
-    let words = words(query, &["from", "to", "source", "gtid"])?;
+/// `from`, `to`, `source`, `gtid` (a set), `limit`, `cursor`.
+pub(super) fn binlogs(query: &str) -> anyhow::Result<(BinlogFilter, Page)> {
+    let words = words(query, &["from", "to", "source", "gtid", "limit", "cursor"])?;
     let instant = |key: &str| words.get(key).map(|text| instant(text)).transpose();
     let set = |text: &String| {
         text.parse::<GtidSet>().map_err(|reason| {
@@ -62,12 +62,47 @@ pub(super) fn binlogs(query: &str) -> anyhow::Result<BinlogFilter> {
                 .fix("copy one from the list of base backups")
         })
     };
-    Ok(BinlogFilter {
+    let filter = BinlogFilter {
         from_us: instant("from")?,
         to_us: instant("to")?,
         source: words.get("source").cloned(),
         gtids: words.get("gtid").map(set).transpose()?,
-    })
+    };
+    Ok((filter, page(&words)?))
+}
+
+/// `limit`, `cursor`.
+pub(super) fn backups(query: &str) -> anyhow::Result<Page> {
+    Ok(page(&words(query, &["limit", "cursor"])?)?)
+}
+
+/// `branch`.
+pub(super) fn windows(query: &str) -> anyhow::Result<Option<String>> {
+    Ok(words(query, &["branch"])?.remove("branch"))
+}
+
+fn page(words: &BTreeMap<String, String>) -> Result<Page, Failure> {
+    let limit = words.get("limit").map(|text| {
+        let limit = text.parse().ok().filter(|limit| *limit > 0);
+        limit.ok_or_else(|| refusal("limit is a number from 1 on".to_owned()))
+    });
+    Ok(Page { limit: limit.transpose()?, cursor: words.get("cursor").cloned() })
+}
+
+/// A cursor that no page gave.
+pub(super) fn no_cursor() -> anyhow::Error {
+    refusal("this is no cursor of this list".to_owned()).fix("\"next\" of the page before").into()
+}
+
+/// A branch that there is not, or several.
+pub(super) fn no_branch(id: &str, timeline: &Timeline) -> anyhow::Error {
+    let failure = Failure::new(&code::SEVERAL_BRANCHES, SearchError::NoBranch(id.to_owned()).to_string());
+    failure.hint(branches(timeline)).fix("the id of one of them, or as much of it as is unique").into()
+}
+
+fn branches(timeline: &Timeline) -> String {
+    let ids: Vec<&str> = timeline.branches().iter().map(|branch| branch.id.as_str()).collect();
+    format!("branches: {}", ids.join(", "))
 }
 
 /// A query where none is understood.
@@ -77,18 +112,15 @@ pub(super) fn refused(path: &str) -> anyhow::Error {
 
 /// Why there is no timeline.
 pub(super) fn no_timeline(error: SearchError, timeline: &Timeline, archive: &Archive) -> anyhow::Error {
-    let branches = || timeline.branches().iter().map(|branch| branch.id.as_str()).collect::<Vec<_>>().join(", ");
-    let (code, message, fix) = match error {
-        SearchError::NoBranch(_) => {
-            (&code::SEVERAL_BRANCHES, error.to_string(), "the id of one of them, or as much of it as is unique")
-        }
+    match error {
+        SearchError::NoBranch(id) => no_branch(&id, timeline),
         SearchError::NotOnBranch(branch) => {
             let message = format!("this transaction is not on branch {branch}");
-            (&code::GTID_NOT_REACHABLE, message, "another branch, or a time")
+            let failure = Failure::new(&code::GTID_NOT_REACHABLE, message);
+            failure.hint(branches(timeline)).fix("another branch, or a time").into()
         }
-        SearchError::Archive(error) => return of_archive(&error, &archive.describe()).into(),
-    };
-    Failure::new(code, message).hint(format!("branches: {}", branches())).fix(fix).into()
+        SearchError::Archive(error) => of_archive(&error, &archive.describe()).into(),
+    }
 }
 
 fn refusal(message: String) -> Failure {
@@ -194,9 +226,21 @@ mod tests {
 
     #[test]
     fn binlogs_are_filtered_by_what_is_understood() {
-        assert_eq!(binlogs("").unwrap(), BinlogFilter::default());
-        assert_eq!(binlogs("source=3e11").unwrap().source.as_deref(), Some("3e11"));
+        assert_eq!(binlogs("").unwrap(), (BinlogFilter::default(), Page::default()));
+        assert_eq!(binlogs("source=3e11").unwrap().0.source.as_deref(), Some("3e11"));
         assert!(binlogs("gtid=nonsense").is_err());
         assert!(binlogs("form=2025-11-21T07:14:03Z").is_err());
+    }
+
+    #[test]
+    fn a_page_is_a_number_of_items_after_a_cursor() {
+        let page = Page { limit: Some(2), cursor: Some("1800000000000000/bb-1".into()) };
+        assert_eq!(backups("limit=2&cursor=1800000000000000%2Fbb-1").unwrap(), page);
+        assert_eq!(binlogs("limit=2&cursor=1800000000000000/bb-1").unwrap().1, page);
+        for bad in ["limit=0", "limit=-1", "limit=many", "limit=1&limit=2", "offset=3"] {
+            assert!(backups(bad).is_err() && binlogs(bad).is_err(), "{bad}");
+        }
+        assert_eq!(windows("branch=br-3fa0").unwrap().as_deref(), Some("br-3fa0"));
+        assert!(windows("limit=1").is_err());
     }
 }

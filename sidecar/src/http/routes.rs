@@ -7,16 +7,23 @@ use pitr_archive::document::{BackupsDocument, BinlogsDocument, PlanDocument, Sto
 use pitr_archive::{Archive, Estimate, Pace};
 use pitr_recovery::{Timeline, code};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::answer::Answer;
-use super::query;
+use super::refused::{GETS, POSTS};
+use super::{query, refused};
 use crate::amounts::{binary_size, duration};
 use crate::error::Failure;
 use crate::planning;
-use crate::status::{Heart, Proofs, StatusDocument, metrics, proven_to};
+use crate::status::{Counts, Heart, Proofs, StatusDocument, cycle_document, metrics, proven_to};
 
 /// A store that takes longer is not one to archive to.
 const PROBE_LIMIT: Duration = Duration::from_secs(20);
+/// A cycle that takes longer goes on by itself: who asked for it is told how far it came.
+const CYCLE_LIMIT: Duration = Duration::from_secs(20);
+
+/// Below it stands the id of a gap.
+const GAPS: &str = "/v1/gaps/";
 
 /// Who may ask on an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,17 +64,21 @@ impl Api {
     }
 
     async fn control(&self, path: &str, query: &str, post: Option<&[u8]>) -> anyhow::Result<Answer> {
-        if let ("/v1/timeline", None) = (path, post) {
-            return self.told_timeline(query).await;
-        }
-        if let ("/v1/binlogs", None) = (path, post) {
-            return Ok(Answer::document(&BinlogsDocument::new(&*self.timeline().await?, &query::binlogs(query)?)));
-        }
-        if !query.is_empty() {
-            return Err(query::refused(path));
-        }
-        if let (Some(id), None) = (path.strip_prefix("/v1/gaps/"), post) {
-            return self.gap(id).await;
+        match (path, post) {
+            ("/v1/timeline", None) => return self.told_timeline(query).await,
+            ("/v1/windows", None) => return self.windows(query).await,
+            ("/v1/backups", None) => {
+                let page = query::backups(query)?;
+                let backups = BackupsDocument::page(&*self.timeline().await?, &page);
+                return backups.map(|backups| Answer::document(&backups)).ok_or_else(query::no_cursor);
+            }
+            ("/v1/binlogs", None) => {
+                let (filter, page) = query::binlogs(query)?;
+                let binlogs = BinlogsDocument::page(&*self.timeline().await?, &filter, &page);
+                return binlogs.map(|binlogs| Answer::document(&binlogs)).ok_or_else(query::no_cursor);
+            }
+            _ if !query.is_empty() => return Err(query::refused(path)),
+            _ => {}
         }
         Ok(match (path, post) {
             ("/v1/status", None) => match self {
@@ -77,14 +88,23 @@ impl Api {
                     Answer::document(&StatusDocument::new(&timeline, &proofs, archive.describe()))
                 }
             },
-            ("/v1/windows", None) => Answer::document(&WindowsDocument::from(&*self.timeline().await?)),
-            ("/v1/backups", None) => Answer::document(&BackupsDocument::from(&*self.timeline().await?)),
             ("/v1/plan", Some(body)) => self.plan(body).await?,
-            ("/v1/plan", None) => Answer::text(405, "POST a target"),
+            ("/v1/archive", Some(_)) => self.cycle().await?,
             ("/v1/check", Some(_)) => self.check().await?,
-            ("/v1/check", None) => Answer::text(405, "POST: it writes a small object and deletes it"),
-            _ => Answer::text(404, "not found"),
+            (path, None) if path.starts_with(GAPS) => self.gap(&path[GAPS.len()..]).await?,
+            (path, _) if GETS.contains(&path) || POSTS.contains(&path) => refused::wrong_method(path),
+            _ => refused::no_such_path(path),
         })
+    }
+
+    /// Archives now, and waits for it: a backlog that takes longer goes on, and the answer says that it does.
+    async fn cycle(&self) -> anyhow::Result<Answer> {
+        let Self::Sidecar(heart) = self else { return Err(refused::needs_a_sidecar("/v1/archive").into()) };
+        archive_of(heart)?;
+        let begun = Instant::now();
+        let ended = tokio::time::timeout(CYCLE_LIMIT, heart.archiver.cycle_now()).await.is_ok();
+        let took = begun.elapsed();
+        Ok(Answer::document(&cycle_document(heart.archiver.config(), &heart.look().await, (ended, took))))
     }
 
     /// Tests the store with the rights that this program has.
@@ -110,13 +130,25 @@ impl Api {
         told.map(|document| Answer::document(&document)).map_err(|error| query::no_timeline(error, &timeline, archive))
     }
 
+    async fn windows(&self, query: &str) -> anyhow::Result<Answer> {
+        let branch = query::windows(query)?;
+        let timeline = self.timeline().await?;
+        let windows = WindowsDocument::from(&*timeline);
+        let Some(id) = branch else { return Ok(Answer::document(&windows)) };
+        let mut named = timeline.branches().iter().filter(|known| known.id.starts_with(&id));
+        match (named.next(), named.next()) {
+            (Some(only), None) => Ok(Answer::document(&windows.of_branch(&only.id))),
+            _ => Err(query::no_branch(&id, &timeline)),
+        }
+    }
+
     async fn gap(&self, id: &str) -> anyhow::Result<Answer> {
         let WindowsDocument { gaps, .. } = WindowsDocument::from(&*self.timeline().await?);
         let mut named = gaps.iter().filter(|gap| gap.id.starts_with(id));
-        match (named.next(), named.next()) {
-            (Some(gap), None) => Ok(Answer::document(gap)),
-            _ => Ok(Answer::text(404, "no gap, or several, have an id that begins so")),
-        }
+        Ok(match (named.next(), named.next()) {
+            (Some(gap), None) => Answer::document(gap),
+            _ => refused::no_such_gap(id),
+        })
     }
 
     /// The archive that is read.
@@ -194,7 +226,8 @@ impl Api {
 
     async fn metrics(&self) -> Answer {
         let Self::Sidecar(heart) = self else { return Answer::text(404, "only a running sidecar has metrics") };
-        let counts = heart.archiver.pipeline().map(|pipeline| pipeline.counts.clone()).unwrap_or_default();
+        let store = heart.archiver.pipeline().map(|pipeline| pipeline.counts.clone()).unwrap_or_default();
+        let counts = Counts { store, segments: &heart.archiver.board.segments };
         match metrics(heart.archiver.config(), &heart.look().await, &counts) {
             Ok(text) => Answer::metrics(text),
             Err(_) => Answer::text(500, "metrics cannot be written"),

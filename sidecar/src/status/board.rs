@@ -11,6 +11,7 @@ use pitr_recovery::code;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::segment_seconds::SegmentSeconds;
 use super::watchdog::Watchdog;
 use crate::amounts::count_of;
 use crate::error::Failure;
@@ -245,6 +246,8 @@ pub(crate) struct Facts {
     pub(crate) catalog_pages: Option<u64>,
     /// Objects that cannot be read, by who found them: how many, and the key of one.
     pub(crate) unreadable: BTreeMap<Area, (u64, String)>,
+    /// Bytes that no page named when the last sweep looked; none where nobody swept here.
+    pub(crate) orphan_bytes: Option<u64>,
     /// Sums.
     pub(crate) totals: Totals,
     /// Last successes.
@@ -258,11 +261,18 @@ pub(crate) struct Board {
     changed: watch::Sender<u64>,
     /// Whether the tasks that write here move.
     pub(crate) watchdog: Watchdog,
+    /// What segments take.
+    pub(crate) segments: SegmentSeconds,
 }
 
 impl Board {
     pub(crate) fn new() -> Self {
-        Self { facts: Arc::default(), changed: watch::Sender::new(0), watchdog: Watchdog::default() }
+        Self {
+            facts: Arc::default(),
+            changed: watch::Sender::new(0),
+            watchdog: Watchdog::default(),
+            segments: SegmentSeconds::new(),
+        }
     }
 
     /// A copy of everything.

@@ -14,24 +14,43 @@ use prometheus_client::registry::{Registry, Unit};
 use super::board::Facts;
 use super::findings::damaged_binlogs;
 use super::heartbeat::{Snapshot, document, volume};
+use super::segment_seconds::SegmentSeconds;
 use crate::config::Config;
 
 type Labels = Vec<(&'static str, String)>;
 type Number = Gauge<f64, AtomicU64>;
 
+/// What is counted elsewhere than on the board.
+#[derive(Debug)]
+pub(crate) struct Counts<'a> {
+    /// Calls to the store.
+    pub(crate) store: StoreCounts,
+    /// What segments take.
+    pub(crate) segments: &'a SegmentSeconds,
+}
+
 /// The text of `/metrics`.
-pub(crate) fn metrics(config: &Config, snapshot: &Snapshot, counts: &StoreCounts) -> Result<String, std::fmt::Error> {
-    let heartbeat = &document(config, snapshot);
-    let facts = &snapshot.facts;
+pub(crate) fn metrics(config: &Config, snapshot: &Snapshot, counts: &Counts<'_>) -> Result<String, std::fmt::Error> {
+    text((config, &document(config, snapshot)), (&snapshot.facts, snapshot.timeline.as_deref()), counts)
+}
+
+fn text(
+    (config, heartbeat): (&Config, &Heartbeat),
+    (facts, timeline): (&Facts, Option<&Timeline>),
+    counts: &Counts<'_>,
+) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::default();
     let mut page = Page(registry.sub_registry_with_label(("workload".into(), heartbeat.workload.clone().into())));
     window(&mut page, heartbeat);
-    if let Some(timeline) = &snapshot.timeline {
+    if let Some(timeline) = timeline {
         archive(&mut page, facts, timeline);
     }
     progress(&mut page, heartbeat, facts);
     room(&mut page, config, heartbeat);
-    totals(&mut page, facts, counts);
+    totals(&mut page, facts);
+    requests(&mut page, &counts.store);
+    let help = "What segments take, step by step";
+    page.0.register("pitr_segment_seconds", help, counts.segments.histograms());
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
@@ -144,6 +163,7 @@ fn archive(page: &mut Page<'_>, facts: &Facts, timeline: &Timeline) {
         [("open", true), ("closed", false)].map(|(state, open)| (vec![("state", state.to_owned())], gaps(open))),
     );
     page.count("pitr_catalog_pages", "Pages of the catalog when it was last listed", facts.catalog_pages);
+    page.count("pitr_orphan_bytes", "Bytes that no page named when the last sweep looked", facts.orphan_bytes);
     page.count("pitr_branches", "Histories that disagree", Some(timeline.branches().len() as u64));
     page.count(
         "pitr_damaged_binlogs",
@@ -201,7 +221,7 @@ fn successes(page: &mut Page<'_>, facts: &Facts) {
     );
 }
 
-fn totals(page: &mut Page<'_>, facts: &Facts, counts: &StoreCounts) {
+fn totals(page: &mut Page<'_>, facts: &Facts) {
     let totals = facts.totals;
     let kinds = [("raw", totals.raw_bytes), ("stored", totals.stored_bytes)];
     let kinds = kinds.map(|(kind, bytes)| (vec![("kind", kind.to_owned())], bytes));
@@ -219,6 +239,12 @@ fn totals(page: &mut Page<'_>, facts: &Facts, counts: &StoreCounts) {
     let repeats = [("segments", totals.repeats), ("saved_bytes", totals.repeats_saved_bytes)];
     let repeats = repeats.map(|(kind, count)| (vec![("kind", kind.to_owned())], count));
     page.counters("pitr_repeats", "What dedupe stored here as what differs from another log", None, repeats);
+    let info =
+        vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("schema", "1".to_owned()), ("format", "1".to_owned())];
+    page.family("pitr_build_info", "This program", [(info, Some(1.0))]);
+}
+
+fn requests(page: &mut Page<'_>, counts: &StoreCounts) {
     let requests = counts.snapshot().into_iter().map(|((operation, outcome), count)| {
         (vec![("op", operation.action().to_owned()), ("code", outcome.to_owned())], count.calls)
     });
@@ -226,7 +252,7 @@ fn totals(page: &mut Page<'_>, facts: &Facts, counts: &StoreCounts) {
     let repeated =
         Operation::ALL.map(|operation| (vec![("op", operation.action().to_owned())], counts.retries(operation)));
     page.counters("pitr_store_retries", "Requests to the store that repeat one that failed", None, repeated);
-    let info =
-        vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("schema", "1".to_owned()), ("format", "1".to_owned())];
-    page.family("pitr_build_info", "This program", [(info, Some(1.0))]);
 }
+
+#[cfg(test)]
+mod tests;

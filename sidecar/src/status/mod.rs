@@ -2,6 +2,7 @@
 //! made from it.
 
 mod board;
+mod cycle;
 mod findings;
 mod heartbeat;
 mod kept;
@@ -9,11 +10,14 @@ mod metrics;
 mod outlook;
 mod purge;
 mod report;
+mod segment_seconds;
 mod watchdog;
 
 pub(crate) use self::board::{ActiveFacts, Area, BacklogFacts, Board, ClosedFacts, Proof, Refused, ServerFacts, Stage};
+pub(crate) use self::cycle::cycle_document;
 pub(crate) use self::heartbeat::Heart;
-pub(crate) use self::metrics::metrics;
+pub(crate) use self::metrics::{Counts, metrics};
 pub(crate) use self::outlook::{Outlook, Proofs, proven_to};
 pub(crate) use self::report::{Report, StatusDocument};
+pub(crate) use self::segment_seconds::Step;
 pub(crate) use self::watchdog::{Task, in_this_task, patiently, tick};

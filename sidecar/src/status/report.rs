@@ -234,6 +234,10 @@ impl Report<'_> {
             if let Some(bytes) = heartbeat.unarchived_bytes {
                 write!(f, ", {} unarchived", binary_size(bytes))?;
             }
+            let waits = heartbeat.unarchived_binlogs.is_some_and(|binlogs| binlogs > 0);
+            if let Some(until) = heartbeat.seconds_until_purge.filter(|_| waits) {
+                write!(f, ", the oldest of it purged in {}", duration(until as u64))?;
+            }
             if !heartbeat.codes.is_empty() {
                 write!(f, " [{}]", heartbeat.codes.join(", "))?;
             }

@@ -12,7 +12,7 @@ use super::{Archive, ArchiveError, compute, locked};
 use crate::catalog::PageWriter;
 use crate::digest::ShortHash;
 use crate::layout::{PageKey, Place};
-use crate::segment::{Codec, SegmentDraft, SegmentRecord, Stamp, encode};
+use crate::segment::{Codec, EncodingTime, SegmentDraft, SegmentRecord, Stamp, encode};
 use crate::store::ObjectClass;
 
 /// A page names only segments known to be in the store for no longer than this; older ones are asked for again. With
@@ -34,6 +34,7 @@ pub(super) struct StoredAt {
 pub struct EncodedSegment {
     object: Bytes,
     record: SegmentRecord,
+    took: EncodingTime,
 }
 
 impl EncodedSegment {
@@ -41,6 +42,12 @@ impl EncodedSegment {
     #[must_use]
     pub const fn length(&self) -> u64 {
         self.record.length
+    }
+
+    /// What making it took.
+    #[must_use]
+    pub const fn took(&self) -> EncodingTime {
+        self.took
     }
 }
 
@@ -69,8 +76,8 @@ impl Archive {
     pub async fn encode_segment(&self, draft: SegmentDraft, codec: Codec) -> Result<EncodedSegment, ArchiveError> {
         let stamp = Stamp { written_at: self.now(), writer: self.writer().to_owned() };
         let sealer = self.sealer().cloned();
-        let (object, record) = compute(move || encode(draft, codec, sealer.as_ref(), stamp)).await??;
-        Ok(EncodedSegment { object, record })
+        let (object, record, took) = compute(move || encode(draft, codec, sealer.as_ref(), stamp)).await??;
+        Ok(EncodedSegment { object, record, took })
     }
 
     /// Sends the object of one segment: the part of the work that the store does.
@@ -78,7 +85,7 @@ impl Archive {
     /// # Errors
     /// What the store answers.
     pub async fn store_segment(&self, segment: EncodedSegment) -> Result<SegmentRecord, ArchiveError> {
-        let EncodedSegment { object, record } = segment;
+        let EncodedSegment { object, record, .. } = segment;
         let class = match record.key.place {
             Place::Binlogs => ObjectClass::Content,
             Place::Tail => ObjectClass::Control,

@@ -1,8 +1,9 @@
 //! Base backups as a document: `GET /v1/backups`.
 
-use pitr_recovery::{BackupReach, BaseBackup, Timeline};
+use pitr_recovery::{BaseBackup, Timeline};
 use serde::{Deserialize, Serialize};
 
+use super::page::{Page, cut};
 use super::{API_VERSION, Instant, SCHEMA_VERSION};
 
 /// All base backups of a workload.
@@ -17,6 +18,9 @@ pub struct BackupsDocument {
     pub schema_version: u32,
     /// Newest first.
     pub items: Vec<BackupItem>,
+    /// There are more: `cursor` for the next page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// One base backup.
@@ -55,19 +59,50 @@ pub struct BackupItem {
 
 impl From<&Timeline> for BackupsDocument {
     fn from(timeline: &Timeline) -> Self {
-        let mut backups: Vec<&BaseBackup> = timeline.inventory().backups.iter().collect();
-        backups.sort_by(|a, b| (b.snapshot_us, &b.id).cmp(&(a.snapshot_us, &a.id)));
-        let reach = |id: &str| timeline.backups().iter().find(|reach| reach.backup == id);
+        Self::of(newest_first(timeline).into_iter().map(|backup| item(backup, timeline)).collect(), None)
+    }
+}
+
+impl BackupsDocument {
+    /// One page of them. `None`: its cursor is none of this list's.
+    #[must_use]
+    pub fn page(timeline: &Timeline, page: &Page) -> Option<Self> {
+        let after = match &page.cursor {
+            Some(text) => Some(place(text)?),
+            None => None,
+        };
+        let mut rest = newest_first(timeline);
+        rest.retain(|backup| after.is_none_or(|after| (backup.snapshot_us, backup.id.as_str()) < after));
+        let (items, more) = cut(rest.iter().map(|backup| item(backup, timeline)), page.limit);
+        let last = more.then(|| rest.get(items.len().checked_sub(1)?)).flatten();
+        Some(Self::of(items, last.map(|backup| format!("{}/{}", backup.snapshot_us, backup.id))))
+    }
+
+    fn of(items: Vec<BackupItem>, next: Option<String>) -> Self {
         Self {
             api_version: API_VERSION.to_owned(),
             kind: "BackupList".to_owned(),
             schema_version: SCHEMA_VERSION,
-            items: backups.into_iter().map(|backup| item(backup, reach(&backup.id))).collect(),
+            items,
+            next,
         }
     }
 }
 
-fn item(backup: &BaseBackup, reach: Option<&BackupReach>) -> BackupItem {
+fn newest_first(timeline: &Timeline) -> Vec<&BaseBackup> {
+    let mut backups: Vec<&BaseBackup> = timeline.inventory().backups.iter().collect();
+    backups.sort_by(|a, b| (b.snapshot_us, &b.id).cmp(&(a.snapshot_us, &a.id)));
+    backups
+}
+
+/// Where a cursor stands in the list, whether or not its base backup is still there.
+fn place(cursor: &str) -> Option<(i64, &str)> {
+    let (snapshot_us, id) = cursor.split_once('/')?;
+    Some((snapshot_us.parse().ok()?, id))
+}
+
+fn item(backup: &BaseBackup, timeline: &Timeline) -> BackupItem {
+    let reach = timeline.backups().iter().find(|reach| reach.backup == backup.id);
     let usable = reach.is_some_and(|reach| reach.connected);
     BackupItem {
         id: backup.id.clone(),

@@ -6,6 +6,7 @@ use pitr_binlog::GtidSet;
 use pitr_recovery::{ArchivedBinlog, BinlogId, Closed, RangeKind, Timeline};
 use serde::{Deserialize, Serialize};
 
+use super::page::{Page, cut};
 use super::{API_VERSION, Instant, SCHEMA_VERSION};
 
 /// Archived binlogs of a workload.
@@ -20,6 +21,9 @@ pub struct BinlogsDocument {
     pub schema_version: u32,
     /// By source and number.
     pub items: Vec<BinlogItem>,
+    /// There are more: `cursor` for the next page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// What is archived of one binlog.
@@ -92,27 +96,62 @@ impl BinlogFilter {
 }
 
 impl BinlogsDocument {
-    /// The binlogs that are wanted.
+    /// All binlogs that are wanted.
     #[must_use]
     pub fn new(timeline: &Timeline, filter: &BinlogFilter) -> Self {
-        let streams: BTreeMap<&BinlogId, &str> = timeline
-            .streams()
-            .iter()
-            .flat_map(|stream| stream.binlogs.iter().map(|(id, _)| (id, stream.id.as_str())))
-            .collect();
-        let mut binlogs: Vec<&ArchivedBinlog> =
-            timeline.inventory().binlogs.iter().filter(|binlog| filter.wants(binlog)).collect();
-        binlogs.sort_by(|a, b| a.id.cmp(&b.id));
+        let streams = streams(timeline);
+        let items = wanted(timeline, filter).into_iter().map(|binlog| item(binlog, &streams)).collect();
+        Self::of(items, None)
+    }
+
+    /// One page of them. `None`: its cursor is none of this list's.
+    #[must_use]
+    pub fn page(timeline: &Timeline, filter: &BinlogFilter, page: &Page) -> Option<Self> {
+        let after = match &page.cursor {
+            Some(text) => Some(place(text)?),
+            None => None,
+        };
+        let streams = streams(timeline);
+        let mut rest = wanted(timeline, filter);
+        rest.retain(|binlog| after.as_ref().is_none_or(|after| binlog.id > *after));
+        let (items, more) = cut(rest.iter().map(|binlog| item(binlog, &streams)), page.limit);
+        let last = more.then(|| rest.get(items.len().checked_sub(1)?).map(|binlog| binlog.id.to_string())).flatten();
+        Some(Self::of(items, last))
+    }
+
+    fn of(items: Vec<BinlogItem>, next: Option<String>) -> Self {
         Self {
             api_version: API_VERSION.to_owned(),
             kind: "BinlogList".to_owned(),
             schema_version: SCHEMA_VERSION,
-            items: binlogs.into_iter().map(|binlog| item(binlog, streams.get(&binlog.id).copied())).collect(),
+            items,
+            next,
         }
     }
 }
 
-fn item(binlog: &ArchivedBinlog, stream: Option<&str>) -> BinlogItem {
+fn wanted<'a>(timeline: &'a Timeline, filter: &BinlogFilter) -> Vec<&'a ArchivedBinlog> {
+    let mut binlogs: Vec<_> = timeline.inventory().binlogs.iter().filter(|binlog| filter.wants(binlog)).collect();
+    binlogs.sort_by(|a, b| a.id.cmp(&b.id));
+    binlogs
+}
+
+/// The stream of each binlog.
+fn streams(timeline: &Timeline) -> BTreeMap<&BinlogId, &str> {
+    let streams = timeline.streams().iter();
+    streams.flat_map(|stream| stream.binlogs.iter().map(|(id, _)| (id, stream.id.as_str()))).collect()
+}
+
+/// The binlog that a cursor names, whether or not it is still there.
+fn place(cursor: &str) -> Option<BinlogId> {
+    let (source, rest) = cursor.rsplit_once('/')?;
+    let (number, head) = rest.split_once('-')?;
+    let mut id = BinlogId { source: source.to_owned(), number: number.parse().ok()?, head: [0; 8] };
+    hex::decode_to_slice(head, &mut id.head).ok()?;
+    Some(id)
+}
+
+fn item(binlog: &ArchivedBinlog, streams: &BTreeMap<&BinlogId, &str>) -> BinlogItem {
     let mut segments: Vec<SegmentItem> = binlog
         .ranges
         .iter()
@@ -135,7 +174,7 @@ fn item(binlog: &ArchivedBinlog, stream: Option<&str>) -> BinlogItem {
     BinlogItem {
         binlog: binlog.name.to_string(),
         source: binlog.id.source.clone(),
-        stream: stream.map(str::to_owned),
+        stream: streams.get(&binlog.id).map(|stream| (*stream).to_owned()),
         first_at: with().map(|range| range.min_commit_us).min().map(Instant),
         last_at: with().map(|range| range.max_commit_us).max().map(Instant),
         transactions: distinct_transactions(binlog, &gtids),

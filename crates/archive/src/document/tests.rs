@@ -139,6 +139,47 @@ async fn a_timeline_and_binlogs_are_written_like_this() {
     assert_golden("timeline.json", &TimelineDocument::new(&timeline, Some(&branch), &found));
 }
 
+#[tokio::test]
+async fn lists_come_in_pages_that_are_the_whole_together() {
+    let timeline = Timeline::new(inventory().await);
+    let all = BinlogsDocument::new(&timeline, &BinlogFilter::default());
+    for limit in 1..=4 {
+        let mut items = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = Page { limit: Some(limit), cursor };
+            let page = BinlogsDocument::page(&timeline, &BinlogFilter::default(), &page).unwrap();
+            assert!(page.items.len() <= limit);
+            items.extend(page.items);
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(items, all.items, "{limit} at a time");
+    }
+    let backups = BackupsDocument::from(&timeline);
+    let first = BackupsDocument::page(&timeline, &Page { limit: Some(1), cursor: None }).unwrap();
+    let second = BackupsDocument::page(&timeline, &Page { limit: None, cursor: first.next.clone() }).unwrap();
+    assert_eq!([first.items, second.items].concat(), backups.items);
+    assert!(first.next.is_some() && second.next.is_none());
+    for strange in ["", "x", "x/y", "x/1-zz"] {
+        let page = Page { limit: None, cursor: Some(strange.to_owned()) };
+        assert_eq!(BinlogsDocument::page(&timeline, &BinlogFilter::default(), &page), None, "{strange}");
+        assert_eq!(BackupsDocument::page(&timeline, &page), None, "{strange}");
+    }
+}
+
+#[tokio::test]
+async fn windows_of_one_branch_are_no_others() {
+    let timeline = Timeline::new(inventory().await);
+    let branch = timeline.branches()[0].id.clone();
+    let all = || WindowsDocument::from(&timeline);
+    assert_eq!(all().of_branch(&branch), all());
+    let none = all().of_branch("br-none");
+    assert!(none.items.is_empty() && none.gaps.is_empty());
+}
+
 #[test]
 fn nothing_is_written_like_this() {
     let empty = Inventory { workload: "shop/mysql".to_owned(), binlogs: vec![], backups: vec![], listed_us: 0 };

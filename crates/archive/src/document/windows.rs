@@ -105,6 +105,16 @@ impl From<&Timeline> for WindowsDocument {
     }
 }
 
+impl WindowsDocument {
+    /// Those of the branches whose id begins so.
+    #[must_use]
+    pub fn of_branch(mut self, branch: &str) -> Self {
+        self.items.retain(|window| window.branch.starts_with(branch));
+        self.gaps.retain(|gap| gap.branch.starts_with(branch));
+        self
+    }
+}
+
 impl From<&Gap> for GapItem {
     fn from(gap: &Gap) -> Self {
         Self {

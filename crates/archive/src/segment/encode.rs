@@ -1,6 +1,7 @@
 //! From raw bytes and transactions to a stored object.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -81,6 +82,15 @@ pub(crate) struct Stamp {
     pub(crate) writer: String,
 }
 
+/// What making one object took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EncodingTime {
+    /// Hashing and compressing its bytes.
+    pub compress: Duration,
+    /// Encrypting them; none where they are stored in clear.
+    pub encrypt: Option<Duration>,
+}
+
 /// A draft that no reader could use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DraftError {
@@ -117,13 +127,14 @@ pub enum DraftError {
     Json(String),
 }
 
-/// The stored object and its record. CPU-bound: for a thread that may block.
+/// The stored object, its record, and what it took. CPU-bound: for a thread that may block.
 pub(crate) fn encode(
     draft: SegmentDraft,
     codec: Codec,
     sealer: Option<&Sealer>,
     stamp: Stamp,
-) -> Result<(Bytes, SegmentRecord), DraftError> {
+) -> Result<(Bytes, SegmentRecord, EncodingTime), DraftError> {
+    let begun = Instant::now();
     let length = draft.raw.len() as u64;
     check(&draft, length)?;
     let codec = codec.for_length(draft.raw.len());
@@ -161,8 +172,10 @@ pub(crate) fn encode(
         (object, payload) = assemble(&mut header, &encoded_index, &draft.raw, (stored_as, sealer))?;
     }
     drop(draft.raw);
+    let mut took = EncodingTime { compress: begun.elapsed(), encrypt: None };
     if let Some(sealing) = payload.sealing {
         sealing.finish(&mut object)?;
+        took.encrypt = Some(begun.elapsed().saturating_sub(took.compress));
     }
     let sha256 = sha256(&object);
     let key = SegmentKey {
@@ -175,7 +188,7 @@ pub(crate) fn encode(
         encrypted: sealer.is_some(),
     };
     let record = SegmentRecord { key, length: object.len() as u64, sha256: Some(sha256), header: Arc::new(header) };
-    Ok((object.into(), record))
+    Ok((object.into(), record, took))
 }
 
 /// A payload that stands in its object, not sealed yet.

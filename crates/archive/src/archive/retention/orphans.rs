@@ -34,6 +34,8 @@ pub struct Swept {
     pub chunks: u64,
     /// Bytes of all that was deleted but the tail.
     pub deleted_bytes: u64,
+    /// Bytes of the segments that no page named when the sweep began: what it dealt with, and what is too young for that.
+    pub orphan_bytes: u64,
     /// Objects that cannot be used, and why. They are left where they are.
     pub unusable: Vec<(String, String)>,
     /// Objects that the store does not let go.
@@ -70,6 +72,8 @@ impl Archive {
         }
         let found = self.discover_catalogued(None).await?;
         let catalogued = &found.catalogued;
+        let is_named = |key: &SegmentKey| catalogued.contains_key(key) || marks.binlogs.contains_key(&key.binlog);
+        swept.orphan_bytes = listed.iter().filter(|(key, _)| !is_named(key)).map(|(_, object)| object.length).sum();
         let is_orphan = |(key, object): &(&SegmentKey, &ListedObject)| {
             !catalogued.contains_key(key)
                 && !marks.binlogs.contains_key(&key.binlog)
