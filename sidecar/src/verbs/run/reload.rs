@@ -9,6 +9,7 @@ use pitr_recovery::code;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::key_files::{Change, KeyFiles};
 use crate::config::{self, Config, Settings};
 use crate::error::Failure;
 use crate::status::{Area, Heart};
@@ -33,6 +34,7 @@ async fn wait(file: &Path, heart: &Heart, pace: Pace) -> Config {
     let (running, board) = (heart.archiver.config(), &heart.archiver.board);
     let mut seen: Option<Values> = None;
     let mut tried: Option<(Values, Instant)> = None;
+    let mut keys = Keys { used: KeyFiles::read(running).ok(), seen: None };
     loop {
         tokio::time::sleep(pace.look).await;
         let next = match config::load(file) {
@@ -47,7 +49,21 @@ async fn wait(file: &Path, heart: &Heart, pace: Pace) -> Config {
         let differing = differing(&old, &new);
         if differing.is_empty() {
             (seen, tried) = (None, None);
-            board.heal(Area::Configuration);
+            match keys.look(running) {
+                Ok(false) => board.heal(Area::Configuration),
+                Ok(true) => match heart.archiver.try_out(&next).await {
+                    Ok(()) => {
+                        tracing::info!(
+                            event = "configuration",
+                            key = "encryption.hash_key_file",
+                            "its file holds another key"
+                        );
+                        return next;
+                    }
+                    Err(failure) => board.fail(Area::Configuration, stays(failure)),
+                },
+                Err(failure) => board.fail(Area::Configuration, failure),
+            }
             continue;
         }
         if seen.replace(new.clone()).as_ref() != Some(&new) {
@@ -70,6 +86,37 @@ async fn wait(file: &Path, heart: &Heart, pace: Pace) -> Config {
             Err(failure) => board.fail(Area::Configuration, stays(failure)),
         }
         tried = Some((new, Instant::now()));
+    }
+}
+
+/// The keys in files of their own.
+struct Keys {
+    /// Those that the archiver has read; none while there were none that could be.
+    used: Option<KeyFiles>,
+    /// Others that were there at the last look.
+    seen: Option<KeyFiles>,
+}
+
+impl Keys {
+    /// Whether two looks have found another key that is to be taken. `Err`: what may not be.
+    fn look(&mut self, running: &Config) -> Result<bool, Failure> {
+        let now = KeyFiles::read(running);
+        let Some(used) = &self.used else {
+            // The archiver could not read them either, and tries again.
+            self.used = now.ok();
+            return Ok(false);
+        };
+        match used.compare(now) {
+            Change::Taken(now) => Ok(self.seen.replace(now.clone()) == Some(now)),
+            Change::None => {
+                self.seen = None;
+                Ok(false)
+            }
+            Change::Refused(failure) => {
+                self.seen = None;
+                Err(failure)
+            }
+        }
     }
 }
 
@@ -142,14 +189,15 @@ mod tests {
 
         /// Nothing is taken until a word is said, or has been looked at often enough.
         async fn refused(&self, word: &str) {
-            let said = async {
-                while !self.said().is_some_and(|said| said.contains(word)) {
-                    tokio::time::sleep(QUICK.look).await;
-                }
-            };
             tokio::select! {
                 config = self.taken() => panic!("taken: {config:?}"),
-                () = said => {}
+                () = self.until_said(word) => {}
+            }
+        }
+
+        async fn until_said(&self, word: &str) {
+            while !self.said().is_some_and(|said| said.contains(word)) {
+                tokio::time::sleep(QUICK.look).await;
             }
         }
 
@@ -226,6 +274,34 @@ mod tests {
         scene.refused("encryption.age_recipients").await;
         scene.write("");
         scene.left_alone().await;
+    }
+
+    #[tokio::test]
+    async fn another_hash_key_is_taken_and_another_key_of_the_store_is_not() {
+        let mut scene = Scene::new();
+        let [hash, customer] = ["hash", "customer"].map(|name| scene.home.path().join(name));
+        std::fs::write(&hash, [1; 32]).unwrap();
+        std::fs::write(&customer, [2; 32]).unwrap();
+        let recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+        let (hash_file, customer_file) = (hash.display(), customer.display());
+        let keys = format!(
+            "encryption: {{age_recipients: [{recipient}], hash_key_file: {hash_file}}}\ns3: {{sse: 'c:{customer_file}'}}"
+        );
+        scene.heart = heart(&text(&scene.home, &keys));
+        scene.write(&keys);
+        scene.left_alone().await;
+        let changing = async {
+            tokio::time::sleep(QUICK.look * 5).await;
+            std::fs::write(&customer, [3; 32]).unwrap();
+            scene.until_said("s3.sse").await;
+            std::fs::write(&customer, [2; 32]).unwrap();
+            std::fs::write(&hash, "no key").unwrap();
+            scene.until_said("hash key file").await;
+            std::fs::write(&hash, [4; 32]).unwrap();
+        };
+        let (taken, ()) = tokio::join!(scene.taken(), changing);
+        assert_eq!(taken.workload, "shop/mysql");
+        assert_eq!(scene.said(), None, "what was wrong is right again");
     }
 
     #[tokio::test]

@@ -7,6 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
 
+use crate::digest::ShortHash;
+
 /// AES-256, the only algorithm of SSE-C.
 pub(super) const ALGORITHM: &str = "AES256";
 
@@ -42,6 +44,11 @@ impl CustomerKey {
         }
         Ok(Self { key: STANDARD.encode(&bytes), md5: STANDARD.encode(Md5::digest(&bytes)) })
     }
+
+    /// Which key it is, without giving it away.
+    pub(super) fn id(&self) -> ShortHash {
+        ShortHash::of(format!("pitr sse-c key id {}", self.key).as_bytes())
+    }
 }
 
 #[cfg(test)]
@@ -56,7 +63,10 @@ mod tests {
         std::fs::write(&file, [7; 32]).unwrap();
         let raw = CustomerKey::read(&file).unwrap();
         std::fs::write(&file, format!("{}\n", STANDARD.encode([7; 32]))).unwrap();
-        assert_eq!(CustomerKey::read(&file).unwrap().key, raw.key);
+        let again = CustomerKey::read(&file).unwrap();
+        assert_eq!((again.key.as_str(), again.id()), (raw.key.as_str(), raw.id()));
+        std::fs::write(&file, [8; 32]).unwrap();
+        assert_ne!(CustomerKey::read(&file).unwrap().id(), raw.id());
         assert_eq!(format!("{raw:?}"), "CustomerKey(..)");
         for content in [&b""[..], &[1; 31], b"c2hvcnQ="] {
             std::fs::write(&file, content).unwrap();

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::customer_key::CustomerKey;
+use crate::digest::ShortHash;
+
 /// Options of [`super::S3Store`]. The default is AWS with the ordinary AWS environment.
 #[derive(Debug, Clone, Default)]
 pub struct S3Options {
@@ -143,6 +146,19 @@ pub enum ServerEncryption {
     Kms(Option<String>),
     /// SSE-C: the key in this file, 32 bytes or their base64, goes with every request that writes or reads an object.
     Customer(PathBuf),
+}
+
+impl ServerEncryption {
+    /// Which key of SSE-C lies in its file now, without giving it away. `None`: the service has the keys, or there are none.
+    ///
+    /// # Errors
+    /// What is wrong with the file, without its content.
+    pub fn customer_key_id(&self) -> Result<Option<ShortHash>, String> {
+        match self {
+            Self::Customer(file) => CustomerKey::read(file).map(|key| Some(key.id())),
+            Self::None | Self::S3 | Self::Kms(_) => Ok(None),
+        }
+    }
 }
 
 impl FromStr for ServerEncryption {
