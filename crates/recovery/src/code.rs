@@ -343,6 +343,11 @@ codes! {
         "the server's binlogs cannot be read: the server's binlog.000042 is not the one of which 88213 bytes were received",
         "a reset, a crash in which the server lost its end, or an address that moves between servers",
         "SHOW BINARY LOGS; then backup W";
+    SERVER_LOG_REFUSED = 518 exit 3:
+        "the server does not rotate or purge its binlogs, though the configuration asks it to",
+        "the server does not purge its binlogs: error 1227: you need the BINLOG_ADMIN privilege",
+        "purge_archived asks it to; they stay until it does so by itself",
+        "GRANT BINLOG_ADMIN, REPLICATION CLIENT ON *.* TO pitr";
     LIFECYCLE_TOO_SHORT = 522 exit 3:
         "reserved, not given in this version: lifecycle shorter than retention",
         "a lifecycle rule expires the prefix after 7d, retention is 14d",

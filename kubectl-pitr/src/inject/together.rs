@@ -24,7 +24,7 @@ pub fn check(config: &Value, container_limit: Option<u64>) -> Result<(), Failure
     let keys = effective(config);
     let value = |path: &str| keys.iter().find(|key| key.path == path).map(|key| key.value.clone()).unwrap_or_default();
     let whole = Whole { value: &value, container_limit };
-    whole.memory().and_then(|()| whole.encryption()).and_then(|()| whole.stream())
+    whole.memory().and_then(|()| whole.encryption()).and_then(|()| whole.stream()).and_then(|()| whole.server_log())
 }
 
 fn refused(message: impl Into<String>, fix: impl Into<String>) -> Failure {
@@ -113,6 +113,23 @@ impl Whole<'_> {
         }
         Ok(())
     }
+
+    /// What the server is to be told.
+    fn server_log(&self) -> Result<(), Failure> {
+        let rotates = !["", "never"].contains(&self.get("schedule.flush_when_older_than").as_str());
+        let purges = self.get("purge_archived") == "true";
+        for (path, is_wanted) in [("schedule.flush_when_older_than", rotates), ("purge_archived", purges)] {
+            if is_wanted && self.get("source.mysql.user").is_empty() {
+                let message = format!("\"{path}\" needs \"source.mysql.user\"");
+                return Err(refused(message, "source.mysql.user=NAME and source.mysql.password_file=FILE too"));
+            }
+        }
+        if purges && self.get("source.mode") == "stream" {
+            let message = "\"purge_archived\" does not go with \"source.mode: stream\"";
+            return Err(refused(message, "purge_archived=false, and binlog_expire_logs_seconds of the server"));
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +152,8 @@ mod tests {
             json!({"pipeline": {"workers": "auto", "codec": "zstd:3", "nice": 0}}),
             json!({"encryption": {"age_recipients": ["age1x"], "hash_key_file": "/etc/pitr-s3/hash-key"}}),
             json!({"source": {"mode": "stream", "spool": "/spool", "mysql": {"user": "pitr"}}}),
+            json!({"purge_archived": true, "schedule": {"flush_when_older_than": "1h"}, "source": {"mysql": {"user": "pitr"}}}),
+            json!({"purge_archived": false, "schedule": {"flush_when_older_than": "never"}}),
         ] {
             check(&config, Some(192 << 20)).unwrap();
         }
@@ -158,6 +177,12 @@ mod tests {
     fn what_needs_another_key_is_refused_without_it() {
         refusal(&json!({"encryption": {"age_recipients": ["age1x"]}}), None);
         refusal(&json!({"encryption": {"hash_key_file": "/etc/pitr-s3/hash-key"}}), None);
+        for config in [json!({"purge_archived": true}), json!({"schedule": {"flush_when_older_than": "1h"}})] {
+            let refused = refusal(&config, None);
+            assert!(refused.contains("needs \"source.mysql.user\""), "{refused}");
+        }
+        let source = json!({"mode": "stream", "spool": "/spool", "mysql": {"user": "pitr"}});
+        refusal(&json!({"purge_archived": true, "source": source}), None);
         let stream = refusal(&json!({"source": {"mode": "stream", "mysql": {"user": "pitr"}}}), None);
         assert!(stream.contains("source.spool"), "{stream}");
     }

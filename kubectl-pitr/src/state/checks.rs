@@ -34,7 +34,7 @@ impl Area {
 
     fn of(code: &Code) -> Self {
         match code.number {
-            505..=510 => Self::Server,
+            505..=510 | 518 => Self::Server,
             511 | 512 | 700..=799 => Self::Cluster,
             _ => Self::Archive,
         }

@@ -191,6 +191,16 @@ impl Ledger {
         self.binlog(id).map(progress).unwrap_or_default()
     }
 
+    /// Whether the catalog has every byte of a closed binlog of this length, and every object of that can be read.
+    pub(crate) fn is_whole(&self, id: &BinlogId, size: u64) -> bool {
+        let Some(binlog) = self.binlog(id) else { return false };
+        let is_good = |range: &&ArchivedRange| range.kind == RangeKind::Catalogued && range.is_held();
+        let mut ranges: Vec<&ArchivedRange> = binlog.ranges.iter().filter(is_good).collect();
+        ranges.sort_unstable_by_key(|range| (range.start, range.end));
+        let held_to = ranges.iter().fold(0, |to, range| if range.start <= to { to.max(range.end) } else { to });
+        binlog.closed != Closed::Open && binlog.damage.is_none() && size > 0 && held_to >= size
+    }
+
     /// What is archived of a binlog.
     pub(crate) fn binlog(&self, id: &BinlogId) -> Option<&ArchivedBinlog> {
         self.places.get(id).and_then(|at| self.inventory.binlogs.get(*at))

@@ -27,6 +27,7 @@ mod pipeline;
 mod rate;
 mod retention;
 mod server;
+mod server_log;
 mod start;
 mod stream;
 mod tail;
@@ -162,7 +163,7 @@ impl Archiver {
             watchdog.watch(Task::Backlog, self.backlog_loop(&pipeline)),
             watchdog.watch(Task::Upkeep, self.upkeep_loop(&pipeline, &source)),
             watchdog.watch(Task::Retention, self.retention_loop(&pipeline)),
-            shared.run_until_cancelled(self.server_loop(&source)),
+            shared.run_until_cancelled(self.server_loop(&pipeline, &source)),
         );
     }
 

@@ -1,11 +1,13 @@
 //! Asks the server about itself: its role, how long it keeps binlogs, and whether they are such that an archive of them is worth most.
 //! Only where an account is configured, and nothing depends on the answer: without it the same facts are unknown.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pitr_recovery::code;
 
-use super::Archiver;
+use super::server_log::ServerLog;
+use super::{Archiver, Pipeline};
 use crate::config::MysqlConfig;
 use crate::error::Failure;
 use crate::mysql::{Session, SourceState};
@@ -15,10 +17,11 @@ use crate::status::Area;
 const EVERY: Duration = Duration::from_secs(15);
 
 impl Archiver {
-    /// Asks until told to stop.
-    pub(super) async fn server_loop(&self, source: &str) {
+    /// Asks until told to stop, and does what the server's log needs.
+    pub(super) async fn server_loop(&self, pipeline: &Arc<Pipeline>, source: &str) {
         let Some(account) = &self.config.source.mysql else { return };
         let mut connection = None;
+        let mut log = ServerLog::new(self);
         loop {
             match ask(&mut connection, account).await {
                 Ok(said) => {
@@ -26,7 +29,10 @@ impl Archiver {
                         Some(failure) => self.board.fail(Area::Server, failure),
                         None => self.board.heal(Area::Server),
                     }
-                    self.board.note(|facts| facts.said = Some(said));
+                    self.board.note(|facts| facts.said = Some(said.clone()));
+                    if self.tends_the_log() {
+                        self.tend(&mut log, &mut connection, &said, (pipeline, source)).await;
+                    }
                 }
                 Err(failure) => {
                     connection = None;
@@ -36,6 +42,25 @@ impl Archiver {
                 }
             }
             tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    async fn tend(
+        &self,
+        log: &mut ServerLog,
+        connection: &mut Option<Session>,
+        said: &SourceState,
+        whose: (&Arc<Pipeline>, &str),
+    ) {
+        let Some(session) = connection else { return };
+        match self.tend_the_log(log, session, said, whose).await {
+            Ok(()) => self.board.heal(Area::ServerLog),
+            Err((failure, is_usable)) => {
+                self.board.fail(Area::ServerLog, failure);
+                if !is_usable {
+                    *connection = None;
+                }
+            }
         }
     }
 

@@ -76,7 +76,6 @@ fn flatten(
     for (name, value) in members {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         match (keys::find(&path), value) {
-            (Some(key), _) if key.support == Support::Later => problems.push(not_yet(&path)),
             (Some(key), value) => match text_of(key.kind, value) {
                 Ok(Some(value)) => {
                     settings.insert(key.path, Setting { value, origin: Origin::File });
@@ -100,13 +99,6 @@ fn unknown(path: &str) -> Problem {
         None => "all keys are listed in docs/configuration.md".to_owned(),
     };
     Problem::new(format!("unknown key \"{path}\""), hint)
-}
-
-fn not_yet(path: &str) -> Problem {
-    Problem::new(
-        format!("\"{path}\" is not supported in this version"),
-        "take it out: a setting that does nothing would mislead",
-    )
 }
 
 /// The value as text, `None` for null (as if the key were absent).
@@ -138,9 +130,6 @@ fn expected(kind: Kind) -> &'static str {
 /// Why a value cannot be accepted.
 fn refusal(key: &Key, setting: &Setting) -> Option<Problem> {
     let value = setting.value.as_str();
-    if key.support == Support::Later {
-        return Some(not_yet(key.path));
-    }
     if let Support::Only(values) = key.support
         && !values.contains(&value)
     {

@@ -1,4 +1,4 @@
-//! Every key of the configuration file: what it means, what its value looks like, its default, and whether this version acts on it.
+//! Every key of the configuration file: what it means, what its value looks like, and its default.
 //!
 //! The file's parser, the environment overrides, `check-config` and the reference in `docs/` come from this one table.
 
@@ -19,15 +19,13 @@ pub(super) enum Kind {
     List,
 }
 
-/// Whether this version acts on a key.
+/// What may stand there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Support {
     /// Any valid value.
     Full,
-    /// Only these values; others name a feature that is not there yet.
+    /// Only these values.
     Only(&'static [&'static str]),
-    /// Not yet: the key is refused by name rather than ignored.
-    Later,
 }
 
 /// One key.
@@ -39,7 +37,7 @@ pub(super) struct Key {
     pub(super) kind: Kind,
     /// Value when it is absent; empty: none.
     pub(super) default: &'static str,
-    /// Whether this version acts on it.
+    /// What may stand there.
     pub(super) support: Support,
     /// What it is for, in one line.
     pub(super) about: &'static str,
@@ -58,10 +56,6 @@ const fn key(path: &'static str, kind: Kind, default: &'static str, about: &'sta
 
 const fn only(path: &'static str, kind: Kind, values: &'static [&'static str], about: &'static str) -> Key {
     Key { path, kind, default: values[0], support: Support::Only(values), about }
-}
-
-const fn later(path: &'static str, about: &'static str) -> Key {
-    Key { path, kind: Kind::Text, default: "", support: Support::Later, about }
 }
 
 /// All keys, in the order of the reference.
@@ -157,8 +151,12 @@ pub(super) const KEYS: &[Key] = &[
         "how often new whole transactions of the active binlog are shipped",
     ),
     key("schedule.tail", Kind::Flag, "true", "ship the active binlog too"),
-    later("schedule.archive_timeout", "how long one binlog may take"),
-    only("schedule.flush_when_older_than", Kind::Text, &["never"], "close a binlog of that age"),
+    key(
+        "schedule.flush_when_older_than",
+        Kind::Text,
+        "never",
+        "let the server close its binlog when that is older and not empty, such as 1h; never, or at least 1m",
+    ),
     key("pipeline.segment_bytes", Kind::Size, "8MiB", "raw bytes of one stored object"),
     key("pipeline.memory_limit", Kind::Size, "96MiB", "what the archiver may use; it bounds the number of workers"),
     key(
@@ -231,7 +229,18 @@ pub(super) const KEYS: &[Key] = &[
         &["none", "gtid"],
         "what a replica's log only says again: stored whole (none), or from a grace on as what differs from another pod's log (gtid); done where retention runs",
     ),
-    only("purge_archived", Kind::Text, &["false"], "purge archived binlogs from the server"),
+    key(
+        "purge_archived",
+        Kind::Flag,
+        "false",
+        "let the server delete its oldest binlogs, up to the first that is not in the catalog as a whole",
+    ),
+    key(
+        "purge_after",
+        Kind::Duration,
+        "24h",
+        "with purge_archived: how long ago a binlog was closed at least, for replicas that are away",
+    ),
     key("listen", Kind::Text, "0.0.0.0:9399", "address of /livez, /readyz and /metrics; none: no listener"),
     key("control_listen", Kind::Text, "127.0.0.1:9398", "address of the control API; none: no listener"),
 ];

@@ -1,9 +1,10 @@
-//! The configuration of the archiver: a YAML file, overridden by `PITR_...` variables. Unknown keys are errors, and so are keys of
-//! features that this version does not have: nothing is ignored in silence.
+//! The configuration of the archiver: a YAML file, overridden by `PITR_...` variables. Unknown keys are errors: nothing is ignored in
+//! silence.
 
 mod document;
 mod keys;
 mod retention;
+mod schedule;
 mod values;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use self::document::Setting;
 pub(crate) use self::document::{Origin, Settings};
 pub(crate) use self::keys::is_taken_at_the_start;
 pub(crate) use self::retention::{Retention, check_grace, check_window, retention_of};
+pub(crate) use self::schedule::Schedule;
 pub(crate) use self::values::parse_duration;
 use self::values::parse_size;
 use pitr_archive::{Codec, OptionError, UnknownCodec, memory};
@@ -30,9 +32,6 @@ use crate::mysql::{Dsn, Password, TlsMode};
 
 /// Smallest and largest segment that the memory limit and the format's limits allow.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
-/// Shortest interval: below it requests cost more than they give.
-const INTERVAL_MIN: Duration = Duration::from_millis(100);
-
 /// Segments in work at once.
 const WORKERS: std::ops::RangeInclusive<u64> = 1..=64;
 /// Bytes a second below which a segment would take longer than a call to the store may.
@@ -68,6 +67,8 @@ pub(crate) struct Config {
     pub(crate) pipeline: Pipeline,
     /// What expires, and who sees to it.
     pub(crate) retention: Retention,
+    /// So long after a binlog was closed the server may delete it, once it is archived; none: we have nothing deleted.
+    pub(crate) purge_after: Option<Duration>,
     /// Address of probes and metrics.
     pub(crate) listen: Option<SocketAddr>,
     /// Address of the control API.
@@ -110,15 +111,6 @@ impl MysqlConfig {
         let password = Password::new(password.trim_end_matches(['\r', '\n']));
         Ok(Dsn { password, ..self.dsn.clone() })
     }
-}
-
-/// When things happen.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Schedule {
-    /// Between two looks for closed binlogs.
-    pub(crate) archive_interval: Duration,
-    /// Between two shipments of the active binlog; none: it is not shipped.
-    pub(crate) tail_interval: Option<Duration>,
 }
 
 /// How much is done at once.
@@ -211,6 +203,7 @@ fn interpret(settings: &Settings) -> Result<Config, Vec<Problem>> {
         schedule: reader.schedule(),
         pipeline: reader.pipeline(),
         retention: reader.retention(),
+        purge_after: reader.purge_after(),
         listen: reader.address("listen"),
         control_listen: reader.address("control_listen"),
         settings: settings.clone(),
@@ -374,19 +367,6 @@ impl Reader<'_> {
 
     fn size(&self, path: &str) -> u64 {
         self.text(path).and_then(|value| parse_size(&value)).unwrap_or_default()
-    }
-
-    fn schedule(&mut self) -> Schedule {
-        for path in ["schedule.archive_interval", "schedule.tail_interval"] {
-            if self.duration(path) < INTERVAL_MIN {
-                self.problems.push(Problem::new(format!("\"{path}\" is too short"), "at least 100ms"));
-            }
-        }
-        let tail = self.text("schedule.tail").is_some_and(|value| value == "true");
-        Schedule {
-            archive_interval: self.duration("schedule.archive_interval"),
-            tail_interval: tail.then(|| self.duration("schedule.tail_interval")),
-        }
     }
 
     fn pipeline(&mut self) -> Pipeline {

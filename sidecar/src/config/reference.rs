@@ -12,13 +12,9 @@ const HEAD: &str = include_str!("reference.md");
 fn page() -> String {
     let mut page = HEAD.to_owned();
     page.push_str("\n## All keys\n\n| key | kind | default | |\n| --- | --- | --- | --- |\n");
-    for key in KEYS.iter().filter(|key| key.support != Support::Later) {
+    for key in KEYS {
         let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
         writeln!(page, "| `{}` | {} | {default} | {}{} |", key.path, kind(key), key.about, values(key)).unwrap();
-    }
-    page.push_str("\n## Keys of later versions\n\nRefused by name, rather than accepted and ignored:\n\n");
-    for key in KEYS.iter().filter(|key| key.support == Support::Later) {
-        writeln!(page, "- `{}`: {}", key.path, key.about).unwrap();
     }
     page
 }
@@ -37,9 +33,8 @@ fn kind(key: &Key) -> &'static str {
 /// What may stand there, where only some things may.
 fn values(key: &Key) -> String {
     match key.support {
-        Support::Only([only]) => format!("; in this version always `{only}`"),
         Support::Only(values) => format!("; `{}`", values.join("`, `")),
-        Support::Full | Support::Later => String::new(),
+        Support::Full => String::new(),
     }
 }
 

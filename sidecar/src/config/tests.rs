@@ -63,7 +63,20 @@ fn an_unknown_key_is_named_with_what_was_meant() {
 }
 
 #[test]
-fn keys_of_later_features_are_refused_by_name() {
+fn the_server_is_told_to_rotate_and_to_purge_only_where_that_is_asked_for() {
+    let silent = accepted(LEAST);
+    assert_eq!((silent.schedule.flush_when_older_than, silent.purge_after), (None, None));
+    let text =
+        "schedule: {flush_when_older_than: 1h}\npurge_archived: true\npurge_after: 2d\nsource: {mysql: {user: pitr}}\n";
+    let told = accepted(&format!("{LEAST}{text}"));
+    let (hour, days) = (Duration::from_secs(3600), Duration::from_secs(2 * 86_400));
+    assert_eq!((told.schedule.flush_when_older_than, told.purge_after), (Some(hour), Some(days)));
+    let day = accepted(&format!("{LEAST}purge_archived: true\nsource: {{mysql: {{user: pitr}}}}\n")).purge_after;
+    assert_eq!(day, Some(Duration::from_secs(86_400)));
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_name() {
     for (text, named) in [
         ("source: {mode: relay}", "\"source.mode\" cannot be \"relay\": not supported in this version"),
         ("source: {mode: stream}", "\"source.mode\" is stream, and that needs \"source.spool\""),
@@ -73,7 +86,18 @@ fn keys_of_later_features_are_refused_by_name() {
         ("retention: {every: 10s}", "\"retention.every\" is too short"),
         ("retention: {window: 0s}", "\"retention.window\" is too short"),
         ("retention: {window: 14m}", "\"retention.window\" is too short"),
-        ("purge_archived: true", "\"purge_archived\" cannot be \"true\""),
+        ("purge_archived: true", "\"purge_archived\" needs \"source.mysql.user\""),
+        ("purge_archived: perhaps", "\"purge_archived\": \"perhaps\" is not valid"),
+        ("schedule: {flush_when_older_than: 1h}", "\"schedule.flush_when_older_than\" needs \"source.mysql.user\""),
+        (
+            "schedule: {flush_when_older_than: 10s}\nsource: {mysql: {user: p}}",
+            "\"schedule.flush_when_older_than\": \"10s\" is not valid",
+        ),
+        (
+            "purge_archived: true\nsource: {mode: stream, spool: /s, mysql: {user: p}}",
+            "\"purge_archived\" does not go with \"source.mode: stream\"",
+        ),
+        ("schedule: {archive_timeout: 1h}", "unknown key \"schedule.archive_timeout\""),
         ("dedupe: all", "\"dedupe\" cannot be \"all\""),
     ] {
         let rendered = refused(&format!("{LEAST}{text}\n"));

@@ -60,6 +60,11 @@ pub(crate) fn look(config: &SourceConfig) -> Result<Found, DiscoveryError> {
     Ok(found)
 }
 
+/// The UUID of the server in whose data directory the binlogs are.
+pub(crate) fn server_uuid(config: &SourceConfig) -> Result<String, DiscoveryError> {
+    identity::server_uuid(&config.datadir).map(|uuid| uuid.to_string())
+}
+
 /// Whether the server replicates from another one, as far as its files tell.
 pub(crate) fn replicates(config: &SourceConfig) -> Result<bool, DiscoveryError> {
     locate::has_relay_logs(&config.datadir)

@@ -15,6 +15,7 @@ mod quoting;
 mod recipient;
 mod replica;
 mod scheduled_events;
+mod server_log;
 mod source_state;
 mod tables;
 mod xa;

@@ -79,6 +79,8 @@ pub(crate) enum Area {
     Unusable,
     /// What the server says about itself.
     Server,
+    /// Rotating and purging the server's binlogs, where that is wanted.
+    ServerLog,
     /// Letting go what expires.
     Retention,
 }

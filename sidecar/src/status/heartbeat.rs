@@ -17,7 +17,7 @@ use super::findings::{self, Look, live_branch};
 use super::outlook::{Outlook, Proofs, proven_to};
 use super::purge;
 use crate::archiver::Archiver;
-use crate::config::Config;
+use crate::config::{Config, Schedule};
 
 /// Between two heartbeats when nothing happens.
 const EVERY: Duration = Duration::from_secs(15);
@@ -124,7 +124,8 @@ pub(crate) fn document(config: &Config, snapshot: &Snapshot) -> Heartbeat {
     let codes = findings::codes(Look {
         facts,
         timeline,
-        is_late: lag_seconds.is_some_and(|lag| lag > LATE * expected_lag_seconds),
+        is_late: lag_seconds.is_some_and(|lag| lag > LATE * expected_lag_seconds)
+            || waits_too_long(config, facts, now_us),
         purge_is_near: purge::is_near(facts, seconds_until_purge, lag_seconds),
         is_stuck: *is_stuck,
         drill_failed: snapshot.proofs.drills.failed.is_some(),
@@ -236,10 +237,20 @@ fn seconds_until(at: tokio::time::Instant) -> f64 {
     at.saturating_duration_since(tokio::time::Instant::now()).as_secs_f64()
 }
 
-/// The bound that lag stays below where nothing is wrong.
+/// The bound that lag stays below where nothing is wrong. Without a tail what is written waits for the end of its binlog.
 fn expected_lag_seconds(config: &Config) -> f64 {
-    let interval = config.schedule.tail_interval.unwrap_or(config.schedule.archive_interval);
-    2.0 * interval.as_secs_f64() + USUAL_DELAY_SECONDS
+    let Schedule { tail_interval, archive_interval, flush_when_older_than } = config.schedule;
+    let waits = flush_when_older_than.filter(|_| tail_interval.is_none()).unwrap_or_default();
+    waits.as_secs_f64() + 2.0 * tail_interval.unwrap_or(archive_interval).as_secs_f64() + USUAL_DELAY_SECONDS
+}
+
+/// Whether a closed binlog waits for longer than anything should, where nobody looks after the active one and its lag is not known.
+fn waits_too_long(config: &Config, facts: &Facts, now_us: i64) -> bool {
+    let closed_us = facts.backlog.as_ref().and_then(|backlog| backlog.closed_us);
+    #[expect(clippy::cast_precision_loss, reason = "a comparison of seconds")]
+    let waits = closed_us.map_or(0.0, |closed_us| now_us.saturating_sub(closed_us) as f64 / 1e6);
+    let expected = 2.0 * config.schedule.archive_interval.as_secs_f64() + USUAL_DELAY_SECONDS;
+    config.schedule.tail_interval.is_none() && waits > LATE * expected
 }
 
 /// Age of the oldest transaction that is not archived.
@@ -287,4 +298,42 @@ pub(super) fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::board::BacklogFacts;
+    use super::*;
+    use crate::config::parse;
+
+    fn config(schedule: &str) -> Config {
+        let text =
+            format!("workload: w\narchive: file:///a\nsource: {{mysql: {{user: p}}}}\nschedule: {{{schedule}}}\n");
+        parse(&text, &BTreeMap::new()).unwrap()
+    }
+
+    #[test]
+    fn what_is_expected_follows_from_what_is_configured() {
+        let expected = |schedule: &str| expected_lag_seconds(&config(schedule));
+        assert_eq!(expected(""), 14.0);
+        assert_eq!(expected("flush_when_older_than: 1h"), 14.0, "the tail does not wait for the end of a binlog");
+        assert_eq!(expected("tail: false"), 130.0);
+        assert_eq!(expected("tail: false, flush_when_older_than: 1h"), 3730.0);
+    }
+
+    #[test]
+    fn without_a_tail_a_closed_binlog_may_not_wait_for_ever() {
+        let now_us = 1_800_000_000_000_000;
+        let waits = |schedule: &str, seconds: i64| {
+            let closed_us = Some(now_us - seconds * 1_000_000);
+            let backlog = BacklogFacts { binlogs: 1, closed_us, ..BacklogFacts::default() };
+            waits_too_long(&config(schedule), &Facts { backlog: Some(backlog), ..Facts::default() }, now_us)
+        };
+        assert!(waits("tail: false", 1951) && !waits("tail: false", 1949));
+        assert!(waits("tail: false, flush_when_older_than: 12h", 1951), "it is closed already");
+        assert!(!waits("", 86_400), "there the lag tells");
+        assert!(!waits_too_long(&config("tail: false"), &Facts::default(), now_us));
+    }
 }

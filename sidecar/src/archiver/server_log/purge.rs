@@ -1,0 +1,189 @@
+//! Which binlogs a server need not keep any more: a contiguous part from the first one on, all of it in the archive for good.
+
+use std::fmt;
+use std::time::Duration;
+
+use pitr_binlog::BinlogName;
+
+use crate::mysql::ListedBinlog;
+
+/// A closed binlog of the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ClosedBinlog {
+    pub(super) name: BinlogName,
+    /// Its length.
+    pub(super) bytes: u64,
+    /// When the server wrote to it last.
+    pub(super) closed_us: i64,
+    /// Whether the catalog has every byte of it, and nothing is wrong with any.
+    pub(super) is_archived: bool,
+}
+
+/// What may go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Purgeable {
+    /// The first that stays.
+    pub(super) kept: BinlogName,
+    /// How many go.
+    pub(super) binlogs: usize,
+    /// Their bytes.
+    pub(super) bytes: u64,
+    /// What keeps the next closed one, if there is one.
+    pub(super) held: Option<Held>,
+}
+
+/// The first closed binlog that stays, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) binlog: String,
+    pub(super) reason: Reason,
+}
+
+/// Why a closed binlog stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The archive does not have it whole.
+    NotArchived,
+    /// A replica that is away may still want it.
+    Young,
+    /// The server lists another one in its place.
+    Unlike,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotArchived => "it is not in the archive as a whole",
+            Self::Young => "it was closed less than purge_after ago",
+            Self::Unlike => "the server lists another one in its place",
+        })
+    }
+}
+
+/// What may go of the binlogs that the server lists, given the files beside the archiver in its order and the binlog being written.
+/// Files that the server has left under another name come first; they are not its to delete, but what follows them is no beginning
+/// of the archive unless they are archived, too.
+pub(super) fn purgeable(
+    closed: &[ClosedBinlog],
+    active: &BinlogName,
+    listed: &[ListedBinlog],
+    (now_us, after): (i64, Duration),
+) -> Purgeable {
+    let first = listed.first().map_or("", |binlog| binlog.name.as_str());
+    let left = closed.iter().take_while(|binlog| binlog.name.as_str() != first).count();
+    let after_us = i64::try_from(after.as_micros()).unwrap_or(i64::MAX);
+    let (mut binlogs, mut bytes) = (0, 0);
+    let mut held = None;
+    for (at, binlog) in closed.iter().enumerate() {
+        let own = at.checked_sub(left);
+        let is_listed = own.is_none_or(|own| {
+            listed.get(own).is_some_and(|l| l.name == binlog.name.as_str() && l.bytes == binlog.bytes)
+        });
+        let is_young = own.is_some() && now_us.saturating_sub(binlog.closed_us) < after_us;
+        let reason = if !is_listed {
+            Some(Reason::Unlike)
+        } else if !binlog.is_archived {
+            Some(Reason::NotArchived)
+        } else {
+            is_young.then_some(Reason::Young)
+        };
+        if let Some(reason) = reason {
+            held = Some(Held { binlog: binlog.name.as_str().to_owned(), reason });
+            break;
+        }
+        if own.is_some() {
+            (binlogs, bytes) = (binlogs + 1, bytes + binlog.bytes);
+        }
+    }
+    let kept = closed.get(left + binlogs).map_or(active, |binlog| &binlog.name);
+    // The server must know the one up to which it is to delete, as the next one.
+    let is_next = listed.get(binlogs).is_some_and(|next| next.name == kept.as_str());
+    let (binlogs, bytes) = if is_next { (binlogs, bytes) } else { (0, 0) };
+    Purgeable { kept: kept.clone(), binlogs, bytes, held }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_US: i64 = 1_800_000_000_000_000;
+    const DAY: Duration = Duration::from_secs(86_400);
+    const HOUR_US: i64 = 3_600_000_000;
+
+    fn name(number: u64) -> BinlogName {
+        BinlogName::parse(&format!("binlog.{number:06}")).unwrap()
+    }
+
+    /// Binlogs 1 to 5, closed 50, 40, 30, 20 and 10 hours ago; 6 is being written.
+    fn closed() -> Vec<ClosedBinlog> {
+        let binlog = |number: u64| ClosedBinlog {
+            name: name(number),
+            bytes: 1000 + number,
+            closed_us: NOW_US - (60 - 10 * i64::try_from(number).unwrap()) * HOUR_US,
+            is_archived: true,
+        };
+        (1..=5).map(binlog).collect()
+    }
+
+    fn listed(numbers: std::ops::RangeInclusive<u64>) -> Vec<ListedBinlog> {
+        numbers.map(|number| ListedBinlog { name: name(number).as_str().to_owned(), bytes: 1000 + number }).collect()
+    }
+
+    fn goes(closed: &[ClosedBinlog], listed: &[ListedBinlog], after: Duration) -> (u64, usize, Option<Reason>) {
+        let found = purgeable(closed, &name(6), listed, (NOW_US, after));
+        (found.kept.number(), found.binlogs, found.held.map(|held| held.reason))
+    }
+
+    #[test]
+    fn all_that_is_archived_and_old_enough_goes_and_never_the_one_being_written() {
+        assert_eq!(goes(&closed(), &listed(1..=6), DAY), (4, 3, Some(Reason::Young)));
+        assert_eq!(goes(&closed(), &listed(1..=6), Duration::ZERO), (6, 5, None));
+        assert_eq!(goes(&[], &listed(6..=6), Duration::ZERO), (6, 0, None));
+        let found = purgeable(&closed(), &name(6), &listed(1..=6), (NOW_US, DAY));
+        assert_eq!(found.bytes, 1001 + 1002 + 1003);
+    }
+
+    #[test]
+    fn nothing_behind_a_hole_goes() {
+        for hole in 0..5 {
+            let mut closed = closed();
+            closed[hole].is_archived = false;
+            let expected = (hole as u64 + 1, hole, Some(Reason::NotArchived));
+            assert_eq!(goes(&closed, &listed(1..=6), Duration::ZERO), expected);
+        }
+    }
+
+    #[test]
+    fn what_the_server_lists_otherwise_stays() {
+        let mut other = listed(1..=6);
+        other[1].bytes += 1;
+        assert_eq!(goes(&closed(), &other, Duration::ZERO), (2, 1, Some(Reason::Unlike)));
+        let mut renamed = listed(1..=6);
+        renamed[2].name = "mysql-bin.000003".to_owned();
+        assert_eq!(goes(&closed(), &renamed, Duration::ZERO).1, 0, "the next one is not the one that is to stay");
+        for strange in [listed(2..=6), Vec::new(), listed(7..=9)] {
+            let kept = goes(&closed(), &strange, Duration::ZERO);
+            assert!(kept.1 == 0 || kept == (6, 4, None), "{kept:?}");
+        }
+        assert_eq!(goes(&closed(), &listed(1..=5), Duration::ZERO).1, 0, "the server has not begun the active one");
+    }
+
+    #[test]
+    fn what_was_left_under_another_name_is_not_the_servers_to_delete() {
+        let left = ClosedBinlog { name: BinlogName::parse("old-bin.000009").unwrap(), ..closed()[0].clone() };
+        let with_left = |is_archived| {
+            let left = ClosedBinlog { is_archived, ..left.clone() };
+            [vec![left], closed()].concat()
+        };
+        assert_eq!(goes(&with_left(true), &listed(1..=6), Duration::ZERO), (6, 5, None));
+        assert_eq!(
+            goes(&with_left(false), &listed(1..=6), Duration::ZERO).1,
+            0,
+            "there is a hole before the first one"
+        );
+        // Young ones of an older name hold nothing: no replica reads them from here.
+        let young = ClosedBinlog { closed_us: NOW_US, ..left };
+        let young = [vec![young], closed()].concat();
+        assert_eq!(goes(&young, &listed(1..=6), DAY), (4, 3, Some(Reason::Young)));
+    }
+}

@@ -1,0 +1,84 @@
+//! What a real server does for the archiver's asking: it closes a binlog that is old, and deletes what is archived. Neither leaves a trace in
+//! its history, and nothing of it is done without the privileges, or while the archive lacks something.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod archiving;
+
+use archiving::{Archiving, terminate};
+use mysql_async::prelude::Queryable as _;
+use serde_json::Value;
+
+const TENDED: &str = "schedule: {tail: false, archive_interval: 500ms, flush_when_older_than: 1m}\n\
+                      purge_archived: true\npurge_after: 0s\n";
+
+/// Lets the sidecar log in as `pitr`, who may only ask.
+async fn with_account(scene: &Archiving) {
+    let account =
+        "CREATE USER pitr@localhost IDENTIFIED BY 'sesame'; GRANT REPLICATION CLIENT ON *.* TO pitr@localhost";
+    scene.server.sql(account).await.unwrap();
+    std::fs::write(scene.path("password"), "sesame\n").unwrap();
+    let config = std::fs::read_to_string(scene.path("config.yaml")).unwrap();
+    let mysql = format!(
+        "source: {{mysql: {{user: pitr, socket: {}, password_file: {}}}, ",
+        scene.server.socket().display(),
+        scene.path("password").display()
+    );
+    std::fs::write(scene.path("config.yaml"), config.replace("source: {", &mysql)).unwrap();
+}
+
+async fn listed(scene: &Archiving) -> Vec<String> {
+    let mut connection = scene.server.connect().await.unwrap();
+    let rows: Vec<mysql_async::Row> = connection.query("SHOW BINARY LOGS").await.unwrap();
+    rows.iter().map(|row| row.get::<String, _>("Log_name").unwrap()).collect()
+}
+
+fn has_code(status: &Value, code: &str) -> bool {
+    status["codes"].as_array().is_some_and(|codes| codes.contains(&code.into()))
+}
+
+#[tokio::test]
+async fn a_server_closes_old_binlogs_and_deletes_archived_ones_for_the_asking() {
+    let Some(scene) = Archiving::new(TENDED).await else { return };
+    with_account(&scene).await;
+    for _ in 0..3 {
+        scene.insert(2, 640).await;
+        scene.server.sql("FLUSH BINARY LOGS").await.unwrap();
+    }
+    scene.insert(2, 640).await;
+    assert_eq!(scene.once().await.0, 0);
+    let (before, mut files) = (listed(&scene).await, scene.files());
+
+    // The archive is whole, and the account may not.
+    let mut run = scene.run();
+    let status = scene.until_status(|status| has_code(status, "PITR0518")).await;
+    assert!(status["unarchivedBinlogs"] == 0 && listed(&scene).await == before, "{status}");
+    assert!(scene.log().contains("BINLOG_ADMIN"), "{}", scene.log());
+
+    // Read-only, as a replica is: both are done all the same, and nothing is written into its history.
+    let granted = "GRANT RELOAD, BINLOG_ADMIN ON *.* TO pitr@localhost; SET GLOBAL super_read_only = ON";
+    scene.server.sql(granted).await.unwrap();
+    let executed = scene.server.gtid_executed().await.unwrap();
+    files.extend(scene.files());
+    scene.until_status(|status| !has_code(status, "PITR0518")).await;
+    let active = before.last().unwrap();
+    assert_eq!(listed(&scene).await.first(), Some(active), "{}", scene.log());
+    scene.until_status(|status| status["closed"]["binlog"] == active.as_str()).await;
+    let after = listed(&scene).await;
+    assert_eq!(after.len(), 2, "{after:?}: one rotation, and the old one stays until the archive is listed again");
+    assert_eq!(scene.server.gtid_executed().await.unwrap(), executed);
+    let log = scene.log();
+    assert_eq!(
+        (log.matches("\"event\":\"rotated\"").count(), log.matches("\"event\":\"purged\"").count()),
+        (1, 1),
+        "{log}"
+    );
+
+    // Every byte that the server deleted is in the archive.
+    assert_eq!(terminate(&mut run).await, Some(0), "{log}");
+    files.extend(scene.files());
+    let archived = scene.archived().await;
+    for name in &before {
+        assert!(archived[name] == files[name], "{name} is not archived as it was");
+    }
+}
