@@ -42,7 +42,7 @@ pub use seal::{
 pub use segment::memory;
 pub use segment::{
     Closes, Codec, CodecError, DraftError, EncodingTime, HeaderCodec, HeldSet, IndexedTransaction, OpenedSegment,
-    Parts, Repeat, RepeatOf, SEGMENT_RAW_BYTES_MAX, SegmentDamage, SegmentDraft, SegmentError, SegmentHeader,
+    Parts, RawBytes, Repeat, RepeatOf, SEGMENT_RAW_BYTES_MAX, SegmentDamage, SegmentDraft, SegmentError, SegmentHeader,
     SegmentOrigin, SegmentRecord, TransactionSummary, UnknownCodec, open_segment, read_header,
 };
 pub use store::{

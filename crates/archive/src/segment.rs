@@ -12,6 +12,7 @@ mod encode;
 mod header;
 mod index;
 pub mod memory;
+mod raw_bytes;
 mod repeat;
 mod streams;
 mod varint;
@@ -28,6 +29,7 @@ pub use decode::{OpenedSegment, SegmentError, open_segment, read_header};
 pub use encode::{DraftError, EncodingTime, SegmentDraft, SegmentOrigin};
 pub use header::{Closes, HeaderCodec, HeldSet, Parts, SegmentDamage, SegmentHeader, TransactionSummary};
 pub use index::IndexedTransaction;
+pub use raw_bytes::RawBytes;
 pub use repeat::{Repeat, RepeatOf};
 
 pub(crate) use codec::{WINDOW_LOG_MAX, decompress};

@@ -168,7 +168,7 @@ impl<'a> PieceSource<'a> {
     }
 
     /// Waits until there is room for a piece, and reads it while it looks for its end. One that turns out to be larger than there is
-    /// room for is let go, and read again when there is.
+    /// room for is let go, and read again when there is. It is hashed here, too: with one worker that is all the other core does.
     async fn next(&mut self) -> Result<Option<(SegmentDraft, Room)>, WorkError> {
         let limits = &self.pipeline.limits;
         let expected = self.cutter.as_ref().map_or(0, Cutter::most_in_hand);
@@ -185,23 +185,24 @@ impl<'a> PieceSource<'a> {
             room = limits.memory.take(Lane::Backlog, cut.size.0, cut.size.1).await;
         }
         limits.reads.spend(cut.size.0, Urgency::Later).await;
-        let (id, is_old) = (self.binlog.id.clone(), self.is_old);
+        let (id, is_old, archive) = (self.binlog.id.clone(), self.is_old, Arc::clone(&self.pipeline.archive));
         let mut coverage = std::mem::take(&mut self.coverage);
         let begun = Instant::now();
-        let (piece, ending, coverage) = self
+        let (piece, raw, ending, coverage) = self
             .work(move |cutter| {
                 let (piece, ending) = take(cutter, cut)?;
                 coverage.feed(&id, piece.start, &piece.raw);
                 if is_old {
                     cutter.forget(&piece);
                 }
-                Ok((piece, ending, coverage))
+                let raw = archive.hashed(piece.raw.clone());
+                Ok((piece, raw, ending, coverage))
             })
             .await?;
         self.pipeline.board.segments.add(Step::Read, found_in + begun.elapsed());
         self.coverage = coverage;
         self.damage = ending.damage.clone().or_else(|| self.damage.take());
-        Ok(Some((draft(Place::Binlogs, &self.binlog, piece, ending), room)))
+        Ok(Some((SegmentDraft { raw, ..draft(Place::Binlogs, &self.binlog, piece, ending) }, room)))
     }
 
     /// Lets the cutter work where it holds up nothing else, the workers neither: they are never out of pieces.

@@ -40,7 +40,7 @@ pub(crate) fn draft(place: Place, file: &Identified, piece: Piece, ending: Endin
         name: file.name.clone(),
         origin: SegmentOrigin::from(file.head.as_ref()),
         start: piece.start,
-        raw: piece.raw,
+        raw: piece.raw.into(),
         transactions: piece.transactions.iter().map(IndexedTransaction::from).collect(),
         closes: ending.closes,
         damage: ending.damage,

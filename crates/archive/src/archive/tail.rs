@@ -284,7 +284,7 @@ impl Archive {
             name: first.header.name.clone(),
             origin,
             start: first.key.start,
-            raw,
+            raw: raw.into(),
             transactions,
             closes: last.header.closes.clone(),
             damage: last.header.damage.clone(),

@@ -12,7 +12,8 @@ use super::{Archive, ArchiveError, compute, locked};
 use crate::catalog::PageWriter;
 use crate::digest::ShortHash;
 use crate::layout::{PageKey, Place};
-use crate::segment::{Codec, EncodingTime, SegmentDraft, SegmentRecord, Stamp, encode};
+use crate::seal::{RawDigest, Sealer};
+use crate::segment::{Codec, EncodingTime, RawBytes, SegmentDraft, SegmentRecord, Stamp, encode};
 use crate::store::ObjectClass;
 
 /// A page names only segments known to be in the store for no longer than this; older ones are asked for again. With
@@ -67,6 +68,12 @@ impl Archive {
     /// [`ArchiveError::Draft`], or what the store answers. A retry encodes again, which makes another valid copy.
     pub async fn write_segment(&self, draft: SegmentDraft, codec: Codec) -> Result<SegmentRecord, ArchiveError> {
         self.store_segment(self.encode_segment(draft, codec).await?).await
+    }
+
+    /// Raw bytes with their hash, as segments of this archive have it. For a thread that may block.
+    #[must_use]
+    pub fn hashed(&self, bytes: Bytes) -> RawBytes {
+        RawBytes::hashed(bytes, &RawDigest(self.sealer().map(Sealer::hash_key)))
     }
 
     /// Makes the object of one segment: the part of the work that the processor does.

@@ -84,6 +84,11 @@ fn tag(tag: hmac::Tag) -> Digest {
 pub(crate) struct RawDigest<'a>(pub(crate) Option<&'a HashKey>);
 
 impl RawDigest<'_> {
+    /// Which key it takes.
+    pub(crate) fn key_id(&self) -> Option<HashKeyId> {
+        self.0.map(HashKey::id)
+    }
+
     /// The hash of some bytes.
     pub(crate) fn of(&self, bytes: &[u8]) -> Digest {
         match self.0 {

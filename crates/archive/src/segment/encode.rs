@@ -11,6 +11,7 @@ use pitr_recovery::{BinlogId, TransactionPoint};
 use super::codec::{Codec, CodecError};
 use super::header::{Closes, HeaderCodec, HeldSet, Parts, SegmentDamage, SegmentHeader, TransactionSummary};
 use super::index::{self, IndexedTransaction};
+use super::raw_bytes::RawBytes;
 use super::wire::HeaderWire;
 use super::{
     FRAME_HEADER_BYTES, HEADER_BYTES_MAX, HEADER_SET_BYTES_MAX, SEGMENT_RAW_BYTES_MAX, SKIPPABLE, SegmentRecord,
@@ -36,7 +37,7 @@ pub struct SegmentDraft {
     /// Where in the raw file `raw` begins.
     pub start: u64,
     /// The bytes, with the in-use bit cleared.
-    pub raw: Bytes,
+    pub raw: RawBytes,
     /// The transactions that end in it, in log order.
     pub transactions: Vec<IndexedTransaction>,
     /// How the file ended, if this is its last segment.
@@ -143,7 +144,7 @@ pub(crate) fn encode(
     let mut header = SegmentHeader {
         start: draft.start,
         end: draft.start + length,
-        raw_sha256: RawDigest(sealer.map(Sealer::hash_key)).of(&draft.raw),
+        raw_sha256: draft.raw.hash(&RawDigest(sealer.map(Sealer::hash_key))),
         hash_key: sealer.map(|sealer| sealer.hash_key().id()),
         codec: HeaderCodec::Known(codec),
         recipients: sealer.map(|s| s.recipients().iter().map(ToString::to_string).collect()).unwrap_or_default(),

@@ -103,7 +103,7 @@ impl History {
                 previous: self.previous.clone().into(),
             },
             start,
-            raw: self.raw.slice(start as usize..end as usize),
+            raw: self.raw.slice(start as usize..end as usize).into(),
             transactions: self.transactions.iter().filter(|t| t.end > start && t.end <= end).cloned().collect(),
             closes: at_end.then(|| Closes::Rotate { next: self.name.next() }),
             damage: None,

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use bytes::Bytes;
 use pitr_archive::{
     Archive, Closes, Codec, HashKey, Identity, IndexedTransaction, MemoryStore, Place, Sealer, SegmentDraft,
     SegmentOrigin, SegmentRecord,
@@ -35,7 +36,7 @@ async fn stored(archive: &Archive, place: Place, (start, end): (u64, u64), close
             previous: Arc::default(),
         },
         start,
-        raw: vec![0; usize::try_from(end - start).unwrap()].into(),
+        raw: Bytes::from(vec![0; usize::try_from(end - start).unwrap()]).into(),
         transactions: vec![IndexedTransaction {
             gtid: Some(Gtid { source, number: end }),
             commit_us: i64::try_from(end).unwrap(),
