@@ -77,26 +77,36 @@ stage_unit() {
   step model cargo test -p pitr-model --features stateright --locked --test rules
 }
 
-# test_program NAME: all test programs of that name; what they print appears in one piece.
+# test_program NAME [OPTION...]: all test programs of that name, with these options; what they print appears in one piece.
 test_program() {
   local said status=0
-  said=$(cargo test --workspace --locked --no-fail-fast --test "$1" 2>&1) || status=$?
+  said=$(cargo test --workspace --locked --no-fail-fast --test "$1" -- "${@:2}" 2>&1) || status=$?
   flock "$PITR_CACHE/locks/said" printf '%s\n' "$said"
   return $status
 }
 
-# Each test program by itself, as many at once as there are cores: they mostly wait for their servers. The slowest come first.
+# side_by_side [OPTION...] <NAMES: each by itself, as many at once as there are cores, for they mostly wait for their servers.
+# shellcheck disable=SC2119,SC2120 # options are given where it is exported to
 side_by_side() {
+  mkdir -p "$PITR_CACHE/locks"
   cargo test --workspace --locked --no-run
-  export -f test_program
-  # Without the feature "cluster" the cluster's file holds no test; the model's rules are checked alone.
-  find {e2e,sidecar,kubectl-pitr,e2e/s3-server,crates/*}/tests -name '*.rs' | sed -nE 's|.*/tests/([^/]+)(/main)?\.rs$|\1|p' |
-    grep -vx rules | awk '!seen[$0]++' | xargs -P "$(nproc)" -I{} bash -c 'test_program {}'
+  xargs -P "$(nproc)" -I{} bash -c 'test_program "$@"' - {} "$@"
 }
+export -f test_program side_by_side
+
+# Those with servers take longest and come first. Without the feature "cluster" the cluster's file holds no test; the model's rules are
+# checked alone.
+test_programs() {
+  find {e2e,sidecar,kubectl-pitr,e2e/s3-server,crates/*}/tests -name '*.rs' | sed -nE 's|.*/tests/([^/]+)(/main)?\.rs$|\1|p' |
+    grep -vx rules | awk '!seen[$0]++'
+}
+
+# shellcheck disable=SC2119
+integration() { test_programs | side_by_side; }
 
 stage_integration() {
   step mysql "$PARTS/mysql/build.sh"
-  step integration side_by_side
+  step integration integration
 }
 
 stage_stores() {
@@ -110,8 +120,8 @@ stage_stores() {
   step mysql "$PARTS/mysql/build.sh"
   for store in ${STORES:-rgw}; do
     # These tests are ignored elsewhere: they need a store, and find it in the environment.
-    step "$store" "$PARTS/stores/with.sh" "$store" cargo test --workspace --locked --no-fail-fast \
-      --test conformance --test real_servers --test retention --test real_stores -- --ignored
+    step "$store" "$PARTS/stores/with.sh" "$store" \
+      bash -c 'printf "%s\n" retention real_stores real_servers conformance | side_by_side --ignored'
   done
 }
 
