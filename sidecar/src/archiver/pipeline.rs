@@ -181,8 +181,7 @@ impl Pipeline {
         let begun = Instant::now();
         let (name, place) = (draft.name.clone(), draft.place);
         let worker = self.limits.worker().await?;
-        let encoded = self.archive.encode_segment(draft, self.codec).await;
-        drop(worker);
+        let encoded = self.archive.encode_segment(draft, self.codec, || drop(worker)).await;
         status::tick();
         encoded_to(encoded.as_ref().map_or(0, EncodedSegment::length));
         let turn = match lane {

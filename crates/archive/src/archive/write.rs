@@ -67,7 +67,7 @@ impl Archive {
     /// # Errors
     /// [`ArchiveError::Draft`], or what the store answers. A retry encodes again, which makes another valid copy.
     pub async fn write_segment(&self, draft: SegmentDraft, codec: Codec) -> Result<SegmentRecord, ArchiveError> {
-        self.store_segment(self.encode_segment(draft, codec).await?).await
+        self.store_segment(self.encode_segment(draft, codec, || {}).await?).await
     }
 
     /// Raw bytes with their hash, as segments of this archive have it. For a thread that may block.
@@ -76,14 +76,21 @@ impl Archive {
         RawBytes::hashed(bytes, &RawDigest(self.sealer().map(Sealer::hash_key)))
     }
 
-    /// Makes the object of one segment: the part of the work that the processor does.
+    /// Makes the object of one segment: the part of the work that the processor does. `compressed` is called when only the object's
+    /// hash is missing, which the compressor of the next one need not wait for.
     ///
     /// # Errors
     /// [`ArchiveError::Draft`].
-    pub async fn encode_segment(&self, draft: SegmentDraft, codec: Codec) -> Result<EncodedSegment, ArchiveError> {
+    pub async fn encode_segment(
+        &self,
+        draft: SegmentDraft,
+        codec: Codec,
+        compressed: impl FnOnce() + Send + 'static,
+    ) -> Result<EncodedSegment, ArchiveError> {
         let stamp = Stamp { written_at: self.now(), writer: self.writer().to_owned() };
         let sealer = self.sealer().cloned();
-        let (object, record, took) = compute(move || encode(draft, codec, sealer.as_ref(), stamp)).await??;
+        let encode = move || encode(draft, (codec, sealer.as_ref()), stamp, compressed);
+        let (object, record, took) = compute(encode).await??;
         Ok(EncodedSegment { object, record, took })
     }
 

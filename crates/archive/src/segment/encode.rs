@@ -128,12 +128,13 @@ pub enum DraftError {
     Json(String),
 }
 
-/// The stored object, its record, and what it took. CPU-bound: for a thread that may block.
+/// The stored object, its record, and what it took. CPU-bound: for a thread that may block. `compressed` is called when only the object's
+/// hash is missing.
 pub(crate) fn encode(
     draft: SegmentDraft,
-    codec: Codec,
-    sealer: Option<&Sealer>,
+    (codec, sealer): (Codec, Option<&Sealer>),
     stamp: Stamp,
+    compressed: impl FnOnce(),
 ) -> Result<(Bytes, SegmentRecord, EncodingTime), DraftError> {
     let begun = Instant::now();
     let length = draft.raw.len() as u64;
@@ -178,6 +179,7 @@ pub(crate) fn encode(
         sealing.finish(&mut object)?;
         took.encrypt = Some(begun.elapsed().saturating_sub(took.compress));
     }
+    compressed();
     let sha256 = sha256(&object);
     let key = SegmentKey {
         place: draft.place,
