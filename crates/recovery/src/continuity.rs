@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pitr_binlog::GtidSet;
 
 use crate::branch::Problem;
-use crate::coverage::{Break, Coverage, Fragment, Piece, cover};
+use crate::coverage::{Break, Coverage, Fragment, Lost, Piece, cover};
 use crate::gtids::advance;
 use crate::inventory::{Closed, Inventory};
 use crate::log::{IndexReader, Log};
@@ -153,7 +153,9 @@ fn links(inventory: &Inventory, order: &[usize], coverages: &mut [Coverage]) -> 
             let (previous, own) = (&inventory.binlogs[*head].previous, last.gtids());
             last.before = own.is_subset_of(previous).then(|| previous.subtract(&own));
         }
-        let Some(after) = last.after().filter(|_| last.broken != Some(Break::WithoutGtids)) else { continue };
+        // The next head does not tell of transactions without GTID either.
+        let is_blind = matches!(last.broken, Some(Break::WithoutGtids | Break::Lost(Lost { anonymous: true, .. })));
+        let Some(after) = last.after().filter(|_| !is_blind) else { continue };
         let continues = |head: &&usize| inventory.binlogs[**head].previous == after;
         matches.extend(heads.iter().filter(continues).map(|head| (*place, *head)));
     }
@@ -267,7 +269,7 @@ fn problems_of(inventory: &Inventory, coverages: &[Coverage], order: &[usize]) -
             problems.push(Problem::Divergence { binlog: binlog.id.clone(), offset });
         }
         let lost = coverage.lost.iter();
-        problems.extend(lost.map(|(start, end)| Problem::Lost { binlog: binlog.id.clone(), start: *start, end: *end }));
+        problems.extend(lost.map(|lost| Problem::Lost { binlog: binlog.id.clone(), start: lost.start, end: lost.end }));
     }
     problems
 }

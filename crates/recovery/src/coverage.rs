@@ -48,16 +48,21 @@ pub(crate) enum Break {
         start: u64,
         end: u64,
     },
-    /// It was archived, and no object that holds it can be read any more.
-    Lost {
-        start: u64,
-        end: u64,
-    },
+    Lost(Lost),
     Damaged,
     Incident,
     WithoutGtids,
     /// Its server executed something without a log, and nobody knows when.
     Unlogged,
+}
+
+/// Bytes that were archived, and that no object that can be read holds any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lost {
+    pub start: u64,
+    pub end: u64,
+    /// Transactions without GTID are among them: no state tells whether it contains those.
+    pub anonymous: bool,
 }
 
 /// What is archived of one binlog.
@@ -70,8 +75,7 @@ pub(crate) struct Coverage {
     pub conflicting: Vec<(Fragment, GtidSet)>,
     /// Its last transactions are without GTID, so a state does not tell whether it contains them.
     pub ends_anonymous: bool,
-    /// Bytes that were archived and that nothing holds any more.
-    pub lost: Vec<(u64, u64)>,
+    pub lost: Vec<Lost>,
 }
 
 impl Piece {
@@ -150,15 +154,20 @@ pub(crate) fn cover(place: usize, archived: &ArchivedBinlog) -> Coverage {
     let chooser = Chooser::new(place, archived);
     // Without the first range there is no format description: nothing in the file can be decoded.
     if !archived.previous_known || chooser.choose(0).is_none() {
-        return Coverage { lost: chooser.lost_from(0).into_iter().collect(), ..Coverage::default() };
+        let lost = chooser.lost_from(0);
+        let ends_anonymous = lost.is_some_and(|lost| lost.anonymous);
+        return Coverage { lost: lost.into_iter().collect(), ends_anonymous, ..Coverage::default() };
     }
     let fragments = chooser.fragments();
     let ahead = chooser.ahead(&fragments);
     let conflicting = chooser.conflicting(&fragments);
     let usable = |fragment: &Fragment| !fragment.pieces.is_empty();
-    let ends_anonymous = fragments.last().is_some_and(|last| last.after_anonymous && last.gtids().is_empty());
+    let ends_anonymous = fragments.last().is_some_and(|last| {
+        let lost = matches!(last.broken, Some(Break::Lost(Lost { anonymous: true, .. })));
+        lost || last.after_anonymous && last.gtids().is_empty()
+    });
     let lost = fragments.iter().filter_map(|fragment| match fragment.broken {
-        Some(Break::Lost { start, end }) => Some((start, end)),
+        Some(Break::Lost(lost)) => Some(lost),
         _ => None,
     });
     let lost = lost.collect();
@@ -196,18 +205,13 @@ impl<'a> Chooser<'a> {
     }
 
     /// What cannot be read from an offset on, if it was archived: up to what can be read again, or to the end of it.
-    fn lost_from(&self, at: u64) -> Option<(u64, u64)> {
+    fn lost_from(&self, at: u64) -> Option<Lost> {
         let until = self.resume_after(at).unwrap_or(u64::MAX);
         let is_lost = |r: &&ArchivedRange| !r.is_held() && self.is_owned(r) && r.start < until && r.end > at;
-        let end = self
-            .archived
-            .ranges
-            .iter()
-            .filter(|_| at < self.damaged_at)
-            .filter(is_lost)
-            .map(|range| range.end)
-            .max()?;
-        Some((at, if until == u64::MAX { end } else { until }))
+        let lost = || self.archived.ranges.iter().filter(|_| at < self.damaged_at).filter(is_lost);
+        let end = lost().map(|range| range.end).max()?;
+        let anonymous = lost().any(|range| range.flags.anonymous);
+        Some(Lost { start: at, end: if until == u64::MAX { end } else { until }, anonymous })
     }
 
     /// The best range that holds the byte at an offset.
@@ -232,11 +236,10 @@ impl<'a> Chooser<'a> {
         loop {
             let Some(chosen) = self.choose(at) else {
                 let Some(next) = self.resume_after(at) else { break };
-                current.broken = Some(match self.lost_from(at) {
-                    Some((start, end)) => Break::Lost { start, end },
-                    None => Break::Missing { start: at, end: next },
-                });
-                done.push(std::mem::replace(&mut current, Fragment::new(None)));
+                let lost = self.lost_from(at);
+                let after_anonymous = lost.is_some_and(|lost| lost.anonymous);
+                current.broken = Some(lost.map_or(Break::Missing { start: at, end: next }, Break::Lost));
+                done.push(std::mem::replace(&mut current, Fragment { after_anonymous, ..Fragment::new(None) }));
                 at = next;
                 continue;
             };
@@ -252,7 +255,7 @@ impl<'a> Chooser<'a> {
             } else if current.pieces.is_empty() && current.before.is_none() && range.flags.starts_in_transaction {
                 // The rest of a transaction whose beginning is in the hole: the hole reaches to the end of this range.
                 let hole = done.last_mut().and_then(|fragment| fragment.broken.as_mut());
-                if let Some(Break::Missing { end, .. } | Break::Lost { end, .. }) = hole {
+                if let Some(Break::Missing { end, .. } | Break::Lost(Lost { end, .. })) = hole {
                     *end = at;
                 }
             } else {
@@ -263,7 +266,7 @@ impl<'a> Chooser<'a> {
                 current.pieces.push(piece);
             }
         }
-        let lost = self.lost_from(at).map(|(start, end)| Break::Lost { start, end });
+        let lost = self.lost_from(at).map(Break::Lost);
         current.broken = lost.or_else(|| self.archived.damage.as_ref().map(|_| Break::Damaged));
         if done.is_empty() {
             return vec![current];

@@ -38,7 +38,7 @@ fn hole(lower: &Log, upper: &Log, missing: &GtidSet, inventory: &Inventory) -> O
             let damage = last.damage.as_ref()?;
             GapCause::Damaged { binlog: id, name, offset: damage.offset, reason: damage.reason.clone() }
         }
-        Some(Break::Lost { start, end }) => GapCause::Lost { binlog: id, name, start: *start, end: *end },
+        Some(Break::Lost(lost)) => GapCause::Lost { binlog: id, name, start: lost.start, end: lost.end },
         Some(Break::Incident) => GapCause::Incident { binlog: id, name },
         Some(Break::WithoutGtids) => GapCause::WithoutGtids { binlog: id, name },
         Some(Break::Unlogged) => GapCause::NeverLogged { source: id.source },

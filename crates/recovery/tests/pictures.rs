@@ -67,6 +67,7 @@ pictures! {
     hole_filled_twice
     hole_in_a_binlog
     incident
+    lost_anonymous
     lost_binlog_of_a_replica
     lost_end
     lost_in_the_archive

@@ -4,7 +4,7 @@ use pitr_binlog::Gtid;
 
 use super::goal::target;
 use super::{Course, Planner};
-use crate::coverage::Break;
+use crate::coverage::{Break, Lost};
 use crate::entry::Entry;
 use crate::gap::GapCause;
 use crate::section::Section;
@@ -49,7 +49,7 @@ impl Planner<'_> {
         let log = self.logs.logs.get(leg.log)?;
         let binlog = &self.timeline.inventory.binlogs[log.pieces.last()?.binlog];
         match log.broken {
-            Some(Break::Lost { start, end }) if leg.to == log.end() => {
+            Some(Break::Lost(Lost { start, end, .. })) if leg.to == log.end() => {
                 Some(GapCause::Lost { binlog: binlog.id.clone(), name: binlog.name.clone(), start, end })
             }
             _ => None,
