@@ -328,13 +328,17 @@ async fn keys_that_are_replaced_under_way_fail_nothing() {
     let Credentials::Directory(directory) = &options.credentials else { panic!("{options:?}") };
     let store = Retrying::new(S3Store::connect(BUCKET, "x", &options).await.unwrap(), RetryPolicy::interactive());
     put_at(&store, "a/before").await;
+    store.head("a/before").await.unwrap();
     // The service has the new keys already, the mounted files come a moment later.
     credentials_at(directory, KEY, "an-older-secret");
     let late = async {
         tokio::time::sleep(Duration::from_millis(700)).await;
         credentials_at(directory, KEY, SECRET);
     };
-    let ((), ()) = tokio::join!(put_at(&store, "a/during"), late);
+    // The answer to HEAD has no body that says what is wrong.
+    let head = async { store.head("a/before").await.map(drop) };
+    let ((), head, ()) = tokio::join!(put_at(&store, "a/during"), head, late);
+    head.unwrap();
     put_at(&store, "a/after").await;
     assert_eq!(store.list("a/").await.unwrap().len(), 3);
 }

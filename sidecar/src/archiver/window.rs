@@ -8,6 +8,10 @@ use bytes::Bytes;
 
 use crate::discovery::BinlogFile;
 
+/// A larger buffer is not kept: this much is counted with the program, whatever `pipeline.memory_limit` leaves for pieces. A piece of a
+/// segment of the usual length fits.
+const SPARE_BYTES_MAX: usize = 10 << 20;
+
 /// One buffer that is not in use, kept for the next piece. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Spare(Arc<Mutex<Option<Vec<u8>>>>);
@@ -20,6 +24,9 @@ impl Spare {
     }
 
     fn give(&self, buffer: Vec<u8>) {
+        if buffer.len() > SPARE_BYTES_MAX {
+            return;
+        }
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.as_ref().is_none_or(|kept| kept.len() < buffer.len()) {
             *kept = Some(buffer);
@@ -128,7 +135,7 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
-    use super::{Spare, Window};
+    use super::{SPARE_BYTES_MAX, Spare, Window};
     use crate::discovery::BinlogFile;
 
     #[test]
@@ -159,6 +166,16 @@ mod tests {
         );
         spare.clear();
         assert!(spare.0.lock().unwrap().is_none());
+    }
+
+    #[test]
+    fn no_more_is_kept_than_is_counted() {
+        let spare = Spare::default();
+        let window = Window::new(spare.clone(), 64, 16);
+        for (length, is_kept) in [(SPARE_BYTES_MAX + 1, false), (SPARE_BYTES_MAX, true)] {
+            drop(window.reread::<()>(length, |_| Ok(())).unwrap());
+            assert_eq!(spare.0.lock().unwrap().is_some(), is_kept);
+        }
     }
 
     #[test]

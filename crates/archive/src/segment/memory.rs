@@ -3,7 +3,7 @@
 use super::Codec;
 
 /// What the program itself, its connections, the compressors' tables and the catalog of a usual archive take, and what an allocator
-/// gives back only later. In bytes.
+/// gives back only later: a buffer between two pieces among it. In bytes.
 pub const PROGRAM_BYTES: u64 = 32 << 20;
 
 /// What one segment takes while it is made, in bytes: its own bytes and, at worst as many, what they are encoded to.

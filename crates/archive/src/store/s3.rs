@@ -27,6 +27,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 use md5::{Digest as _, Md5};
+use tokio::time::Instant;
 
 use super::error::{Call, Operation, StoreError};
 use super::{ListedObject, OBJECT_BYTES_MAX, ObjectClass, ObjectInfo, Store};
@@ -171,11 +172,11 @@ impl S3Store {
             Err((error, None)) => return Err(error),
             Err((error, Some(stale))) => (error, stale),
         };
-        let Some(client) = self.access.renewed(stale).await else { return Err(self.access.refused(error)) };
+        let Some(client) = self.access.renewed(stale).await else { return Err(self.access.refused(error, stale)) };
         match self.try_once(call, patience, request(client)).await {
             Ok(value) => Ok(value),
             Err((error, None)) => Err(error),
-            Err((error, Some(_))) => Err(self.access.refused(error)),
+            Err((error, Some(stale))) => Err(self.access.refused(error, stale)),
         }
     }
 
@@ -189,9 +190,10 @@ impl S3Store {
         F: Future<Output = Result<T, SdkError<E>>> + Send,
         E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + 'static,
     {
+        let sent = Instant::now();
         match tokio::time::timeout(patience, request).await {
             Ok(Ok(value)) => {
-                self.access.worked();
+                self.access.worked(call.operation, sent);
                 Ok(value)
             }
             Ok(Err(error)) => Err((failure::classify(call, &self.place(), &error), failure::stale(&error))),

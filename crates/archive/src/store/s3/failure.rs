@@ -47,6 +47,8 @@ const STALE_CODES: [&str; 5] =
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stale {
     Credentials,
+    /// Credentials, or nothing: the answer to HEAD has no body, and so does not say why.
+    Unsaid,
     /// The authorities that are trusted.
     Authorities,
 }
@@ -57,9 +59,10 @@ where
     E: ProvideErrorMetadata + Error + 'static,
 {
     match error {
-        SdkError::ServiceError(answer) => {
-            answer.err().code().filter(|code| STALE_CODES.contains(code)).map(|_| Stale::Credentials)
-        }
+        SdkError::ServiceError(answer) => match answer.err().code().unwrap_or_default() {
+            "" => matches!(answer.raw().status().as_u16(), 401 | 403).then_some(Stale::Unsaid),
+            code => STALE_CODES.contains(&code).then_some(Stale::Credentials),
+        },
         SdkError::DispatchFailure(_) if is_about_certificates(&root(error)) => Some(Stale::Authorities),
         _ => None,
     }
