@@ -37,7 +37,7 @@ pub use inventory::{InventoryReport, add_record, lay_over, remove_from, remove_o
 pub use probe::{Probe, ProbeStep};
 pub use quarantine::Quarantine;
 pub use records::Discovered;
-pub use retention::{Deduped, Proposal, Retained, RetentionRules, Swept};
+pub use retention::{Deduped, Proposal, Retained, RetentionRules, Swept, Workspace};
 pub use tail::{TailCoverage, TailReport};
 pub use transactions::{Found, FoundTransaction, Matching, NoResume, Point, Resume, Search, SearchError, Sought};
 pub use verify::{Finding, FindingKind, LastVerified, Rebuilt, SLICES, Slices, Verified, VerifyProgress, VerifyRules};
@@ -185,6 +185,29 @@ pub enum ArchiveError {
     Stopped,
 }
 
+impl ArchiveError {
+    /// Why one object cannot be used although the store has it: it is damaged, or withheld by its storage class. None: it is
+    /// something else.
+    pub(crate) fn unusable(&self) -> Option<String> {
+        match self {
+            Self::Segment { source, .. } => Some(source.to_string()),
+            Self::Store(StoreError::Corrupt { reason, .. }) => Some(reason.clone()),
+            Self::Store(StoreError::Withheld { reason, .. }) => Some(format!("withheld: {reason}")),
+            _ => None,
+        }
+    }
+
+    /// Whether there is no such object.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Store(StoreError::NotFound { .. }))
+    }
+
+    /// Whether nothing that is stored gives this range now: what holds it is gone, damaged or withheld.
+    pub(crate) fn is_of_lost_range(&self) -> bool {
+        matches!(self, Self::RangeLost { .. } | Self::RangeChanged { .. } | Self::Store(StoreError::Withheld { .. }))
+    }
+}
+
 /// The archive of one workload.
 pub struct Archive {
     store: Arc<dyn Store>,
@@ -304,6 +327,15 @@ impl Archive {
     #[must_use]
     pub fn describe(&self) -> String {
         self.store.describe()
+    }
+
+    /// Whether the store has an object.
+    pub(crate) async fn is_there(&self, key: &str) -> Result<bool, ArchiveError> {
+        match self.store.head(key).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

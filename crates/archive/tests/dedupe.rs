@@ -4,175 +4,25 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // clippy.toml means functions marked #[test]; here all are theirs
 
-use std::collections::{BTreeMap, BTreeSet};
+mod three_servers;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
+use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use pitr_archive::testing::{Fault, Faulty, History, TimedStore};
-use pitr_archive::{
-    Archive, Clock, Codec, Deduped, MergeEffort, ObjectClass, Place, RetentionRules, Store, TailCoverage,
-    VerifyProgress, VerifyRules,
-};
-use pitr_binlog::{GtidSource, Uuid};
-use pitr_recovery::{BinlogId, KeepReason, RetentionPolicy, Verdict, WithoutBase};
+use pitr_archive::testing::{Fault, Faulty, Listener, Overheard, TimedStore};
+use pitr_archive::{ObjectClass, Operation, Store, StoreError, VerifyProgress, Workspace};
+use pitr_binlog::Uuid;
+use pitr_recovery::{KeepReason, Verdict};
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-const DAY_US: i64 = 86_400_000_000;
-const START: &str = "2026-11-01T00:00:00Z";
-/// The primary's name comes between those of its replicas.
-const PRIMARY: u8 = 4;
-const SERVERS: [u8; 3] = [3, PRIMARY, 5];
-const BOTH: VerifyRules = VerifyRules { percent: 100, deep: false };
-
-/// Content that no codec makes smaller, the same for the same number.
-fn noise(number: u64, length: usize) -> Vec<u8> {
-    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    (0..length).map(|_| next()).collect()
-}
-
-/// What a server wrote on a day (from 1): the primary's four transactions, each with a few bytes of the server's own. `salt`: another
-/// history with the same numbers.
-fn binlog(server: u8, day: u64, salt: u64) -> History {
-    let mut history = History::new(PRIMARY, day, 4);
-    let start: Timestamp = START.parse().unwrap();
-    let mut raw = history.raw[..126].to_vec();
-    for (place, transaction) in history.transactions.iter_mut().enumerate() {
-        transaction.commit_us = start.as_microsecond() + DAY_US * (day as i64 - 1) + place as i64 * 3_600_000_000;
-        transaction.immediate_us = Some(transaction.commit_us + i64::from(server));
-        transaction.start = raw.len() as u64;
-        raw.extend([server; 8]);
-        raw.extend(noise(day * 4 + place as u64 + salt, 20_000));
-        transaction.end = raw.len() as u64;
-    }
-    history.id.source = Uuid([server; 16]).to_string();
-    history.raw = raw.into();
-    // More than a line of the catalog holds, as after years of failovers: then it only identifies the set.
-    let old = GtidSource::MySql { uuid: Uuid([9; 16]), tag: None };
-    (1..=1200).for_each(|n| history.previous.insert_range(&old, 3 * n..=3 * n));
-    history
-}
-
-struct Life {
-    store: Arc<TimedStore>,
-    archive: Archive,
-}
-
-fn open(store: Arc<dyn Store>, time: &Arc<TimedStore>) -> Archive {
-    let time = Arc::clone(time);
-    let clock: Clock = Arc::new(move || time.now());
-    Archive::open(store, clock)
-}
-
-impl Life {
-    /// So many days of all three servers, archived as they go by, and then two days of nothing.
-    async fn lived(days: u64) -> Self {
-        let store = Arc::new(TimedStore::new(START.parse().unwrap()));
-        let time = Arc::clone(&store);
-        let clock: Clock = Arc::new(move || time.now());
-        let archive = Archive::claim(Arc::clone(&store) as Arc<dyn Store>, clock, "shop/mysql").await.unwrap();
-        let life = Self { store, archive };
-        for day in 1..=days {
-            life.store.pass(SignedDuration::from_hours(24));
-            for server in SERVERS {
-                life.store_binlog(&binlog(server, day, 0)).await;
-            }
-        }
-        life.store.pass(SignedDuration::from_hours(48));
-        life
-    }
-
-    fn of(store: TimedStore) -> Self {
-        let store = Arc::new(store);
-        let archive = open(Arc::clone(&store) as Arc<dyn Store>, &store);
-        Self { store, archive }
-    }
-
-    /// In two segments: they do not begin where those of other servers do.
-    async fn store_binlog(&self, history: &History) {
-        let middle = history.boundary(if history.id.source.starts_with("05") { 2 } else { 1 });
-        let mut records = Vec::new();
-        for (from, to) in [(0, middle), (middle, history.length())] {
-            let draft = history.draft(Place::Binlogs, from, to);
-            records.push(self.archive.write_segment(draft, Codec::default()).await.unwrap());
-        }
-        self.archive.publish(&records, TailCoverage::default()).await.unwrap();
-        self.archive.merge_pages(&history.id.source, MergeEffort::Idle).await.unwrap();
-    }
-
-    async fn dedupe(&self) -> Deduped {
-        let done = self.archive.dedupe(DAY).await.unwrap();
-        assert!(done.finished, "{done:?}");
-        done
-    }
-
-    /// The repeats take the place of the whole segments.
-    async fn settle(&self) -> u64 {
-        self.store.pass(SignedDuration::from_hours(25));
-        self.archive.sweep(DAY).await.unwrap().duplicates
-    }
-
-    async fn stored_bytes(&self) -> u64 {
-        self.store.list("binlogs/").await.unwrap().iter().map(|object| object.length).sum()
-    }
-
-    /// All that is archived, binlog by binlog, byte by byte; nothing is reported as unreadable or missing.
-    async fn read_all(&self) -> BTreeMap<BinlogId, Bytes> {
-        let reader = open(Arc::clone(&self.store) as Arc<dyn Store>, &self.store);
-        let (inventory, report) = reader.inventory().await.unwrap();
-        assert!(report.unreadable.is_empty() && report.unknown_keys.is_empty(), "{report:?}");
-        let mut all = BTreeMap::new();
-        for binlog in &inventory.binlogs {
-            let mut raw = Vec::new();
-            for range in &binlog.ranges {
-                let wanted = binlog.range_ref(range);
-                assert_eq!(wanted.start, raw.len() as u64);
-                raw.extend_from_slice(&reader.read_range(&wanted, &range.objects).await.unwrap());
-                let index = reader.read_index(&wanted, &range.objects).await.unwrap();
-                assert_eq!(index.entries.len() as u64, range.transactions);
-            }
-            all.insert(binlog.id.clone(), raw.into());
-        }
-        all
-    }
-
-    async fn sources(&self) -> BTreeMap<String, u64> {
-        let mut sources = BTreeMap::new();
-        for object in self.store.list("binlogs/").await.unwrap() {
-            *sources.entry(object.key.split('/').nth(1).unwrap()[..2].to_owned()).or_default() += object.length;
-        }
-        sources
-    }
-}
-
-fn expected(days: u64) -> BTreeMap<BinlogId, Bytes> {
-    let all = (1..=days).flat_map(|day| SERVERS.map(|server| binlog(server, day, 0)));
-    all.map(|history| (history.id, history.raw)).collect()
-}
-
-/// What is older than the window goes by age, for there is no base backup.
-fn rules(window_days: i64) -> RetentionRules {
-    let policy = RetentionPolicy {
-        window_us: window_days * DAY_US,
-        keep_last: 1,
-        pins: BTreeSet::new(),
-        without_base: WithoutBase::Age,
-    };
-    RetentionRules { policy, grace: DAY, force: true }
-}
+use three_servers::{BOTH, DAY, Life, SERVERS, START, binlog, expected, open, rules};
 
 #[tokio::test]
 async fn three_servers_take_the_room_of_little_more_than_one() {
     let life = Life::lived(4).await;
     let (before, one) = (life.stored_bytes().await, life.sources().await["03"]);
-    let young = life.archive.dedupe(DAY * 30).await.unwrap();
+    let young = life.archive.dedupe(DAY * 30, &Workspace::ENOUGH).await.unwrap();
     assert_eq!((young.repeats, young.unlike), (0, 0), "what is younger than the grace is left alone");
     let done = life.dedupe().await;
     assert_eq!((done.repeats, done.unlike), (16, 0), "{done:?}");
@@ -205,7 +55,7 @@ async fn a_run_may_die_at_any_call() {
     let wanted = expected(2);
     let run = async |store: Arc<dyn Store>, time: &Arc<TimedStore>| {
         let archive = open(store, time);
-        archive.dedupe(DAY).await?;
+        archive.dedupe(DAY, &Workspace::ENOUGH).await?;
         time.pass(SignedDuration::from_hours(25));
         archive.sweep(DAY).await
     };
@@ -293,6 +143,9 @@ async fn numbers_that_mean_something_else_are_no_repeats() {
     assert_eq!((done.repeats, done.unlike), (0, 4), "{done:?}");
     // It is not tried again and again.
     assert_eq!(strange.dedupe().await.unlike, 0);
+    // What takes more memory than there is stays as it is.
+    let small = Workspace { bytes: 1 << 20, ..Workspace::ENOUGH };
+    assert_eq!(life.copy().await.archive.dedupe(DAY, &small).await.unwrap().repeats, 0);
     assert_eq!(life.dedupe().await.repeats, 8);
 }
 
@@ -345,4 +198,160 @@ async fn damage_is_named_and_the_whole_segment_stays_while_its_repeat_cannot_be_
     assert!(verified.findings.iter().any(|finding| finding.reason.contains(&base)), "{:?}", verified.findings);
     life.store.put(&base, whole, ObjectClass::Content).await.unwrap();
     assert_eq!(life.read_all().await, expected(2));
+}
+
+/// The bytes that the inventory says it holds, of one server.
+async fn held(life: &Life, source: &str) -> u64 {
+    let (inventory, _) = life.archive.inventory().await.unwrap();
+    let of = inventory.binlogs.iter().filter(|binlog| binlog.id.source.starts_with(source));
+    of.flat_map(|binlog| &binlog.ranges).filter(|range| range.is_held()).map(|range| range.end - range.start).sum()
+}
+
+#[tokio::test]
+async fn a_whole_segment_serves_in_place_of_a_repeat_that_is_lost_while_it_is_there() {
+    let life = Life::lived(2).await;
+    let wholes = life.keys("binlogs/05").await;
+    life.dedupe().await;
+    let all = held(&life, "05").await;
+    let repeats: Vec<String> = life.keys("binlogs/05").await.into_iter().filter(|key| !wholes.contains(key)).collect();
+    assert_eq!((wholes.len(), repeats.len()), (4, 4));
+    life.damage(&repeats[1]).await;
+    let verified = life.verify(100).await;
+    assert_eq!(verified.findings.iter().map(|found| &found.what).collect::<Vec<_>>(), [&repeats[1]]);
+    assert_eq!(held(&life, "05").await, all);
+    assert_eq!(life.read_all().await, expected(2));
+    // No sweep takes it, and the next verification reads it, too.
+    assert_eq!(life.archive.sweep(DAY).await.unwrap().duplicates, 7);
+    assert_eq!(life.verify(100).await.findings.len(), 1);
+    assert_eq!(life.read_all().await, expected(2));
+    // It is claimed no longer than it is there.
+    let last: Vec<String> = life.keys("binlogs/05").await.into_iter().filter(|key| wholes.contains(key)).collect();
+    assert_eq!(last.len(), 1);
+    life.store.delete(&last).await.unwrap();
+    assert!(held(&life, "05").await < all);
+}
+
+#[tokio::test]
+async fn what_is_told_by_a_lost_segment_does_not_wait_for_its_turn() {
+    let life = Life::lived(2).await;
+    life.dedupe().await;
+    life.settle().await;
+    let base = life.keys("binlogs/03").await.remove(0);
+    life.damage(&base).await;
+    let told = life.copy().await.verify(100).await.findings.len();
+    assert!(told > 2, "{told}");
+    // The part that finds the base finds at once all that is told by it.
+    let found = loop {
+        let findings = life.verify(10).await.findings;
+        if findings.iter().any(|found| found.what == base) {
+            break findings.len();
+        }
+    };
+    assert_eq!(found, told);
+}
+
+#[tokio::test]
+async fn a_repeat_that_no_page_names_is_named_where_it_stands_alone() {
+    let life = Life::lived(1).await;
+    life.dedupe().await;
+    life.settle().await;
+    // What names it is lost, and what it is told by has a mark.
+    for page in life.keys("catalog/05").await {
+        life.store.delete(&[page]).await.unwrap();
+    }
+    life.mark(&binlog(3, 1, 0).id).await;
+    let source = Uuid([5; 16]).to_string();
+    let started = life.copy().await;
+    assert_eq!(started.archive.adopt(&source).await.unwrap().adopted.len(), 2);
+    let swept = life.copy().await;
+    assert_eq!(swept.archive.sweep(DAY).await.unwrap().adopted, 2);
+    let rebuilt = life.copy().await;
+    let done = rebuilt.archive.rebuild_catalog(&VerifyProgress::default()).await.unwrap();
+    assert_eq!((done.segments, done.unusable.len()), (6, 0));
+    // The next plan sees what it needs, and the mark goes.
+    for named in [started, swept, rebuilt] {
+        named.archive.retain(&rules(30)).await.unwrap();
+        assert_eq!(named.read_all().await, expected(1));
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_that_no_page_names_is_not_named_beside_its_whole_segment() {
+    let life = Life::lived(1).await;
+    life.dedupe().await;
+    life.store.delete(&life.keys("catalog/").await).await.unwrap();
+    life.store.pass(SignedDuration::from_hours(48));
+    let catalogued = async |life: &Life| {
+        let (inventory, report) = life.archive.inventory().await.unwrap();
+        (inventory.binlogs.iter().map(|binlog| binlog.ranges.len()).sum::<usize>(), report.repeats)
+    };
+    let started = life.copy().await;
+    for server in SERVERS {
+        assert_eq!(started.archive.adopt(&Uuid([server; 16]).to_string()).await.unwrap().adopted.len(), 2);
+    }
+    let swept = life.copy().await;
+    assert_eq!(swept.archive.sweep(DAY).await.unwrap().adopted, 6);
+    let rebuilt = life.copy().await;
+    assert_eq!(rebuilt.archive.rebuild_catalog(&VerifyProgress::default()).await.unwrap().segments, 6);
+    for life in [started, swept, rebuilt] {
+        assert_eq!(catalogued(&life).await, (6, 0));
+        // It is made again; then the whole segment goes, and what was left behind.
+        assert_eq!(life.dedupe().await.repeats, 4);
+        assert_eq!(life.settle().await, 8);
+        assert_eq!((catalogued(&life).await, life.keys("binlogs/").await.len()), ((6, 4), 6));
+        assert_eq!(life.read_all().await, expected(1));
+    }
+}
+
+/// Objects of the lowest server are under a lock.
+#[derive(Debug)]
+struct Locked;
+
+#[async_trait]
+impl Listener for Locked {
+    async fn deleting(&self, keys: &[String]) -> Result<(), StoreError> {
+        match keys.iter().find(|key| key.starts_with("binlogs/03")) {
+            Some(key) => {
+                let (key, reason) = (key.clone(), "AccessDenied".to_owned());
+                Err(StoreError::Denied { operation: Operation::Delete, key, reason })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_told_others_goes_though_their_lines_stay_for_long() {
+    let life = Life::lived(1).await;
+    life.dedupe().await;
+    life.settle().await;
+    // Of a page with very many lines a few dead ones are not worth another.
+    for day in 2..=12 {
+        life.store.pass(SignedDuration::from_hours(24));
+        for server in SERVERS {
+            life.store_binlog(&binlog(server, day, 0)).await;
+        }
+    }
+    // Only the first day is older than the window. For some time nobody may delete what the others are told by.
+    let locked = open(Arc::new(Overheard::new(&life.store, Locked)), &life.store);
+    for run in 0..16 {
+        life.store.pass(SignedDuration::from_hours(6));
+        let archive = if run < 8 { &locked } else { &life.archive };
+        if run == 8 {
+            assert_eq!(life.archive.inventory().await.unwrap().1.hidden_binlogs, 3, "their lines are there");
+        }
+        let days = (life.store.now().as_second() - START.parse::<Timestamp>().unwrap().as_second()) / 86_400;
+        archive.retain(&rules(days - 4)).await.unwrap();
+        let sources = life.keys("binlogs/").await.into_iter().filter(|key| key.contains("/0000000001-"));
+        let left: BTreeSet<String> = sources.map(|key| key[8..10].to_owned()).collect();
+        let wanted: &[&str] = if run < 4 {
+            &["03", "04", "05"]
+        } else if run < 8 {
+            &["03"]
+        } else {
+            &[]
+        };
+        assert!(left.iter().eq(wanted), "{left:?} after run {run}");
+    }
+    assert_eq!(life.keys("binlogs/").await.len(), 66);
 }

@@ -7,7 +7,7 @@ use crate::collision::Collisions;
 use crate::continuity::find_streams;
 use crate::entry::Entry;
 use crate::gap::Gap;
-use crate::inventory::{Indices, Inventory, RangeRef};
+use crate::inventory::{BinlogId, Indices, Inventory, RangeRef};
 use crate::log::{IndexReader, Log};
 use crate::path::Logs;
 use crate::plan::RestorePlan;
@@ -36,6 +36,8 @@ pub struct Timeline {
     streams: Vec<Stream>,
     problems: Vec<Problem>,
     wanted: BTreeSet<RangeRef>,
+    /// Ranges whose indices nobody can read.
+    unread: BTreeSet<RangeRef>,
 }
 
 impl Timeline {
@@ -45,7 +47,7 @@ impl Timeline {
     /// indices that [`Self::ranges_for_windows`] names. Until those are read nothing should be promised.
     #[must_use]
     pub fn new(inventory: Inventory) -> Self {
-        Self::compute(inventory, Indices::new())
+        Self::compute(inventory, Indices::new(), BTreeSet::new())
     }
 
     /// The same with more indices read, which makes windows exact and plans possible.
@@ -56,21 +58,39 @@ impl Timeline {
         if !concerned {
             return self;
         }
-        let (inventory, indices) = self.into_sources();
-        Self::compute(inventory, indices)
+        let (inventory, indices, unread) = self.into_sources();
+        Self::compute(inventory, indices, unread)
+    }
+
+    /// The same for whoever cannot read the indices of these ranges: windows no longer ask for them, and are what they are at a first
+    /// glance there. A plan for a target that needs one still asks.
+    #[must_use]
+    pub fn without_indices(mut self, ranges: impl IntoIterator<Item = RangeRef>) -> Self {
+        self.unread.extend(ranges);
+        self
+    }
+
+    /// Whether nobody can read an index that is wanted of this binlog.
+    pub(crate) fn lacks_index_of(&self, id: &BinlogId) -> bool {
+        self.unread.iter().any(|range| range.binlog == *id)
+    }
+
+    /// Whether it lacks an index that nobody can read.
+    pub(crate) fn is_first_glance(&self) -> bool {
+        !self.unread.is_empty()
     }
 
     /// What it is computed from; the rest is dropped before another is computed: of a large archive two would be too much.
-    fn into_sources(self) -> (Inventory, Indices) {
-        (self.inventory, self.indices)
+    fn into_sources(self) -> (Inventory, Indices, BTreeSet<RangeRef>) {
+        (self.inventory, self.indices, self.unread)
     }
 
-    /// The same at once, with indices of an inventory that holds this one.
-    pub(crate) fn of(inventory: Inventory, indices: Indices) -> Self {
-        Self::compute(inventory, indices)
+    /// The timeline of a part of this one's inventory, with the same indices.
+    pub(crate) fn of_part(&self, inventory: Inventory) -> Self {
+        Self::compute(inventory, self.indices.clone(), self.unread.clone())
     }
 
-    fn compute(inventory: Inventory, indices: Indices) -> Self {
+    fn compute(inventory: Inventory, indices: Indices, unread: BTreeSet<RangeRef>) -> Self {
         let mut ids = ShortIds::default();
         let reader = IndexReader::new(&inventory, &indices);
         let found = find_streams(&reader, &mut ids);
@@ -87,7 +107,20 @@ impl Timeline {
         let wanted = reader.into_wanted();
         let streams = found.logs.iter().map(|log| log.stream.clone()).collect();
         let logs = found.logs;
-        Self { inventory, indices, logs, collisions, ways, live_known, entries, survey, streams, problems, wanted }
+        Self {
+            inventory,
+            indices,
+            logs,
+            collisions,
+            ways,
+            live_known,
+            entries,
+            survey,
+            streams,
+            problems,
+            wanted,
+            unread,
+        }
     }
 
     /// What this is computed from.
@@ -100,7 +133,8 @@ impl Timeline {
     /// backup and fork. To be asked again with them until it is empty.
     #[must_use]
     pub fn ranges_for_windows(&self) -> Vec<RangeRef> {
-        self.wanted.iter().filter(|range| !self.indices.contains_key(range)).cloned().collect()
+        let is_open = |range: &&RangeRef| !self.indices.contains_key(range) && !self.unread.contains(range);
+        self.wanted.iter().filter(is_open).cloned().collect()
     }
 
     /// All streams, by source and number.

@@ -85,10 +85,20 @@ impl Memory {
         self.encoded.take(piece_bytes(raw_bytes) - raw_bytes).await
     }
 
+    /// Bytes of all pieces of the backlog together.
+    pub(crate) fn backlog_bytes(&self) -> u64 {
+        (u64::from(self.raw.total) + u64::from(self.encoded.total)) * UNIT_BYTES
+    }
+
+    /// Waits until nothing of the backlog is in work, and keeps it so.
+    pub(crate) async fn take_all(&self) -> (Room, Room) {
+        // In the order in which pieces ask: nobody waits in a circle.
+        (self.raw.take(u64::MAX).await, self.encoded.take(u64::MAX).await)
+    }
+
     /// How many closed segments of that size are in work at once, at most.
     pub(crate) fn pieces(&self, segment_bytes: u64) -> usize {
-        let pieces = (u64::from(self.raw.total) + u64::from(self.encoded.total)) * UNIT_BYTES
-            / piece_bytes(segment_bytes).max(1);
+        let pieces = self.backlog_bytes() / piece_bytes(segment_bytes).max(1);
         usize::try_from(pieces).unwrap_or(1).max(1)
     }
 }
@@ -144,6 +154,22 @@ mod tests {
         let third = third.await;
         drop((second, third));
         drop(memory.take(Lane::Backlog, 1 << 40, 0).await);
+    }
+
+    #[tokio::test]
+    async fn all_of_the_backlogs_room_is_had_by_one_and_none_of_the_tails() {
+        let memory = memory();
+        assert_eq!(memory.backlog_bytes(), 36 * MIB);
+        let piece = memory.take(Lane::Backlog, SEGMENT, 0).await;
+        let mut all = Box::pin(memory.take_all());
+        assert!(futures::poll!(all.as_mut()).is_pending());
+        let encoded = memory.take_encoded(SEGMENT).await;
+        drop((piece, encoded));
+        let all = all.await;
+        assert!(futures::poll!(Box::pin(memory.take(Lane::Tail, SEGMENT, 0))).is_ready());
+        assert!(futures::poll!(Box::pin(memory.take(Lane::Backlog, MIB, 0))).is_pending());
+        drop(all);
+        drop(memory.take(Lane::Backlog, SEGMENT, 0).await);
     }
 
     #[tokio::test]

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use pitr_archive::document::ProblemItem;
-use pitr_archive::{Deduped, Retained, Swept};
+use pitr_archive::{Deduped, Retained, Swept, Workspace};
 use pitr_recovery::code;
 use tokio::time::Instant;
 
@@ -101,7 +102,13 @@ impl Archiver {
         if !self.config.retention.dedupes {
             return true;
         }
-        match pipeline.archive.dedupe(self.config.retention.rules.grace).await {
+        // Segments of the backlog and those that are compared take turns in the same memory.
+        let memory = &pipeline.limits.memory;
+        let room = || -> BoxFuture<'_, Box<dyn Send>> {
+            Box::pin(async move { Box::new(memory.take_all().await) as Box<dyn Send> })
+        };
+        let space = Workspace { bytes: memory.backlog_bytes(), room: &room };
+        match pipeline.archive.dedupe(self.config.retention.rules.grace, &space).await {
             Ok(Deduped { repeats, whole_bytes, stored_bytes, unlike, finished }) => {
                 tracing::info!(
                     event = "deduped",

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use pitr_archive::document::{DedupedItem, PruneDocument};
-use pitr_archive::{Archive, ArchiveError, Deduped, Proposal, Retained, RetentionRules, Swept};
+use pitr_archive::{Archive, ArchiveError, Deduped, Proposal, Retained, RetentionRules, Swept, Workspace};
 use pitr_recovery::{RetentionPolicy, WithoutBase, code};
 
 use super::Context;
@@ -72,7 +72,7 @@ async fn prune(
     }
     // First what must not wait for the other.
     let swept = archive.sweep(rules.grace).await?;
-    let deduped = if dedupes { Some(archive.dedupe(rules.grace).await?) } else { None };
+    let deduped = if dedupes { Some(archive.dedupe(rules.grace, &Workspace::ENOUGH).await?) } else { None };
     Ok((Pruned { proposal: retained.proposal.clone(), done: Some((retained, swept)), deduped }, None))
 }
 

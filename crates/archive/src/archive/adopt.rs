@@ -40,7 +40,6 @@ impl Archive {
     /// # Errors
     /// What the store answers.
     pub async fn adopt(&self, source: &str) -> Result<Adoption, ArchiveError> {
-        let begun = self.begin();
         let (marks, _) = self.read_marks().await?;
         let mut adoption = Adoption::default();
         let mut candidates: Vec<SegmentKey> = Vec::new();
@@ -52,32 +51,31 @@ impl Archive {
         }
         let known = self.discover_catalogued(Some(source)).await?;
         candidates.retain(|key| !known.names(key) && !marks.binlogs.contains_key(&key.binlog));
-        let mut unpublished = Vec::new();
+        let (mut unpublished, mut repeats) = (Vec::new(), Vec::new());
         for key in candidates {
             match self.check_segment_at(&key).await {
-                // What it is told by may be on its way out (T).
-                Ok(record) if marks.concern(&record) || record.header.repeat().is_some() && self.is_late(begun) => {}
                 Ok(record) => {
                     self.remember(&record);
-                    unpublished.push(record);
-                }
-                Err(ArchiveError::Segment { source, .. }) => {
-                    adoption.unusable.push((key.to_string(), source.to_string()));
-                }
-                Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => {
-                    adoption.unusable.push((key.to_string(), reason));
+                    if record.header.repeat().is_some() { &mut repeats } else { &mut unpublished }.push(record);
                 }
                 // Retention may have been there.
-                Err(ArchiveError::Store(StoreError::NotFound { .. })) => {}
-                Err(error) => return Err(error),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => match error.unusable() {
+                    Some(reason) => adoption.unusable.push((key.to_string(), reason)),
+                    None => return Err(error),
+                },
             }
             if unpublished.len() == PAGE_SEGMENTS {
                 self.write_page(&unpublished).await?;
                 adoption.adopted.append(&mut unpublished);
             }
+            if repeats.len() == PAGE_SEGMENTS {
+                adoption.adopted.append(&mut self.name_lonely(&mut repeats).await?);
+            }
         }
         self.write_page(&unpublished).await?;
         adoption.adopted.append(&mut unpublished);
+        adoption.adopted.append(&mut self.name_lonely(&mut repeats).await?);
         Ok(adoption)
     }
 
@@ -104,7 +102,9 @@ impl Archive {
                         Ok(()) => read.objects.push((generation, object.key)),
                         Err(reason) => read.problems.push((object.key, reason)),
                     },
-                    Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => {
+                    Err(ArchiveError::Store(
+                        StoreError::Corrupt { reason, .. } | StoreError::Withheld { reason, .. },
+                    )) => {
                         read.problems.push((object.key, reason));
                     }
                     // A run of retention replaced it by a higher generation.

@@ -1,22 +1,26 @@
 //! From the store to an inventory: marks, tail, catalog, base backups, in this order (T).
 
+mod overlay;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::{StreamExt as _, stream};
 use pitr_binlog::GtidSet;
 use pitr_recovery::{
     ArchivedBinlog, ArchivedRange, BaseBackup, BinlogId, Closed, Damage, Inventory, RangeFlags, RangeKind, RangeRef,
     StoredObject,
 };
 
-use super::quarantine::Quarantine;
-use super::records::Discovered;
+use super::records::{Discovered, range_of};
 use super::tail::is_covered;
 use super::verify::LastVerified;
-use super::{Archive, ArchiveError};
+use super::{Archive, ArchiveError, READS_AT_ONCE};
 use crate::expiry::Marks;
 use crate::layout::{Place, SegmentKey};
 use crate::segment::{Closes, HeldSet, SegmentHeader, SegmentRecord};
 use crate::store::StoreError;
+
+pub use overlay::{add_record, lay_over, remove_from, remove_objects};
 
 /// A hole is one when it looked the same so many times in a row: a segment that is stored behind the place that a LIST has
 /// reached hides from one look, a merge of the tail meanwhile from another (crates/model, `reading`).
@@ -75,18 +79,19 @@ impl Archive {
         let workload = self.workload().await?;
         let verified = self.verified_if_allowed().await?;
         let (marks, problems) = self.read_marks().await?;
-        let (found, mut backups, mut report) = self.look(&marks, problems).await?;
+        let (mut found, mut backups, mut report) = self.look((&marks, problems), verified.as_ref()).await?;
+        if let Some(verified) = &verified {
+            self.drop_gone_wholes(&mut found, verified).await?;
+        }
         let is_whole = |id: &String| {
             let verified = verified.as_ref();
             verified.is_none_or(|last| !last.lost_backups.contains_key(id) && !last.withheld_backups.contains_key(id))
         };
         let lost = backups.extract_if(.., |backup| !is_whole(&backup.id)).map(|backup| backup.id);
         report.hidden_backups.extend(lost);
-        let nothing = Quarantine::default();
-        let quarantine = verified.as_ref().map_or(&nothing, |verified| &verified.quarantined);
         // What is found goes as the inventory grows: both at once would be twice the memory.
         let records = found.catalogued.into_values().chain(found.tail.into_values());
-        let binlogs = self.binlogs(records, (&marks, quarantine), &mut report).await?;
+        let binlogs = self.binlogs(records, (&marks, verified.as_ref()), &mut report).await?;
         report.verified = verified;
         Ok((Inventory { workload, binlogs, backups, listed_us }, report))
     }
@@ -99,14 +104,15 @@ impl Archive {
         }
     }
 
-    /// What is archived beside what these marks hide, damaged or not. They were read before.
+    /// What is archived beside what these marks hide, damaged or not. They were read before. Whole segments beside repeats that were
+    /// found lost are there, too.
     pub(super) async fn everything(
         &self,
-        marks: &Marks,
-        bad_marks: Vec<(String, String)>,
+        (marks, bad_marks): (&Marks, Vec<(String, String)>),
+        verified: Option<&LastVerified>,
     ) -> Result<Everything, ArchiveError> {
-        let (found, backups, mut report) = self.look(marks, bad_marks).await?;
-        let binlogs = self.binlogs(found.records().cloned(), (marks, &Quarantine::default()), &mut report).await?;
+        let (found, backups, mut report) = self.look((marks, bad_marks), verified).await?;
+        let binlogs = self.binlogs(found.records().cloned(), (marks, None), &mut report).await?;
         let inventory = Inventory { workload: String::new(), binlogs, backups, listed_us: 0 };
         Ok(Everything { inventory, report, found })
     }
@@ -114,12 +120,12 @@ impl Archive {
     /// What is stored, the base backups that no mark hides, and a report of the two.
     async fn look(
         &self,
-        marks: &Marks,
-        bad_marks: Vec<(String, String)>,
+        (marks, bad_marks): (&Marks, Vec<(String, String)>),
+        verified: Option<&LastVerified>,
     ) -> Result<(Discovered, Vec<BaseBackup>, InventoryReport), ArchiveError> {
-        let mut found = self.discover(None).await?;
+        let mut found = self.discover_beside(None, verified).await?;
         found.unreadable.extend(bad_marks);
-        self.look_again(&mut found, marks).await?;
+        self.look_again(&mut found, marks, verified).await?;
         let vanished = vanished(&found, marks).map(|key| (key.to_string(), VANISHED.to_owned())).collect::<Vec<_>>();
         found.unreadable.extend(vanished);
         let (mut backups, bad_backups) = self.list_backup_manifests().await?;
@@ -144,7 +150,12 @@ impl Archive {
 
     /// A listing is no snapshot: what was written or merged meanwhile may be in neither place. A hole counts when it looked the
     /// same several times in a row (T).
-    async fn look_again(&self, found: &mut Discovered, marks: &Marks) -> Result<(), ArchiveError> {
+    async fn look_again(
+        &self,
+        found: &mut Discovered,
+        marks: &Marks,
+        verified: Option<&LastVerified>,
+    ) -> Result<(), ArchiveError> {
         let (mut known, mut same) = (holes(found, marks), 1);
         for _ in 0..LOOKS_MAX {
             let wanted =
@@ -152,7 +163,7 @@ impl Archive {
             if known.is_empty() || same >= wanted {
                 break;
             }
-            self.discover_more(found).await?;
+            self.discover_more(found, verified).await?;
             let now = holes(found, marks);
             same = if now == known { same + 1 } else { 1 };
             known = now;
@@ -160,10 +171,31 @@ impl Archive {
         Ok(())
     }
 
+    /// Takes out whole segments that serve in place of a lost repeat and are gone: a line says no more than that they were there.
+    async fn drop_gone_wholes(&self, found: &mut Discovered, verified: &LastVerified) -> Result<(), ArchiveError> {
+        let is_lost = |record: &&SegmentRecord| record.header.repeat().is_some() && verified.loses(record);
+        let lost: BTreeSet<_> = found.catalogued.values().filter(is_lost).map(range_of).collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let wholes = found.catalogued.values().filter(|whole| whole.header.repeat().is_none());
+        let keys: Vec<SegmentKey> =
+            wholes.filter(|whole| lost.contains(&range_of(whole))).map(|whole| whole.key.clone()).collect();
+        let mut heads = stream::iter(keys)
+            .map(|key| async move { (self.is_there(&key.to_string()).await, key) })
+            .buffer_unordered(READS_AT_ONCE);
+        while let Some((is_there, key)) = heads.next().await {
+            if !is_there? {
+                found.catalogued.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
     async fn binlogs(
         &self,
         records: impl Iterator<Item = SegmentRecord>,
-        (marks, quarantine): (&Marks, &Quarantine),
+        (marks, verified): (&Marks, Option<&LastVerified>),
         report: &mut InventoryReport,
     ) -> Result<Vec<ArchivedBinlog>, ArchiveError> {
         let mut hidden = BTreeSet::new();
@@ -195,7 +227,7 @@ impl Archive {
             if before.source != id.source {
                 before = Before { source: id.source.clone(), executed: GtidSet::new() };
             }
-            binlogs.extend(self.binlog(&records, (&mut before, quarantine), report).await?);
+            binlogs.extend(self.binlog(&records, (&mut before, verified), report).await?);
             records.clear();
         }
         Ok(binlogs)
@@ -204,15 +236,12 @@ impl Archive {
     async fn binlog(
         &self,
         records: &[SegmentRecord],
-        (before, quarantine): (&mut Before, &Quarantine),
+        (before, verified): (&mut Before, Option<&LastVerified>),
         report: &mut InventoryReport,
     ) -> Result<Option<ArchivedBinlog>, ArchiveError> {
         let Some(any) = records.first() else { return Ok(None) };
-        let is_lost = |record: &&SegmentRecord| quarantine.holds(&record.key.to_string());
-        let (lost, sound): (Vec<&SegmentRecord>, Vec<&SegmentRecord>) = match quarantine.is_empty() {
-            true => (Vec::new(), records.iter().collect()),
-            false => records.iter().partition(is_lost),
-        };
+        let is_lost = |record: &&SegmentRecord| verified.is_some_and(|verified| verified.loses(record));
+        let (lost, sound): (Vec<&SegmentRecord>, Vec<&SegmentRecord>) = records.iter().partition(is_lost);
         let mut ranges: BTreeMap<(u64, u64, [u8; 32]), ArchivedRange> = BTreeMap::new();
         let mut previous = None;
         let mixed = records.iter().any(|record| record.header.hash_key != any.header.hash_key);
@@ -248,7 +277,12 @@ impl Archive {
             // What was archived counts, also where nothing holds it any more. Its sets are not worth a request.
             let gtids = header.transactions.gtids.whole().cloned().unwrap_or_default();
             let range = ArchivedRange { objects: Vec::new(), ..archived_range(record, gtids) };
-            ranges.entry((header.start, header.end, header.raw_sha256)).or_insert(range);
+            let kind = range.kind;
+            let known = ranges.entry((header.start, header.end, header.raw_sha256)).or_insert(range);
+            // That the server's file has these bytes is known, whatever holds them now.
+            if kind == RangeKind::Catalogued {
+                known.kind = kind;
+            }
         }
         let last_closing = catalogued(records).filter(|r| r.header.closes.is_some()).max_by_key(|r| r.header.end);
         let damage = catalogued(records).filter_map(|r| r.header.damage.as_ref()).min_by_key(|damage| damage.offset);
@@ -308,100 +342,12 @@ impl Archive {
         let problem = match self.read_header(&record.key).await {
             Ok(Ok((header, _))) => return Ok(Some(header)),
             Ok(Err(error)) => error.to_string(),
-            Err(ArchiveError::Store(error @ StoreError::NotFound { .. })) => error.to_string(),
-            Err(error) => return Err(error),
+            Err(error) if error.is_not_found() => error.to_string(),
+            Err(error) => error.unusable().ok_or(error)?,
         };
         report.unreadable.push((record.key.to_string(), problem));
         Ok(None)
     }
-}
-
-/// Lays a stored segment over an inventory: for whoever stored it and does not want to list everything again.
-///
-/// A set of GTIDs that the record only identifies cannot be laid over: such a record is left to the next listing.
-pub fn add_record(inventory: &mut Inventory, record: &SegmentRecord) {
-    let place = inventory.binlogs.iter().rposition(|binlog| binlog.id == record.key.binlog);
-    lay_over(inventory, place, record);
-}
-
-/// The same for whoever knows where the binlog stands in the inventory; none: not yet, and then it becomes the last.
-pub fn lay_over(inventory: &mut Inventory, place: Option<usize>, record: &SegmentRecord) {
-    let Some(gtids) = record.header.transactions.gtids.whole() else { return };
-    let place = place.unwrap_or_else(|| {
-        inventory.binlogs.push(unknown_binlog(record));
-        inventory.binlogs.len() - 1
-    });
-    let Some(binlog) = inventory.binlogs.get_mut(place) else { return };
-    if !binlog.previous_known
-        && let Some(previous) = record.header.previous.as_ref().and_then(HeldSet::whole)
-    {
-        binlog.previous = previous.clone();
-        binlog.previous_known = true;
-    }
-    if record.key.place == Place::Binlogs {
-        let catalogued = binlog.ranges.iter().filter(|range| range.kind == RangeKind::Catalogued);
-        let last_end = catalogued.map(|range| range.end).max().unwrap_or(0);
-        if record.header.closes.is_some() && (binlog.closed == Closed::Open || record.header.end >= last_end) {
-            binlog.closed = closed(&record.header);
-        }
-        if let Some(found) = &record.header.damage
-            && binlog.damage.as_ref().is_none_or(|known| found.offset < known.offset)
-        {
-            binlog.damage = Some(Damage { offset: found.offset, reason: found.reason.clone() });
-        }
-    }
-    add_range(binlog, archived_range(record, gtids.clone()));
-}
-
-fn unknown_binlog(record: &SegmentRecord) -> ArchivedBinlog {
-    ArchivedBinlog {
-        id: record.key.binlog.clone(),
-        name: record.header.name.clone(),
-        flavour: record.header.flavour,
-        server_version: record.header.server_version.clone(),
-        previous: GtidSet::new(),
-        previous_known: false,
-        ranges: Vec::new(),
-        closed: Closed::Open,
-        damage: None,
-    }
-}
-
-/// Adds a range, or the object that holds it once more.
-fn add_range(binlog: &mut ArchivedBinlog, range: ArchivedRange) {
-    let same = |known: &&mut ArchivedRange| {
-        (known.start, known.end, known.raw_sha256) == (range.start, range.end, range.raw_sha256)
-    };
-    let Some(known) = binlog.ranges.iter_mut().find(same) else {
-        binlog.ranges.push(range);
-        return;
-    };
-    if range.kind == RangeKind::Catalogued {
-        known.kind = RangeKind::Catalogued;
-    }
-    for object in range.objects {
-        if known.objects.iter().all(|other| other.key != object.key) {
-            known.objects.push(object);
-        }
-    }
-}
-
-/// Takes objects out of an inventory that are not in the store any more; what no object holds goes with them.
-pub fn remove_objects(inventory: &mut Inventory, keys: &[String]) {
-    if keys.is_empty() {
-        return;
-    }
-    for binlog in &mut inventory.binlogs {
-        binlog.ranges.retain_mut(|range| remove_from(range, |key| keys.iter().any(|gone| gone == key)));
-    }
-    inventory.binlogs.retain(|binlog| !binlog.ranges.is_empty());
-}
-
-/// Takes objects out of a range. `false`: nothing holds it any more that did before.
-pub fn remove_from(range: &mut ArchivedRange, is_gone: impl Fn(&str) -> bool) -> bool {
-    let held = range.objects.len();
-    range.objects.retain(|object| !is_gone(&object.key));
-    range.is_held() || held == 0
 }
 
 /// What a source had executed after the binlog before.

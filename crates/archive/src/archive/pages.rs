@@ -162,7 +162,12 @@ impl Archive {
 
     /// Whether a merge that was begun then is too old to be sent: marks may have gone since, with what they hid (T).
     pub(super) fn is_late(&self, begun: Begun) -> bool {
-        begun.instant.elapsed().max(self.now().duration_since(begun.wall).unsigned_abs()) > MERGE_MAX
+        self.is_past(begun, MERGE_MAX)
+    }
+
+    /// Whether so much time has passed since, by either clock.
+    pub(super) fn is_past(&self, begun: Begun, limit: Duration) -> bool {
+        begun.instant.elapsed().max(self.now().duration_since(begun.wall).unsigned_abs()) > limit
     }
 }
 
@@ -186,8 +191,7 @@ enum Merged {
 fn damage_apart(fetched: Result<Bytes, ArchiveError>) -> Result<Result<Bytes, String>, ArchiveError> {
     match fetched {
         Ok(bytes) => Ok(Ok(bytes)),
-        Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => Ok(Err(reason)),
-        Err(error) => Err(error),
+        Err(error) => error.unusable().map(Err).ok_or(error),
     }
 }
 

@@ -43,6 +43,11 @@ impl Quarantine {
             && (self.names.contains(key) || key.match_indices('/').any(|(at, _)| self.names.contains(&key[..=at])))
     }
 
+    /// The same by its own name, not by a folder that it lies in.
+    pub(super) fn names_exactly(&self, key: &str) -> bool {
+        self.names.contains(key)
+    }
+
     /// Keys and folders, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)

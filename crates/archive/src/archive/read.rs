@@ -26,7 +26,8 @@ impl Archive {
     /// The raw bytes of a range, with the hash that the range names.
     ///
     /// # Errors
-    /// [`ArchiveError::RangeLost`], [`ArchiveError::RangeChanged`], or what the store answers.
+    /// [`ArchiveError::RangeLost`], [`ArchiveError::RangeChanged`], or what the store answers: [`StoreError::Withheld`] where nothing
+    /// but withheld objects is left.
     pub async fn read_range(&self, range: &RangeRef, known: &[StoredObject]) -> Result<Bytes, ArchiveError> {
         for key in segment_keys(range, known) {
             match self.fetch_segment(&key).await {
@@ -141,7 +142,7 @@ impl Archive {
 
     /// The bytes of the range from any objects that cover it, and those objects, in order.
     async fn read_cover(&self, range: &RangeRef) -> Result<(Bytes, Vec<SegmentKey>), ArchiveError> {
-        let mut reason = None;
+        let (mut reason, mut withheld) = (None, None);
         let (mut unusable, mut wrong) = (BTreeSet::new(), BTreeSet::new());
         for _ in 0..COVERS_MAX {
             let candidates = self.overlapping(range, &unusable).await?;
@@ -155,39 +156,45 @@ impl Archive {
                     wrong.insert(cover);
                 }
                 Err((bad, why)) => {
-                    reason = why.or(reason);
+                    match why {
+                        ArchiveError::Store(StoreError::Withheld { .. }) => withheld = Some(why),
+                        why => reason = why.unusable().or(reason),
+                    }
                     unusable.insert(bad);
                 }
             }
         }
         let range = Box::new(range.clone());
-        Err(match reason {
-            Some(reason) => ArchiveError::RangeChanged { range, reason },
-            None => ArchiveError::RangeLost { range },
+        Err(match (withheld, reason) {
+            // It may be had again.
+            (Some(withheld), _) => withheld,
+            (None, Some(reason)) => ArchiveError::RangeChanged { range, reason },
+            (None, None) => ArchiveError::RangeLost { range },
         })
     }
 
-    /// Fetches the pieces of a cover. Inner error: the piece that cannot be used, and why if it is there at all.
+    /// Fetches the pieces of a cover. Inner error: the piece that cannot be used, and why.
     async fn read_pieces(
         &self,
         range: &RangeRef,
         cover: &[SegmentKey],
-    ) -> Result<Result<Bytes, (SegmentKey, Option<String>)>, ArchiveError> {
+    ) -> Result<Result<Bytes, (SegmentKey, ArchiveError)>, ArchiveError> {
         let mut bytes = BytesMut::new();
         let mut position = range.start;
         for key in cover {
             let raw = match self.fetch_segment(key).await {
                 Ok(fetched) => fetched.raw,
-                Err(ArchiveError::Store(StoreError::NotFound { .. })) => return Ok(Err((key.clone(), None))),
-                Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => {
-                    return Ok(Err((key.clone(), Some(reason))));
+                Err(error) => {
+                    let is_sealed = matches!(
+                        error,
+                        ArchiveError::Segment {
+                            source: SegmentError::Encrypted { .. } | SegmentError::WrongIdentity { .. },
+                            ..
+                        }
+                    );
+                    let is_passable = error.is_not_found() || error.unusable().is_some() && !is_sealed;
+                    return if is_passable { Ok(Err((key.clone(), error))) } else { Err(error) };
                 }
-                Err(ArchiveError::Segment { source, .. })
-                    if !matches!(source, SegmentError::Encrypted { .. } | SegmentError::WrongIdentity { .. }) =>
-                {
-                    return Ok(Err((key.clone(), Some(source.to_string()))));
-                }
-                Err(error) => return Err(error),
             };
             let end = key.end.min(range.end);
             let place = |offset: u64| usize::try_from(offset - key.start).unwrap_or(usize::MAX);
@@ -290,10 +297,10 @@ fn segment_keys(range: &RangeRef, known: &[StoredObject]) -> Vec<SegmentKey> {
     keys.filter(|key| key.binlog == range.binlog && (key.start, key.end) == (range.start, range.end)).collect()
 }
 
-/// An object that is gone or damaged is passed over; anything else ends the reading.
+/// An object that is gone, damaged or withheld is passed over; anything else ends the reading.
 pub(super) fn pass_over(error: ArchiveError) -> Result<(), ArchiveError> {
     match error {
-        ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. })
+        ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. } | StoreError::Withheld { .. })
         | ArchiveError::Segment { source: SegmentError::Damaged(_), .. } => Ok(()),
         other => Err(other),
     }

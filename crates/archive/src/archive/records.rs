@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
+use pitr_recovery::BinlogId;
 
+use super::verify::LastVerified;
 use super::{Archive, ArchiveError, READS_AT_ONCE, locked};
 use crate::catalog::{PageError, records};
 use crate::digest::{Digest, ShortHash, sha256};
@@ -56,19 +58,18 @@ impl Discovered {
         self.catalogued.contains_key(key) || self.superseded.contains(key)
     }
 
-    /// Leaves each range that is stored as a repeat to the repeat.
-    fn supersede(&mut self) {
-        let range = |record: &SegmentRecord| {
-            (record.key.binlog.clone(), record.key.start, record.key.end, record.header.raw_sha256)
+    /// Leaves each range that is stored as a repeat to the repeat, unless that is known to be lost.
+    fn supersede(&mut self, verified: Option<&LastVerified>) {
+        let stands_for_others = |record: &&SegmentRecord| {
+            record.header.repeat().is_some() && !verified.is_some_and(|verified| verified.loses(record))
         };
-        let is_repeat = |record: &&SegmentRecord| record.header.repeat().is_some();
-        let repeats: HashSet<_> = self.catalogued.values().filter(is_repeat).map(range).collect();
+        let repeats: HashSet<_> = self.catalogued.values().filter(stands_for_others).map(range_of).collect();
         if repeats.is_empty() {
             return;
         }
         let superseded = self
             .catalogued
-            .extract_if(.., |_, record| record.header.repeat().is_none() && repeats.contains(&range(record)));
+            .extract_if(.., |_, record| record.header.repeat().is_none() && repeats.contains(&range_of(record)));
         self.superseded.extend(superseded.map(|(key, _)| key));
     }
 
@@ -78,7 +79,6 @@ impl Discovered {
         self.tail.append(&mut other.tail);
         self.gone.extend(other.gone);
         self.superseded.append(&mut other.superseded);
-        self.supersede();
         self.pages.extend(other.pages);
         for key in other.unknown_keys {
             if !self.unknown_keys.contains(&key) {
@@ -93,29 +93,52 @@ impl Discovered {
     }
 }
 
+/// Which bytes a segment holds.
+pub(super) fn range_of(record: &SegmentRecord) -> (BinlogId, u64, u64, Digest) {
+    (record.key.binlog.clone(), record.key.start, record.key.end, record.header.raw_sha256)
+}
+
 impl Archive {
     /// What is stored of one source, or of all: the tail, then the catalog (T), so that what moves meanwhile is seen.
     ///
     /// # Errors
     /// What the store answers. An object that cannot be read is reported, not an error.
     pub async fn discover(&self, source: Option<&str>) -> Result<Discovered, ArchiveError> {
+        self.discover_beside(source, None).await
+    }
+
+    /// The same for whoever knows what verification found: whole segments then serve in the place of repeats that are lost.
+    pub(super) async fn discover_beside(
+        &self,
+        source: Option<&str>,
+        verified: Option<&LastVerified>,
+    ) -> Result<Discovered, ArchiveError> {
         let tail_prefix = source.map_or_else(|| TAIL_PREFIX.to_owned(), |source| Place::Tail.source_prefix(source));
         let mut found = self.read_tail(&tail_prefix).await?;
-        found.absorb(self.discover_catalogued(source).await?);
+        let prefix = source.map_or_else(|| CATALOG_PREFIX.to_owned(), catalog_prefix);
+        found.absorb(self.read_catalog(&prefix, &HashSet::new()).await?);
+        found.supersede(verified);
         Ok(found)
     }
 
     /// The same without the tail, whose segments cost a request each.
     pub(super) async fn discover_catalogued(&self, source: Option<&str>) -> Result<Discovered, ArchiveError> {
         let prefix = source.map_or_else(|| CATALOG_PREFIX.to_owned(), catalog_prefix);
-        self.read_catalog(&prefix, &HashSet::new()).await
+        let mut found = self.read_catalog(&prefix, &HashSet::new()).await?;
+        found.supersede(None);
+        Ok(found)
     }
 
     /// The same for everything, once more: what has been read already is not read again, for it never changes.
-    pub(super) async fn discover_more(&self, found: &mut Discovered) -> Result<(), ArchiveError> {
+    pub(super) async fn discover_more(
+        &self,
+        found: &mut Discovered,
+        verified: Option<&LastVerified>,
+    ) -> Result<(), ArchiveError> {
         found.absorb(self.read_tail(TAIL_PREFIX).await?);
         let more = self.read_catalog(CATALOG_PREFIX, &found.pages).await?;
         found.absorb(more);
+        found.supersede(verified);
         Ok(())
     }
 
@@ -144,7 +167,6 @@ impl Archive {
             })
             .await?;
         found.unknown_keys = unknown;
-        found.supersede();
         Ok(found)
     }
 
@@ -175,11 +197,16 @@ impl Archive {
             .buffer_unordered(READS_AT_ONCE);
         while let Some((key, record)) = records.next().await {
             let record = match record {
-                Err(ArchiveError::Store(StoreError::NotFound { .. })) => {
+                Err(error) if error.is_not_found() => {
                     found.gone.insert(key);
                     continue;
                 }
-                other => other?,
+                Err(error) => {
+                    let Some(reason) = error.unusable() else { return Err(error) };
+                    found.unreadable.push((key.to_string(), reason));
+                    continue;
+                }
+                Ok(record) => record,
             };
             match record {
                 Ok(record) => drop(found.tail.insert(key, record)),

@@ -1,12 +1,12 @@
-//! Reading what a repeat is told by.
+//! Reading what a repeat is told by, and naming one that was left behind.
 
 use futures::future::BoxFuture;
 use pitr_recovery::RangeRef;
 
 use super::read::in_segment;
 use super::{Archive, ArchiveError};
-use crate::layout::SegmentKey;
-use crate::segment::{RepeatOf, Repeated, SegmentError, SegmentHeader};
+use crate::layout::{ObjectKey, Place, SegmentKey};
+use crate::segment::{RepeatOf, Repeated, SegmentError, SegmentHeader, SegmentRecord};
 
 impl Archive {
     /// The bytes by which the segment at `key` is told; none if it is stored as a whole. Each of them may be a repeat itself, of
@@ -38,6 +38,44 @@ impl Archive {
             }
             Ok(Some(repeated))
         })
+    }
+
+    /// Names repeats that no page names, each only while no whole segment of its range is listed (T); gives those that are named now.
+    /// Beside a whole segment nobody needs it; named so late, it would let that one go although a deletion of what it is told by may
+    /// be under way. A whole segment that is stored from now on stays for a grace, and by then each plan has seen what the repeat needs.
+    pub(super) async fn name_lonely(
+        &self,
+        repeats: &mut Vec<SegmentRecord>,
+    ) -> Result<Vec<SegmentRecord>, ArchiveError> {
+        let begun = self.begin();
+        let mut lonely = Vec::new();
+        for repeat in repeats.drain(..) {
+            if !self.has_whole_beside(&repeat).await? {
+                lonely.push(repeat);
+            }
+        }
+        if self.is_late(begun) {
+            return Ok(Vec::new());
+        }
+        self.write_page(&lonely).await?;
+        Ok(lonely)
+    }
+
+    async fn has_whole_beside(&self, repeat: &SegmentRecord) -> Result<bool, ArchiveError> {
+        for object in self.store.list(&Place::Binlogs.binlog_prefix(&repeat.key.binlog)).await? {
+            let Ok(ObjectKey::Segment(key)) = object.key.parse() else { continue };
+            if key == repeat.key || (key.start, key.end) != (repeat.key.start, repeat.key.end) {
+                continue;
+            }
+            match self.check_segment_at(&key).await {
+                Ok(other) if other.header.repeat().is_some() => {}
+                Ok(other) if other.header.raw_sha256 == repeat.header.raw_sha256 => return Ok(true),
+                Ok(_) => {}
+                Err(error) if error.is_not_found() || error.unusable().is_some() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 
     /// All bytes of the segment that a piece is of, from wherever they are now.

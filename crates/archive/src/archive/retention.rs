@@ -26,7 +26,7 @@ use super::{Archive, ArchiveError};
 use crate::store::StoreError;
 
 pub use orphans::Swept;
-pub use repeats::Deduped;
+pub use repeats::{Deduped, Workspace};
 
 /// Objects that are deleted with one request.
 const DELETE_BATCH: usize = 1000;

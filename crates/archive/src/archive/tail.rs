@@ -11,7 +11,6 @@ use super::{Archive, ArchiveError, Fetched};
 use crate::layout::{Place, SegmentKey, TAIL_PREFIX};
 use crate::seal::{HashKey, HashKeyId, RawDigest, RawHasher};
 use crate::segment::{Codec, IndexedTransaction, SegmentDraft, SegmentError, SegmentOrigin, SegmentRecord, index_of};
-use crate::store::StoreError;
 
 /// Compares tail objects with the bytes that go into the catalog, while those bytes pass by.
 ///
@@ -182,10 +181,7 @@ impl Archive {
                     ..
                 }) => sealed.push(record.clone()),
                 // What cannot be read covers nothing.
-                Err(
-                    ArchiveError::Segment { .. }
-                    | ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. }),
-                ) => {}
+                Err(error) if error.is_not_found() || error.unusable().is_some() => {}
                 Err(error) => return Err(error),
             }
         }

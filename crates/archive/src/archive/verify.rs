@@ -19,7 +19,8 @@ use super::inventory::objects_of;
 use super::quarantine::Quarantine;
 use super::{Archive, ArchiveError};
 use crate::backup::{BackupChunk, EntryContent, prove_chunk};
-use crate::layout::{CHUNKS_PREFIX, ChunkKey, ObjectKey};
+use crate::layout::{CHUNKS_PREFIX, ChunkKey, ObjectKey, SegmentKey};
+use crate::segment::SegmentRecord;
 use crate::store::StoreError;
 
 pub use rebuild::Rebuilt;
@@ -87,6 +88,8 @@ pub enum FindingKind {
 /// What a run looked at and found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
+    /// When it began to look.
+    pub begun: Timestamp,
     /// When it was done.
     pub at: Timestamp,
     /// Which slice was fetched, and how long ago the others were.
@@ -145,6 +148,23 @@ impl Verified {
     }
 }
 
+/// Takes out of `segments` those that are told by the bytes of one that is lost, wherever it lies now.
+fn told_by_lost(segments: &mut Vec<SegmentRecord>, verified: &Verified) -> Vec<SegmentRecord> {
+    let lost = verified.findings.iter().filter(|finding| finding.is_of_lost_object());
+    let place = |key: &SegmentKey| (key.binlog.clone(), key.start, key.end);
+    let lost: BTreeSet<_> = lost
+        .filter_map(|finding| match finding.what.parse() {
+            Ok(ObjectKey::Segment(key)) => Some(place(&key)),
+            _ => None,
+        })
+        .collect();
+    let is_told = |record: &mut SegmentRecord| {
+        let repeat = record.header.repeat();
+        repeat.is_some_and(|repeat| repeat.of.iter().any(|of| lost.contains(&place(&of.key))))
+    };
+    if lost.is_empty() { Vec::new() } else { segments.extract_if(.., is_told).collect() }
+}
+
 impl Archive {
     /// Verifies the archive, and leaves the result in it so that its age is known.
     ///
@@ -154,6 +174,7 @@ impl Archive {
         let last = self.last_verified().await?;
         let slices = Slices::next(last.as_ref(), rules.percent, self.now());
         let mut verified = Verified {
+            begun: self.now(),
             at: self.now(),
             slices,
             segments: 0,
@@ -167,7 +188,7 @@ impl Archive {
             recorded: false,
         };
         let (marks, problems) = self.read_marks().await?;
-        let everything = self.everything(&marks, problems).await?;
+        let everything = self.everything((&marks, problems), last.as_ref()).await?;
         for (key, reason) in &everything.report.unreadable {
             verified.find(FindingKind::Damaged, key, reason);
         }
@@ -178,13 +199,22 @@ impl Archive {
         let suspects = last.as_ref().map(|last| &last.quarantined);
         let is_suspect = |key: &str| suspects.is_some_and(|suspects| suspects.holds(key));
         let sampled = |hash: &[u8], key: String| verified.slices.holds(hash) || is_suspect(&key);
-        let segments: Vec<_> =
-            segments.into_iter().filter(|record| sampled(&record.key.hash.0, record.key.to_string())).collect();
+        let (segments, mut others): (Vec<_>, Vec<_>) =
+            segments.into_iter().partition(|record| sampled(&record.key.hash.0, record.key.to_string()));
         let chunks: Vec<_> =
             chunks.into_iter().filter(|chunk| sampled(&chunk.key.sha256, chunk.key.to_string())).collect();
         let bytes = segments.iter().map(|record| record.length).chain(chunks.iter().map(|chunk| chunk.stored)).sum();
         progress.total.store(bytes, Ordering::Relaxed);
         let mut gone = self.read_segments(segments, rules.deep, (progress, &mut verified)).await?;
+        // What is told by a segment that is lost may be lost with it: that does not wait for its turn.
+        loop {
+            let told = told_by_lost(&mut others, &verified);
+            if told.is_empty() {
+                break;
+            }
+            progress.total.fetch_add(told.iter().map(|record| record.length).sum(), Ordering::Relaxed);
+            gone.extend(self.read_segments(told, rules.deep, (progress, &mut verified)).await?);
+        }
         gone.extend(self.read_chunks(chunks, (progress, &mut verified)).await?);
         self.look_for_withheld(gone, &mut verified).await?;
         verified.note_lost_backups(&needs);
@@ -203,24 +233,23 @@ impl Archive {
         verified: &mut Verified,
     ) -> Result<(), ArchiveError> {
         let mut timeline = Timeline::new(inventory.clone());
-        let mut rounds = 0;
         while let wanted @ [_, ..] = &timeline.ranges_for_windows()[..] {
-            let mut indices = pitr_recovery::Indices::new();
+            let (mut indices, mut lost) = (pitr_recovery::Indices::new(), Vec::new());
             for range in wanted {
                 match self.read_index(range, &objects_of(&inventory, range)).await {
                     Ok(index) => drop(indices.insert(range.clone(), index)),
-                    Err(error @ (ArchiveError::RangeLost { .. } | ArchiveError::RangeChanged { .. })) => {
-                        verified.find(FindingKind::Missing, range.binlog.to_string(), error.to_string());
+                    Err(error) if error.is_of_lost_range() => {
+                        let (kind, what) = match &error {
+                            ArchiveError::Store(error) => (FindingKind::Withheld, error.key().to_owned()),
+                            _ => (FindingKind::Missing, range.binlog.to_string()),
+                        };
+                        verified.find(kind, what, error.to_string());
+                        lost.push(range.clone());
                     }
                     Err(error) => return Err(error),
                 }
             }
-            rounds += 1;
-            // What cannot be read leaves the timeline a first glance: it is told as it is.
-            if indices.is_empty() || rounds > 100 {
-                break;
-            }
-            timeline = timeline.with_indices(indices);
+            timeline = timeline.without_indices(lost).with_indices(indices);
         }
         for gap in timeline.gaps() {
             verified.find(
@@ -275,6 +304,11 @@ impl Archive {
                         error.to_string(),
                     );
                     verified.lost_backups.insert(manifest.backup.id.clone(), 1);
+                    continue;
+                }
+                Err(ArchiveError::Store(error @ StoreError::Withheld { .. })) => {
+                    verified.find(FindingKind::Withheld, error.key(), error.to_string());
+                    verified.withheld_backups.insert(manifest.backup.id.clone(), 1);
                     continue;
                 }
                 Err(error) => return Err(error),

@@ -186,7 +186,11 @@ impl Archive {
             match manifest {
                 Ok(manifest) => manifests.push(manifest),
                 Err(ArchiveError::NoSuchBackup { id }) => missing.push(ObjectKey::Manifest { backup: id }.to_string()),
-                Err(error @ (ArchiveError::Unreadable { .. } | ArchiveError::NewerFormat { .. })) => {
+                Err(
+                    error @ (ArchiveError::Unreadable { .. }
+                    | ArchiveError::NewerFormat { .. }
+                    | ArchiveError::Store(StoreError::Withheld { .. })),
+                ) => {
                     problems.push((ObjectKey::Manifest { backup: id }.to_string(), error.to_string()));
                 }
                 Err(error) => return Err(error),

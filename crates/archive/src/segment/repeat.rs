@@ -77,6 +77,11 @@ pub(crate) struct Repeated {
 }
 
 impl Repeated {
+    /// Room for so many bytes.
+    pub(crate) fn of_length(bytes: u64) -> Self {
+        Self { bytes: Vec::with_capacity(usize::try_from(bytes).unwrap_or(0)) }
+    }
+
     /// Adds a piece of a segment with these raw bytes. `None`: it does not lie in them.
     pub(crate) fn add(&mut self, of: &RepeatOf, raw: &[u8], checksum: &str) -> Option<()> {
         let place = |offset: u64| usize::try_from(offset.checked_sub(of.key.start)?).ok();

@@ -9,6 +9,7 @@
 //! | [`proposal`] | marks that any plan, or anybody, has put | 2 runs of retention, 3 backups |
 //! | [`orphans`] | copies of one range that no page names | 2 sweeps, 1 adoption, 2 copies |
 //! | [`repeats`] | a segment told by a binlog that expires | 1 run of dedupe, 1 of retention, 2 sweeps, hours up to the grace |
+//! | [`lonely`] | a repeat that no page names, and its whole segment stored again | 1 that names it, 2 runs of retention, 1 sweep, hours up to the grace |
 //! | [`circles`] | a binlog that its server keeps for longer than we do | 1 archiver, 1 binlog |
 //! | [`chunks`] | chunks that a later backup shares | 2 backups, 1 sweep, hours up to the grace |
 
@@ -20,6 +21,7 @@ mod chunks;
 mod circles;
 mod expiry;
 mod handover;
+mod lonely;
 mod orphans;
 mod pages;
 mod proposal;

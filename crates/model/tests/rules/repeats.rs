@@ -1,8 +1,8 @@
 //! Repeats: a segment that is wanted is stored once more as what differs from a binlog that nobody else wants, and its whole object goes.
 //! Beside the run that does it, retention, a sweep, and one that takes the repeat for the copy too many.
 //!
-//! Time goes in steps of an hour. A request that was signed arrives within one step or never. An archiver that starts and finds a
-//! repeat that no page names does as the run does: it reads the marks, and then names it.
+//! Time goes in steps of an hour. A request that was signed arrives within one step or never. What becomes of a repeat that no page
+//! names is told in `lonely`.
 
 use stateright::{Model, Property};
 

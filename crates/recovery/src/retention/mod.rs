@@ -111,6 +111,8 @@ pub enum KeepReason {
     Open,
     /// Without it an instant of the window could no longer be restored.
     Promised,
+    /// Where a base backup stands in it cannot be read now.
+    Unread,
     /// Another binlog that stays is stored as what differs from it.
     Repeated {
         /// The first such binlog.
@@ -234,6 +236,7 @@ impl fmt::Display for KeepReason {
             Self::Tells { backup } => write!(f, "it tells {backup} from a history with the same numbers"),
             Self::Open => f.write_str("its server may still write to it"),
             Self::Promised => f.write_str("the window would shrink without it"),
+            Self::Unread => f.write_str("what a base backup needs of it cannot be read now"),
             Self::Repeated { by } => write!(f, "{by} is stored as what differs from it"),
         }
     }

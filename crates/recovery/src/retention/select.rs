@@ -20,7 +20,7 @@ pub(super) fn plan(timeline: &Timeline, request: &RetentionRequest) -> Expiry {
     let sound = if request.incomplete.is_empty() {
         timeline
     } else {
-        without_content = Timeline::of(selection.complete(&timeline.inventory), timeline.indices.clone());
+        without_content = timeline.of_part(selection.complete(&timeline.inventory));
         &without_content
     };
     let wanted = sound.ranges_for_windows();
@@ -31,7 +31,7 @@ pub(super) fn plan(timeline: &Timeline, request: &RetentionRequest) -> Expiry {
     let mut care = Care::default();
     while care.more <= timeline.inventory.backups.len() {
         let kept = selection.kept(&care);
-        let after = Timeline::of(kept.inventory(&sound.inventory), timeline.indices.clone());
+        let after = timeline.of_part(kept.inventory(&sound.inventory));
         let wanted = after.ranges_for_windows();
         if !wanted.is_empty() {
             return Expiry::Reads(wanted);
@@ -172,6 +172,10 @@ impl<'a> Selection<'a> {
             }
             if self.may_grow(binlog) {
                 reasons.push(KeepReason::Open);
+            }
+            // At a first glance a base backup in the middle of it stands behind it.
+            if self.timeline.lacks_index_of(&binlog.id) {
+                reasons.push(KeepReason::Unread);
             }
             if !reasons.is_empty() {
                 kept.binlogs.entry(binlog.id.clone()).or_default().extend(reasons);
@@ -324,6 +328,8 @@ impl<'a> Selection<'a> {
             let since_us = self.binlog_us(binlog);
             let reason = match self.request.policy.without_base {
                 WithoutBase::Keep => KeepReason::NoBaseBackup,
+                // Where one stands may be what cannot be read.
+                WithoutBase::Age if self.timeline.is_first_glance() => KeepReason::NoBaseBackup,
                 WithoutBase::Age if since_us > self.from_us => KeepReason::Young { since_us },
                 WithoutBase::Age if self.may_grow(binlog) => KeepReason::Open,
                 WithoutBase::Age => continue,

@@ -137,7 +137,9 @@ impl Archive {
                         Ok(_) => return Ok(Err(error.to_string())),
                     }
                 }
-                Err(ArchiveError::Store(error @ StoreError::Corrupt { .. })) => return Ok(Err(error.to_string())),
+                Err(ArchiveError::Store(error @ (StoreError::Corrupt { .. } | StoreError::Withheld { .. }))) => {
+                    return Ok(Err(error.to_string()));
+                }
                 Err(error @ (ArchiveError::Unreadable { .. } | ArchiveError::NewerFormat { .. })) => {
                     return Ok(Err(error.to_string()));
                 }

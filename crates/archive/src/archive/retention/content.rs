@@ -80,6 +80,8 @@ impl Archive {
                 ArchiveError::Unreadable { .. }
                 | ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. }),
             ) => return Ok(1),
+            // It may be had again, and is left alone until then.
+            Err(ArchiveError::Store(StoreError::Withheld { .. })) => return Ok(0),
             Err(error) => return Err(error),
         };
         let mut missing = 0;

@@ -10,7 +10,7 @@ use crate::archive::{Archive, ArchiveError, compute, unreadable};
 use crate::catalog::{PageWriter, raw_lines};
 use crate::digest::ShortHash;
 use crate::layout::{LEVEL_MAX, ObjectKey, PageKey, catalog_prefix};
-use crate::store::{ListedObject, StoreError};
+use crate::store::ListedObject;
 
 /// A page is written anew when so much of it is dead, as one part of this many. A line is then rewritten a few times in its life,
 /// and levels, which are two digits, last for ever.
@@ -36,7 +36,7 @@ impl Archive {
             let bytes = match self.fetch_page(&page).await {
                 Ok(bytes) => bytes,
                 // A merge was faster; or it is damaged, and says nothing.
-                Err(ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. })) => continue,
+                Err(error) if error.is_not_found() || error.unusable().is_some() => continue,
                 Err(error) => return Err(error),
             };
             let (key, dead) = (object.key.clone(), dead.clone());

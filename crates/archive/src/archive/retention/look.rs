@@ -38,7 +38,7 @@ impl Archive {
     pub(super) async fn look_for_expiry(&self, rules: &RetentionRules, now: Timestamp) -> Result<Look, ArchiveError> {
         let marks = self.read_mark_objects().await?;
         // Of what is gone only lines of the catalog are left; to read more of it would find nothing.
-        let mut everything = self.everything(&emptied(&marks.marks), marks.problems.clone()).await?;
+        let mut everything = self.everything((&emptied(&marks.marks), marks.problems.clone()), None).await?;
         let mut hindrances = std::mem::take(&mut everything.report.unreadable);
         hindrances.retain(|(key, _)| is_hindrance(key));
         let is_due =
@@ -63,7 +63,7 @@ impl Archive {
             needs: needs(&everything.found),
         };
         let plan = loop {
-            match self.plan_expiry(&everything.inventory, request.clone()).await {
+            match self.plan_expiry(&everything.inventory, request.clone(), &is_due).await {
                 // Its objects went before a run could note it.
                 Err(ArchiveError::RangeLost { range } | ArchiveError::RangeChanged { range, .. })
                     if is_due(&range.binlog) =>
@@ -119,6 +119,7 @@ impl Archive {
         &self,
         inventory: &Inventory,
         mut request: RetentionRequest,
+        is_due: &impl Fn(&BinlogId) -> bool,
     ) -> Result<ExpirePlan, ArchiveError> {
         // Commit times decide first; then the store is asked about what would go.
         let unknown = inventory.binlogs.iter().map(|binlog| (binlog.id.clone(), i64::MIN));
@@ -128,8 +129,8 @@ impl Archive {
             let plan = match timeline.expire(&request) {
                 Expiry::Plan(plan) => plan,
                 Expiry::Reads(wanted) => {
-                    let indices = self.read_indices(inventory, &wanted).await?;
-                    timeline = timeline.with_indices(indices);
+                    let (indices, lost) = self.read_indices(inventory, &wanted, is_due).await?;
+                    timeline = timeline.without_indices(lost).with_indices(indices);
                     continue;
                 }
             };
@@ -148,13 +149,30 @@ impl Archive {
         }
     }
 
-    async fn read_indices(&self, inventory: &Inventory, wanted: &[RangeRef]) -> Result<Indices, ArchiveError> {
-        let mut indices = Indices::new();
+    /// The indices, and the ranges that have none that can be read: without it they are no reason to let anything go.
+    async fn read_indices(
+        &self,
+        inventory: &Inventory,
+        wanted: &[RangeRef],
+        is_due: &impl Fn(&BinlogId) -> bool,
+    ) -> Result<(Indices, Vec<RangeRef>), ArchiveError> {
+        let (mut indices, mut lost) = (Indices::new(), Vec::new());
         for range in wanted {
-            let index = self.read_index(range, &objects_of(inventory, range)).await?;
-            indices.insert(range.clone(), index);
+            match self.read_index(range, &objects_of(inventory, range)).await {
+                Ok(index) => drop(indices.insert(range.clone(), index)),
+                Err(error @ (ArchiveError::RangeLost { .. } | ArchiveError::RangeChanged { .. }))
+                    if is_due(&range.binlog) =>
+                {
+                    return Err(error);
+                }
+                Err(error) if error.is_of_lost_range() => {
+                    tracing::warn!(binlog = %range.binlog, start = range.start, %error, "retention goes on without it");
+                    lost.push(range.clone());
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(indices)
+        Ok((indices, lost))
     }
 
     /// When the store took each manifest.

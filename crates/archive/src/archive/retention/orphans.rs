@@ -6,12 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pitr_recovery::BinlogId;
 
-use super::is_past;
+use super::{DELETE_BATCH, is_past};
 use crate::archive::{Archive, ArchiveError};
 use crate::catalog::MergeEffort;
 use crate::layout::{CATALOG_PREFIX, ObjectKey, Place, SegmentKey, TAIL_PREFIX};
 use crate::segment::SegmentRecord;
-use crate::store::{ListedObject, StoreError};
+use crate::store::ListedObject;
 
 /// Pages of a source that were written so long ago are merged by whoever sweeps: its own sidecar is gone.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -61,7 +61,6 @@ impl Archive {
     }
 
     async fn sweep_segments(&self, old: (Duration, Timestamp), swept: &mut Swept) -> Result<(), ArchiveError> {
-        let begun = self.begin();
         // Marks first: the objects of a marked binlog are no orphans. The catalog last: what is published meanwhile is seen.
         let (marks, _) = self.read_marks().await?;
         let mut listed: BTreeMap<SegmentKey, ListedObject> = BTreeMap::new();
@@ -80,52 +79,63 @@ impl Archive {
                 && is_past(object.modified, old.0, old.1)
         };
         let mut by_binlog: BTreeMap<&BinlogId, Vec<&SegmentRecord>> = BTreeMap::new();
-        // A repeat counts when it has been there for a grace, and what it is told by is not on its way out.
-        let counts = |record: &&SegmentRecord| {
-            let object = listed.get(&record.key);
-            object.is_some_and(|object| {
-                record.header.repeat().is_none() || (is_past(object.modified, old.0, old.1) && !marks.concern(record))
-            })
-        };
-        for record in catalogued.values().filter(counts) {
+        for record in catalogued.values().filter(|record| listed.contains_key(&record.key)) {
             by_binlog.entry(&record.key.binlog).or_default().push(record);
         }
-        let (mut adopted, mut duplicates) = (Vec::new(), Vec::new());
+        // A repeat counts when it has been there for a grace, and what it is told by is not on its way out.
+        let counts = |record: &SegmentRecord| {
+            let is_old = |object: &ListedObject| is_past(object.modified, old.0, old.1);
+            record.header.repeat().is_none() || listed.get(&record.key).is_some_and(is_old) && !marks.concern(record)
+        };
+        let (mut adopted, mut repeats, mut duplicates) = (Vec::new(), Vec::new(), Vec::new());
         for (key, object) in listed.iter().filter(is_orphan) {
             let others = by_binlog.get(&key.binlog).map_or(&[][..], Vec::as_slice);
-            let is_same_range = |other: &SegmentRecord| (other.key.start, other.key.end) == (key.start, key.end);
+            let others = || others.iter().filter(|other| (other.key.start, other.key.end) == (key.start, key.end));
             // Its repeat is too young: there is no need to read it yet.
-            if found.superseded.contains(key) && !others.iter().any(|other| is_same_range(other)) {
+            if found.superseded.contains(key) && !others().any(|other| counts(other)) {
                 continue;
             }
             let Some(record) = self.verified(key, swept).await? else { continue };
-            let holds_the_same =
-                |other: &SegmentRecord| is_same_range(other) && other.header.raw_sha256 == record.header.raw_sha256;
-            let twins: Vec<&SegmentKey> =
-                others.iter().copied().filter(|other| holds_the_same(other)).map(|other| &other.key).collect();
-            // A repeat is never the copy that goes (T): on its account the whole segment may go at this moment.
-            if record.header.repeat().is_some() {
-                if !marks.concern(&record) && !self.is_late(begun) {
-                    adopted.push(record);
-                }
-            } else if self.one_is_right(&twins, swept).await? {
+            let is_repeat = record.header.repeat().is_some();
+            let twins = || others().filter(|other| other.header.raw_sha256 == record.header.raw_sha256);
+            // A repeat goes only for another repeat (T): on its account a whole segment may go at this moment.
+            let stay = twins().filter(|other| counts(other) && (!is_repeat || other.header.repeat().is_some()));
+            if self.one_is_right(stay.map(|other| &other.key), swept).await? {
                 duplicates.push(object.clone());
-            } else if !found.superseded.contains(key) {
+            } else if is_repeat && twins().next().is_none() {
+                repeats.push(record);
+            } else if !is_repeat && !found.superseded.contains(key) {
                 adopted.push(record);
             }
             if adopted.len() == PAGE_SEGMENTS {
                 swept.adopted += self.adopt_all(&mut adopted).await?;
             }
+            if repeats.len() == PAGE_SEGMENTS {
+                swept.adopted += self.name_lonely(&mut repeats).await?.len() as u64;
+            }
+            if duplicates.len() == DELETE_BATCH {
+                self.delete_duplicates(&mut duplicates, swept).await?;
+            }
         }
         swept.adopted += self.adopt_all(&mut adopted).await?;
-        if !duplicates.is_empty() {
-            // A listing is no snapshot: another sweep may count on what looked like an orphan here. The catalog once more (T).
-            let named = self.discover_catalogued(None).await?.catalogued;
-            duplicates.retain(
-                |object| !matches!(object.key.parse(), Ok(ObjectKey::Segment(key)) if named.contains_key(&key)),
-            );
+        swept.adopted += self.name_lonely(&mut repeats).await?.len() as u64;
+        self.delete_duplicates(&mut duplicates, swept).await
+    }
+
+    /// A listing is no snapshot: another sweep may count on what looked like an orphan here. The catalog once more (T).
+    async fn delete_duplicates(
+        &self,
+        duplicates: &mut Vec<ListedObject>,
+        swept: &mut Swept,
+    ) -> Result<(), ArchiveError> {
+        if duplicates.is_empty() {
+            return Ok(());
         }
-        swept.duplicates += self.delete_swept(&duplicates, swept).await?;
+        let named = self.discover_catalogued(None).await?.catalogued;
+        duplicates
+            .retain(|object| !matches!(object.key.parse(), Ok(ObjectKey::Segment(key)) if named.contains_key(&key)));
+        swept.duplicates += self.delete_swept(duplicates, swept).await?;
+        duplicates.clear();
         Ok(())
     }
 
@@ -137,7 +147,11 @@ impl Archive {
     }
 
     /// Whether one of these segments is what its key and its header say: only then is another with the same bytes superfluous.
-    async fn one_is_right(&self, keys: &[&SegmentKey], swept: &mut Swept) -> Result<bool, ArchiveError> {
+    async fn one_is_right<'a>(
+        &self,
+        keys: impl Iterator<Item = &'a SegmentKey>,
+        swept: &mut Swept,
+    ) -> Result<bool, ArchiveError> {
         for key in keys {
             if self.verified(key, swept).await?.is_some() {
                 return Ok(true);
@@ -153,16 +167,12 @@ impl Archive {
                 self.remember(&record);
                 Ok(Some(record))
             }
-            Err(ArchiveError::Store(StoreError::NotFound { .. })) => Ok(None),
-            Err(ArchiveError::Segment { source, .. }) => {
-                swept.unusable.push((key.to_string(), source.to_string()));
-                Ok(None)
-            }
-            Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => {
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => {
+                let Some(reason) = error.unusable() else { return Err(error) };
                 swept.unusable.push((key.to_string(), reason));
                 Ok(None)
             }
-            Err(error) => Err(error),
         }
     }
 

@@ -32,6 +32,7 @@ impl Archive {
             let is_named = matches!(&item, ExpireItem::Binlog(id) if marks.named.contains(id));
             let Some(mark) = marks.mark(&item) else { continue };
             if mark.emptied_at.is_some() && is_named {
+                marks.empty(&item);
                 continue;
             }
             let objects = self.objects_of(&item).await?;

@@ -8,9 +8,11 @@
 //! repeat is told by stays for as long as the repeat does ([`pitr_recovery::KeepReason::Repeated`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use pitr_binlog::{GtidSet, TransactionFlags};
 
@@ -25,16 +27,25 @@ use crate::segment::{
     HeaderCodec, HeldSet, REPEATED_BYTES_MAX, RepeatOf, Repeated, SegmentRecord, Stamp, encode_repeat, index_of,
     raw_bytes, read_header,
 };
-use crate::store::{ObjectClass, StoreError};
+use crate::store::ObjectClass;
 
 /// Segments in one page of repeats: a crash then repeats little.
 const PAGE_SEGMENTS: usize = 32;
+
+/// A run stores repeats for so long, and then names the last of them: what is stored and never named is stored again.
+const STORES_FOR: Duration = Duration::from_secs(30 * 60);
 
 /// A repeat is worth while when it takes at most one part of this many of what it stands for.
 const WORTH_PART: u64 = 2;
 
 /// A segment is compared with at most so many times its own bytes: it bounds what a run holds in memory.
 const COMPARED_PART: u64 = 3;
+
+/// The tables of a compressor that looks so far back.
+const TABLE_BYTES: u64 = 12 << 20;
+
+/// No segment takes more memory than this to be compared: those of `pipeline.segment_bytes: 8MiB` take about 45 MiB.
+const WORKING_BYTES_MAX: u64 = 192 << 20;
 
 /// Segments that are remembered as not worth while; beyond that, they are tried again.
 const UNLIKE_MAX: usize = 100_000;
@@ -54,26 +65,48 @@ pub struct Deduped {
     pub finished: bool,
 }
 
+/// What a run of `dedupe: gtid` may take in memory.
+pub struct Workspace<'a> {
+    /// Bytes for one segment at most, whatever it is compared with: one that takes more stays as it is.
+    pub bytes: u64,
+    /// Waits for them; what it gives is held until the segment is done.
+    pub room: &'a (dyn Fn() -> BoxFuture<'a, Box<dyn Send>> + Send + Sync),
+}
+
+impl fmt::Debug for Workspace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workspace").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+impl Workspace<'_> {
+    /// Enough for every segment, for whoever does nothing else meanwhile.
+    pub const ENOUGH: Self =
+        Self { bytes: WORKING_BYTES_MAX, room: &|| Box::pin(async { Box::new(()) as Box<dyn Send> }) };
+}
+
 impl Archive {
     /// Stores segments that are older than the grace and say again what another server's log says as what differs from it. The
     /// whole segments go with a later [`Self::sweep`]. To be repeated now and then; a run that dies at any point loses nothing.
     ///
     /// # Errors
     /// What the store answers.
-    pub async fn dedupe(&self, grace: Duration) -> Result<Deduped, ArchiveError> {
+    pub async fn dedupe(&self, grace: Duration, space: &Workspace<'_>) -> Result<Deduped, ArchiveError> {
         let begun = self.begin();
         let now = self.store_time().await?;
         // Marks first (T): what had none then is not deleted before a plan has seen the repeats that this run writes.
         let (marks, problems) = self.read_marks().await?;
-        let mut done = Deduped::default();
+        let mut done = Deduped { finished: true, ..Deduped::default() };
         if !problems.is_empty() {
-            return Ok(done);
+            return Ok(Deduped::default());
         }
         let logs = self.whole_segments(&marks, (grace, now)).await?;
         let mut page = Vec::new();
-        for whole in logs.values().skip(1).flat_map(|log| &log.records) {
-            if self.is_late(begun) {
-                return Ok(done);
+        for whole in in_turn(&logs, now) {
+            // In time to name what is stored already.
+            if self.is_past(begun, STORES_FOR) {
+                done.finished = false;
+                break;
             }
             // Most are looked at without a request: others have their turn all the same.
             tokio::task::yield_now().await;
@@ -82,7 +115,8 @@ impl Archive {
                 continue;
             }
             let Some(others) = best_match(whole, &logs) else { continue };
-            match self.repeat(whole, &others).await? {
+            let _room = (space.room)().await;
+            match self.repeat(whole, &others, space.bytes).await? {
                 Some(record) => {
                     done.repeats += 1;
                     done.whole_bytes += whole.length;
@@ -97,11 +131,11 @@ impl Archive {
                     }
                 }
             }
-            if page.len() == PAGE_SEGMENTS && !self.name_repeats(&mut page, begun).await? {
-                return Ok(done);
+            if page.len() == PAGE_SEGMENTS {
+                done.finished &= self.name_repeats(&mut page, begun).await?;
             }
         }
-        done.finished = self.name_repeats(&mut page, begun).await?;
+        done.finished &= self.name_repeats(&mut page, begun).await?;
         Ok(done)
     }
 
@@ -140,39 +174,40 @@ impl Archive {
         Ok(logs)
     }
 
-    /// Stores one segment as what differs from others. None: it is not worth while, or one of them is gone or cannot be read.
+    /// Stores one segment as what differs from others. None: it is not worth while, or takes more memory than there is, or one of them
+    /// is gone or cannot be read.
     async fn repeat(
         &self,
         whole: &SegmentRecord,
         others: &[&SegmentRecord],
+        space: u64,
     ) -> Result<Option<SegmentRecord>, ArchiveError> {
-        let Some(object) =
-            usable(self.fetch_matching(&whole.key.to_string(), |b| ShortHash::of(b) == whole.key.hash).await)?
-        else {
-            return Ok(None);
-        };
         let HeldSet::Whole(gtids) = &whole.header.transactions.gtids else { return Ok(None) };
-        let mut repeated = Repeated::default();
-        let (mut of, mut bytes) = (Vec::new(), 0);
+        let mut of = Vec::new();
         for other in others {
             let Some((_, entries)) = usable(self.read_segment_index(&other.key).await)? else { return Ok(None) };
             let mut same = entries.iter().filter(|entry| entry.gtid.is_some_and(|gtid| gtids.contains(&gtid)));
             let Some(first) = same.next() else { continue };
             let (from, to) = (first.start.max(other.key.start), same.next_back().unwrap_or(first).end);
-            bytes += to - from;
-            if bytes > REPEATED_BYTES_MAX.min(COMPARED_PART * (whole.key.end - whole.key.start)) {
-                return Ok(None);
-            }
-            let Some(fetched) = usable(self.fetch_segment(&other.key).await)? else { return Ok(None) };
-            let piece = RepeatOf { key: other.key.clone(), raw_sha256: other.header.raw_sha256, from, to };
-            if repeated.add(&piece, &fetched.raw, &whole.header.checksum).is_none() {
-                return Ok(None);
-            }
-            of.push(piece);
+            of.push(RepeatOf { key: other.key.clone(), raw_sha256: other.header.raw_sha256, from, to });
         }
-        if of.is_empty() {
+        let bytes: u64 = of.iter().map(|piece| piece.to - piece.from).sum();
+        let most = REPEATED_BYTES_MAX.min(COMPARED_PART * (whole.key.end - whole.key.start));
+        if of.is_empty() || bytes > most || working_bytes(whole, others, bytes) > space {
             return Ok(None);
         }
+        let mut repeated = Repeated::of_length(bytes);
+        for piece in &of {
+            let Some(fetched) = usable(self.fetch_segment(&piece.key).await)? else { return Ok(None) };
+            if repeated.add(piece, &fetched.raw, &whole.header.checksum).is_none() {
+                return Ok(None);
+            }
+        }
+        let Some(object) =
+            usable(self.fetch_matching(&whole.key.to_string(), |b| ShortHash::of(b) == whole.key.hash).await)?
+        else {
+            return Ok(None);
+        };
         let stamp = Stamp { written_at: self.now(), writer: self.writer().to_owned() };
         let copied = whole.clone();
         let Some((object, record)) = compute(move || proven(&copied, &object, (of, &repeated), stamp)).await? else {
@@ -208,14 +243,28 @@ fn proven(
     (header == *record.header && header.raw_sha256 == whole.header.raw_sha256).then_some((stored, record))
 }
 
+/// All segments that another server's log may tell, from another one on in each run: a run that knows nothing of those before it and has
+/// no time for all of them has had each in the end.
+fn in_turn(logs: &BTreeMap<String, Log>, now: Timestamp) -> impl Iterator<Item = &SegmentRecord> {
+    let mut all: Vec<&SegmentRecord> = logs.values().skip(1).flat_map(|log| &log.records).collect();
+    let first = usize::try_from(now.as_second()).unwrap_or(0) % all.len().max(1);
+    all.rotate_left(first);
+    all.into_iter()
+}
+
+/// What it takes in memory to compare a segment with so many bytes of others: those, its own twice over or one of the others', its object,
+/// and the compressor's tables.
+fn working_bytes(whole: &SegmentRecord, others: &[&SegmentRecord], compared: u64) -> u64 {
+    let raw = |record: &SegmentRecord| record.key.end - record.key.start;
+    let other = others.iter().map(|other| other.length + raw(other)).max().unwrap_or(0);
+    compared + whole.length + other.max(2 * raw(whole)) + TABLE_BYTES
+}
+
 /// What is gone, damaged or withheld is left alone.
 fn usable<T>(read: Result<T, ArchiveError>) -> Result<Option<T>, ArchiveError> {
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(
-            ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. } | StoreError::Withheld { .. })
-            | ArchiveError::Segment { .. },
-        ) => Ok(None),
+        Err(error) if error.is_not_found() || error.unusable().is_some() => Ok(None),
         Err(error) => Err(error),
     }
 }

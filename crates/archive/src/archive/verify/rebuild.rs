@@ -12,10 +12,12 @@ use crate::archive::{Archive, ArchiveError, READS_AT_ONCE};
 use crate::catalog::{PAGE_BYTES_MAX, PageWriter, records};
 use crate::layout::{CATALOG_PREFIX, LEVEL_MAX, ObjectKey, PageKey, Place, SegmentKey};
 use crate::segment::{SegmentError, SegmentRecord};
-use crate::store::StoreError;
 
 /// Segments that are read whole at once; each takes its stored and its raw length.
 const STRANGERS_AT_ONCE: usize = 2;
+
+/// Repeats in one page of those that no page named: they are named soon after it was looked whether they stand alone (T).
+const PAGE_REPEATS: usize = 64;
 
 /// A segment that was written so long ago is seen by every host that shares a directory.
 const YOUNG: SignedDuration = SignedDuration::from_hours(1);
@@ -34,6 +36,15 @@ impl Own {
         match error {
             SegmentError::NewerFormat { found } => Err(ArchiveError::NewerFormat { key: key.to_string(), found }),
             error => Ok(Self::Unusable(error.to_string())),
+        }
+    }
+
+    /// One that is gone, damaged or withheld stops nothing.
+    fn not_read(error: ArchiveError) -> Result<Self, ArchiveError> {
+        match error.unusable() {
+            Some(reason) => Ok(Self::Unusable(reason)),
+            None if error.is_not_found() => Ok(Self::Gone),
+            None => Err(error),
         }
     }
 }
@@ -72,6 +83,7 @@ impl Archive {
         progress.total.store((named.len() + strangers.len()) as u64, Ordering::Relaxed);
         let mut rebuilt = Rebuilt::default();
         let mut sources: BTreeMap<String, Vec<SegmentRecord>> = BTreeMap::new();
+        let mut repeats = Vec::new();
         let named = stream::iter(named).map(|record| self.own_header(record)).buffer_unordered(READS_AT_ONCE);
         let strangers = stream::iter(strangers).map(|key| self.stranger(key)).buffer_unordered(STRANGERS_AT_ONCE);
         let mut read = std::pin::pin!(named.chain(strangers));
@@ -79,7 +91,10 @@ impl Archive {
             progress.done.fetch_add(1, Ordering::Relaxed);
             let record = match found {
                 Own::Record(record) => {
-                    known.remove(&key);
+                    if known.remove(&key).is_none() && record.header.repeat().is_some() {
+                        repeats.push(record);
+                        continue;
+                    }
                     record
                 }
                 Own::Unusable(reason) => {
@@ -100,6 +115,13 @@ impl Archive {
             let highest = old.iter().filter(|page| page.source == *source).map(|page| page.level).max();
             let level = highest.map_or(0, |level| (level + 1).min(LEVEL_MAX));
             rebuilt.pages += self.write_all_pages(source, level, records).await?;
+        }
+        // A repeat that no page named is not one for which a whole segment may go soon.
+        while !repeats.is_empty() {
+            let mut some = repeats.split_off(repeats.len().saturating_sub(PAGE_REPEATS));
+            let named = self.name_lonely(&mut some).await?;
+            rebuilt.segments += named.len() as u64;
+            rebuilt.pages += u64::from(!named.is_empty());
         }
         // A page on the last level may be one of those just written.
         let replaced: Vec<String> = old.iter().filter(|page| page.level < LEVEL_MAX).map(ToString::to_string).collect();
@@ -125,7 +147,7 @@ impl Archive {
                         return Err(ArchiveError::NewerFormat { key: page.to_string(), found });
                     }
                 }
-                Err(ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. })) => {}
+                Err(error) if error.is_not_found() || error.unusable().is_some() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -138,8 +160,7 @@ impl Archive {
         let own = match self.read_header(&key).await {
             Ok(Ok((header, _))) => Own::Record(SegmentRecord { header: Arc::new(header), ..known }),
             Ok(Err(error)) => Own::unusable(&key, error)?,
-            Err(ArchiveError::Store(StoreError::NotFound { .. })) => Own::Gone,
-            Err(error) => return Err(error),
+            Err(error) => Own::not_read(error)?,
         };
         Ok((key, own))
     }
@@ -149,9 +170,7 @@ impl Archive {
         let own = match self.check_segment_at(&key).await {
             Ok(record) => Own::Record(record),
             Err(ArchiveError::Segment { source, .. }) => Own::unusable(&key, source)?,
-            Err(ArchiveError::Store(StoreError::Corrupt { reason, .. })) => Own::Unusable(reason),
-            Err(ArchiveError::Store(StoreError::NotFound { .. })) => Own::Gone,
-            Err(error) => return Err(error),
+            Err(error) => Own::not_read(error)?,
         };
         Ok((key, own))
     }
@@ -169,14 +188,6 @@ impl Archive {
         };
         let looks = stream::iter(known.into_values()).map(look).buffer_unordered(READS_AT_ONCE);
         looks.try_filter_map(|record| async move { Ok(record) }).try_collect().await
-    }
-
-    async fn is_there(&self, key: &str) -> Result<bool, ArchiveError> {
-        match self.store.head(key).await {
-            Ok(_) => Ok(true),
-            Err(StoreError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
     }
 
     async fn write_all_pages(&self, source: &str, level: u8, records: &[SegmentRecord]) -> Result<u64, ArchiveError> {

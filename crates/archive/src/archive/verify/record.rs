@@ -11,7 +11,7 @@ use crate::archive::quarantine::Quarantine;
 use crate::archive::{Archive, ArchiveError, parse_json, unreadable};
 use crate::digest::ShortHash;
 use crate::layout::{ObjectKey, VERIFIED_PREFIX};
-use crate::segment::FORMAT;
+use crate::segment::{FORMAT, SegmentRecord};
 use crate::store::{ObjectClass, StoreError};
 
 /// Results that were listed and are gone when they are read were replaced meanwhile: then it is looked again, so often.
@@ -72,6 +72,8 @@ impl Slices {
 pub struct LastVerified {
     /// When it was done.
     pub at: Timestamp,
+    /// When it began to look: of what was stored since, it knows nothing.
+    pub begun: Timestamp,
     /// What it read, and what earlier runs did.
     pub slices: Slices,
     /// How much it found to be wrong.
@@ -95,6 +97,7 @@ impl LastVerified {
     fn of(wire: VerifiedWire, key: String, generation: u64) -> Self {
         Self {
             at: wire.at,
+            begun: wire.begun.unwrap_or(wire.at),
             slices: Slices::of(wire.slices, &wire.read_at),
             findings: wire.findings,
             quarantined: Quarantine::of(wire.lost_objects),
@@ -106,9 +109,19 @@ impl LastVerified {
         }
     }
 
+    /// Whether a segment is lost. Where folders stand for too many names, what was stored since is not.
+    pub(in crate::archive) fn loses(&self, record: &SegmentRecord) -> bool {
+        if self.quarantined.is_empty() {
+            return false;
+        }
+        let key = record.key.to_string();
+        self.quarantined.names_exactly(&key) || record.header.written_at <= self.begun && self.quarantined.holds(&key)
+    }
+
     /// What two runs found that knew nothing of each other: each is believed in what it found to be wrong.
     fn and(mut self, other: Self) -> Self {
         self.at = self.at.max(other.at);
+        self.begun = self.begun.max(other.begun);
         unite(&mut self.slices.read_at, other.slices.read_at);
         self.findings += other.findings;
         self.damaged += other.damaged;
@@ -135,6 +148,8 @@ fn unite<K: Ord, V: Ord>(map: &mut BTreeMap<K, V>, other: BTreeMap<K, V>) {
 struct VerifiedWire {
     format: u32,
     at: Timestamp,
+    #[serde(default)]
+    begun: Option<Timestamp>,
     slices: u32,
     read_at: BTreeMap<u32, Timestamp>,
     segments_read: u64,
@@ -161,6 +176,7 @@ impl VerifiedWire {
         Self {
             format: FORMAT,
             at: verified.at,
+            begun: Some(verified.begun),
             slices: SLICES,
             read_at: verified.slices.read_at.clone(),
             segments_read: verified.segments_read,
@@ -236,7 +252,7 @@ impl Archive {
                 let wire = parse_json::<VerifiedWire>(&key, &bytes).ok();
                 Ok(wire.map(|wire| LastVerified::of(wire, key, generation)))
             }
-            Err(ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. })) => Ok(None),
+            Err(error) if error.is_not_found() || error.unusable().is_some() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -307,6 +323,7 @@ mod tests {
     /// A run that found these objects to be damaged.
     fn verified(day: i64, slices: Slices, damaged: &[&str]) -> Verified {
         let mut verified = Verified {
+            begun: at(day),
             at: at(day),
             slices,
             segments: 0,
@@ -353,6 +370,29 @@ mod tests {
         }
         let last = archive.last_verified().await.unwrap().unwrap();
         assert_eq!((last.at, last.quarantined.names().count()), (at(4), 1));
+    }
+
+    #[tokio::test]
+    async fn a_folder_full_of_lost_objects_loses_nothing_that_is_stored_later() {
+        let history = crate::testing::History::new(1, 1, 4);
+        let written = async |day| {
+            let archive = Archive::open(Arc::new(MemoryStore::new()), Arc::new(move || at(day)));
+            let draft = history.draft(crate::layout::Place::Binlogs, 0, history.boundary(day as usize));
+            archive.write_segment(draft, crate::segment::Codec::default()).await.unwrap()
+        };
+        let (early, late, lost) = (written(1).await, written(3).await, written(2).await.key.to_string());
+        let folder = format!("binlogs/{}", history.id.source);
+        let many: Vec<String> = (0..5000).map(|n| format!("{folder}/{n:010}-aa/1-b")).collect();
+        let of = |found: &[&str]| {
+            let mut wire = VerifiedWire::of(&verified(2, Slices::of(0, &BTreeMap::new()), found));
+            // It ended long after it began.
+            wire.at = at(9);
+            LastVerified::of(wire, "verified/1".to_owned(), 1)
+        };
+        let found = of(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!((found.quarantined.names().count(), found.loses(&early), found.loses(&late)), (1, true, false));
+        let one = of(&[&lost, &late.key.to_string()]);
+        assert_eq!((one.loses(&early), one.loses(&late)), (false, true));
     }
 
     #[test]
