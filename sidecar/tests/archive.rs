@@ -316,22 +316,12 @@ async fn a_cycle_out_of_turn_archives_everything_at_once() {
 #[tokio::test]
 async fn a_server_that_is_asked_says_its_role_and_how_long_it_keeps_binlogs() {
     let Some(scene) = Archiving::new(QUICK).await else { return };
+    scene.log_in().await;
     scene
         .server
-        .sql(
-            "CREATE USER pitr@localhost IDENTIFIED BY 'sesame'; GRANT REPLICATION CLIENT ON *.* TO pitr@localhost; \
-             SET GLOBAL binlog_expire_logs_seconds = 90000; SET GLOBAL binlog_format = 'MIXED'",
-        )
+        .sql("SET GLOBAL binlog_expire_logs_seconds = 90000; SET GLOBAL binlog_format = 'MIXED'")
         .await
         .unwrap();
-    std::fs::write(scene.path("password"), "sesame\n").unwrap();
-    let config = std::fs::read_to_string(scene.path("config.yaml")).unwrap();
-    let mysql = format!(
-        "source: {{mysql: {{user: pitr, socket: {}, password_file: {}}}, ",
-        scene.server.socket().display(),
-        scene.path("password").display()
-    );
-    std::fs::write(scene.path("config.yaml"), config.replace("source: {", &mysql)).unwrap();
     let mut run = scene.run();
     scene.until_archived().await;
     let status = scene.until_status(|status| !status["server"]["role"].is_null()).await;

@@ -12,21 +12,6 @@ use serde_json::Value;
 const TENDED: &str = "schedule: {tail: false, archive_interval: 500ms, flush_when_older_than: 1m}\n\
                       purge_archived: true\npurge_after: 0s\n";
 
-/// Lets the sidecar log in as `pitr`, who may only ask.
-async fn with_account(scene: &Archiving) {
-    let account =
-        "CREATE USER pitr@localhost IDENTIFIED BY 'sesame'; GRANT REPLICATION CLIENT ON *.* TO pitr@localhost";
-    scene.server.sql(account).await.unwrap();
-    std::fs::write(scene.path("password"), "sesame\n").unwrap();
-    let config = std::fs::read_to_string(scene.path("config.yaml")).unwrap();
-    let mysql = format!(
-        "source: {{mysql: {{user: pitr, socket: {}, password_file: {}}}, ",
-        scene.server.socket().display(),
-        scene.path("password").display()
-    );
-    std::fs::write(scene.path("config.yaml"), config.replace("source: {", &mysql)).unwrap();
-}
-
 async fn listed(scene: &Archiving) -> Vec<String> {
     let mut connection = scene.server.connect().await.unwrap();
     let rows: Vec<mysql_async::Row> = connection.query("SHOW BINARY LOGS").await.unwrap();
@@ -40,7 +25,7 @@ fn has_code(status: &Value, code: &str) -> bool {
 #[tokio::test]
 async fn a_server_closes_old_binlogs_and_deletes_archived_ones_for_the_asking() {
     let Some(scene) = Archiving::new(TENDED).await else { return };
-    with_account(&scene).await;
+    scene.log_in().await;
     for _ in 0..3 {
         scene.insert(2, 640).await;
         scene.server.sql("FLUSH BINARY LOGS").await.unwrap();

@@ -53,6 +53,21 @@ impl Archiving {
         std::fs::write(self.path("config.yaml"), config).unwrap();
     }
 
+    /// Lets the sidecar log in as `pitr`, who may only ask.
+    pub(crate) async fn log_in(&self) {
+        let account =
+            "CREATE USER pitr@localhost IDENTIFIED BY 'sesame'; GRANT REPLICATION CLIENT ON *.* TO pitr@localhost";
+        self.server.sql(account).await.unwrap();
+        std::fs::write(self.path("password"), "sesame\n").unwrap();
+        let config = std::fs::read_to_string(self.path("config.yaml")).unwrap();
+        let mysql = format!(
+            "source: {{mysql: {{user: pitr, socket: {}, password_file: {}}}, ",
+            self.server.socket().display(),
+            self.path("password").display()
+        );
+        std::fs::write(self.path("config.yaml"), config.replace("source: {", &mysql)).unwrap();
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
