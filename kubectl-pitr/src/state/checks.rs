@@ -220,7 +220,8 @@ fn cycle(tried: &Result<CycleDocument, String>) -> Check {
         let active = active.map(|active| format!("{} to position {}", active.binlog, active.shipped_bytes));
         let to: Vec<String> = closed.into_iter().chain(active).collect();
         let took = document.took_milliseconds;
-        return good(Area::Archive, format!("a cycle archived everything in {took} ms: {}", to.join(", ")));
+        let what = if document.active.is_some() { "everything" } else { "all closed binlogs" };
+        return good(Area::Archive, format!("a cycle archived {what} in {took} ms: {}", to.join(", ")));
     }
     let text = match (document.unarchived_binlogs, document.unarchived_bytes) {
         (Some(binlogs), Some(bytes)) if binlogs > 0 => {

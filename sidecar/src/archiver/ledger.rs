@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use pitr_archive::layout::ObjectKey;
 use pitr_archive::{SegmentRecord, lay_over, remove_from};
-use pitr_recovery::{ArchivedBinlog, ArchivedRange, BaseBackup, BinlogId, Closed, Inventory, RangeKind};
+use pitr_recovery::{ArchivedBinlog, ArchivedRange, BaseBackup, BinlogId, Closed, Inventory, RangeKind, StoredObject};
 
 /// Records remembered to be laid over a listing that may have begun before they were stored.
 const RECENT_MAX: usize = 4096;
@@ -191,10 +191,10 @@ impl Ledger {
         self.binlog(id).map(progress).unwrap_or_default()
     }
 
-    /// Whether the catalog has every byte of a closed binlog of this length, and every object of that can be read.
-    pub(crate) fn is_whole(&self, id: &BinlogId, size: u64) -> bool {
+    /// Whether the catalog has every byte of a closed binlog of this length, in objects that stand.
+    pub(crate) fn is_whole(&self, id: &BinlogId, size: u64, stands: impl Fn(&StoredObject) -> bool) -> bool {
         let Some(binlog) = self.binlog(id) else { return false };
-        let is_good = |range: &&ArchivedRange| range.kind == RangeKind::Catalogued && range.is_held();
+        let is_good = |range: &&ArchivedRange| range.kind == RangeKind::Catalogued && range.objects.iter().any(&stands);
         let mut ranges: Vec<&ArchivedRange> = binlog.ranges.iter().filter(is_good).collect();
         ranges.sort_unstable_by_key(|range| (range.start, range.end));
         let held_to = ranges.iter().fold(0, |to, range| if range.start <= to { to.max(range.end) } else { to });

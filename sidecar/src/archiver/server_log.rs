@@ -9,12 +9,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pitr_recovery::{BinlogId, Problem, Timeline, code};
+use pitr_recovery::{BinlogId, Problem, StoredObject, Timeline, code};
 use tokio::time::Instant;
 
 use self::purge::{ClosedBinlog, Held, purgeable};
 use super::head::{Identified, identify};
 use super::pipeline::blocking;
+use super::upkeep::LISTING_EVERY;
 use super::{Archiver, Pipeline};
 use crate::discovery::{self, BinlogFile, Found, IndexEntry, Lookout};
 use crate::error::Failure;
@@ -22,6 +23,12 @@ use crate::mysql::{DumpError, Session, SourceState};
 
 /// A server that waits for a lock answers later, or never.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// A listing of the archive that is older was missed at least once: the store is away, or refuses.
+const FRESH_US: i64 = 2 * LISTING_EVERY.as_micros() as i64;
+
+/// Binlogs that go at once: each costs a LIST.
+const PURGED_AT_ONCE: usize = 64;
 
 /// What was done of it, and when.
 #[derive(Debug)]
@@ -76,8 +83,10 @@ impl Archiver {
     ) -> Result<(), (Failure, bool)> {
         let work = async {
             self.is_the_source(said, source)?;
-            self.rotate(log, session).await?;
-            self.purge(log, session, pipeline).await
+            // A privilege that one lacks is no reason to leave the other.
+            let rotated = self.rotate(log, session).await;
+            let purged = self.purge(log, session, pipeline).await;
+            rotated.and(purged)
         };
         let done = tokio::time::timeout(ANSWER_WITHIN, work).await.unwrap_or(Err(Undone::Silent));
         match done {
@@ -128,19 +137,33 @@ impl Archiver {
         blocking(move || identified(&entry, &found.source)).await.map_err(|_| Undone::Stopped)
     }
 
-    /// After each listing of the archive: what is deleted was seen in the store since.
+    /// After each listing of the archive, while it is fresh, and only what the store lists at this moment: a catalog goes on naming
+    /// objects that others have deleted.
     async fn purge(&self, log: &mut ServerLog, session: &mut Session, pipeline: &Arc<Pipeline>) -> Result<(), Undone> {
         let Some(after) = self.config.purge_after else { return Ok(()) };
         let listed_us = self.board.read().listed_us;
-        if listed_us.is_none() || listed_us == log.listed_us {
+        let is_fresh = |listed_us| self.clock.now_us().saturating_sub(listed_us) < FRESH_US;
+        if !listed_us.is_some_and(is_fresh) || listed_us == log.listed_us {
             return Ok(());
         }
         let Ok(found) = log.lookout.look() else { return Ok(()) };
-        let Some(active) = found.entries.last().map(|entry| entry.name.clone()) else { return Ok(()) };
-        let closed = archived(pipeline, &found).await?;
+        let Some(mut active) = found.entries.last().map(|entry| entry.name.clone()) else { return Ok(()) };
+        let mut closed = archived(pipeline, &found).await?;
         let refused = |error| Undone::Server(error, Duty::Purge);
         let listed = session.binary_logs().await.map_err(refused)?;
-        let found = purgeable(&closed, &active, &listed, (self.clock.now_us(), after));
+        let now_us = self.clock.now_us();
+        let mut found = purgeable(&closed, &active, &listed, (now_us, after));
+        let to = closed.iter().position(|binlog| binlog.name == found.kept).unwrap_or(closed.len());
+        let from = to.saturating_sub(found.binlogs);
+        if to > from + PURGED_AT_ONCE {
+            active = closed[from + PURGED_AT_ONCE].name.clone();
+            closed.truncate(from + PURGED_AT_ONCE);
+        }
+        let missing = first_missing(pipeline, &closed[from..to.min(closed.len())]).await;
+        if let Some(at) = missing {
+            closed[from + at].id = None;
+        }
+        found = purgeable(&closed, &active, &listed, (now_us, after));
         if found.binlogs > 0 {
             session.purge_binary_logs_before(&found.kept).await.map_err(refused)?;
             let (kept, binlogs, bytes) = (found.kept.as_str(), found.binlogs, found.bytes);
@@ -164,19 +187,30 @@ async fn archived(pipeline: &Arc<Pipeline>, found: &Arc<Found>) -> Result<Vec<Cl
         let closed = &found.entries[..found.entries.len().saturating_sub(1)];
         let known = closed.iter().map(|entry| (entry, identified(entry, &found.source)));
         let looked = known.map(|(entry, binlog)| match binlog {
-            // What retention has marked was archived, and is wanted no more.
             Some(Identified { id, stat, .. }) => ClosedBinlog {
                 name: entry.name.clone(),
                 bytes: stat.size,
                 closed_us: i64::try_from(stat.modified_ns / 1000).unwrap_or(i64::MAX),
-                is_archived: pipeline.is_expired(&id)
-                    || (!wrong.contains(&id) && pipeline.ledger().is_whole(&id, stat.size)),
+                id: Some(id).filter(|id| !wrong.contains(id) && pipeline.ledger().is_whole(id, stat.size, |_| true)),
             },
-            None => ClosedBinlog { name: entry.name.clone(), bytes: 0, closed_us: i64::MAX, is_archived: false },
+            None => ClosedBinlog { name: entry.name.clone(), bytes: 0, closed_us: i64::MAX, id: None },
         });
         looked.collect()
     };
     blocking(look).await.map_err(|_| Undone::Stopped)
+}
+
+/// The first of these binlogs that the store does not list whole.
+async fn first_missing(pipeline: &Pipeline, going: &[ClosedBinlog]) -> Option<usize> {
+    for (at, binlog) in going.iter().enumerate() {
+        let Some(id) = &binlog.id else { return Some(at) };
+        let listed = pipeline.archive.stored_objects(id).await.unwrap_or_default();
+        let stands = |object: &StoredObject| listed.get(&object.key) == Some(&object.length);
+        if !pipeline.ledger().is_whole(id, binlog.bytes, stands) {
+            return Some(at);
+        }
+    }
+    None
 }
 
 /// Binlogs of which the archive has something else than the server wrote, or not all.

@@ -63,7 +63,8 @@ impl Archiver {
         Ok(Started { pipeline, source: found.source.clone(), stream })
     }
 
-    /// Whether the store that another configuration names answers, and holds nobody else's archive. Nothing is written.
+    /// Whether the store that another configuration names answers, and holds nobody else's archive, and its keys can be read. Nothing is
+    /// written.
     pub(crate) async fn try_out(&self, config: &Config) -> Result<(), Failure> {
         let location = config.archive.location()?;
         let store = Retrying::new(location.bare_store().await?, RetryPolicy::interactive());
@@ -71,7 +72,7 @@ impl Archiver {
         let archive = Archive::open(Arc::new(store.cancelled_by(self.shutdown.clone())), Arc::new(move || clock.now()));
         match archive.check_claim(&config.workload).await {
             // The next start claims it.
-            Ok(()) | Err(ArchiveError::NoArchive { .. }) => Ok(()),
+            Ok(()) | Err(ArchiveError::NoArchive { .. }) => config.encryption.sealer().map(drop),
             Err(error) => Err(of_archive(&error, &location.url.to_string())),
         }
     }

@@ -15,7 +15,7 @@ const EVERY: Duration = Duration::from_secs(5);
 const FIRST_BACKUP_EVERY: Duration = Duration::from_secs(15);
 const BACKUPS_EVERY: Duration = Duration::from_secs(120);
 /// Everything else that is archived comes from here, or from other pods.
-const LISTING_EVERY: Duration = Duration::from_secs(600);
+pub(super) const LISTING_EVERY: Duration = Duration::from_secs(600);
 /// Pages grow with what is archived.
 const MERGE_EVERY: Duration = Duration::from_secs(120);
 /// Whose archive it is.

@@ -205,7 +205,7 @@ fn interpret(settings: &Settings) -> Result<Config, Vec<Problem>> {
         retention: reader.retention(),
         purge_after: reader.purge_after(),
         listen: reader.address("listen"),
-        control_listen: reader.address("control_listen"),
+        control_listen: reader.loopback("control_listen"),
         settings: settings.clone(),
     };
     if reader.problems.is_empty() { Ok(config) } else { Err(reader.problems) }
@@ -419,6 +419,18 @@ impl Reader<'_> {
             ));
         }
         rate
+    }
+
+    /// An address that nobody outside the pod reaches: who asks there is not asked who he is.
+    fn loopback(&mut self, path: &str) -> Option<SocketAddr> {
+        let address = self.address(path)?;
+        if !address.ip().is_loopback() {
+            self.problems.push(Problem::new(
+                format!("\"{path}\": {address} can be reached from outside the pod"),
+                "127.0.0.1:PORT, or none; listen serves probes and metrics to everybody",
+            ));
+        }
+        Some(address)
     }
 
     fn address(&mut self, path: &str) -> Option<SocketAddr> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use pitr_binlog::GtidSet;
-use pitr_recovery::{IndexEntry, RangeRef, StoredObject, TransactionIndex};
+use pitr_recovery::{BinlogId, IndexEntry, RangeRef, StoredObject, TransactionIndex};
 
 use super::records::FIRST_READ_BYTES;
 use super::{Archive, ArchiveError, Fetched, compute};
@@ -23,6 +23,15 @@ use crate::store::StoreError;
 const COVERS_MAX: usize = 8;
 
 impl Archive {
+    /// The objects of a binlog that the store lists at this moment, tail apart, with their lengths. A catalog may name others.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn stored_objects(&self, binlog: &BinlogId) -> Result<BTreeMap<String, u64>, ArchiveError> {
+        let listed = self.store.list(&Place::Binlogs.binlog_prefix(binlog)).await?;
+        Ok(listed.into_iter().map(|object| (object.key, object.length)).collect())
+    }
+
     /// The raw bytes of a range, with the hash that the range names.
     ///
     /// # Errors

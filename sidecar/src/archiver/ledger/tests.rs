@@ -99,20 +99,24 @@ async fn progress_ends_at_the_first_hole() {
 #[tokio::test]
 async fn a_binlog_is_whole_when_every_byte_is_catalogued_can_be_read_and_none_is_wrong() {
     let (archive, mut ledger) = (archive(), Ledger::default());
-    assert!(!ledger.is_whole(&id(), 0), "nothing is known of it");
+    assert!(!ledger.is_whole(&id(), 0, |_| true), "nothing is known of it");
     ledger.add(&record(&archive, Place::Binlogs, 0, 100).await, 1);
     ledger.add(&record(&archive, Place::Tail, 100, 150).await, 2);
-    assert!(!ledger.is_whole(&id(), 100), "it is not closed");
+    assert!(!ledger.is_whole(&id(), 100, |_| true), "it is not closed");
     ledger.add(&stored(&archive, Place::Binlogs, (120, 150), Some(Closes::Stop)).await, 3);
-    assert!(!ledger.is_whole(&id(), 150), "there is a hole that only the tail fills");
+    assert!(!ledger.is_whole(&id(), 150, |_| true), "there is a hole that only the tail fills");
     ledger.add(&record(&archive, Place::Binlogs, 100, 120).await, 4);
-    assert!(ledger.is_whole(&id(), 150) && !ledger.is_whole(&id(), 151), "the server's file is longer");
+    assert!(
+        ledger.is_whole(&id(), 150, |_| true) && !ledger.is_whole(&id(), 151, |_| true),
+        "the server's file is longer"
+    );
+    assert!(!ledger.is_whole(&id(), 150, |_| false), "its objects are gone");
     let listed = |change: &dyn Fn(&mut pitr_recovery::ArchivedBinlog)| {
         let mut inventory = Inventory { listed_us: 10, ..ledger.inventory().clone() };
         change(&mut inventory.binlogs[0]);
         let mut listed = Ledger::default();
         listed.list(inventory);
-        listed.is_whole(&id(), 150)
+        listed.is_whole(&id(), 150, |_| true)
     };
     assert!(listed(&|_| {}));
     assert!(!listed(&|binlog| binlog.ranges[0].objects.clear()), "a verification found that it is lost");

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use pitr_binlog::BinlogName;
+use pitr_recovery::BinlogId;
 
 use crate::mysql::ListedBinlog;
 
@@ -15,8 +16,8 @@ pub(super) struct ClosedBinlog {
     pub(super) bytes: u64,
     /// When the server wrote to it last.
     pub(super) closed_us: i64,
-    /// Whether the catalog has every byte of it, and nothing is wrong with any.
-    pub(super) is_archived: bool,
+    /// Which binlog it is, if the catalog has every byte of it, and nothing is wrong with any.
+    pub(super) id: Option<BinlogId>,
 }
 
 /// What may go.
@@ -82,7 +83,7 @@ pub(super) fn purgeable(
         let is_young = own.is_some() && now_us.saturating_sub(binlog.closed_us) < after_us;
         let reason = if !is_listed {
             Some(Reason::Unlike)
-        } else if !binlog.is_archived {
+        } else if binlog.id.is_none() {
             Some(Reason::NotArchived)
         } else {
             is_young.then_some(Reason::Young)
@@ -120,7 +121,7 @@ mod tests {
             name: name(number),
             bytes: 1000 + number,
             closed_us: NOW_US - (60 - 10 * i64::try_from(number).unwrap()) * HOUR_US,
-            is_archived: true,
+            id: Some(BinlogId { source: String::new(), number, head: [1; 8] }),
         };
         (1..=5).map(binlog).collect()
     }
@@ -147,7 +148,7 @@ mod tests {
     fn nothing_behind_a_hole_goes() {
         for hole in 0..5 {
             let mut closed = closed();
-            closed[hole].is_archived = false;
+            closed[hole].id = None;
             let expected = (hole as u64 + 1, hole, Some(Reason::NotArchived));
             assert_eq!(goes(&closed, &listed(1..=6), Duration::ZERO), expected);
         }
@@ -171,8 +172,8 @@ mod tests {
     #[test]
     fn what_was_left_under_another_name_is_not_the_servers_to_delete() {
         let left = ClosedBinlog { name: BinlogName::parse("old-bin.000009").unwrap(), ..closed()[0].clone() };
-        let with_left = |is_archived| {
-            let left = ClosedBinlog { is_archived, ..left.clone() };
+        let with_left = |is_archived: bool| {
+            let left = ClosedBinlog { id: left.id.clone().filter(|_| is_archived), ..left.clone() };
             [vec![left], closed()].concat()
         };
         assert_eq!(goes(&with_left(true), &listed(1..=6), Duration::ZERO), (6, 5, None));

@@ -71,7 +71,7 @@ impl Archive {
         }
         let found = self.discover_catalogued(None).await?;
         let catalogued = &found.catalogued;
-        let is_named = |key: &SegmentKey| catalogued.contains_key(key) || marks.binlogs.contains_key(&key.binlog);
+        let is_named = |key: &SegmentKey| found.names(key) || marks.binlogs.contains_key(&key.binlog);
         swept.orphan_bytes = listed.iter().filter(|(key, _)| !is_named(key)).map(|(_, object)| object.length).sum();
         let is_orphan = |(key, object): &(&SegmentKey, &ListedObject)| {
             !catalogued.contains_key(key)
