@@ -203,7 +203,8 @@ impl ArchiveError {
     }
 
     /// Whether nothing that is stored gives this range now: what holds it is gone, damaged or withheld.
-    pub(crate) fn is_of_lost_range(&self) -> bool {
+    #[must_use]
+    pub fn is_of_lost_range(&self) -> bool {
         matches!(self, Self::RangeLost { .. } | Self::RangeChanged { .. } | Self::Store(StoreError::Withheld { .. }))
     }
 }

@@ -155,7 +155,8 @@ pub(crate) fn cover(place: usize, archived: &ArchivedBinlog) -> Coverage {
     // Without the first range there is no format description: nothing in the file can be decoded.
     if !archived.previous_known || chooser.choose(0).is_none() {
         let lost = chooser.lost_from(0);
-        let ends_anonymous = lost.is_some_and(|lost| lost.anonymous);
+        let is_anonymous = |range: &ArchivedRange| chooser.is_owned(range) && range.flags.anonymous;
+        let ends_anonymous = archived.ranges.iter().any(is_anonymous);
         return Coverage { lost: lost.into_iter().collect(), ends_anonymous, ..Coverage::default() };
     }
     let fragments = chooser.fragments();

@@ -1,6 +1,6 @@
 //! The catalog, made again from what it is derived from: the segments' own headers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -62,6 +62,8 @@ pub struct Rebuilt {
     pub unusable: Vec<(String, String)>,
 }
 
+type OldPages = (Vec<PageKey>, BTreeMap<SegmentKey, SegmentRecord>, BTreeSet<PageKey>);
+
 impl Archive {
     /// Writes the catalog anew from the headers of all segments, and then deletes the pages that were there. `progress` counts
     /// segments.
@@ -70,7 +72,7 @@ impl Archive {
     /// What the store answers. When it is cut short, lines stand in two pages, which is harmless.
     pub async fn rebuild_catalog(&self, progress: &VerifyProgress) -> Result<Rebuilt, ArchiveError> {
         // The pages first: what a page of this listing names was stored before, and is in the next listing unless it is gone.
-        let (old, mut known) = self.old_pages().await?;
+        let (old, mut known, unread) = self.old_pages().await?;
         let (mut named, mut strangers) = (Vec::new(), Vec::new());
         for object in self.store.list(Place::Binlogs.prefix()).await? {
             if let Ok(ObjectKey::Segment(key)) = object.key.parse() {
@@ -83,7 +85,7 @@ impl Archive {
         progress.total.store((named.len() + strangers.len()) as u64, Ordering::Relaxed);
         let mut rebuilt = Rebuilt::default();
         let mut sources: BTreeMap<String, Vec<SegmentRecord>> = BTreeMap::new();
-        let mut repeats = Vec::new();
+        let (mut repeats, mut has_nameless) = (Vec::new(), false);
         let named = stream::iter(named).map(|record| self.own_header(record)).buffer_unordered(READS_AT_ONCE);
         let strangers = stream::iter(strangers).map(|key| self.stranger(key)).buffer_unordered(STRANGERS_AT_ONCE);
         let mut read = std::pin::pin!(named.chain(strangers));
@@ -99,7 +101,10 @@ impl Archive {
                 }
                 Own::Unusable(reason) => {
                     rebuilt.unusable.push((key.to_string(), reason));
-                    let Some(record) = known.remove(&key) else { continue };
+                    let Some(record) = known.remove(&key) else {
+                        has_nameless = true;
+                        continue;
+                    };
                     record
                 }
                 Own::Gone => continue,
@@ -123,8 +128,10 @@ impl Archive {
             rebuilt.segments += named.len() as u64;
             rebuilt.pages += u64::from(!named.is_empty());
         }
-        // A page on the last level may be one of those just written.
-        let replaced: Vec<String> = old.iter().filter(|page| page.level < LEVEL_MAX).map(ToString::to_string).collect();
+        // A page on the last level may be one of those just written. One that cannot be read may be all that names a segment which cannot
+        // be read either: it stays, and keeps retention from going by what is left.
+        let is_replaced = |page: &&PageKey| page.level < LEVEL_MAX && !(has_nameless && unread.contains(*page));
+        let replaced: Vec<String> = old.iter().filter(is_replaced).map(ToString::to_string).collect();
         rebuilt.replaced = replaced.len() as u64;
         if !replaced.is_empty() {
             Self::tolerate_denied(self.store.delete(&replaced).await.map_err(ArchiveError::from))?;
@@ -132,11 +139,11 @@ impl Archive {
         Ok(rebuilt)
     }
 
-    /// All pages, and what of them can be read.
-    async fn old_pages(&self) -> Result<(Vec<PageKey>, BTreeMap<SegmentKey, SegmentRecord>), ArchiveError> {
+    /// All pages, what of them can be read, and those that cannot be read to their end.
+    async fn old_pages(&self) -> Result<OldPages, ArchiveError> {
         let pages: Vec<PageKey> =
             self.list_pages(CATALOG_PREFIX).await?.pages.into_iter().map(|(page, _)| page).collect();
-        let mut known = BTreeMap::new();
+        let (mut known, mut unread) = (BTreeMap::new(), BTreeSet::new());
         for page in &pages {
             match self.fetch_page(page).await {
                 Ok(bytes) => {
@@ -146,12 +153,16 @@ impl Archive {
                     if let Err(crate::PageError::NewerFormat { found }) = end {
                         return Err(ArchiveError::NewerFormat { key: page.to_string(), found });
                     }
+                    if end.is_err() {
+                        unread.insert(page.clone());
+                    }
                 }
-                Err(error) if error.is_not_found() || error.unusable().is_some() => {}
+                Err(error) if error.is_not_found() => {}
+                Err(error) if error.unusable().is_some() => drop(unread.insert(page.clone())),
                 Err(error) => return Err(error),
             }
         }
-        Ok((pages, known))
+        Ok((pages, known, unread))
     }
 
     /// A segment that a page names, with its header as it stands in the object.

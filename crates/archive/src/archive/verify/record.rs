@@ -196,6 +196,7 @@ impl VerifiedWire {
     /// The findings of a run that knew nothing of this one. The next run reads what they are about.
     fn take_over(&mut self, other: LastVerified) {
         unite(&mut self.read_at, other.slices.read_at);
+        self.begun = self.begun.max(Some(other.begun));
         let own = Quarantine::of(std::mem::take(&mut self.lost_objects));
         let more = other.quarantined.names().filter(|name| !own.holds(name)).count() as u64;
         self.lost_objects = own.and(&other.quarantined).names().map(str::to_owned).collect();
