@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::stretch::{Stretch, reference, stretches_of};
 
 /// Raw bytes of ranges that are in memory at once: being fetched, waiting, or being sent. A range that is larger than this is alone.
-const READ_AHEAD_KIB: u32 = 64 << 10;
+const READ_AHEAD_KIB: u32 = 48 << 10;
 /// Ranges that are fetched, checked and decompressed at once.
 const FETCHES_AT_ONCE: usize = 4;
 /// Heads that are asked for at once where a later run goes on: a small request each.
