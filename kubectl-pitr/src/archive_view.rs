@@ -1,17 +1,15 @@
 //! The archive read from where the user sits, with no cluster at all: inventory, windows, plans, and what a transaction did.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use pitr_archive::document::{BackupsDocument, BinlogFilter, BinlogsDocument, PlanDocument, WindowsDocument};
 use pitr_archive::{
     Archive, ArchiveUrl, Credentials, Estimate, OptionError, RetryPolicy, Retrying, S3Options, ServerEncryption,
     StopDescription, connect,
 };
-use pitr_recovery::{Indices, PlanRequest, RangeRef, RestorePlan, StoredObject, Timeline, TransactionIndex};
+use pitr_recovery::{PlanRequest, RestorePlan, Timeline};
 use serde_json::Value;
 
 use crate::args::{ArchiveArgs, PathStyle};
@@ -20,9 +18,6 @@ use crate::question::Question;
 use crate::refusal;
 use crate::render::{binary_size, duration};
 use crate::state::{Backups, Windows};
-
-/// Indices fetched at once.
-const READS_AT_ONCE: usize = 8;
 
 /// Someone waits in front of a terminal: a store that does not answer is told about soon.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -125,59 +120,19 @@ impl ArchiveView {
         let newest = inventory.binlogs.iter().max_by_key(|b| b.ranges.iter().map(|r| r.max_commit_us).max());
         let server = newest.map(|b| (b.flavour.to_string(), b.server_version.clone()));
         let flags = flags(&shown, options);
-        let mut view = Self { url: shown, flags, workload, server, archive, timeline: Timeline::new(inventory) };
-        loop {
-            let wanted = view.timeline.ranges_for_windows();
-            if wanted.is_empty() {
-                return Ok(view);
-            }
-            view = view.with_indices(wanted).await?;
-        }
-    }
-
-    async fn with_indices(self, wanted: Vec<RangeRef>) -> Result<Self, Failure> {
-        let objects = self.objects(&wanted);
-        let archive = &self.archive;
-        let read: Indices = futures::stream::iter(wanted)
-            .map(|range| {
-                let known = objects.get(&range).cloned().unwrap_or_default();
-                async move { archive.read_index(&range, &known).await.map(|index: TransactionIndex| (range, index)) }
-            })
-            .buffered(READS_AT_ONCE)
-            .try_collect()
-            .await
-            .map_err(|e| refusal::archive(&e, &self.url))?;
-        Ok(Self { timeline: self.timeline.with_indices(read), ..self })
-    }
-
-    fn objects(&self, wanted: &[RangeRef]) -> BTreeMap<RangeRef, Vec<StoredObject>> {
-        let ranges = self.timeline.inventory().binlogs.iter().flat_map(|binlog| {
-            let ours = wanted.iter().any(|w| w.binlog == binlog.id);
-            let ranges = if ours { binlog.ranges.as_slice() } else { &[] };
-            ranges.iter().map(|range| (binlog.range_ref(range), range.objects.clone()))
-        });
-        ranges.collect()
+        let timeline = archive.exact(Timeline::new(inventory)).await.map_err(told)?;
+        Ok(Self { url: shown, flags, workload, server, archive, timeline })
     }
 
     /// The plan for a target.
     pub async fn plan(self, request: &PlanRequest, now: Timestamp) -> Result<(Self, PlanDocument), Failure> {
-        let mut view = self;
-        let workload = view.workload.clone();
-        let pace = view.archive.last_pace().await.map(|pace| pace.of_restores()).unwrap_or_default();
+        let pace = self.archive.last_pace().await.map(|pace| pace.of_restores()).unwrap_or_default();
         let request = &PlanRequest { pace, ..request.clone() };
-        loop {
-            let wanted = view
-                .timeline
-                .ranges_to_read(request)
-                .map_err(|a| refusal::unrecoverable(&a, (request, &workload), now))?;
-            if wanted.is_empty() {
-                break;
-            }
-            view = view.with_indices(wanted).await?;
-        }
-        let plan = view.timeline.plan(request).map_err(|a| refusal::unrecoverable(&a, (request, &workload), now))?;
+        let planned = self.archive.plan(self.timeline, request).await;
+        let (timeline, plan) = planned.map_err(|e| refusal::archive(&e, &self.url))?;
+        let plan = plan.map_err(|a| refusal::unrecoverable(&a, (request, &self.workload), now))?;
         let document = PlanDocument::new(plan).map_err(|e| Failure::without_code(1, e.to_string()))?;
-        Ok((view, document))
+        Ok((Self { timeline, ..self }, document))
     }
 
     /// How long a plan may take, in words.

@@ -4,6 +4,7 @@ mod adopt;
 mod describe;
 mod discard;
 mod drill;
+mod indices;
 mod inventory;
 mod keys;
 mod pages;
@@ -203,8 +204,7 @@ impl ArchiveError {
     }
 
     /// Whether nothing that is stored gives this range now: what holds it is gone, damaged or withheld.
-    #[must_use]
-    pub fn is_of_lost_range(&self) -> bool {
+    pub(crate) fn is_of_lost_range(&self) -> bool {
         matches!(self, Self::RangeLost { .. } | Self::RangeChanged { .. } | Self::Store(StoreError::Withheld { .. }))
     }
 }

@@ -18,8 +18,8 @@ use pitr_archive::backup::{BackupFacts, BackupReader, BackupWriter, EntryContent
 use pitr_archive::document::PruneDocument;
 use pitr_archive::testing::{Fault, Faulty, History, Listener, Overheard, TimedStore};
 use pitr_archive::{
-    Archive, Clock, Codec, ListedObject, MergeEffort, ObjectClass, Place, Retained, RetentionRules, Store, StoreError,
-    Swept, TailCoverage,
+    Archive, Codec, ListedObject, MergeEffort, ObjectClass, Place, Retained, RetentionRules, Store, StoreError, Swept,
+    TailCoverage,
 };
 use pitr_binlog::{Flavour, GtidSource, Uuid};
 use pitr_recovery::{ExpireItem, Inventory, RetentionPolicy, Timeline, WithoutBase};
@@ -60,9 +60,7 @@ struct Life {
 }
 
 fn open(store: Arc<dyn Store>, time: &Arc<TimedStore>) -> Archive {
-    let time = Arc::clone(time);
-    let clock: Clock = Arc::new(move || time.now());
-    Archive::open(store, clock)
+    Archive::open(store, time.clock())
 }
 
 impl Life {
@@ -72,9 +70,7 @@ impl Life {
 
     async fn begin_on(store: TimedStore) -> Self {
         let store = Arc::new(store);
-        let time = Arc::clone(&store);
-        let clock: Clock = Arc::new(move || time.now());
-        let archive = Archive::claim(Arc::clone(&store) as Arc<dyn Store>, clock, "shop/mysql").await.unwrap();
+        let archive = Archive::claim(Arc::clone(&store) as Arc<dyn Store>, store.clock(), "shop/mysql").await.unwrap();
         Self { store, archive: Arc::new(archive) }
     }
 
@@ -131,14 +127,7 @@ impl Life {
         let (inventory, report) = self.archive.inventory().await.unwrap();
         assert!(report.unreadable.is_empty() && report.unknown_keys.is_empty(), "{report:?}");
         self.read_all(&inventory).await;
-        let mut timeline = Timeline::new(inventory.clone());
-        while let wanted @ [_, ..] = &timeline.ranges_for_windows()[..] {
-            let mut indices = pitr_recovery::Indices::new();
-            for range in wanted {
-                indices.insert(range.clone(), self.archive.read_index(range, &[]).await.unwrap());
-            }
-            timeline = timeline.with_indices(indices);
-        }
+        let timeline = self.archive.exact(Timeline::new(inventory.clone())).await.unwrap();
         let last = binlog(days).transactions[3].commit_us;
         let first = binlog(1).transactions[0].commit_us;
         let promised = (self.store.now().as_microsecond() - (WINDOW_DAYS * 86_400_000_000) as i64).max(first);

@@ -9,14 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use pitr_archive::testing::{History, Listener, Overheard, TimedStore};
-use pitr_archive::{Archive, Clock, Codec, ListedObject, Place, SegmentRecord, Store, StoreError};
+use pitr_archive::{Archive, Codec, ListedObject, Place, SegmentRecord, Store, StoreError};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn open(store: Arc<dyn Store>, time: &Arc<TimedStore>) -> Archive {
-    let time = Arc::clone(time);
-    let clock: Clock = Arc::new(move || time.now());
-    Archive::open(store, clock)
+    Archive::open(store, time.clock())
 }
 
 /// Right after the first listing of the catalog somebody catalogues one copy, and another sweep, which saw only that page, takes
@@ -45,11 +43,7 @@ impl Listener for Meanwhile {
 #[tokio::test]
 async fn a_sweep_looks_at_the_catalog_again_before_it_deletes() {
     let time = Arc::new(TimedStore::new("2026-11-01T00:00:00Z".parse::<Timestamp>().unwrap()));
-    let clock: Clock = Arc::new({
-        let time = Arc::clone(&time);
-        move || time.now()
-    });
-    let archive = Archive::claim(Arc::clone(&time) as Arc<dyn Store>, clock, "shop/mysql").await.unwrap();
+    let archive = Archive::claim(Arc::clone(&time) as Arc<dyn Store>, time.clock(), "shop/mysql").await.unwrap();
     let history = History::new(7, 1, 6);
     let mut copies = Vec::new();
     for _ in 0..2 {

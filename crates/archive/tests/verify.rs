@@ -12,19 +12,17 @@ use jiff::{SignedDuration, Timestamp};
 use pitr_archive::backup::{BackupFacts, BackupWriter};
 use pitr_archive::testing::{Fault, Faulty, History, Listener, Overheard, TimedStore};
 use pitr_archive::{
-    Archive, Clock, Codec, Counting, FindingKind, MergeEffort, ObjectClass, Operation, Place, Quarantine, Store,
-    StoreError, Verified, VerifyProgress, VerifyRules,
+    Archive, Codec, Counting, FindingKind, MergeEffort, ObjectClass, Operation, Place, Quarantine, Store, StoreError,
+    Verified, VerifyProgress, VerifyRules,
 };
 use pitr_binlog::Flavour;
-use pitr_recovery::{Indices, PlanRequest, RangeRef, RecoveryTarget, Timeline};
+use pitr_recovery::{PlanRequest, RecoveryTarget, Timeline};
 
 const ALL: VerifyRules = VerifyRules { percent: 100, deep: false };
 const BINLOGS: u64 = 6;
 
 fn open(store: Arc<dyn Store>, time: &Arc<TimedStore>) -> Archive {
-    let time = Arc::clone(time);
-    let clock: Clock = Arc::new(move || time.now());
-    Archive::open(store, clock)
+    Archive::open(store, time.clock())
 }
 
 struct Archived {
@@ -36,10 +34,8 @@ impl Archived {
     /// Some binlogs in two segments each, an open one in the tail, and a base backup of two files.
     async fn new() -> Self {
         let store = Arc::new(TimedStore::new("2026-11-01T00:00:00Z".parse().unwrap()));
-        let time = Arc::clone(&store);
-        let clock: Clock = Arc::new(move || time.now());
         let archive =
-            Arc::new(Archive::claim(Arc::clone(&store) as Arc<dyn Store>, clock, "shop/mysql").await.unwrap());
+            Arc::new(Archive::claim(Arc::clone(&store) as Arc<dyn Store>, store.clock(), "shop/mysql").await.unwrap());
         for number in 1..=BINLOGS {
             let history = History::new(4, number, 6);
             let mut records = Vec::new();
@@ -225,12 +221,7 @@ async fn whatever_is_done_to_an_object_is_found_and_stops_nothing() {
 /// What the archive claims, as exact as it gets.
 async fn exact(archived: &Archived) -> Timeline {
     let (inventory, _) = archived.archive.inventory().await.unwrap();
-    let mut timeline = Timeline::new(inventory);
-    while let wanted @ [_, ..] = &timeline.ranges_for_windows()[..] {
-        let read = indices(&archived.archive, wanted).await;
-        timeline = timeline.with_indices(read);
-    }
-    timeline
+    archived.archive.exact(Timeline::new(inventory)).await.unwrap()
 }
 
 /// The instants that are claimed to be recoverable, in microseconds.
@@ -240,28 +231,14 @@ fn windows(timeline: &Timeline) -> Vec<(i64, i64)> {
 
 /// Those, what a plan for the last transaction of all is refused with, and what is said of gaps and lost bytes.
 async fn claimed(archived: &Archived) -> (Vec<(i64, i64)>, Option<String>, Vec<String>) {
-    let mut timeline = exact(archived).await;
+    let timeline = exact(archived).await;
     let windows = windows(&timeline);
     let gaps = timeline.gaps().iter().map(|gap| gap.cause.to_string());
     let told = gaps.chain(timeline.problems().iter().map(|problem| format!("{problem:?}"))).collect();
     let last = History::new(4, BINLOGS, 6).transactions[5].gtid.unwrap();
     let request = PlanRequest::new(RecoveryTarget::ThroughGtid(last));
-    let answer = loop {
-        match timeline.ranges_to_read(&request) {
-            Ok(wanted) if wanted.is_empty() => break timeline.plan(&request).map(drop),
-            Ok(wanted) => timeline = timeline.with_indices(indices(&archived.archive, &wanted).await),
-            Err(answer) => break Err(answer),
-        }
-    };
+    let (_, answer) = archived.archive.plan(timeline, &request).await.unwrap();
     (windows, answer.err().map(|answer| answer.to_string()), told)
-}
-
-async fn indices(archive: &Archive, wanted: &[RangeRef]) -> Indices {
-    let mut indices = Indices::new();
-    for range in wanted {
-        indices.insert(range.clone(), archive.read_index(range, &[]).await.unwrap());
-    }
-    indices
 }
 
 #[tokio::test]

@@ -13,11 +13,11 @@ use jiff::{SignedDuration, Timestamp};
 use pitr_archive::backup::{BackupFacts, BackupWriter};
 use pitr_archive::testing::{History, Listener, Overheard, TimedStore};
 use pitr_archive::{
-    Archive, ArchiveError, Clock, Codec, FindingKind, Operation, Place, RetentionRules, Store, StoreError,
-    VerifyProgress, VerifyRules,
+    Archive, ArchiveError, Codec, FindingKind, Operation, Place, RetentionRules, Store, StoreError, VerifyProgress,
+    VerifyRules,
 };
 use pitr_binlog::{Flavour, GtidSource, Uuid};
-use pitr_recovery::{ExpireItem, RetentionPolicy, Timeline, WithoutBase};
+use pitr_recovery::{ExpireItem, PlanRequest, RecoveryTarget, RetentionPolicy, Timeline, WithoutBase};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const BINLOGS: u64 = 4;
@@ -55,7 +55,7 @@ impl Archived {
     /// page names, and a base backup from the middle of the last segment of a binlog.
     async fn new() -> Self {
         let store = Arc::new(TimedStore::new("2026-11-01T00:00:00Z".parse().unwrap()));
-        let archive = Arc::new(Archive::claim(Arc::clone(&store) as _, clock(&store), "shop/mysql").await.unwrap());
+        let archive = Arc::new(Archive::claim(Arc::clone(&store) as _, store.clock(), "shop/mysql").await.unwrap());
         let archived = Self { store, archive };
         for number in 1..=BINLOGS {
             let history = binlog(number);
@@ -68,7 +68,7 @@ impl Archived {
         archived.segment(&binlog(1), Place::Tail, (0, binlog(1).boundary(1))).await;
         archived.segment(&binlog(BINLOGS + 1), Place::Tail, (0, binlog(BINLOGS + 1).boundary(2))).await;
         archived.segment(&binlog(2), Place::Binlogs, (0, binlog(2).boundary(1))).await;
-        archived.back_up().await;
+        archived.back_up("bb-1", 2).await;
         archived.store.pass(SignedDuration::from_hours(48));
         archived
     }
@@ -77,11 +77,12 @@ impl Archived {
         self.archive.write_segment(history.draft(place, from, to), Codec::default()).await.unwrap()
     }
 
-    async fn back_up(&self) {
-        let mut writer = BackupWriter::begin(Arc::clone(&self.archive), "bb-1").await.unwrap();
+    /// A base backup of the state after five transactions of a binlog.
+    async fn back_up(&self, id: &str, number: u64) {
+        let mut writer = BackupWriter::begin(Arc::clone(&self.archive), id).await.unwrap();
         writer.add_file("ibdata1", 0o640, &b"data"[..]).await.unwrap();
-        let mut executed = binlog(2).previous;
-        binlog(2).transactions[..5].iter().for_each(|done| executed.insert(&done.gtid.unwrap()));
+        let mut executed = binlog(number).previous;
+        binlog(number).transactions[..5].iter().for_each(|done| executed.insert(&done.gtid.unwrap()));
         let facts = BackupFacts {
             method: "clone".to_owned(),
             flavour: Flavour::MySql,
@@ -89,7 +90,7 @@ impl Archived {
             source: binlog(1).id.source,
             executed,
             position: None,
-            snapshot_at: Timestamp::from_microsecond(binlog(2).transactions[4].commit_us + 1).unwrap(),
+            snapshot_at: Timestamp::from_microsecond(binlog(number).transactions[4].commit_us + 1).unwrap(),
             settings: BTreeMap::new(),
         };
         writer.finish(facts, &AtomicU64::new(0)).await.unwrap();
@@ -99,14 +100,9 @@ impl Archived {
     async fn without(&self, cold: &str) -> (Arc<TimedStore>, Archive) {
         let store = Arc::new(self.store.copy().await);
         let overheard = Overheard::new(&store, Cold(cold.to_owned()));
-        let archive = Archive::open(Arc::new(overheard), clock(&store));
+        let archive = Archive::open(Arc::new(overheard), store.clock());
         (store, archive)
     }
-}
-
-fn clock(store: &Arc<TimedStore>) -> Clock {
-    let store = Arc::clone(store);
-    Arc::new(move || store.now())
 }
 
 fn rules(without_base: WithoutBase) -> RetentionRules {
@@ -134,7 +130,8 @@ async fn no_object_that_is_withheld_stops_anything_else() {
         archive.sweep(DAY).await.unwrap();
         archive.adopt(&source).await.unwrap();
         archive.sweep_tail(&source).await.unwrap();
-        archive.inventory().await.unwrap();
+        let (inventory, _) = archive.inventory().await.unwrap();
+        archive.exact(Timeline::new(inventory)).await.unwrap();
         archive.rebuild_catalog(&VerifyProgress::default()).await.unwrap();
     }
 }
@@ -153,7 +150,7 @@ async fn an_index_that_is_withheld_is_no_reason_to_let_anything_go() {
     // Or it is gone for good.
     let (store, _) = archived.without("").await;
     store.delete(std::slice::from_ref(cold)).await.unwrap();
-    let gone = Archive::open(Arc::clone(&store) as _, clock(&store));
+    let gone = Archive::open(Arc::clone(&store) as _, store.clock());
     let both = [&archive, &gone].into_iter();
     for (archive, without_base) in both.flat_map(|archive| [(archive, WithoutBase::Keep), (archive, WithoutBase::Age)])
     {
@@ -162,6 +159,28 @@ async fn an_index_that_is_withheld_is_no_reason_to_let_anything_go() {
         let first = ExpireItem::Binlog(inventory.binlogs[0].id.clone());
         assert!(!retained.refused && retained.proposal.hindrances.is_empty());
         assert!(retained.proposal.plan.expired().all(|item| *item == first), "{:?}", retained.proposal.plan);
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_is_withheld_stands_in_the_way_of_no_plan_that_does_without_it() {
+    let archived = Archived::new().await;
+    archived.back_up("bb-2", 4).await;
+    let (inventory, _) = archived.archive.inventory().await.unwrap();
+    let wanted = Timeline::new(inventory.clone()).ranges_for_windows();
+    assert_eq!(wanted.len(), 2, "one for each base: {wanted:?}");
+    let last = binlog(BINLOGS).transactions[5].gtid.unwrap();
+    let request = PlanRequest::new(RecoveryTarget::ThroughGtid(last));
+    for (range, is_of_older) in wanted.iter().map(|range| (range, range.binlog.number == 2)) {
+        let binlog = inventory.binlogs.iter().find(|binlog| binlog.id == range.binlog).unwrap();
+        let cold = &binlog.ranges.iter().find(|held| held.start == range.start).unwrap().objects[0].key;
+        let (_, archive) = archived.without(cold).await;
+        let (_, plan) = archive.plan(Timeline::new(inventory.clone()), &request).await.unwrap();
+        assert_eq!(
+            plan.ok().map(|plan| plan.parts().base.id.clone()),
+            is_of_older.then(|| "bb-2".to_owned()),
+            "{cold}"
+        );
     }
 }
 
@@ -190,15 +209,7 @@ async fn a_copy_in_the_tail_serves_where_the_end_of_a_binlog_is_lost() {
     archived.segment(&history, Place::Tail, range).await;
     let windows = async || {
         let (inventory, _) = archived.archive.inventory().await.unwrap();
-        let mut timeline = Timeline::new(inventory);
-        while let wanted @ [_, ..] = &timeline.ranges_for_windows()[..] {
-            let mut indices = pitr_recovery::Indices::new();
-            for range in wanted {
-                indices.insert(range.clone(), archived.archive.read_index(range, &[]).await.unwrap());
-            }
-            timeline = timeline.with_indices(indices);
-        }
-        timeline.windows().to_vec()
+        archived.archive.exact(Timeline::new(inventory)).await.unwrap().windows().to_vec()
     };
     let whole = windows().await;
     let lost = archived.store.list("binlogs/").await.unwrap().pop().unwrap().key;

@@ -70,6 +70,24 @@ impl Timeline {
         self
     }
 
+    /// The same for whoever finds that nothing which is stored gives these ranges now: they are lost, and windows end before them.
+    #[must_use]
+    pub fn without_ranges(self, lost: impl IntoIterator<Item = RangeRef>) -> Self {
+        let lost: BTreeSet<RangeRef> = lost.into_iter().collect();
+        if lost.is_empty() {
+            return self;
+        }
+        let (mut inventory, indices, mut unread) = self.into_sources();
+        let concerned: BTreeSet<&BinlogId> = lost.iter().map(|range| &range.binlog).collect();
+        for binlog in inventory.binlogs.iter_mut().filter(|binlog| concerned.contains(&binlog.id)) {
+            let references: Vec<RangeRef> = binlog.ranges.iter().map(|range| binlog.range_ref(range)).collect();
+            let ranges = binlog.ranges.iter_mut().zip(&references);
+            ranges.filter(|(_, reference)| lost.contains(reference)).for_each(|(range, _)| range.objects.clear());
+        }
+        unread.extend(lost);
+        Self::compute(inventory, indices, unread)
+    }
+
     /// Whether nobody can read an index that is wanted of this binlog.
     pub(crate) fn lacks_index_of(&self, id: &BinlogId) -> bool {
         self.unread.iter().any(|range| range.binlog == *id)

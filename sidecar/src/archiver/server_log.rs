@@ -27,9 +27,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// A listing of the archive that is older was missed at least once: the store is away, or refuses.
 const FRESH_US: i64 = 2 * LISTING_EVERY.as_micros() as i64;
 
-/// Binlogs that go at once: each costs a LIST.
-const PURGED_AT_ONCE: usize = 64;
-
 /// What was done of it, and when.
 #[derive(Debug)]
 pub(super) struct ServerLog {
@@ -147,26 +144,19 @@ impl Archiver {
             return Ok(());
         }
         let Ok(found) = log.lookout.look() else { return Ok(()) };
-        let Some(mut active) = found.entries.last().map(|entry| entry.name.clone()) else { return Ok(()) };
+        let Some(active) = found.entries.last().map(|entry| entry.name.clone()) else { return Ok(()) };
         let mut closed = archived(pipeline, &found).await?;
         let refused = |error| Undone::Server(error, Duty::Purge);
         let listed = session.binary_logs().await.map_err(refused)?;
-        let now_us = self.clock.now_us();
-        let mut found = purgeable(&closed, &active, &listed, (now_us, after));
-        let to = closed.iter().position(|binlog| binlog.name == found.kept).unwrap_or(closed.len());
-        let from = to.saturating_sub(found.binlogs);
-        if to > from + PURGED_AT_ONCE {
-            active = closed[from + PURGED_AT_ONCE].name.clone();
-            closed.truncate(from + PURGED_AT_ONCE);
+        let when = (self.clock.now_us(), after);
+        let mut found = purgeable(&closed, &active, &listed, when);
+        if let Some(missing) = first_missing(pipeline, &closed[found.going.clone()]).await {
+            closed[found.going.start + missing].id = None;
+            found = purgeable(&closed, &active, &listed, when);
         }
-        let missing = first_missing(pipeline, &closed[from..to.min(closed.len())]).await;
-        if let Some(at) = missing {
-            closed[from + at].id = None;
-        }
-        found = purgeable(&closed, &active, &listed, (now_us, after));
-        if found.binlogs > 0 {
+        if !found.going.is_empty() {
             session.purge_binary_logs_before(&found.kept).await.map_err(refused)?;
-            let (kept, binlogs, bytes) = (found.kept.as_str(), found.binlogs, found.bytes);
+            let (kept, binlogs, bytes) = (found.kept.as_str(), found.going.len(), found.bytes);
             tracing::info!(event = "purged", before = kept, binlogs, bytes, "archived; those in use stay");
         }
         if found.held != log.held

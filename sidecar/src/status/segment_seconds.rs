@@ -11,9 +11,9 @@ const BOUNDS: [f64; 10] = [0.001, 0.004, 0.016, 0.064, 0.25, 1.0, 4.0, 16.0, 60.
 /// What is done with a segment, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Reading its bytes, and finding where it may end.
+    /// Reading its bytes, finding where it may end, and hashing them; the tail is hashed where it is compressed.
     Read,
-    /// Hashing and compressing them.
+    /// Compressing them.
     Compress,
     /// Encrypting them, where they are.
     Encrypt,

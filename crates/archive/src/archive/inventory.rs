@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt as _, stream};
 use pitr_binlog::GtidSet;
 use pitr_recovery::{
-    ArchivedBinlog, ArchivedRange, BaseBackup, BinlogId, Closed, Damage, Inventory, RangeFlags, RangeKind, RangeRef,
-    StoredObject,
+    ArchivedBinlog, ArchivedRange, BaseBackup, BinlogId, Closed, Damage, Inventory, RangeFlags, RangeKind,
 };
 
 use super::records::{Discovered, range_of};
@@ -432,13 +431,4 @@ fn holes(found: &Discovered, marks: &Marks) -> BTreeSet<(BinlogId, u64)> {
         }
     }
     holes
-}
-
-/// The objects that are known to hold a range.
-pub(super) fn objects_of(inventory: &Inventory, wanted: &RangeRef) -> Vec<StoredObject> {
-    let binlogs = inventory.binlogs.iter().filter(|binlog| binlog.id == wanted.binlog);
-    let same = |range: &&ArchivedRange| {
-        (range.start, range.end, range.raw_sha256) == (wanted.start, wanted.end, wanted.raw_sha256)
-    };
-    binlogs.flat_map(|binlog| binlog.ranges.iter().filter(same)).flat_map(|range| range.objects.clone()).collect()
 }

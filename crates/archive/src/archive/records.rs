@@ -93,6 +93,11 @@ impl Discovered {
     }
 }
 
+/// The prefix of the pages of one source, or of all.
+fn pages_of(source: Option<&str>) -> String {
+    source.map_or_else(|| CATALOG_PREFIX.to_owned(), catalog_prefix)
+}
+
 /// Which bytes a segment holds.
 pub(super) fn range_of(record: &SegmentRecord) -> (BinlogId, u64, u64, Digest) {
     (record.key.binlog.clone(), record.key.start, record.key.end, record.header.raw_sha256)
@@ -115,16 +120,14 @@ impl Archive {
     ) -> Result<Discovered, ArchiveError> {
         let tail_prefix = source.map_or_else(|| TAIL_PREFIX.to_owned(), |source| Place::Tail.source_prefix(source));
         let mut found = self.read_tail(&tail_prefix).await?;
-        let prefix = source.map_or_else(|| CATALOG_PREFIX.to_owned(), catalog_prefix);
-        found.absorb(self.read_catalog(&prefix, &HashSet::new()).await?);
+        found.absorb(self.read_catalog(&pages_of(source), &HashSet::new()).await?);
         found.supersede(verified);
         Ok(found)
     }
 
     /// The same without the tail, whose segments cost a request each.
     pub(super) async fn discover_catalogued(&self, source: Option<&str>) -> Result<Discovered, ArchiveError> {
-        let prefix = source.map_or_else(|| CATALOG_PREFIX.to_owned(), catalog_prefix);
-        let mut found = self.read_catalog(&prefix, &HashSet::new()).await?;
+        let mut found = self.read_catalog(&pages_of(source), &HashSet::new()).await?;
         found.supersede(None);
         Ok(found)
     }

@@ -5,7 +5,7 @@ use pitr_recovery::RangeRef;
 
 use super::read::in_segment;
 use super::{Archive, ArchiveError};
-use crate::layout::{ObjectKey, Place, SegmentKey};
+use crate::layout::{ObjectKey, SegmentKey};
 use crate::segment::{RepeatOf, Repeated, SegmentError, SegmentHeader, SegmentRecord};
 
 impl Archive {
@@ -62,8 +62,8 @@ impl Archive {
     }
 
     async fn has_whole_beside(&self, repeat: &SegmentRecord) -> Result<bool, ArchiveError> {
-        for object in self.store.list(&Place::Binlogs.binlog_prefix(&repeat.key.binlog)).await? {
-            let Ok(ObjectKey::Segment(key)) = object.key.parse() else { continue };
+        for key in self.stored_objects(&repeat.key.binlog).await?.into_keys() {
+            let Ok(ObjectKey::Segment(key)) = key.parse() else { continue };
             if key == repeat.key || (key.start, key.end) != (repeat.key.start, repeat.key.end) {
                 continue;
             }

@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 use pitr_recovery::Timeline;
 
-use super::inventory::objects_of;
 use super::quarantine::Quarantine;
 use super::{Archive, ArchiveError};
 use crate::backup::{BackupChunk, EntryContent, prove_chunk};
@@ -232,24 +231,17 @@ impl Archive {
         inventory: pitr_recovery::Inventory,
         verified: &mut Verified,
     ) -> Result<(), ArchiveError> {
-        let mut timeline = Timeline::new(inventory.clone());
+        let mut timeline = Timeline::new(inventory);
         while let wanted @ [_, ..] = &timeline.ranges_for_windows()[..] {
-            let (mut indices, mut lost) = (pitr_recovery::Indices::new(), Vec::new());
-            for range in wanted {
-                match self.read_index(range, &objects_of(&inventory, range)).await {
-                    Ok(index) => drop(indices.insert(range.clone(), index)),
-                    Err(error) if error.is_of_lost_range() => {
-                        let (kind, what) = match &error {
-                            ArchiveError::Store(error) => (FindingKind::Withheld, error.key().to_owned()),
-                            _ => (FindingKind::Missing, range.binlog.to_string()),
-                        };
-                        verified.find(kind, what, error.to_string());
-                        lost.push(range.clone());
-                    }
-                    Err(error) => return Err(error),
-                }
+            let (indices, lost) = self.indices_there(timeline.inventory(), wanted).await?;
+            for (range, error) in &lost {
+                let (kind, what) = match error {
+                    ArchiveError::Store(error) => (FindingKind::Withheld, error.key().to_owned()),
+                    _ => (FindingKind::Missing, range.binlog.to_string()),
+                };
+                verified.find(kind, what, error.to_string());
             }
-            timeline = timeline.without_indices(lost).with_indices(indices);
+            timeline = timeline.without_indices(lost.into_iter().map(|(range, _)| range)).with_indices(indices);
         }
         for gap in timeline.gaps() {
             verified.find(

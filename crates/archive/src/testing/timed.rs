@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::Clock;
 use crate::store::{ListedObject, MemoryStore, ObjectClass, ObjectInfo, Store, StoreError};
 
 /// A store with a clock of its own.
@@ -46,6 +47,13 @@ impl TimedStore {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.times.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// The same for whoever opens an archive on it.
+    #[must_use]
+    pub fn clock(self: &Arc<Self>) -> Clock {
+        let store = Arc::clone(self);
+        Arc::new(move || store.now())
     }
 
     /// Lets time pass.

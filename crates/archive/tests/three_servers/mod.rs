@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use pitr_archive::testing::{History, TimedStore};
 use pitr_archive::{
-    Archive, Clock, Codec, Deduped, MergeEffort, ObjectClass, Place, RetentionRules, Store, TailCoverage, Verified,
+    Archive, Codec, Deduped, MergeEffort, ObjectClass, Place, RetentionRules, Store, TailCoverage, Verified,
     VerifyProgress, VerifyRules, Workspace,
 };
 use pitr_binlog::{GtidSource, Uuid};
@@ -62,18 +62,14 @@ pub(crate) struct Life {
 }
 
 pub(crate) fn open(store: Arc<dyn Store>, time: &Arc<TimedStore>) -> Archive {
-    let time = Arc::clone(time);
-    let clock: Clock = Arc::new(move || time.now());
-    Archive::open(store, clock)
+    Archive::open(store, time.clock())
 }
 
 impl Life {
     /// So many days of all three servers, archived as they go by, and then two days of nothing.
     pub(crate) async fn lived(days: u64) -> Self {
         let store = Arc::new(TimedStore::new(START.parse().unwrap()));
-        let time = Arc::clone(&store);
-        let clock: Clock = Arc::new(move || time.now());
-        let archive = Archive::claim(Arc::clone(&store) as Arc<dyn Store>, clock, "shop/mysql").await.unwrap();
+        let archive = Archive::claim(Arc::clone(&store) as Arc<dyn Store>, store.clock(), "shop/mysql").await.unwrap();
         let life = Self { store, archive };
         for day in 1..=days {
             life.store.pass(SignedDuration::from_hours(24));

@@ -1,12 +1,16 @@
 //! Which binlogs a server need not keep any more: a contiguous part from the first one on, all of it in the archive for good.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use pitr_binlog::BinlogName;
 use pitr_recovery::BinlogId;
 
 use crate::mysql::ListedBinlog;
+
+/// No more go at once: the store is asked for all objects of each right before, and their listing is to be fresh.
+const AT_ONCE: usize = 64;
 
 /// A closed binlog of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,11 +27,11 @@ pub(super) struct ClosedBinlog {
 /// What may go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Purgeable {
-    /// The first that stays.
+    /// Which of the closed ones go.
+    pub(super) going: Range<usize>,
+    /// The first behind them, which stays.
     pub(super) kept: BinlogName,
-    /// How many go.
-    pub(super) binlogs: usize,
-    /// Their bytes.
+    /// The bytes of those that go.
     pub(super) bytes: u64,
     /// What keeps the next closed one, if there is one.
     pub(super) held: Option<Held>,
@@ -73,9 +77,7 @@ pub(super) fn purgeable(
     let first = listed.first().map_or("", |binlog| binlog.name.as_str());
     let left = closed.iter().take_while(|binlog| binlog.name.as_str() != first).count();
     let after_us = i64::try_from(after.as_micros()).unwrap_or(i64::MAX);
-    let (mut binlogs, mut bytes) = (0, 0);
-    let mut held = None;
-    for (at, binlog) in closed.iter().enumerate() {
+    let stays = |(at, binlog): (usize, &ClosedBinlog)| {
         let own = at.checked_sub(left);
         let is_listed = own.is_none_or(|own| {
             listed.get(own).is_some_and(|l| l.name == binlog.name.as_str() && l.bytes == binlog.bytes)
@@ -88,23 +90,23 @@ pub(super) fn purgeable(
         } else {
             is_young.then_some(Reason::Young)
         };
-        if let Some(reason) = reason {
-            held = Some(Held { binlog: binlog.name.as_str().to_owned(), reason });
-            break;
-        }
-        if own.is_some() {
-            (binlogs, bytes) = (binlogs + 1, bytes + binlog.bytes);
-        }
-    }
-    let kept = closed.get(left + binlogs).map_or(active, |binlog| &binlog.name);
+        reason.map(|reason| (at, Held { binlog: binlog.name.as_str().to_owned(), reason }))
+    };
+    let (end, held) =
+        closed.iter().enumerate().find_map(stays).map_or((closed.len(), None), |(at, held)| (at, Some(held)));
+    let going = left..end.clamp(left, left + AT_ONCE);
+    let kept = closed.get(going.end).map_or(active, |binlog| &binlog.name);
     // The server must know the one up to which it is to delete, as the next one.
-    let is_next = listed.get(binlogs).is_some_and(|next| next.name == kept.as_str());
-    let (binlogs, bytes) = if is_next { (binlogs, bytes) } else { (0, 0) };
-    Purgeable { kept: kept.clone(), binlogs, bytes, held }
+    let is_next = listed.get(going.len()).is_some_and(|next| next.name == kept.as_str());
+    let going = if is_next { going } else { left..left };
+    let bytes = closed[going.clone()].iter().map(|binlog| binlog.bytes).sum();
+    Purgeable { going, kept: kept.clone(), bytes, held }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ops::RangeInclusive;
+
     use super::*;
 
     const NOW_US: i64 = 1_800_000_000_000_000;
@@ -117,22 +119,24 @@ mod tests {
 
     /// Binlogs 1 to 5, closed 50, 40, 30, 20 and 10 hours ago; 6 is being written.
     fn closed() -> Vec<ClosedBinlog> {
-        let binlog = |number: u64| ClosedBinlog {
-            name: name(number),
-            bytes: 1000 + number,
-            closed_us: NOW_US - (60 - 10 * i64::try_from(number).unwrap()) * HOUR_US,
-            id: Some(BinlogId { source: String::new(), number, head: [1; 8] }),
-        };
-        (1..=5).map(binlog).collect()
+        let ago = |number: i64| NOW_US - (60 - 10 * number) * HOUR_US;
+        (1..).zip(numbered(1..=5)).map(|(number, binlog)| ClosedBinlog { closed_us: ago(number), ..binlog }).collect()
     }
 
-    fn listed(numbers: std::ops::RangeInclusive<u64>) -> Vec<ListedBinlog> {
+    /// Binlogs closed long ago.
+    fn numbered(numbers: RangeInclusive<u64>) -> Vec<ClosedBinlog> {
+        let id = |number| Some(BinlogId { source: String::new(), number, head: [1; 8] });
+        let binlog = |number| ClosedBinlog { name: name(number), bytes: 1000 + number, closed_us: 0, id: id(number) };
+        numbers.map(binlog).collect()
+    }
+
+    fn listed(numbers: RangeInclusive<u64>) -> Vec<ListedBinlog> {
         numbers.map(|number| ListedBinlog { name: name(number).as_str().to_owned(), bytes: 1000 + number }).collect()
     }
 
     fn goes(closed: &[ClosedBinlog], listed: &[ListedBinlog], after: Duration) -> (u64, usize, Option<Reason>) {
         let found = purgeable(closed, &name(6), listed, (NOW_US, after));
-        (found.kept.number(), found.binlogs, found.held.map(|held| held.reason))
+        (found.kept.number(), found.going.len(), found.held.map(|held| held.reason))
     }
 
     #[test]
@@ -141,7 +145,16 @@ mod tests {
         assert_eq!(goes(&closed(), &listed(1..=6), Duration::ZERO), (6, 5, None));
         assert_eq!(goes(&[], &listed(6..=6), Duration::ZERO), (6, 0, None));
         let found = purgeable(&closed(), &name(6), &listed(1..=6), (NOW_US, DAY));
-        assert_eq!(found.bytes, 1001 + 1002 + 1003);
+        assert_eq!((found.going, found.bytes), (0..3, 1001 + 1002 + 1003));
+    }
+
+    #[test]
+    fn many_go_by_and_by() {
+        let closed = numbered(1..=200);
+        let found = purgeable(&closed, &name(201), &listed(1..=201), (NOW_US, Duration::ZERO));
+        assert_eq!((found.going, found.kept, found.held), (0..AT_ONCE, name(65), None));
+        let found = purgeable(&closed[..3], &name(4), &listed(1..=4), (NOW_US, DAY));
+        assert_eq!((found.going, found.kept), (0..3, name(4)));
     }
 
     #[test]

@@ -11,7 +11,6 @@ use pitr_recovery::{
 use super::content::Content;
 use super::{Proposal, RetentionRules, is_past};
 use crate::archive::adopt::MarksRead;
-use crate::archive::inventory::objects_of;
 use crate::archive::records::Discovered;
 use crate::archive::{Archive, ArchiveError, READS_AT_ONCE};
 use crate::expiry::Marks;
@@ -156,21 +155,15 @@ impl Archive {
         wanted: &[RangeRef],
         is_due: &impl Fn(&BinlogId) -> bool,
     ) -> Result<(Indices, Vec<RangeRef>), ArchiveError> {
-        let (mut indices, mut lost) = (Indices::new(), Vec::new());
-        for range in wanted {
-            match self.read_index(range, &objects_of(inventory, range)).await {
-                Ok(index) => drop(indices.insert(range.clone(), index)),
-                Err(error @ (ArchiveError::RangeLost { .. } | ArchiveError::RangeChanged { .. }))
-                    if is_due(&range.binlog) =>
-                {
-                    return Err(error);
-                }
-                Err(error) if error.is_of_lost_range() => {
-                    tracing::warn!(binlog = %range.binlog, start = range.start, %error, "retention goes on without it");
-                    lost.push(range.clone());
-                }
-                Err(error) => return Err(error),
+        let (indices, missing) = self.indices_there(inventory, wanted).await?;
+        let mut lost = Vec::new();
+        for (range, error) in missing {
+            let is_gone = matches!(error, ArchiveError::RangeLost { .. } | ArchiveError::RangeChanged { .. });
+            if is_gone && is_due(&range.binlog) {
+                return Err(error);
             }
+            tracing::warn!(binlog = %range.binlog, start = range.start, %error, "retention goes on without it");
+            lost.push(range);
         }
         Ok((indices, lost))
     }
