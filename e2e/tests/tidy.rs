@@ -27,12 +27,21 @@ const BANNED_NAMES: &[&str] = &["utils", "util", "common", "helpers", "misc", "m
 /// Lines of one source file above which it is surely several rooms; tests may be longer.
 const FILE_LINES_MAX: usize = 500;
 
+/// Codes that no test can produce: nothing gives the first three yet, and the last one takes a sidecar of a later version.
+const CODES_WITHOUT_TEST: &[&str] =
+    &["IN_PLACE_REFUSED", "SERVER_ON_ANOTHER_BRANCH", "LIFECYCLE_TOO_SHORT", "SCHEMA_TOO_NEW"];
+
 fn root() -> PathBuf {
     PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).parent().unwrap().to_path_buf()
 }
 
 /// All Rust files below `folder`, as paths relative to the root.
 fn rust_files(folder: &str) -> Vec<PathBuf> {
+    files(folder, &|path| path.extension().is_some_and(|e| e == "rs"))
+}
+
+/// The files below `folder` that are wanted, as paths relative to the root.
+fn files(folder: &str, wanted: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
@@ -43,7 +52,7 @@ fn rust_files(folder: &str) -> Vec<PathBuf> {
                 if path.file_name().unwrap() != "target" {
                     folders.push(path);
                 }
-            } else if path.extension().is_some_and(|e| e == "rs") {
+            } else if wanted(&path) {
                 found.push(path.strip_prefix(root()).unwrap().to_path_buf());
             }
         }
@@ -201,6 +210,48 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     };
     let packages = metadata["packages"].as_array().unwrap();
     packages.iter().map(|p| (p["name"].as_str().unwrap().to_owned(), names(p))).collect()
+}
+
+/// The part of a source file that is test code.
+fn tests_in(path: &Path) -> String {
+    let text = read(path);
+    match text.find("#[cfg(test)]") {
+        _ if is_test_code(path) => text,
+        Some(at) => text[at..].to_owned(),
+        None => String::new(),
+    }
+}
+
+/// A code that no test names may be given for the wrong thing, or never.
+#[test]
+fn each_code_of_the_catalogue_is_in_a_test() {
+    let sources = all_sources();
+    let tests = sources.iter().filter(|path| !path.ends_with("tidy.rs")).map(|path| tests_in(path));
+    let golden = files("kubectl-pitr/tests/golden", &|_| true);
+    let tests: Vec<String> = tests.chain(golden.iter().map(|path| read(path))).collect();
+    let table = read(Path::new("crates/recovery/src/code.rs"));
+    let row = |line: &str| {
+        let (name, rest) = line.trim().split_once(" = ")?;
+        let (number, _) = rest.split_once(" exit ")?;
+        Some((name.to_owned(), number.parse::<u16>().ok()?))
+    };
+    let codes: Vec<_> = table.lines().filter_map(row).collect();
+    assert!(codes.len() > 60, "only {} codes found", codes.len());
+    let is_named = |text: &String, name: &str, number: u16| {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let by_name = text
+            .match_indices(name)
+            .any(|(at, _)| !text[..at].ends_with(is_word) && !text[at + name.len()..].starts_with(is_word));
+        by_name || text.contains(&format!("PITR{number:04}"))
+    };
+    let untold: Vec<String> = codes
+        .iter()
+        .filter(|(name, number)| {
+            !CODES_WITHOUT_TEST.contains(&name.as_str()) && !tests.iter().any(|text| is_named(text, name, *number))
+        })
+        .map(|(name, number)| format!("PITR{number:04} {name}"))
+        .collect();
+    fail_with("codes that are in no test", &untold);
 }
 
 #[test]

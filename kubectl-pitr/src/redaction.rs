@@ -9,7 +9,7 @@ use text::without_secrets;
 /// What stands in the place of what was taken out.
 const REDACTED: &str = "REDACTED";
 /// Words in the name of a setting or a variable whose value is secret.
-const SECRET_WORDS: [&str; 14] = [
+const SECRET_WORDS: [&str; 19] = [
     "password",
     "passwd",
     "passphrase",
@@ -24,9 +24,18 @@ const SECRET_WORDS: [&str; 14] = [
     "dsn",
     "data_source",
     "signature",
+    "authorization",
+    "bearer",
+    "cookie",
+    "api_key",
+    "apikey",
 ];
+/// The same as a whole name, or the last part of one: within others it means something else.
+const SECRET_END: &str = "pass";
 /// Ends of names that only say where a secret is.
 const REFERENCES: [&str; 5] = ["file", "name", "from", "ref", "annotation"];
+/// What restored data is held against: a statement of the user's own.
+const ASSERTION: &str = "--assert=";
 /// Variables whose values are shown, beside those of our own: of any other only the name is.
 const SHOWN_VARIABLES: [&str; 3] = ["TZ", "LANG", "POD_NAME"];
 const OUR_VARIABLES: &str = "PITR_";
@@ -46,7 +55,7 @@ pub fn redact(value: &mut Value) {
             }
             for (key, inner) in fields.iter_mut() {
                 match inner {
-                    Value::String(text) if is_secret(key) => REDACTED.clone_into(text),
+                    Value::String(_) | Value::Number(_) if is_secret(key) => *inner = REDACTED.into(),
                     inner => redact(inner),
                 }
             }
@@ -59,9 +68,18 @@ pub fn redact(value: &mut Value) {
             }
             items.iter_mut().for_each(redact);
         }
-        Value::String(text) => *text = redacted_text(text),
+        Value::String(text) if text.starts_with(ASSERTION) => *text = redacted_server_log(text),
+        Value::String(text) => *text = redacted_document(text).unwrap_or_else(|| redacted_text(text)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// A text that is a document itself, as annotations hold them, is redacted by its keys.
+fn redacted_document(text: &str) -> Option<String> {
+    let is_one = |value: &Value| value.is_object() || value.is_array();
+    let mut document = serde_json::from_str(text).ok().filter(is_one)?;
+    redact(&mut document);
+    Some(document.to_string())
 }
 
 /// Takes out of text: values of settings and flags with secret names, who stands before `@` in an address, keys, and what stands in
@@ -77,19 +95,14 @@ pub fn redacted_server_log(text: &str) -> String {
 
 /// A log of ours: each line is a document, which is redacted by its keys.
 pub fn redacted_own_log(text: &str) -> String {
-    let line = |line: &str| match serde_json::from_str::<Value>(line) {
-        Ok(mut document) if document.is_object() => {
-            redact(&mut document);
-            document.to_string()
-        }
-        _ => redacted_text(line),
-    };
+    let line = |line: &str| redacted_document(line).unwrap_or_else(|| redacted_text(line));
     text.lines().map(|text| line(text) + "\n").collect()
 }
 
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
-    SECRET_WORDS.iter().any(|word| name.contains(word)) && !REFERENCES.iter().any(|end| name.ends_with(end))
+    let says_so = SECRET_WORDS.iter().any(|word| name.contains(word)) || name.rsplit('_').next() == Some(SECRET_END);
+    says_so && !REFERENCES.iter().any(|end| name.ends_with(end))
 }
 
 fn is_secret_flag(word: &str) -> bool {
@@ -149,9 +162,16 @@ mod tests {
             "config.yaml": "s3:\n  access-key: planted11\nage: AGE-SECRET-KEY-1PLANTED12\ntls_key: |\n  -----BEGIN PRIVATE KEY-----\n  \
                             planted13\n  -----END PRIVATE KEY-----\nmy_password: |\n  planted14\n  planted15\nregion: eu\n",
         });
+        object["pin_password"] = 4_111_111.into();
+        object["annotations"] = json!({"agent/template": "{\"env\": [{\"name\": \"A\", \"value\": \"planted28\"}], \"token\": \"planted29\"}"});
+        object["job"] = json!(["--assert=SELECT COUNT(*) FROM t WHERE card = 4111111111 AND name = \"planted30\""]);
+        object["more.yaml"] =
+            "db_pass: planted31\nclient_password:\n  planted32\npasswords:\n- planted33\nsecrets:\n  name: kept-name\n"
+                .into();
         redact(&mut object);
         let own = redacted_own_log(
-            "{\"ts\":\"x\",\"level\":\"INFO\",\"token\":\"planted16\",\"url\":\"mysql://u:planted17/w@h/\"}\nplain password=planted18\n",
+            "{\"ts\":\"x\",\"level\":\"INFO\",\"token\":\"planted16\",\"url\":\"mysql://u:planted17/w@h/\"}\nplain password=planted18\nAuthorization: Bearer planted34\n\
+             The AWS Access Key Id AKIAPLANTED351234567 does not exist; jwt eyJhbGciOi.eyJplanted36.planted37 too\n",
         );
         let server = redacted_server_log(
             "A temporary password is generated for root@localhost: planted19\ncan't open user 'planted20' with password 'planted21'\n\
@@ -160,9 +180,18 @@ mod tests {
         );
         let left = format!("{object}\n{own}\n{server}").to_lowercase();
         assert!(!left.contains("planted") && !left.contains("411111"), "{left}");
-        for kept in
-            ["region: eu", "\"root\"", "ping", "\"level\":\"info\"", "insert into t values", "access denied", "[note]"]
-        {
+        for kept in [
+            "region: eu",
+            "kept-name",
+            "does not exist",
+            "count(*)",
+            "\"root\"",
+            "ping",
+            "\"level\":\"info\"",
+            "insert into t values",
+            "access denied",
+            "[note]",
+        ] {
             assert!(left.contains(kept), "{kept}: {left}");
         }
     }

@@ -6,6 +6,7 @@ mod support;
 
 use kubectl_pitr::render::{prune_refusal, prune_text, verify_failure, verify_text};
 use pitr_archive::document::{PruneDocument, VerifyDocument};
+use pitr_recovery::code;
 use serde_json::{Value, json};
 use support::golden;
 
@@ -87,8 +88,8 @@ fn what_would_break_a_promise_is_refused_by_name() {
     );
     let unreadable = prune(&json!({"hindrances": [{"key": "catalog/x/1.json", "reason": "not JSON"}]}));
     let hindered = prune_refusal(&unreadable, true, "mysql -n shop").unwrap();
-    golden(
-        "upkeep/refusals.txt",
-        &[refused.text(), prune_refusal(&two, false, "mysql -n shop").unwrap().text(), hindered.text()].join("---\n"),
-    );
+    let pinned = prune_refusal(&prune(&json!({"unknownPins": ["bb-9"]})), false, "mysql -n shop").unwrap();
+    assert_eq!(pinned.number(), Some(code::UNKNOWN_PIN.number));
+    let two = prune_refusal(&two, false, "mysql -n shop").unwrap();
+    golden("upkeep/refusals.txt", &[refused, two, hindered, pinned].map(|failure| failure.text()).join("---\n"));
 }

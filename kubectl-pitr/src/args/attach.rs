@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::DryRun;
 use super::client::{duration, key_value};
 
 /// Archive a server elsewhere, or one with encrypted binlogs, over a connection
@@ -60,6 +61,9 @@ pub struct AttachArgs {
     /// Make the objects in the cluster, or change them, instead of printing them
     #[arg(long)]
     pub live: bool,
+    /// Print what --live applies, or have the API server check it, and change nothing
+    #[arg(long, value_enum, default_value = "none", num_args = 0..=1, default_missing_value = "client", requires = "live", value_name = "WHERE")]
+    pub dry_run: DryRun,
 }
 
 /// Delete what attach made; the archive stays
@@ -72,6 +76,9 @@ pub struct DetachArgs {
     /// Name of the StatefulSet that attach made
     #[arg(value_name = "NAME")]
     pub name: String,
+    /// Print what would be deleted, or have the API server check it, and delete nothing
+    #[arg(long, value_enum, default_value = "none", num_args = 0..=1, default_missing_value = "client", value_name = "WHERE")]
+    pub dry_run: DryRun,
     /// The name again, to confirm without a terminal
     #[arg(long, value_name = "NAME")]
     pub confirm: Option<String>,

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::DryRun;
 use super::client::{duration, key_value};
 
 /// Add the archiving sidecar to a StatefulSet
@@ -10,7 +11,7 @@ use super::client::{duration, key_value};
 #[command(
     after_help = "Examples:\n  kubectl pitr inject mysql -n shop --secret pitr-s3 -o patch \\\n    --archive s3://backups/shop/mysql --image REGISTRY/pitr-sidecar:0.1.0\n  kubectl pitr inject -f mysql.yaml -n shop --secret pitr-s3 \\\n    --archive s3://backups/shop/mysql --image REGISTRY/pitr-sidecar:0.1.0 \\\n    | kubectl apply -f -\n  kubectl pitr inject mysql -n shop --secret pitr-s3 -o helm-values=bitnami-mysql \\\n    --archive s3://backups/shop/mysql --image REGISTRY/pitr-sidecar:0.1.0\n\n-o yaml (default), patch, kustomize, helm-values=bitnami-mysql\n\nNeeds: nothing for files; with a WORKLOAD statefulsets get, configmaps get, \
 pods list and, unless --run-as-user says who owns the data, pods/exec get,create; with --live also statefulsets patch, configmaps \
-create,patch, pods get,list and pods/log get."
+create,patch, pods get,list and pods/log get; with --live --dry-run=client none of these."
 )]
 pub struct InjectArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME
@@ -71,6 +72,9 @@ pub struct InjectArgs {
     /// Take over fields that another manager owns
     #[arg(long, requires = "live")]
     pub force_conflicts: bool,
+    /// Print what --live applies, or have the API server check it, and change nothing
+    #[arg(long, value_enum, default_value = "none", num_args = 0..=1, default_missing_value = "client", requires = "live", value_name = "WHERE")]
+    pub dry_run: DryRun,
     #[command(flatten)]
     pub confirm: ConfirmArgs,
 }
@@ -79,7 +83,7 @@ pub struct InjectArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  kubectl pitr uninject -f mysql.yaml\n  kubectl pitr uninject mysql -n shop --live\n\nNeeds: \
-nothing for files; with a WORKLOAD statefulsets get; with --live also statefulsets patch, configmaps delete, pods get,list."
+nothing for files; with a WORKLOAD statefulsets get; with --live also statefulsets patch, configmaps get,delete, pods get,list."
 )]
 pub struct UninjectArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME
@@ -94,6 +98,9 @@ pub struct UninjectArgs {
     /// Leave the ConfigMap
     #[arg(long)]
     pub keep_config: bool,
+    /// Print what --live applies, or have the API server check it, and change nothing
+    #[arg(long, value_enum, default_value = "none", num_args = 0..=1, default_missing_value = "client", requires = "live", value_name = "WHERE")]
+    pub dry_run: DryRun,
     #[command(flatten)]
     pub confirm: ConfirmArgs,
 }

@@ -4,12 +4,11 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Cluster;
 use super::problem::{Call, is_absent, is_conflict};
 use crate::failure::Failure;
-use crate::inject::sidecar::ANNOTATION_PARTITION;
 use pitr_recovery::code;
 
 /// Under this name the API server remembers which entries are ours.
@@ -78,10 +77,10 @@ impl Cluster {
         }
     }
 
-    /// Deletes a StatefulSet of ours, if it is there.
-    pub async fn delete_stateful_set(&self, name: &str) -> Result<(), Failure> {
+    /// Deletes a StatefulSet of ours, if it is there; with `dry_run` the API server checks that and deletes nothing.
+    pub async fn delete_stateful_set(&self, name: &str, dry_run: bool) -> Result<(), Failure> {
         let api: Api<StatefulSet> = self.api();
-        match api.delete(name, &DeleteParams::default()).await {
+        match api.delete(name, &DeleteParams { dry_run, ..DeleteParams::default() }).await {
             Err(error) if !is_absent(&error) => {
                 let call = Call { verb: "delete", resource: "statefulsets.apps", name, namespace: self.namespace() };
                 Err(call.failed(&error))
@@ -90,14 +89,14 @@ impl Cluster {
         }
     }
 
-    /// Changes only the update strategy's partition, as the rollout goes on. `before` is the partition to come back to: it is
-    /// remembered on the object as long as the rollout is held back, so that whoever comes next can let it go on.
-    pub async fn set_partition(&self, name: &str, partition: i32, before: Option<i32>) -> Result<(), Failure> {
+    /// Changes only the update strategy's partition, if there is one to set, and annotations of the object: what a rollout has to remember
+    /// stands there or goes in the same moment.
+    pub async fn set_partition(&self, name: &str, partition: Option<i32>, annotations: Value) -> Result<(), Failure> {
         let api: Api<StatefulSet> = self.api();
-        let patch = serde_json::json!({
-            "metadata": {"annotations": {ANNOTATION_PARTITION: before.map(|b| b.to_string())}},
-            "spec": {"updateStrategy": {"rollingUpdate": {"partition": partition}}},
-        });
+        let mut patch = json!({"metadata": {"annotations": annotations}});
+        if let Some(partition) = partition {
+            patch["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = partition.into();
+        }
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let patched = api.patch(name, &params, &Patch::Merge(&patch)).await;
         patched.map(|_| ()).map_err(|e| self.apply_failed(&e, "statefulsets.apps", name))

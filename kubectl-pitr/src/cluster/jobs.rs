@@ -14,6 +14,9 @@ use super::{Cluster, FIELD_MANAGER};
 use crate::failure::Failure;
 use pitr_recovery::code;
 
+/// How the names of our Jobs begin that are no restores.
+const OURS: &str = "pitr-";
+
 /// Whether objects are really made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DryMode {
@@ -89,8 +92,11 @@ impl Cluster {
         self.api::<K>().create(&params, object).await.map_err(|error| {
             if is_conflict(&error) {
                 let kind = resource.split('.').next().unwrap_or(resource).trim_end_matches('s');
-                return Failure::new(code::RESTORE_EXISTS, format!("{kind} \"{name}\" exists"))
-                    .fix(format!("kubectl pitr restores attach {name}, or --new-name NAME"));
+                let way_on = match name.starts_with(OURS) {
+                    true => format!("kubectl pitr logs -n {} --job {name} -f", self.namespace()),
+                    false => format!("kubectl pitr restores attach {name}, or --new-name NAME"),
+                };
+                return Failure::new(code::RESTORE_EXISTS, format!("{kind} \"{name}\" exists")).fix(way_on);
             }
             Call { verb: "create", resource, name: &name, namespace: self.namespace() }.failed(&error)
         })

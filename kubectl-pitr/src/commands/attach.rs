@@ -7,9 +7,9 @@ use pitr_recovery::code;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::inject::{pins_of, refuse_foreign_map};
 use super::restore::manifests;
-use crate::args::{AttachArgs, DetachArgs, OutputFormat};
+use super::{injected_map, rollout};
+use crate::args::{AttachArgs, DetachArgs, DryRun, OutputFormat};
 use crate::cluster::{ApplyOptions, Cluster, Need, WorkloadName, require};
 use crate::failure::Failure;
 use crate::inject::attach::{self, Stream, Surroundings};
@@ -40,6 +40,7 @@ pub(super) const DETACH_NEEDS: [Need; 4] = [
 
 pub async fn attach(session: &Session, args: &AttachArgs) -> Result<u8> {
     let format = session.output(OutputFormat::Yaml)?;
+    let prints = !args.live || args.dry_run == DryRun::Client;
     let name = archiver_name(&args.name)?;
     let stream = stream(args)?;
     let settings = settings(args, &stream)?;
@@ -48,7 +49,7 @@ pub async fn attach(session: &Session, args: &AttachArgs) -> Result<u8> {
         spool_size: spool_size(&args.spool_size)?,
         spool_class: args.spool_class.clone(),
     };
-    if !args.live {
+    if prints {
         let namespace = session.namespace_here()?;
         let settings = look(session, &name, settings).await?;
         let objects = attach::objects(&name, &namespace, &settings, &around)?;
@@ -60,24 +61,29 @@ pub async fn attach(session: &Session, args: &AttachArgs) -> Result<u8> {
     let cluster = session.cluster().await?;
     require(&cluster, &ATTACH_NEEDS, "injector").await?;
     refuse_other(&cluster, &name).await?;
-    // What was pinned since stays pinned.
-    let settings = Settings { pins: pins_of(&cluster, &name).await?, ..settings };
     let [map, set] = attach::objects(&name, cluster.namespace(), &settings, &around)?;
     session.tell(&attach::report(&name, cluster.namespace(), &stream, &settings));
-    apply(session, &cluster, &name, (&map, &set)).await
+    // First all of it without effect, so that a refusal leaves nothing half done.
+    apply(&cluster, &name, (&map, &set), true).await?;
+    if args.dry_run == DryRun::Server {
+        session.tell("the API server would accept this; nothing was changed");
+        return Ok(0);
+    }
+    apply(&cluster, &name, (&map, &set), false).await?;
+    session.tell(&format!("configmap/{}, statefulset/{name} applied", rollout::map_name(&name)));
+    Ok(0)
 }
 
-/// First all of it without effect, so that a refusal leaves nothing half done.
-async fn apply(session: &Session, cluster: &Cluster, name: &str, (map, set): (&Value, &Value)) -> Result<u8> {
-    let map_name = format!("pitr-{name}");
-    refuse_foreign_map(cluster, &map_name).await?;
-    for dry_run in [true, false] {
-        let options = ApplyOptions { dry_run, force: false };
-        cluster.apply_config_map(&map_name, map, options).await?;
-        cluster.apply_stateful_set(name, set, options).await?;
-    }
-    session.tell(&format!("configmap/{map_name}, statefulset/{name} applied"));
-    Ok(0)
+/// What was pinned since stays pinned.
+async fn apply(cluster: &Cluster, name: &str, (map, set): (&Value, &Value), dry_run: bool) -> Result<(), Failure> {
+    let options = ApplyOptions { dry_run, force: false };
+    injected_map::put(cluster, &rollout::map_name(name), map, options).await?;
+    cluster.apply_stateful_set(name, set, options).await.map(|_| ())
+}
+
+async fn pins_of(cluster: &Cluster, name: &str) -> Result<Vec<String>, Failure> {
+    let map = injected_map::look(cluster, &rollout::map_name(name)).await?;
+    Ok(map.as_ref().map(injected_map::pinned).unwrap_or_default())
 }
 
 /// What can be seen in the cluster, if there is one and it answers soon: printing needs none. The name of a server's own StatefulSet is
@@ -156,7 +162,7 @@ fn settings(args: &AttachArgs, stream: &Stream) -> Result<Settings, Failure> {
     }
     let image = match &args.image {
         Some(image) => image.clone(),
-        None if args.live => {
+        None if args.live && args.dry_run != DryRun::Client => {
             return Err(Failure::usage("--live needs to know the sidecar's image")
                 .fix(format!("--image REGISTRY/{}", default_image())));
         }
@@ -181,15 +187,25 @@ pub async fn detach(session: &Session, args: &DetachArgs) -> Result<u8> {
     session.prints_text("detach")?;
     let WorkloadName(name) = args.name.parse()?;
     let cluster = session.cluster().await?;
-    require(&cluster, &DETACH_NEEDS, "injector").await?;
+    if args.dry_run != DryRun::Client {
+        require(&cluster, &DETACH_NEEDS, "injector").await?;
+    }
     if !attach::is_archiver(&cluster.stateful_set(&name).await?) {
         return Err(Failure::usage(format!("statefulset/{name} is not one that \"attach\" made"))
             .hint("nothing was changed")
             .fix(format!("kubectl pitr uninject {name} takes a sidecar out of a server's StatefulSet"))
             .into());
     }
+    if args.dry_run != DryRun::None {
+        if args.dry_run == DryRun::Server {
+            cluster.delete_stateful_set(&name, true).await?;
+        }
+        session.print(&format!("statefulset/{name}\nconfigmap/pitr-{name}\n"))?;
+        session.tell("these would be deleted; nothing was");
+        return Ok(0);
+    }
     session.confirm(&name, args.confirm.as_deref(), &format!("statefulset/{name} archives its server no more"))?;
-    cluster.delete_stateful_set(&name).await?;
+    cluster.delete_stateful_set(&name, false).await?;
     wait_until_gone(&cluster, &name, args.timeout).await?;
     cluster.delete_config_map(&format!("pitr-{name}")).await?;
     session.tell(&format!(

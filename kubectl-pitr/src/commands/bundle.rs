@@ -48,7 +48,7 @@ pub async fn run(session: &Session, args: &BundleArgs) -> Result<u8> {
     answers(session, args, &mut bundle, (&cluster, &workload)).await;
     logs(&mut bundle, &cluster, &workload, args.server_logs).await;
     let missing = if bundle.missing.is_empty() { "nothing\n".to_owned() } else { bundle.missing.join("\n") + "\n" };
-    bundle.text("missing.txt", &missing);
+    bundle.text("missing.txt", &redacted_text(&missing));
     let file = args.output_file.clone().unwrap_or_else(|| format!("{folder}.tar.gz").into());
     let written = write(&file, bundle.tarball)?;
     for missing in &bundle.missing {
@@ -90,7 +90,7 @@ impl Bundle {
     fn take<T: Serialize, E: Display>(&mut self, name: &str, had: Result<T, E>) {
         match had {
             Ok(document) => self.document(name, &document),
-            Err(reason) => self.missing.push(redacted_text(&format!("{name}: {reason}"))),
+            Err(reason) => self.missing.push(format!("{name}: {reason}")),
         }
     }
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use pitr_recovery::code;
 use serde_json::{Value, json};
 
-use super::source;
+use super::{rollout, source};
 use crate::args::{ConfigArgs, ConfigSetArgs, ConfigVerb, ConfigViewArgs, DryRun, OutputFormat};
 use crate::cluster::{Cluster, Need, Workload, WorkloadName, require};
 use crate::failure::Failure;
@@ -104,6 +104,7 @@ async fn set(session: &Session, args: &ConfigSetArgs) -> Result<u8> {
         require(&cluster, &SET_NEEDS, "injector").await?;
     }
     let held = held(&cluster, &args.workload).await?;
+    refuse_under_way(&held.workload)?;
     let mut config = held.config.clone();
     for (key, value) in &args.settings {
         settings::set(&mut config, key, value)?;
@@ -126,6 +127,20 @@ async fn set(session: &Session, args: &ConfigSetArgs) -> Result<u8> {
         false => tell(session, &held, &args.settings),
     }
     Ok(0)
+}
+
+/// An injection that fails brings the configuration back that was there before it, and with it takes away what was set meanwhile.
+fn refuse_under_way(workload: &Workload) -> Result<(), Failure> {
+    if !rollout::is_under_way(&workload.object) {
+        return Ok(());
+    }
+    let text = format!("an injection of statefulset/{} has not come to its end", workload.name);
+    Err(Failure::new(code::APPLY_CONFLICT, text)
+        .hint("no pod has proven it yet, and if none does the configuration of before comes back; nothing was changed")
+        .fix(format!(
+            "wait for it; or, if it was broken off, the same inject again, or kubectl pitr uninject {} --live",
+            workload.place()
+        )))
 }
 
 fn refuse_elsewhere(key: &str) -> Result<(), Failure> {

@@ -6,17 +6,17 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use pitr_recovery::code;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::rollout::{self, MapBefore};
-use crate::args::{InjectArgs, InjectMode, InjectOutput, Rollout};
+use super::restore::manifests;
+use super::{injected_map, rollout};
+use crate::args::{DryRun, InjectArgs, InjectMode, InjectOutput, OutputFormat, Rollout};
 use crate::cluster::{ApplyOptions, Cluster, Need, WorkloadName, require};
 use crate::failure::{EXIT_INTERRUPTED, Failure};
 use crate::inject::plan::{self, Found};
 use crate::inject::report::{Circumstances, report};
 use crate::inject::settings::{Settings, check_archive_url, default_image};
-use crate::inject::sidecar::Injection;
+use crate::inject::sidecar::{ANNOTATION_BEFORE, ANNOTATION_PARTITION, Injection};
 use crate::inject::survey::{Hints, Owner, parse_owner};
 use crate::inject::{attach, manifest, ours, output, ownership, pins, tree};
 use crate::objects::copied;
@@ -25,9 +25,10 @@ use crate::session::Session;
 /// Native sidecars came with this minor version of Kubernetes.
 const NATIVE_SINCE: u32 = 29;
 /// What `--live` does to the cluster.
-pub(super) const LIVE_NEEDS: [Need; 7] = [
+pub(super) const LIVE_NEEDS: [Need; 8] = [
     Need::of("get", "apps", "statefulsets"),
     Need::of("patch", "apps", "statefulsets"),
+    Need::core("get", "configmaps"),
     Need::core("create", "configmaps"),
     Need::core("patch", "configmaps"),
     Need::core("get", "pods"),
@@ -36,7 +37,7 @@ pub(super) const LIVE_NEEDS: [Need; 7] = [
 ];
 
 pub async fn run(session: &Session, args: &InjectArgs) -> Result<u8> {
-    if args.live {
+    if args.live && args.dry_run != DryRun::Client {
         session.prints_text("inject --live")?;
     }
     match (&args.filename, &args.workload) {
@@ -170,7 +171,7 @@ pub(super) fn read_manifests(path: &Path) -> Result<String> {
 
 async fn from_cluster(session: &Session, args: &InjectArgs, name: &WorkloadName) -> Result<u8> {
     let cluster = session.cluster().await?;
-    if args.live {
+    if args.live && args.dry_run != DryRun::Client {
         require(&cluster, &LIVE_NEEDS, "injector").await?;
     }
     let workload = cluster.workload(name).await?;
@@ -184,7 +185,8 @@ async fn from_cluster(session: &Session, args: &InjectArgs, name: &WorkloadName)
         InjectMode::Plain => false,
     };
     let mut settings = settings(args, native, copied::sidecar_image(&workload.object))?;
-    settings.pins = pins_of(&cluster, &name.0).await?;
+    let map = injected_map::look(&cluster, &rollout::map_name(&name.0)).await?;
+    settings.pins = map.as_ref().map(injected_map::pinned).unwrap_or_default();
     let text = manifest::strip(&text_of(&workload.object)?, false)?;
     let files = option_files(&cluster, &workload.object).await;
     let found = plan::find(&text, &hints(args)?, &files)?.pop().context("the workload went missing")?;
@@ -200,18 +202,27 @@ async fn from_cluster(session: &Session, args: &InjectArgs, name: &WorkloadName)
         print(session, &text, &found, &injection)?;
         return Ok(0);
     }
-    apply(session, &cluster, args, (&found, &injection, &workload.object)).await
+    let patch = output::named_patch(&injection, Some(cluster.namespace()));
+    match args.dry_run {
+        DryRun::Client => {
+            manifests(session, &[injection.config_map.clone(), patch], session.output(OutputFormat::Yaml)?)?;
+            Ok(0)
+        }
+        DryRun::Server => {
+            try_out(&cluster, &found.name, (&patch, &injection), args.force_conflicts).await?;
+            session.tell("the API server would accept this; nothing was changed");
+            Ok(0)
+        }
+        DryRun::None => apply(session, &cluster, args, (&found, &injection, &patch, &workload.object)).await,
+    }
 }
 
-/// The pins of the ConfigMap that is there: a new injection must not let go what was to be kept.
-pub(super) async fn pins_of(cluster: &Cluster, workload: &str) -> Result<Vec<String>, Failure> {
-    let map = cluster.config_map(&format!("pitr-{workload}")).await?;
-    let text = map.and_then(|map| map.data?.remove("config.yaml")).unwrap_or_default();
-    Ok(copied::configuration(&text).map(|config| pins::listed(&config)).unwrap_or_default())
-}
-
-/// The live object as a manifest.
+/// The live object as a manifest, without what a rollout notes on it.
 pub(super) fn text_of(object: &StatefulSet) -> Result<String> {
+    let mut object = object.clone();
+    if let Some(annotations) = &mut object.metadata.annotations {
+        annotations.retain(|key, _| key != ANNOTATION_PARTITION && key != ANNOTATION_BEFORE);
+    }
     let value = serde_json::to_value(object).context("write the manifest")?;
     manifest::strip_server_fields(&tree::emit(&value)?)
 }
@@ -245,33 +256,42 @@ pub(super) async fn examined_owner(
     None
 }
 
+/// Everything once without effect, so that a refusal leaves nothing half done.
+async fn try_out(
+    cluster: &Cluster,
+    name: &str,
+    (patch, injection): (&Value, &Injection),
+    force: bool,
+) -> Result<(), Failure> {
+    let options = ApplyOptions { dry_run: true, force };
+    injected_map::put(cluster, &rollout::map_name(name), &injection.config_map, options).await?;
+    cluster.apply_stateful_set(name, patch, options).await.map(|_| ())
+}
+
 async fn apply(
     session: &Session,
     cluster: &Cluster,
     args: &InjectArgs,
-    (found, injection, live): (&Found, &Injection, &StatefulSet),
+    (found, injection, patch, live): (&Found, &Injection, &Value, &StatefulSet),
 ) -> Result<u8> {
-    let name = &found.name;
-    let patch = output::named_patch(injection, Some(cluster.namespace()));
-    let map_name = format!("pitr-{name}");
-    let map_before = refuse_foreign_map(cluster, &map_name).await?;
-    let options = ApplyOptions { dry_run: true, force: args.force_conflicts };
-    cluster.apply_config_map(&map_name, &injection.config_map, options).await?;
-    cluster.apply_stateful_set(name, &patch, options).await?;
+    let (name, map_name) = (&found.name, rollout::map_name(&found.name));
+    try_out(cluster, name, (patch, injection), args.force_conflicts).await?;
     session.confirm(name, args.confirm.confirm.as_deref(), &format!("This restarts the pods of statefulset/{name}"))?;
+    // Read now, and not before the name was typed: what was changed in the meantime is what is brought back.
+    let map = injected_map::look(cluster, &map_name).await?.map(|map| injected_map::as_it_was(&map));
     let entries = ours::entries(&serde_json::to_value(live).context("read the object")?);
-    let before = rollout::Before { entries, map_name, map: map_before };
     let rollout = rollout::Rollout::of(live, args.rollout == Some(Rollout::Rolling));
+    let before = rollout.before(entries, map);
     let change = async {
-        rollout.hold_back(cluster, name).await?;
-        let options = ApplyOptions { dry_run: false, ..options };
-        if let Err(failure) = apply_both(cluster, name, (&patch, &injection.config_map, &before), options).await {
+        rollout.hold_back(cluster, name, &before).await?;
+        let options = ApplyOptions { dry_run: false, force: args.force_conflicts };
+        if let Err(failure) = apply_both(cluster, name, (patch, &injection.config_map), options).await {
             return Err(match rollout.take_back(cluster, name, &before).await {
                 Ok(_) => failure,
                 Err(reason) => failure.hint(format!("the change could not be taken back: {reason}")),
             });
         }
-        session.tell(&format!("statefulset/{name} changed, configmap/{} applied", before.map_name));
+        session.tell(&format!("statefulset/{name} changed, configmap/{map_name} applied"));
         rollout.finish(session, cluster, name, (args.confirm.timeout, &before)).await
     };
     tokio::select! {
@@ -291,37 +311,9 @@ async fn apply(
 async fn apply_both(
     cluster: &Cluster,
     name: &str,
-    (patch, map, before): (&Value, &Value, &rollout::Before),
+    (patch, map): (&Value, &Value),
     options: ApplyOptions,
 ) -> Result<(), Failure> {
-    cluster.apply_config_map(&before.map_name, map, options).await?;
+    injected_map::put(cluster, &rollout::map_name(name), map, options).await?;
     cluster.apply_stateful_set(name, patch, options).await.map(|_| ())
-}
-
-/// A ConfigMap of that name which is not ours is not overwritten. Tells what there is.
-pub(super) async fn refuse_foreign_map(cluster: &Cluster, name: &str) -> Result<MapBefore> {
-    use crate::inject::sidecar::{LABEL_MANAGED, MANAGER};
-    let map = match cluster.config_map(name).await {
-        Ok(Some(map)) => map,
-        Ok(None) => return Ok(MapBefore::Absent),
-        Err(_) => return Ok(MapBefore::Unknown),
-    };
-    let ours = map.metadata.labels.iter().flatten().any(|(k, v)| k == LABEL_MANAGED && v == MANAGER);
-    if ours {
-        let annotations: BTreeMap<_, _> = map
-            .metadata
-            .annotations
-            .into_iter()
-            .flatten()
-            .filter(|(key, _)| key.starts_with("kubectl-pitr/"))
-            .collect();
-        let metadata = json!({"name": name, "namespace": cluster.namespace(), "labels": map.metadata.labels,
-            "annotations": annotations});
-        let was = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": map.data});
-        return Ok(MapBefore::Was(Box::new(was)));
-    }
-    Err(Failure::new(code::APPLY_CONFLICT, format!("configmap \"{name}\" exists and is not ours"))
-        .hint("nothing was changed")
-        .fix(format!("kubectl delete configmap {name} -n {}, if nothing needs it", cluster.namespace()))
-        .into())
 }

@@ -14,6 +14,7 @@ mod ending;
 pub mod explain;
 mod facts;
 pub mod inject;
+mod injected_map;
 pub mod logs;
 mod making;
 mod origin;

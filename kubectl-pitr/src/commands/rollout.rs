@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use pitr_recovery::code;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::injected_map;
 use crate::args::Via;
 use crate::cluster::{ApplyOptions, Cluster};
 use crate::failure::Failure;
-use crate::inject::sidecar::{ANNOTATION_PARTITION, CONTAINER};
+use crate::inject::sidecar::{ANNOTATION_BEFORE, ANNOTATION_PARTITION, CONTAINER};
 use crate::render::duration;
 use crate::session::Session;
 
@@ -35,24 +38,20 @@ pub(super) struct Rollout {
     partition: i32,
     /// An earlier rollout holds pods back still.
     held: bool,
+    /// What stands there now is a change that no pod has proven: what it took the place of.
+    unproven: Option<Before>,
 }
 
-/// What a change takes the place of, and what brings that back.
-#[derive(Debug, Clone, PartialEq)]
+/// What a change takes the place of, and what brings that back. It is remembered on the object until a pod has proven the change, so
+/// that whoever comes after one who was broken off comes back to this, and not to what he left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Before {
     /// The entries of the StatefulSet under our field manager.
     pub(super) entries: Value,
-    pub(super) map_name: String,
-    pub(super) map: MapBefore,
-}
-
-/// The ConfigMap before the change.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum MapBefore {
-    Absent,
-    Was(Box<Value>),
-    /// It could not be looked at: it is left alone.
-    Unknown,
+    /// The ConfigMap, if there was one, as it is applied.
+    pub(super) map: Option<Value>,
+    /// An earlier rollout held pods back then: they are not to have this either.
+    pub(super) held: bool,
 }
 
 impl Rollout {
@@ -66,28 +65,44 @@ impl Rollout {
         let now = strategy.and_then(|s| s.rolling_update.as_ref()).and_then(|r| r.partition).unwrap_or(0);
         let partition = held.unwrap_or(now);
         let canary = partition < replicas - 1 && !at_once && !on_delete;
-        Self { replicas, start, on_delete, canary, partition, held: held.is_some() }
+        Self { replicas, start, on_delete, canary, partition, held: held.is_some(), unproven: unproven(object) }
     }
 
-    /// Before the change: lets only the last pod have it.
-    pub(super) async fn hold_back(&self, cluster: &Cluster, name: &str) -> Result<(), Failure> {
-        match self.canary {
-            true => cluster.set_partition(name, self.replicas - 1, Some(self.partition)).await,
-            false => Ok(()),
+    /// What a change of this object takes the place of.
+    pub(super) fn before(&self, entries: Value, map: Option<Value>) -> Before {
+        Before { entries, map, held: self.held }
+    }
+
+    /// Before the change: lets only the last pod have it, and remembers what to come back to.
+    pub(super) async fn hold_back(&self, cluster: &Cluster, name: &str, before: &Before) -> Result<(), Failure> {
+        if self.on_delete {
+            return Ok(());
         }
+        let text = serde_json::to_string(self.proven(before)).unwrap_or_default();
+        let (partition, annotations) = match self.canary {
+            true => (
+                Some(self.replicas - 1),
+                json!({ANNOTATION_PARTITION: self.partition.to_string(), ANNOTATION_BEFORE: text}),
+            ),
+            false => (None, json!({ANNOTATION_BEFORE: text})),
+        };
+        cluster.set_partition(name, partition, annotations).await
     }
 
-    /// Gives the StatefulSet the partition back that it had before.
-    pub(super) async fn let_go(&self, cluster: &Cluster, name: &str) -> Result<(), Failure> {
-        match self.canary || self.held {
-            true => cluster.set_partition(name, self.partition, None).await,
-            false => Ok(()),
-        }
+    /// What was there when a pod last proved it.
+    fn proven<'a>(&'a self, before: &'a Before) -> &'a Before {
+        self.unproven.as_ref().unwrap_or(before)
     }
 
-    /// The same, where an injection that had not ended holds pods back.
+    /// Gives the StatefulSet the partition back that it had before, and forgets what was remembered.
+    async fn let_go(&self, cluster: &Cluster, name: &str) -> Result<(), Failure> {
+        let partition = (self.canary || self.held).then_some(self.partition);
+        cluster.set_partition(name, partition, json!({ANNOTATION_PARTITION: null, ANNOTATION_BEFORE: null})).await
+    }
+
+    /// The same, where an injection that had not ended left something.
     pub(super) async fn let_go_if_held(&self, cluster: &Cluster, name: &str) -> Result<(), Failure> {
-        if self.held { self.let_go(cluster, name).await } else { Ok(()) }
+        if self.held || self.unproven.is_some() { self.let_go(cluster, name).await } else { Ok(()) }
     }
 
     /// After the change: waits for the last pod, then lets the others have it and waits for each of them. The change is taken back
@@ -99,14 +114,15 @@ impl Rollout {
         name: &str,
         (limit, before): (Duration, &Before),
     ) -> Result<(), Failure> {
-        if !self.canary {
-            self.let_go(cluster, name).await?;
-        }
         if self.on_delete {
             session.tell("  its update strategy is OnDelete: the sidecar comes with each pod that you delete");
             return Ok(());
         }
+        if self.held && !self.canary {
+            cluster.set_partition(name, Some(self.partition), json!({ANNOTATION_PARTITION: null})).await?;
+        }
         if self.partition > 0 && self.partition >= self.replicas {
+            self.let_go(cluster, name).await?;
             let partition = self.partition;
             session
                 .tell(&format!("  its partition {partition} holds every pod back: the sidecar comes as you lower it"));
@@ -124,7 +140,7 @@ impl Rollout {
                 });
             }
             session.tell(&format!("pod/{pod} archives"));
-            if self.canary && index == last {
+            if index == last {
                 self.let_go(cluster, name).await?;
             }
         }
@@ -140,7 +156,10 @@ impl Rollout {
         let (pod, namespace) = (self.pod_name(name, index), cluster.namespace());
         let failure = match self.canary && index > self.partition {
             false => failure.hint("those before it archive; the change stays"),
-            true => match cluster.set_partition(name, index, Some(self.partition)).await {
+            true => match cluster
+                .set_partition(name, Some(index), json!({ANNOTATION_PARTITION: self.partition.to_string()}))
+                .await
+            {
                 Ok(()) => {
                     failure.hint(format!("those before it archive; the others are held back by partition {index}"))
                 }
@@ -162,11 +181,11 @@ impl Rollout {
     ) -> Failure {
         let namespace = cluster.namespace();
         match self.take_back(cluster, name, before).await {
-            Ok(_) if self.held => failure
+            Ok(_) if self.proven(before).held => failure
                 .hint("a rollout before this one had not ended: the pods that it held back stay held back")
                 .fix(format!("kubectl pitr uninject {name} -n {namespace} --live"))
                 .fix("or the same command with other settings"),
-            Ok(failure_of_map) => failure_of_map
+            Ok(fate_of_map) => fate_of_map
                 .into_iter()
                 .fold(failure, Failure::hint)
                 .hint("the change was taken back; pods that were not restarted yet were not touched")
@@ -177,28 +196,30 @@ impl Rollout {
         }
     }
 
-    /// Brings back what was there, and tells what became of the ConfigMap. The partition comes last: what was there before is in
-    /// the template when pods are let go.
+    /// Brings back what was there when a pod last proved it, and tells what became of the ConfigMap. The partition comes last: what was
+    /// there before is in the template when pods are let go.
     pub(super) async fn take_back(
         &self,
         cluster: &Cluster,
         name: &str,
         before: &Before,
     ) -> Result<Option<String>, Failure> {
-        let map = &before.map_name;
-        if let MapBefore::Was(object) = &before.map {
-            cluster.apply_config_map(map, object, ApplyOptions::default()).await?;
+        let (back, map) = (self.proven(before), map_name(name));
+        if let Some(object) = &back.map {
+            injected_map::put(cluster, &map, object, ApplyOptions::default()).await?;
         }
-        cluster.apply_stateful_set(name, &before.entries, ApplyOptions::default()).await?;
-        // What stood there may itself be a change that no pod has proven: the others do not get it.
-        if !self.held {
-            self.let_go(cluster, name).await?;
+        cluster.apply_stateful_set(name, &back.entries, ApplyOptions::default()).await?;
+        match (self.on_delete, back.held) {
+            (true, _) => {}
+            // It failed on a later pod: the others do not get it.
+            (false, true) => cluster.set_partition(name, None, json!({ANNOTATION_BEFORE: null})).await?,
+            (false, false) => self.let_go(cluster, name).await?,
         }
-        if before.map != MapBefore::Absent {
+        if back.map.is_some() {
             return Ok(None);
         }
         // What was made for the sidecar alone goes with it. A pod that mounts it already keeps what it has.
-        Ok(Some(match cluster.delete_config_map(map).await {
+        Ok(Some(match cluster.delete_config_map(&map).await {
             Ok(()) => format!("configmap/{map} was deleted again"),
             Err(reason) => format!("configmap/{map} stays: {reason}"),
         }))
@@ -241,6 +262,21 @@ fn remembered(object: &StatefulSet) -> Option<i32> {
     object.metadata.annotations.as_ref()?.get(ANNOTATION_PARTITION)?.parse().ok()
 }
 
+/// What an injection that was broken off took the place of.
+fn unproven(object: &StatefulSet) -> Option<Before> {
+    serde_json::from_str(object.metadata.annotations.as_ref()?.get(ANNOTATION_BEFORE)?).ok()
+}
+
+/// Whether an injection has changed this object and no pod has proven the change yet.
+pub(super) fn is_under_way(object: &StatefulSet) -> bool {
+    object.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(ANNOTATION_BEFORE))
+}
+
+/// The ConfigMap of a workload's sidecars.
+pub(super) fn map_name(workload: &str) -> String {
+    format!("pitr-{workload}")
+}
+
 /// What a rollout that is not watched any longer will do by itself.
 pub(super) async fn standing(cluster: &Cluster, name: &str) -> String {
     let namespace = cluster.namespace();
@@ -278,10 +314,20 @@ async fn look(cluster: &Cluster, name: &str, pod: &str) -> Result<Option<String>
     }
     let state = cluster.pod_states(std::slice::from_ref(&found), Via::Auto, STATE_LIMIT).await;
     Ok(match state.into_iter().next().and_then(|s| s.heartbeat) {
-        Some(heartbeat) if archives(&heartbeat) => (!is_ready(&found)).then(|| "it is not ready".to_owned()),
-        Some(heartbeat) => Some(codes(&heartbeat)),
+        Some(heartbeat) => doubt(&heartbeat, ready_since(&found)),
         None => Some(crate::cluster::waiting_reason(&found).unwrap_or_else(|| "no heartbeat yet".to_owned())),
     })
+}
+
+/// What keeps a heartbeat from being proof that a pod archives. A sidecar starts before its server, and begins with the binlog that the one
+/// before it had archived: only what it says once the server is there tells of its own work. Both times are of the pod's node.
+fn doubt(heartbeat: &Value, ready_since: Option<Timestamp>) -> Option<String> {
+    if !archives(heartbeat) {
+        return Some(codes(heartbeat));
+    }
+    let Some(since) = ready_since else { return Some("it is not ready".to_owned()) };
+    let said_at: Option<Timestamp> = heartbeat["ts"].as_str().and_then(|text| text.parse().ok());
+    said_at.is_none_or(|at| at < since).then(|| "no heartbeat since it became ready".to_owned())
 }
 
 /// Whether a pod was made of the template that the StatefulSet has now. Unknown until its controller has seen that template.
@@ -299,8 +345,14 @@ fn carries(pod: &Pod) -> bool {
 }
 
 fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
+    ready_since(pod).is_some()
+}
+
+/// Since when a pod is ready, by the clock of its node; nothing while it is not.
+fn ready_since(pod: &Pod) -> Option<Timestamp> {
+    let conditions = pod.status.as_ref()?.conditions.as_deref()?;
+    let ready = conditions.iter().find(|c| c.type_ == "Ready" && c.status == "True")?;
+    Some(ready.last_transition_time.as_ref()?.0)
 }
 
 /// Whether a sidecar has brought something into its archive.

@@ -2,11 +2,13 @@
 
 use anyhow::{Context, Result};
 use pitr_recovery::code;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::inject::{read_manifests, refuse_foreign_map, text_of};
-use super::rollout::{MapBefore, Rollout};
-use crate::args::UninjectArgs;
+use super::inject::{read_manifests, text_of};
+use super::injected_map;
+use super::restore::manifests;
+use super::rollout::{Rollout, map_name};
+use crate::args::{DryRun, OutputFormat, UninjectArgs};
 use crate::cluster::{ApplyOptions, Cluster, Need, require};
 use crate::failure::Failure;
 use crate::inject::{attach, manifest, ours};
@@ -20,7 +22,9 @@ pub(super) const LIVE_NEEDS: [Need; 4] = [
 ];
 
 pub async fn run(session: &Session, args: &UninjectArgs) -> Result<u8> {
-    session.prints_text("uninject")?;
+    if args.dry_run != DryRun::Client {
+        session.prints_text("uninject")?;
+    }
     if let Some(path) = &args.filename {
         session.print(&manifest::strip(&read_manifests(path)?, args.keep_config)?)?;
         return Ok(0);
@@ -34,9 +38,11 @@ pub async fn run(session: &Session, args: &UninjectArgs) -> Result<u8> {
         session.print(&manifest::strip(&text_of(&object)?, args.keep_config)?)?;
         return Ok(0);
     }
-    require(&cluster, &LIVE_NEEDS, "injector").await?;
-    if !args.keep_config {
-        require(&cluster, &[Need::core("delete", "configmaps")], "injector").await?;
+    if args.dry_run != DryRun::Client {
+        require(&cluster, &LIVE_NEEDS, "injector").await?;
+        if !args.keep_config {
+            require(&cluster, &[Need::core("delete", "configmaps")], "injector").await?;
+        }
     }
     live(session, &cluster, args, &name.0).await
 }
@@ -44,17 +50,26 @@ pub async fn run(session: &Session, args: &UninjectArgs) -> Result<u8> {
 async fn live(session: &Session, cluster: &Cluster, args: &UninjectArgs, name: &str) -> Result<u8> {
     let object = cluster.stateful_set(name).await?;
     attach::refuse_archiver(name, &object)?;
+    if args.dry_run == DryRun::Client {
+        manifests(session, &[nothing(cluster, name)], session.output(OutputFormat::Yaml)?)?;
+        if !args.keep_config {
+            session.tell(&format!("configmap/{} would be deleted", map_name(name)));
+        }
+        return Ok(0);
+    }
     let carries = |object| serde_json::to_value(object).map(|v| ours::holds_ours(&v)).context("read the object");
     if carries(&object)? {
-        // An empty set of entries under our field manager: what it owned goes away, and nothing else.
-        let nothing = json!({"apiVersion": "apps/v1", "kind": "StatefulSet",
-            "metadata": {"name": name, "namespace": cluster.namespace()}});
+        let nothing = nothing(cluster, name);
         let after = cluster.apply_stateful_set(name, &nothing, ApplyOptions { dry_run: true, force: false }).await?;
         if carries(&after)? {
             return Err(Failure::new(code::APPLY_CONFLICT, format!("statefulset/{name} was not injected with --live"))
                 .hint("another manager owns the sidecar's entries; nothing was changed")
                 .fix(format!("kubectl pitr uninject {name} -n {} | kubectl apply -f -", cluster.namespace()))
                 .into());
+        }
+        if args.dry_run == DryRun::Server {
+            session.tell("the API server would accept this; nothing was changed");
+            return Ok(0);
         }
         session.confirm(
             name,
@@ -64,29 +79,40 @@ async fn live(session: &Session, cluster: &Cluster, args: &UninjectArgs, name: &
         let rollout = Rollout::of(&object, true);
         cluster.apply_stateful_set(name, &nothing, ApplyOptions::default()).await?;
         session.tell(&format!("statefulset/{name} changed"));
-        rollout.let_go(cluster, name).await?;
+        rollout.let_go_if_held(cluster, name).await?;
         rollout.wait_without_sidecar(cluster, name, args.confirm.timeout).await?;
     } else {
         session.tell(&format!("statefulset/{name} carries no sidecar"));
+        if args.dry_run == DryRun::Server {
+            return Ok(0);
+        }
         // An injection that was interrupted before its change may have held the pods back.
         Rollout::of(&object, true).let_go_if_held(cluster, name).await?;
     }
     if !args.keep_config {
-        delete_config(session, cluster, &format!("pitr-{name}")).await?;
+        delete_config(session, cluster, &map_name(name)).await?;
     }
     Ok(0)
 }
 
+/// An empty set of entries under our field manager: what it owned goes away, and nothing else.
+fn nothing(cluster: &Cluster, name: &str) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "StatefulSet",
+        "metadata": {"name": name, "namespace": cluster.namespace()}})
+}
+
 /// Deletes the configuration that an injection made; a ConfigMap of that name which is somebody else's stays.
 async fn delete_config(session: &Session, cluster: &Cluster, map: &str) -> Result<()> {
-    let left = match refuse_foreign_map(cluster, map).await {
-        Ok(MapBefore::Was(_)) => {
+    let left = match injected_map::look(cluster, map).await {
+        Ok(Some(_)) => {
             cluster.delete_config_map(map).await?;
             format!("configmap/{map} deleted")
         }
-        Ok(MapBefore::Absent) => return Ok(()),
-        Ok(MapBefore::Unknown) => format!("configmap/{map} stays: it cannot be read, so nobody knows whose it is"),
-        Err(_) => format!("configmap/{map} stays: it was not made here"),
+        Ok(None) => return Ok(()),
+        Err(failure) if failure.number() == Some(code::APPLY_CONFLICT.number) => {
+            format!("configmap/{map} stays: it was not made here")
+        }
+        Err(reason) => format!("configmap/{map} stays: whose it is cannot be seen: {reason}"),
     };
     session.tell(&left);
     Ok(())

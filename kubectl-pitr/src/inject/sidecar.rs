@@ -29,6 +29,8 @@ pub const ANNOTATION_CONFIG: &str = "kubectl-pitr/config-hash";
 pub const ANNOTATION_MYSQL_SECRET: &str = "kubectl-pitr/mysql-secret";
 /// On a StatefulSet whose rollout is held back: the partition that it had before, and gets again.
 pub const ANNOTATION_PARTITION: &str = "kubectl-pitr/partition-before";
+/// On a StatefulSet with an injection that no pod has proven yet: what that took the place of.
+pub const ANNOTATION_BEFORE: &str = "kubectl-pitr/injection-before";
 /// How the sidecar is told where its configuration is.
 pub const CONFIG_FLAG: &str = "--config=/etc/pitr/config.yaml";
 /// Where credentials are mounted, one file a key.

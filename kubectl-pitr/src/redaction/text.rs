@@ -7,6 +7,11 @@ const PEM_BEGIN: &str = "-----BEGIN";
 const PEM_END: &str = "-----END";
 /// How age writes an identity.
 const AGE_IDENTITY: &str = "AGE-SECRET-KEY-";
+/// How AWS names a long-lived key, and one that expires, with as many letters and digits behind it.
+const ACCESS_KEYS: [&str; 2] = ["AKIA", "ASIA"];
+const ACCESS_KEY_LENGTH: usize = 20;
+/// How the first part of a signed token begins: `{"` in base64.
+const SIGNED_TOKEN: &str = "eyJ";
 /// Words of statements: numbers beside them are data.
 const STATEMENT_WORDS: [&str; 8] = ["insert ", "update ", "delete ", "select ", "values", "replace ", "set ", "where "];
 /// What follows an apostrophe that is no quote.
@@ -15,13 +20,13 @@ const CONTRACTIONS: [&str; 7] = ["s", "t", "d", "m", "re", "ll", "ve"];
 /// The text without them; `of_server`: double quotes and numbers of statements hold data, too.
 pub(super) fn without_secrets(text: &str, of_server: bool) -> String {
     let mut out = String::with_capacity(text.len());
-    // The lines of a secret that has several: until one that is indented less than this.
-    let mut block: Option<usize> = None;
+    // The lines of a secret that has several: until one that is indented less than this, or that is a setting of its own.
+    let mut block: Option<(usize, Below)> = None;
     let mut in_pem = false;
     for line in text.split_inclusive('\n') {
         let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
         let indent = line.len() - line.trim_start().len();
-        if block.is_some_and(|from| line.trim().is_empty() || indent > from) {
+        if block.is_some_and(|(from, below)| line.trim().is_empty() || below.holds(line, indent, from)) {
             continue;
         }
         block = None;
@@ -30,8 +35,8 @@ pub(super) fn without_secrets(text: &str, of_server: bool) -> String {
             in_pem = !line.contains(PEM_END);
             continue;
         }
-        let (line, is_block) = without_setting(line);
-        block = is_block.then_some(indent);
+        let (line, below) = without_setting(line);
+        block = below.map(|below| (indent, below));
         let line = without_quoted(&line, of_server);
         let line = without_words(&line);
         out.push_str(&if of_server { without_numbers(&line) } else { line });
@@ -40,14 +45,33 @@ pub(super) fn without_secrets(text: &str, of_server: bool) -> String {
     out
 }
 
-/// `password: x`, `"token":"x"`, `--password x`, wherever in the line: all that follows goes. Also tells whether the value is in the
-/// next lines.
-fn without_setting(line: &str) -> (String, bool) {
+/// What stands below the name of a secret.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Below {
+    /// A block of text: the secret.
+    Block,
+    /// A value or a list of them, which are secret; or settings with names of their own, which tell by themselves.
+    Anything,
+}
+
+impl Below {
+    fn holds(self, line: &str, indent: usize, from: usize) -> bool {
+        let is_setting = line.contains(": ") || line.trim_end().ends_with(':');
+        match self {
+            Self::Block => indent > from,
+            Self::Anything => !is_setting && (indent > from || (indent == from && line.trim_start().starts_with("- "))),
+        }
+    }
+}
+
+/// `password: x`, `"token":"x"`, `--password x`, wherever in the line: all that follows goes. Also tells whether the value may be in
+/// the next lines.
+fn without_setting(line: &str) -> (String, Option<Below>) {
     // MySQL's own first line.
     if line.contains("temporary password")
         && let Some((before, _)) = line.rsplit_once(": ")
     {
-        return (format!("{before}: {REDACTED}"), false);
+        return (format!("{before}: {REDACTED}"), None);
     }
     let mut from = 0;
     while let Some(found) = line[from..].find(|c: char| is_of_name(c)) {
@@ -63,18 +87,21 @@ fn without_setting(line: &str) -> (String, bool) {
         let value = rest.trim_start_matches([':', '=']).trim();
         let is_flag = name.starts_with("--") && !line[end..].trim().is_empty();
         if is_setting && value.starts_with(['|', '>']) {
-            return (line.to_owned(), true);
+            return (line.to_owned(), Some(Below::Block));
         }
-        if is_setting && !value.is_empty() {
+        if is_setting && value.is_empty() {
+            return (line.to_owned(), Some(Below::Anything));
+        }
+        if is_setting {
             let separator = &rest[..1];
             let space = if rest[1..].starts_with(' ') { " " } else { "" };
-            return (format!("{}{separator}{space}{REDACTED}", &line[..end]), false);
+            return (format!("{}{separator}{space}{REDACTED}", &line[..end]), None);
         }
         if is_flag {
-            return (format!("{} {REDACTED}", &line[..end]), false);
+            return (format!("{} {REDACTED}", &line[..end]), None);
         }
     }
-    (line.to_owned(), false)
+    (line.to_owned(), None)
 }
 
 fn is_of_name(c: char) -> bool {
@@ -86,6 +113,9 @@ fn without_words(line: &str) -> String {
     let word = |word: &str| {
         if let Some(at) = word.find(AGE_IDENTITY) {
             return format!("{}{REDACTED}", &word[..at]);
+        }
+        if is_access_key(word) || is_signed_token(word) {
+            return REDACTED.to_owned();
         }
         if word.starts_with("-p") && word.len() > 2 {
             return format!("-p{REDACTED}");
@@ -101,6 +131,18 @@ fn without_words(line: &str) -> String {
             word(bare) + &piece[bare.len()..]
         })
         .collect()
+}
+
+fn is_access_key(word: &str) -> bool {
+    let name = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    let is_of_key = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+    name.len() == ACCESS_KEY_LENGTH
+        && ACCESS_KEYS.iter().any(|begin| name.starts_with(begin))
+        && name.bytes().all(is_of_key)
+}
+
+fn is_signed_token(word: &str) -> bool {
+    word.find(SIGNED_TOKEN).is_some_and(|at| word[at..].matches('.').count() == 2)
 }
 
 /// Literals of SQL, as servers quote them in their messages. One that is not closed goes on to the end of the line.

@@ -1,5 +1,8 @@
 //! Golden files: what the program says, word for word. `UPDATE_GOLDEN=1` writes them anew.
 
+#[allow(dead_code, reason = "not every test asks an API server")]
+pub(crate) mod api;
+
 use std::path::PathBuf;
 
 #[allow(dead_code, reason = "not every test reads manifests")]

@@ -1,0 +1,128 @@
+//! Errors that a command ends with, word for word: what is printed, and the exit code.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+mod support;
+
+use kubectl_pitr::inject::tree;
+use serde_json::{Value, json};
+use support::api::{Answers, program, refusal, serve, told};
+use support::{golden, manifest};
+
+const SETS: &str = "/apis/apps/v1/namespaces/shop/statefulsets";
+
+/// The objects that a command prints, by kind.
+fn printed(words: &[&str], stdin: Option<&str>) -> Vec<Value> {
+    let mut command = program(words);
+    if let Some(text) = stdin {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("given.yaml");
+        std::fs::write(&path, text).unwrap();
+        let output = command.args(["-f", path.to_str().unwrap()]).output().unwrap();
+        return documents(&output);
+    }
+    documents(&command.output().unwrap())
+}
+
+fn documents(output: &std::process::Output) -> Vec<Value> {
+    let (code, text, errors) = told(output);
+    assert_eq!(code, 0, "{errors}");
+    tree::parse(&text).unwrap().into_iter().map(|document| document.value).collect()
+}
+
+fn of_kind(documents: &[Value], kind: &str) -> Value {
+    let mut object = documents.iter().find(|document| document["kind"] == kind).unwrap().clone();
+    object["metadata"]["namespace"] = "shop".into();
+    object
+}
+
+/// statefulset/mysql with the sidecar, and its ConfigMap.
+fn injected(archive: &str) -> (Value, Value) {
+    let words = ["inject", "-n", "shop", "--archive", archive, "--secret", "pitr-s3"];
+    let all = printed(&words, Some(&manifest("mysql.yaml")));
+    let map = all.iter().find(|d| d["kind"] == "ConfigMap" && d["metadata"]["name"] == "pitr-mysql").unwrap();
+    (of_kind(&all, "StatefulSet"), map.clone())
+}
+
+fn list(kind: &str, items: &[Value]) -> (u16, Value) {
+    (200, json!({"kind": kind, "apiVersion": "v1", "metadata": {}, "items": items}))
+}
+
+/// A namespace with one workload.
+fn shop(set: &Value, map: Option<&Value>) -> Answers {
+    let mut answers = Answers::from([
+        (format!("GET {SETS}"), list("StatefulSetList", std::slice::from_ref(set))),
+        (format!("GET {SETS}/{}", set["metadata"]["name"].as_str().unwrap()), (200, set.clone())),
+        ("GET /api/v1/namespaces/shop/pods".into(), list("PodList", &[])),
+    ]);
+    if let Some(map) = map {
+        let path = format!("/api/v1/namespaces/shop/configmaps/{}", map["metadata"]["name"].as_str().unwrap());
+        for verb in ["GET", "PATCH"] {
+            answers.insert(format!("{verb} {path}"), (200, map.clone()));
+        }
+    }
+    answers
+}
+
+/// A command and what it said; names made of the time of day are not told apart.
+fn story(words: &[&str], answers: Option<Answers>) -> String {
+    let mut command = program(words);
+    if let Some(answers) = answers {
+        command.args(["-n", "shop", "--server", &serve(answers)]);
+    }
+    let (code, out, errors) = told(&command.output().unwrap());
+    let digits = |c: char| c.is_ascii_digit();
+    let mut text = format!("$ kubectl pitr {}\n{out}{errors}exit {code}\n", words.join(" "));
+    while let Some(at) = text.match_indices('-').map(|(at, _)| at).find(|at| {
+        let rest = &text[at + 1..];
+        rest.len() > 15 && rest[..8].chars().all(digits) && &rest[8..9] == "-" && rest[9..15].chars().all(digits)
+    }) {
+        text.replace_range(at + 1..at + 16, "TIME");
+    }
+    text
+}
+
+#[test]
+fn what_ends_a_command_is_said_with_its_code_what_it_means_and_what_helps() {
+    let (set, map) = injected("s3://b/shop/mysql");
+    let (_, in_a_directory) = injected("file:///backups");
+    let mut bare = of_kind(&printed(&["uninject"], Some(&manifest("mysql.yaml"))), "StatefulSet");
+    bare["metadata"]["name"] = "legacy".into();
+    let mut in_git = set.clone();
+    in_git["metadata"]["annotations"]["argocd.argoproj.io/tracking-id"] = "shop:apps/StatefulSet:shop/mysql".into();
+    let attach = ["attach", "orders", "-n", "shop", "--host", "db", "--mysql-user", "pitr", "--mysql-secret", "s"];
+    let archiver = of_kind(&printed(&[&attach[..], &["--archive", "s3://b/o"]].concat(), None), "StatefulSet");
+    let orders = ("GET /api/v1/namespaces/shop/pods/orders-0", json!({"metadata": {"name": "orders-0"}}));
+
+    let with = |mut answers: Answers, more: &[(&str, (u16, Value))]| {
+        answers.extend(more.iter().map(|(path, answer)| ((*path).to_owned(), answer.clone())));
+        answers
+    };
+    let jobs = "POST /apis/batch/v1/namespaces/shop/jobs";
+    let stories = [
+        story(&["backup"], None),
+        story(&["status", "--archive", "s3://key:secret@bucket/prefix"], None),
+        story(
+            &["verify", "mysql", "--wait=false"],
+            Some(with(shop(&set, Some(&map)), &[(jobs, refusal(409, "AlreadyExists"))])),
+        ),
+        story(&["verify", "mysql", "--wait=false"], Some(shop(&set, Some(&in_a_directory)))),
+        story(
+            &["detach", "orders", "--confirm", "orders", "--timeout", "0s"],
+            Some(with(
+                shop(&archiver, None),
+                &[
+                    (orders.0, (200, orders.1.clone())),
+                    (&format!("DELETE {SETS}/orders"), (200, json!({"kind": "Status"}))),
+                ],
+            )),
+        ),
+        story(&["logs", "legacy"], Some(shop(&bare, None))),
+        story(&["config", "set", "mysql", "schedule.tail_interval=5s"], Some(shop(&in_git, Some(&map)))),
+        story(&["config", "view", "mysq"], Some(shop(&set, Some(&map)))),
+    ];
+    for code in ["PITR0106", "PITR0107", "PITR0401", "PITR0404", "PITR0414", "PITR0511", "PITR0512", "PITR0702"] {
+        assert!(stories.iter().any(|story| story.contains(&format!("[{code}]"))), "{code}: {stories:#?}");
+    }
+    golden("errors.txt", &stories.join("\n"));
+}
