@@ -7,7 +7,7 @@ export CLUSTER ?= node
 PARTS := e2e/parts
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build release dist images demo demo-local demo-down test lint unit integration test-stores e2e bench clean
+.PHONY: help tools build release dist images demo demo-local demo-down test lint unit integration test-stores test-long e2e bench clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,8 +50,11 @@ unit: ## the tests of the crates
 integration: ## the programs against real servers
 	@e2e/test.sh integration
 
-test-stores: ## the archive on object stores that others wrote (STORES: rgw)
+test-stores: ## the archive on object stores that others wrote (STORES: rgw, garage)
 	@e2e/test.sh stores
+
+test-long: ## what takes hours: a second store, three archivers for an hour, 200 random targets
+	@e2e/test.sh long
 
 e2e: ## the programs on a real Kubernetes
 	@e2e/test.sh cluster

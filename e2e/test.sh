@@ -4,6 +4,7 @@
 #   unit          tests inside the sources, and those of the documentation
 #   integration   tests/ of every package but the cluster's: libraries and built programs against real mysqld and S3 servers
 #   stores        the archive and the programs against S3 servers that others wrote: STORES (default rgw), see e2e/parts/README.md
+#   long          what takes hours: the stage "stores" with Garage, three archivers on it for an hour, 20 random workloads with 10 targets each
 #   cluster       e2e/tests/cluster.rs on a real Kubernetes
 #   CLUSTER=node|kind|none   which Kubernetes (default node; none leaves the stage "cluster" out)
 set -euo pipefail
@@ -123,6 +124,13 @@ stage_stores() {
     step "$store" "$PARTS/stores/with.sh" "$store" \
       bash -c 'printf "%s\n" retention real_stores real_servers conformance | side_by_side --ignored'
   done
+}
+
+stage_long() {
+  STORES=garage stage_stores
+  step hour env PITR_TEST_STORE_SECONDS=3600 "$PARTS/stores/with.sh" garage \
+    cargo test --workspace --locked --test real_stores -- --ignored three_archivers
+  step targets env PITR_TEST_WORKLOADS=20 PITR_TEST_TARGETS=10 cargo test --workspace --locked --test exact
 }
 
 node_parts() { # everything for the node; what is being built in the background is waited for

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # build.sh STORE...: builds object stores of the world, as far as they are missing or out of date.
 #   rgw       Ceph's object gateway with a monitor and one OSD, from Debian packages: $PITR_CACHE/rgw (40 s once, 520 MB)
+#   garage    Garage, from its crates: $PITR_CACHE/garage (15 min on 2 cores once, 60 MB)
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../env.sh"
 
@@ -22,10 +23,23 @@ build_rgw() {
   built
 }
 
-[ $# -gt 0 ] || die "usage: build.sh rgw..."
+build_garage() {
+  local root=$PITR_CACHE/garage version=2.5.0
+  hold garage
+  if ! outdated "$root" "garage $version"; then return; fi
+  need cargo cc
+  CARGO_TARGET_DIR=$root.target cargo install garage --quiet --locked --version "$version" --root "$root.new" \
+    --no-default-features --features bundled-libs,sqlite >&2
+  rm -rf "$root" "$root.target"
+  mv "$root.new" "$root"
+  built
+}
+
+[ $# -gt 0 ] || die "usage: build.sh rgw|garage..."
 for store; do
   case $store in
     rgw) build_rgw ;;
-    *) die "there is no store \"$store\": rgw" ;;
+    garage) build_garage ;;
+    *) die "there is no store \"$store\": rgw, garage" ;;
   esac
 done

@@ -2,7 +2,7 @@
 # with.sh STORE COMMAND...: runs a command beside a real object store on loopback, with an empty bucket. The store ends with the
 # command, also when somebody kills this script, and leaves nothing behind. COMMAND finds in its environment:
 #   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY    the only key that the store knows
-#   PITR_TEST_S3           which store: rgw
+#   PITR_TEST_S3           which store: rgw or garage
 #   PITR_TEST_S3_ENDPOINT  its address;  PITR_TEST_S3_TLS_ENDPOINT, PITR_TEST_S3_CA_FILE  the same over TLS, and whom to trust
 #   PITR_TEST_S3_REGION, PITR_TEST_S3_BUCKET
 set -euo pipefail

@@ -18,9 +18,10 @@ pub(super) struct Place<'a> {
 const PASSING: [u16; 4] = [408, 425, 429, 409];
 
 /// Codes of other answers that another attempt may change: damage on the way, a slow sender, a short pause of the service.
-const PASSING_CODES: [&str; 7] = [
+const PASSING_CODES: [&str; 8] = [
     "BadDigest",
     "IncompleteBody",
+    "InvalidDigest", // AWS means one that is none, which we never send; Garage one that does not fit the body
     "RequestTimeout",
     "SlowDown",
     "XAmzContentSHA256Mismatch",
@@ -227,7 +228,15 @@ mod tests {
 
     #[test]
     fn only_passing_failures_are_retryable() {
-        for (status, code) in [(500, ""), (503, "SlowDown"), (429, ""), (408, ""), (400, "RequestTimeout"), (409, "")] {
+        for (status, code) in [
+            (500, ""),
+            (503, "SlowDown"),
+            (429, ""),
+            (408, ""),
+            (400, "RequestTimeout"),
+            (409, ""),
+            (400, "InvalidDigest"),
+        ] {
             assert!(answer(status, code).is_retryable(), "{status} {code}");
         }
         for (status, code) in [(400, "InvalidRequest"), (403, ""), (404, "NoSuchKey"), (412, ""), (501, ""), (301, "")]
