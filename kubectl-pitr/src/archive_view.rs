@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pitr_archive::document::{BackupsDocument, BinlogFilter, BinlogsDocument, PlanDocument, WindowsDocument};
 use pitr_archive::{
-    Archive, ArchiveUrl, Credentials, Estimate, OptionError, RetryPolicy, Retrying, S3Options, ServerEncryption,
-    StopDescription, connect,
+    Archive, ArchiveUrl, Credentials, Estimate, OptionError, Proofs, RetryPolicy, Retrying, S3Options,
+    ServerEncryption, StopDescription, connect,
 };
 use pitr_recovery::{PlanRequest, RestorePlan, Timeline};
 use serde_json::Value;
@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::question::Question;
 use crate::refusal;
 use crate::render::{binary_size, duration};
-use crate::state::{Backups, Windows};
+use crate::state::{Backups, Verify, Windows};
 
 /// Someone waits in front of a terminal: a store that does not answer is told about soon.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,6 +31,8 @@ pub struct ArchiveView {
     pub flags: String,
     /// Flavour and version of the server that wrote last.
     pub server: Option<(String, String)>,
+    /// What others have proven of it.
+    pub proofs: Proofs,
     archive: Archive,
     timeline: Timeline,
 }
@@ -121,7 +123,11 @@ impl ArchiveView {
         let server = newest.map(|b| (b.flavour.to_string(), b.server_version.clone()));
         let flags = flags(&shown, options);
         let timeline = archive.exact(Timeline::new(inventory)).await.map_err(told)?;
-        Ok(Self { url: shown, flags, workload, server, archive, timeline })
+        let proofs = archive.proofs().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "nobody can say what verification and restore drills have proven");
+            Proofs::default()
+        });
+        Ok(Self { url: shown, flags, workload, server, proofs, archive, timeline })
     }
 
     /// The plan for a target.
@@ -143,6 +149,10 @@ impl ArchiveView {
 
     pub fn windows(&self) -> Windows {
         documents(&WindowsDocument::from(&self.timeline))
+    }
+
+    pub fn verify(&self) -> Verify {
+        documents(&self.proofs.document())
     }
 
     pub fn backups(&self) -> Backups {

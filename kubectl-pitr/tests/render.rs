@@ -10,8 +10,8 @@ use kubectl_pitr::render::{
     status_document, status_table, status_text,
 };
 use kubectl_pitr::state::{
-    Backups, Beat, ClusterFacts, Health, Heartbeat, Limits, Pod, Windows, WorkloadState, checks, from_archive, judge,
-    merge,
+    Backups, Beat, ClusterFacts, Health, Heartbeat, Limits, Pod, Verify, Windows, WorkloadState, checks, from_archive,
+    judge, merge,
 };
 use kubectl_pitr::terminal::Terminal;
 use serde_json::{Value, json};
@@ -144,9 +144,16 @@ fn status_of_an_archive_without_a_cluster() {
         archive_flags: " --archive s3://backups/shop/mysql --region eu-west-1".into(),
         ..WorkloadState::default()
     };
-    let state = from_archive(state, &windows(), backups());
+    let verify = Heartbeat::read(&heartbeat()).unwrap().verify;
+    let state = from_archive(state, &windows(), backups(), verify);
     golden("render/status-archive.txt", &text(&state));
     // An old end is no comfort because nobody is there to be asked.
+    assert_eq!(judge(&state, limits()).health, Health::Ok);
+    let failed =
+        Verify { drill_failed_at: Some(now()), drill_failed_code: Some("PITR0606".into()), ..Verify::default() };
+    let failed = from_archive(state.clone(), &windows(), backups(), failed);
+    let judged = judge(&failed, limits());
+    assert!(judged.health == Health::Degraded && judged.findings.iter().any(|f| f.code.number == 514), "{judged:?}");
     let later = Limits { now: now() + jiff::Span::new().hours(3), ..limits() };
     let judged = judge(&state, later);
     assert_eq!(judged.health, Health::Degraded);

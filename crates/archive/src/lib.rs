@@ -28,9 +28,9 @@ mod url;
 pub use archive::{
     Adoption, Archive, ArchiveError, Clock, Deduped, Description, Discovered, Drill, Drills, EncodedSegment, Finding,
     FindingKind, Found, FoundTransaction, InventoryReport, LastVerified, Matching, NoResume, Pace, Point, Probe,
-    ProbeStep, Proposal, Published, Quarantine, Rebuilt, Resume, Retained, RetentionRules, SLICES, Search, SearchError,
-    Slices, Sought, StopDescription, Swept, TailCoverage, TailReport, Verified, VerifyProgress, VerifyRules, Workspace,
-    add_record, lay_over, remove_from, remove_objects,
+    ProbeStep, Proofs, Proposal, Published, Quarantine, Rebuilt, Resume, Retained, RetentionRules, SLICES, Search,
+    SearchError, Slices, Sought, StopDescription, Swept, TailCoverage, TailReport, Verified, VerifyProgress,
+    VerifyRules, Workspace, add_record, lay_over, remove_from, remove_objects,
 };
 pub use catalog::{MergeEffort, PageError};
 pub use digest::{Digest, ShortHash, sha256};

@@ -324,7 +324,7 @@ pub(super) fn offline(view: &ArchiveView) -> (WorkloadState, Windows, Backups) {
         ..WorkloadState::default()
     };
     let (windows, backups) = (view.windows(), view.backups());
-    (from_archive(state, &windows, backups.clone()), windows, backups)
+    (from_archive(state, &windows, backups.clone(), view.verify()), windows, backups)
 }
 
 #[cfg(test)]

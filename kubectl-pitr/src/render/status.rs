@@ -208,7 +208,7 @@ fn age(at: Timestamp, now: Timestamp) -> String {
 }
 
 fn verified(state: &WorkloadState, now: Timestamp) -> Option<String> {
-    let verify = &state.leading()?.1.verify;
+    let verify = &state.verify;
     let damage = verify.damaged_objects.map_or_else(String::new, |n| format!(": {n} objects DAMAGED [PITR0606]"));
     let checksums = verify.checksums_at.map(|at| format!("checksums, last {} ago{damage}", age(at, now)));
     let drill = verify.drill_at.map(|at| {
@@ -219,7 +219,7 @@ fn verified(state: &WorkloadState, now: Timestamp) -> Option<String> {
         let code = verify.drill_failed_code.as_deref().unwrap_or("-");
         format!("restore drill FAILED {} ago with {code}", age(at, now))
     });
-    let unreadable = state.leading()?.1.archive.unreadable.as_ref();
+    let unreadable = state.leading().and_then(|(_, heartbeat)| heartbeat.archive.unreadable.as_ref());
     let unreadable = unreadable.map(|u| format!("{} objects UNREADABLE, such as {} [PITR0606]", u.objects, u.first));
     let parts: Vec<_> = checksums.into_iter().chain(drill).chain(failed).chain(unreadable).collect();
     (!parts.is_empty()).then(|| format!("{:<13}{}", "Verified", parts.join("; ")))

@@ -53,6 +53,14 @@ fn item(state: &WorkloadState, judged: &Judged) -> Value {
             "newestId": newest.as_ref().map(|(id, _)| id),
             "newestAt": instant(newest.as_ref().and_then(|(_, at)| *at)),
         },
+        "verified": {
+            "checksumsAt": instant(state.verify.checksums_at),
+            "damagedObjects": state.verify.checksums_at.map(|_| state.verify.damaged_objects.unwrap_or(0)),
+            "drillAt": instant(state.verify.drill_at),
+            "drillSeconds": state.verify.drill_seconds,
+            "drillFailedAt": instant(state.verify.drill_failed_at),
+            "drillFailedCode": state.verify.drill_failed_code,
+        },
         "findings": judged.findings.iter().map(|f| json!({
             "code": f.code.to_string(), "message": f.text, "fix": f.fix,
         })).collect::<Vec<_>>(),

@@ -62,7 +62,9 @@ pub fn judge(state: &WorkloadState, limits: Limits) -> Judged {
     if heard {
         archive_findings(state, end_age_seconds, limits, &mut findings);
     }
-    if !state.offline {
+    if state.offline {
+        proof_findings(state, &mut findings);
+    } else {
         pod_findings(state, &mut findings);
     }
     told_findings(state, &mut findings);
@@ -137,6 +139,20 @@ fn pod_findings(state: &WorkloadState, findings: &mut Vec<Finding>) {
     if state.pods.is_empty() && state.replicas > 0 {
         let text = "no pod of it is there".to_owned();
         findings.push(Finding { code: code::NO_ARCHIVER, text, fix: None });
+    }
+}
+
+/// What verification and drills left in the archive; where there are sidecars, they tell it.
+fn proof_findings(state: &WorkloadState, findings: &mut Vec<Finding>) {
+    let again = |verb: &str| Some(format!("kubectl pitr {verb}{}", state.archive_flags));
+    if let Some(objects) = state.verify.damaged_objects.filter(|objects| *objects > 0) {
+        let text = format!("{} damaged or gone when it was last verified", count_of(objects, "object"));
+        findings.push(Finding { code: code::CHECKSUM_MISMATCH, text, fix: again("verify") });
+    }
+    if state.verify.drill_failed_at.is_some() {
+        let code = state.verify.drill_failed_code.as_deref().unwrap_or("no code");
+        let text = format!("the last restore drill failed with {code}");
+        findings.push(Finding { code: code::DRILL_FAILED, text, fix: None });
     }
 }
 

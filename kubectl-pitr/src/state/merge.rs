@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Backups, Gap, Heartbeat, WindowRow, Windows};
+use super::{Backups, Gap, Heartbeat, Verify, WindowRow, Windows};
 
 /// A heartbeat older than this says nothing about now.
 const FRESH_SECONDS: i64 = 60;
@@ -59,6 +59,8 @@ pub struct WorkloadState {
     pub gaps_total: u64,
     /// Base backups, newest first, where the list is known.
     pub backups: Option<Backups>,
+    /// What verification and restore drills have proven.
+    pub verify: Verify,
 }
 
 impl WorkloadState {
@@ -123,6 +125,7 @@ pub fn merge(mut state: WorkloadState, windows: Option<Windows>, backups: Option
     let leading = state.leading().map_or_else(|| newest.clone(), |(_, h)| h.clone());
     state.server = leading.server.flavour.clone().zip(leading.server.version.clone());
     state.archive_url = leading.archive.url.clone().or(state.archive_url);
+    state.verify = leading.verify.clone();
     state.resolution_seconds = newest.window.as_ref().and_then(|w| w.resolution_seconds);
     state.gaps_total = newest.gaps_total.unwrap_or(newest.gaps.len() as u64);
     state.gaps = newest.gaps.clone();
@@ -146,8 +149,8 @@ pub fn merge(mut state: WorkloadState, windows: Option<Windows>, backups: Option
 }
 
 /// The picture from the archive alone.
-pub fn from_archive(mut state: WorkloadState, windows: &Windows, backups: Backups) -> WorkloadState {
-    state.offline = true;
+pub fn from_archive(mut state: WorkloadState, windows: &Windows, backups: Backups, verify: Verify) -> WorkloadState {
+    (state.offline, state.verify) = (true, verify);
     state.gaps_total = windows.gaps.len() as u64;
     state.gaps.clone_from(&windows.gaps);
     state.windows = live_windows(windows);

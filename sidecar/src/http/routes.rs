@@ -15,7 +15,7 @@ use super::{query, refused};
 use crate::amounts::{binary_size, duration};
 use crate::error::Failure;
 use crate::planning;
-use crate::status::{Counts, Heart, Proofs, StatusDocument, cycle_document, metrics, proven_to};
+use crate::status::{Counts, Heart, StatusDocument, cycle_document, metrics, proven_to};
 
 /// A store that takes longer is not one to archive to.
 const PROBE_LIMIT: Duration = Duration::from_secs(20);
@@ -84,7 +84,7 @@ impl Api {
             ("/v1/status", None) => match self {
                 Self::Sidecar(heart) => Answer::document(&heart.document().await),
                 Self::Archive(archive) => {
-                    let (timeline, proofs) = (self.timeline().await?, Proofs::of(archive).await?);
+                    let (timeline, proofs) = (self.timeline().await?, archive.proofs().await?);
                     Answer::document(&StatusDocument::new(&timeline, &proofs, archive.describe()))
                 }
             },

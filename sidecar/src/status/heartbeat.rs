@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use pitr_archive::Proofs;
 use pitr_archive::document::{
     ActiveBinlog, ArchiveState, BackupSummary, ClosedBinlog, GapSummary, Heartbeat, Instant, SCHEMA_VERSION,
     ServerState, StoreState, UnreadableObjects, WindowSummary,
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::Facts;
 use super::findings::{self, Look, live_branch};
-use super::outlook::{Outlook, Proofs, proven_to};
+use super::outlook::{Outlook, proven_to};
 use super::purge;
 use crate::archiver::Archiver;
 use crate::config::{Config, Schedule};

@@ -17,7 +17,7 @@ pub(crate) use self::board::{ActiveFacts, Area, BacklogFacts, Board, ClosedFacts
 pub(crate) use self::cycle::cycle_document;
 pub(crate) use self::heartbeat::Heart;
 pub(crate) use self::metrics::{Counts, metrics};
-pub(crate) use self::outlook::{Outlook, Proofs, proven_to};
+pub(crate) use self::outlook::{Outlook, proven_to};
 pub(crate) use self::report::{Report, StatusDocument};
 pub(crate) use self::segment_seconds::Step;
 pub(crate) use self::watchdog::{Task, in_this_task, patiently, tick};

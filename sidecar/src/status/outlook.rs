@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use pitr_archive::document::VerifyState;
-use pitr_archive::{Archive, ArchiveError, Drills, LastVerified};
+use pitr_archive::Proofs;
 use pitr_recovery::{Timeline, WindowEnd};
 use tokio::time::Instant;
 
@@ -33,44 +31,6 @@ struct Asked {
     at: Instant,
 }
 
-/// What others have proven of the archive.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Proofs {
-    /// When checksums were last verified.
-    pub(crate) checksums_at: Option<Timestamp>,
-    /// Objects that are damaged or missing since, as far as that found.
-    pub(crate) damaged: u64,
-    /// How the last restore drills ended.
-    pub(crate) drills: Drills,
-}
-
-impl Proofs {
-    /// What lies in the archive.
-    pub(crate) async fn of(archive: &Archive) -> Result<Self, ArchiveError> {
-        Self::with(archive.last_verified().await?.as_ref(), archive).await
-    }
-
-    /// The same for whoever has asked for the last verification already.
-    pub(crate) async fn with(last: Option<&LastVerified>, archive: &Archive) -> Result<Self, ArchiveError> {
-        let damaged = last.map_or(0, |last| last.damaged);
-        Ok(Self { checksums_at: last.map(|last| last.at), damaged, drills: archive.last_drills().await? })
-    }
-
-    /// As documents have it.
-    #[expect(clippy::cast_precision_loss, reason = "seconds of a restore")]
-    pub(crate) fn document(&self) -> VerifyState {
-        let (verified, failed) = (self.drills.verified.as_ref(), self.drills.failed.as_ref());
-        VerifyState {
-            checksums_at: self.checksums_at.map(Into::into),
-            damaged_objects: Some(self.damaged).filter(|damaged| *damaged > 0),
-            drill_at: verified.map(|drill| drill.at.into()),
-            drill_seconds: verified.map(|drill| drill.seconds as f64),
-            drill_failed_at: failed.map(|drill| drill.at.into()),
-            drill_failed_code: failed.and_then(|drill| drill.code.clone()),
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Known {
     version: u64,
@@ -93,7 +53,7 @@ impl Outlook {
         };
         let archive = Arc::clone(&pipeline.archive);
         let ask = |_| async move {
-            match Proofs::of(&archive).await {
+            match archive.proofs().await {
                 Ok(proofs) => Some(Asked { proofs, at: Instant::now() }),
                 Err(error) => {
                     tracing::warn!(event = "no-proofs", "{error:#}");

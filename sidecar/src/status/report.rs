@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use pitr_archive::InventoryReport;
 use pitr_archive::document::{BackupsDocument, Heartbeat, VerifyState, WindowsDocument};
+use pitr_archive::{InventoryReport, Proofs};
 use pitr_recovery::{Inventory, Problem, Timeline, code};
 use serde::{Deserialize, Serialize};
 
-use super::{Proofs, findings};
+use super::findings;
 use crate::amounts::{binary_size, count_of, duration};
 
 /// `kind: Status`: windows, gaps and base backups of one archive.

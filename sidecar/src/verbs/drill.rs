@@ -65,13 +65,15 @@ pub(super) async fn run(args: DrillArgs, context: &Context) -> anyhow::Result<Ex
     let removed = scratch.remove();
     // A drill that was stopped, or asked for what makes no sense, says nothing about the archive.
     let says_something = result.as_ref().err().is_none_or(|error| Rendered::of(error).exit != 2);
-    if !no_record && says_something && !context.shutdown.is_cancelled() {
-        record(&archive, &result_of(&args, &verdict, context)).await;
-    }
+    let is_kept = if no_record || !says_something || context.shutdown.is_cancelled() {
+        None
+    } else {
+        Some(record(&archive, &result_of(&args, &verdict, context)).await)
+    };
     if json {
         output::print_line(&verdict.line())?;
     } else if result.is_ok() {
-        output::print_line(&told(&verdict))?;
+        output::print_line(&told(&verdict, is_kept))?;
     }
     verdict.leave_for_kubernetes();
     result?;
@@ -93,9 +95,10 @@ fn result_of(args: &RestoreArgs, verdict: &Verdict, context: &Context) -> Drill 
     }
 }
 
-async fn record(archive: &Archive, drill: &Drill) {
+/// Whether the result is in the archive now.
+async fn record(archive: &Archive, drill: &Drill) -> bool {
     match archive.record_drill(drill).await {
-        Ok(true) => {}
+        Ok(true) => return true,
         Ok(false) => {
             tracing::warn!(
                 event = "not-recorded",
@@ -104,6 +107,7 @@ async fn record(archive: &Archive, drill: &Drill) {
         }
         Err(error) => tracing::warn!(event = "not-recorded", %error, "no status will know of this drill"),
     }
+    false
 }
 
 fn restore_args(args: DrillArgs, datadir: &Path) -> RestoreArgs {
@@ -136,11 +140,16 @@ fn restore_args(args: DrillArgs, datadir: &Path) -> RestoreArgs {
     }
 }
 
-fn told(verdict: &Verdict) -> String {
+fn told(verdict: &Verdict, is_kept: Option<bool>) -> String {
     let (count, all) = (count_of(verdict.transactions, "transaction"), duration(verdict.duration_seconds));
     let set = verdict.gtid_set.as_deref().unwrap_or("-");
     let rows = verdict.rows.map_or_else(String::new, |rows| format!("\n{rows}"));
+    let kept = if is_kept == Some(false) {
+        "\nThe result could not be left in the archive: no status will know of this drill"
+    } else {
+        ""
+    };
     format!(
-        "Drill passed: the restored server held exactly the plan's GTID set, {set}. {count} replayed, {all} in all; thrown away{rows}"
+        "Drill passed: the restored server held exactly the plan's GTID set, {set}. {count} replayed, {all} in all; thrown away{rows}{kept}"
     )
 }

@@ -11,7 +11,7 @@ use crate::archive_args::ArchiveArgs;
 use crate::cli::{OutputFormat, StatusArgs};
 use crate::error::Failure;
 use crate::http;
-use crate::status::{Proofs, Report, StatusDocument};
+use crate::status::{Report, StatusDocument};
 use crate::{output, planning};
 
 /// Prints the status.
@@ -27,7 +27,7 @@ async fn of_archive(archive: &ArchiveArgs, format: OutputFormat, context: &Conte
     let (inventory, report) = planning::reported_inventory(&archive).await?;
     let timeline = planning::exact(&archive, Timeline::new(inventory)).await?;
     let status =
-        StatusDocument::new(&timeline, &Proofs::with(report.verified.as_ref(), &archive).await?, archive.describe());
+        StatusDocument::new(&timeline, &archive.proofs_with(report.verified.as_ref()).await?, archive.describe());
     let status = status.with_repeats(&report);
     // The process ends here: to give millions of small things back one by one would only take time.
     std::mem::forget(timeline);

@@ -96,7 +96,7 @@ fn what_is_unknown_is_absent() {
     let snapshot = Snapshot {
         facts: Facts::default(),
         timeline: None,
-        proofs: super::super::Proofs::default(),
+        proofs: pitr_archive::Proofs::default(),
         now: jiff::Timestamp::from_second(1_800_000_000).unwrap(),
         is_stuck: false,
     };
