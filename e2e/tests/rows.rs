@@ -58,6 +58,23 @@ async fn rows_are_what_base_and_log_make() -> Result<()> {
 }
 
 #[tokio::test]
+async fn rows_that_the_base_had_prepared_are_not_held_against_the_log() -> Result<()> {
+    let Some(scene) = Scene::new("rows-xa", "id INT PRIMARY KEY").await? else { return Ok(()) };
+    let source = &scene.source;
+    source.sql("XA START 'x'; INSERT INTO d.t VALUES (1), (2); XA END 'x'; XA PREPARE 'x'").await?;
+    scene.backup().await?;
+    source.sql("XA COMMIT 'x'").await?;
+    source.sql("INSERT INTO d.t VALUES (3)").await?;
+    scene.archive().await?;
+    let done = scene.restore("data", LATEST, &["--count-rows"]).await?.expect(0)?;
+    let verdict: Value = serde_json::from_str(done.stdout.lines().last().context("a verdict")?)?;
+    ensure!(verdict["rows"]["equal"] == 0 && verdict["rows"]["notAccounted"] == 1, "{verdict:#}");
+    let report = std::fs::read_to_string(scene.volume("data").join(".pitr/RESTORED.json"))?;
+    ensure!(report.contains("an XA transaction that the base had prepared"), "{report}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_row_too_many_is_not_verified() -> Result<()> {
     let Some(scene) = scene().await? else { return Ok(()) };
     let stopped = scene.restore("data", LATEST, &[&["--count-rows"][..], &NEVER].concat()).await?.expect(5)?;

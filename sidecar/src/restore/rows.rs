@@ -155,7 +155,10 @@ fn difference(table: &AccountedTable) -> anyhow::Error {
         "the base had {before}, the log inserted {} and deleted {}; the volume is not handed over",
         log.inserted, log.deleted
     );
-    Failure::new(&code::RESTORE_INCOMPLETE, message).hint(hint).into()
+    Failure::new(&code::RESTORE_INCOMPLETE, message)
+        .hint(hint)
+        .fix("the same command into another directory; if that differs, too, from another base: --from-backup ID")
+        .into()
 }
 
 fn names(counts: &Counts) -> impl Iterator<Item = TableName> + '_ {

@@ -26,6 +26,8 @@ pub(super) struct Tally {
     tables: BTreeMap<TableName, RowChanges>,
     /// Tables whose count the log does not tell, and why.
     unknown: BTreeMap<TableName, &'static str>,
+    /// XA transactions that the log prepared: the tables of their rows are unknown.
+    prepared: BTreeSet<String>,
     /// Why no table's count is told.
     nothing_known: Option<&'static str>,
 }
@@ -63,6 +65,11 @@ impl Tally {
         };
         for change in changes {
             match change {
+                Change::XaPrepare { id } => drop(self.prepared.insert(id.clone())),
+                // Its rows are in the base, where they did not count yet, and in no log that is read.
+                Change::Statement { sql, .. } if commits_xa(sql).is_some_and(|id| !self.prepared.contains(id)) => {
+                    self.unreadable("the log commits an XA transaction that the base had prepared");
+                }
                 Change::Rows { kind, schema, table, rows } => {
                     let name = (schema.clone(), table.clone());
                     match rows {
@@ -76,7 +83,6 @@ impl Tally {
                     Effect::Schemas(names) => self.forget_all(|(schema, _)| names.contains(&schema.to_lowercase())),
                     Effect::Any => self.unreadable("the log has changes as statements"),
                 },
-                Change::XaPrepare { .. } => {}
                 Change::Incident { .. } => self.unreadable("the log says that something is missing in it"),
                 Change::Compressed => self.unreadable("the log has changes that cannot be unpacked"),
             }
@@ -113,6 +119,11 @@ impl Tally {
             (name, why.map_or(Ok(*changes), Err))
         })
     }
+}
+
+/// What a statement commits, as the log writes it.
+fn commits_xa(sql: &str) -> Option<&str> {
+    sql.strip_prefix("XA COMMIT ")
 }
 
 /// Whatever is not known to be harmless may have changed rows. Tables are found by their names alone: a name that stands in a
@@ -250,6 +261,19 @@ mod tests {
             tally.add(changes, true);
             assert_eq!((told(&tally, "orders").is_ok(), told(&tally, "log").is_ok()), (orders, log), "{changes:?}");
         }
+    }
+
+    #[test]
+    fn rows_that_the_base_had_prepared_are_in_no_log() {
+        let prepared = Change::XaPrepare { id: "X'61',X'',1".to_owned() };
+        let decided = |sql: &str| [statement(sql)];
+        let mut tally = Tally::of([name("orders"), name("log")]);
+        tally.add(&[rows(RowsKind::Insert, "orders", Some(1)), prepared], true);
+        tally.add(&decided("XA COMMIT X'61',X'',1"), true);
+        tally.add(&decided("XA ROLLBACK X'62',X'',1"), true);
+        assert!(told(&tally, "log").is_ok());
+        tally.add(&decided("XA COMMIT X'62',X'',1"), true);
+        assert_eq!(told(&tally, "log"), Err("the log commits an XA transaction that the base had prepared"));
     }
 
     #[test]
