@@ -58,6 +58,8 @@ pub struct Verdict {
     pub dump: Option<Dump>,
     pub duration_seconds: Option<f64>,
     pub replay_seconds: Option<f64>,
+    /// Of a restore in place that was turned back: whether something of what was restored is kept.
+    pub kept: bool,
     /// Of a base backup.
     pub id: Option<String>,
     pub method: Option<String>,

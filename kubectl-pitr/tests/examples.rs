@@ -56,7 +56,7 @@ fn roles_are_namespaced_and_name_no_secret() {
             roles += 1;
         }
     }
-    assert_eq!(roles, 4);
+    assert_eq!(roles, 5);
 }
 
 /// Names of metrics in a text.

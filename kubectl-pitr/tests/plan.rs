@@ -140,6 +140,7 @@ fn restore() -> RestoreJob {
         options: Vec::new(),
         identity_secret: None,
         stateful_set: None,
+        own_volume: None,
     }
 }
 

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::archive_args::ArchiveArgs;
 use crate::backup::{BackupArgs, RegisterArgs};
 use crate::logging::LoggingArgs;
-use crate::restore::{RestoreArgs, ServeArgs};
+use crate::restore::{RestoreArgs, ServeArgs, VolumeArgs};
 use crate::target_args::TargetArgs;
 use crate::verbs::DrillArgs;
 
@@ -34,6 +34,10 @@ pub(crate) enum Verb {
     Register(RegisterArgs),
     /// Restore a base backup and replay the archive up to a target
     Restore(RestoreArgs),
+    /// Turn a restore in place back: the old data goes to its place again
+    Abort(VolumeArgs),
+    /// End a restore in place, or one that was turned back: what was kept aside is deleted
+    Finish(VolumeArgs),
     /// Run the server on restored data, read-only, to look around
     Serve(ServeArgs),
     /// Restore to a scratch directory and throw it away; the result stays in the archive for status and metrics

@@ -209,7 +209,7 @@ codes! {
         "your own credentials are never copied into the cluster",
         "--secret or --service-account";
     IN_PLACE_REFUSED = 405 exit 4:
-        "reserved, not given in this version: in-place gates",
+        "a gate of a restore in place is not passed, or a server runs on its data",
         "refusing --in-place: 3 of 8 gates failed",
         "all failed gates listed",
         "one per gate";

@@ -30,7 +30,7 @@ pub use inject::{ConfirmArgs, InjectArgs, InjectMode, InjectOutput, Rollout, Uni
 pub use jobs::{DryRun, JobArgs};
 pub use logs::LogsArgs;
 pub use output::{ColourChoice, CommonArgs, OutputFormat, StateArgs, Via};
-pub use restore::{ChangeArgs, ProofArgs, RestoreArgs, RestoresArgs, RestoresVerb};
+pub use restore::{ChangeArgs, InPlaceArgs, ProofArgs, ReplicasPlan, RestoreArgs, RestoresArgs, RestoresVerb, Safety};
 pub use status::{BackupsArgs, BackupsVerb, ListArgs, PinArgs, StatusArgs};
 pub use target::TargetArgs;
 pub use timeline::{BinlogsArgs, TimelineArgs, TimelineFormat, is_duration};

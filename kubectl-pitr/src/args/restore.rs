@@ -1,17 +1,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::checks::literal;
 use super::client::duration;
 use super::{ArchiveArgs, DataChecks, JobArgs, StateArgs, TargetArgs};
 
-/// Restore to an instant or a transaction, onto a new volume
+/// Restore to an instant or a transaction, onto a new volume or in place
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  kubectl pitr restore mysql -n shop --to 2026-11-21T07:14:03Z --plan\n\nNeeds: \
+#[command(after_help = "Example:\n  kubectl pitr restore mysql -n shop --to 2026-11-21T07:14:03Z --plan\n  \
+kubectl pitr restore mysql -n shop --to 2026-11-21T07:14:03Z --in-place --plan\n\nNeeds: \
 statefulsets get,list; pods list; pods/log get; pods/portforward get,create;\njobs create,get; configmaps \
-create,get; persistentvolumeclaims create,get. With --plan only the first four.")]
+create,get; persistentvolumeclaims create,get. With --plan only the first four.\nIn place: statefulsets/scale get,patch; jobs \
+list,delete; configmaps patch,delete;\nhorizontalpodautoscalers list. No persistentvolumeclaims create.")]
 pub struct RestoreArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME; with --archive only a name for the new objects
     #[arg(value_name = "WORKLOAD")]
@@ -40,6 +42,8 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "UID[:GID]")]
     pub run_as_user: Option<String>,
     #[command(flatten)]
+    pub in_place: InPlaceArgs,
+    #[command(flatten)]
     pub proof: ProofArgs,
     #[command(flatten)]
     pub job: JobArgs,
@@ -53,6 +57,41 @@ pub struct RestoreArgs {
     /// Claim that holds a file:// archive: it is mounted at the URL's directory
     #[arg(long, value_name = "PVC")]
     pub archive_claim: Option<String>,
+}
+
+/// Into the workload itself
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "In place")]
+#[group(skip)]
+pub struct InPlaceArgs {
+    /// Scale the workload to 0, exchange the data on its own volume, scale it back; the old data is kept until "restores finish"
+    #[arg(long, conflicts_with_all = ["archive", "statefulset", "storage_class", "size"])]
+    pub in_place: bool,
+    /// The workload's name, to confirm without a terminal
+    #[arg(long, value_name = "WORKLOAD", requires = "in_place")]
+    pub confirm: Option<String>,
+    /// How the old data is kept: renamed, on the same volume ("snapshot" is not built yet)
+    #[arg(long, value_enum, value_name = "WAY", default_value = "rename")]
+    pub safety: Safety,
+    /// What becomes of the other replicas: it comes back with 1, and they are made anew by hand ("keep" is not built yet)
+    #[arg(long, value_enum, value_name = "PLAN", requires = "in_place")]
+    pub replicas_plan: Option<ReplicasPlan>,
+    /// Go on although an operator, Git or an autoscaler may scale the workload meanwhile
+    #[arg(long, requires = "in_place")]
+    pub allow_drift: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Safety {
+    #[default]
+    Rename,
+    Snapshot,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReplicasPlan {
+    Reclone,
+    Keep,
 }
 
 /// What the Job does beside the replay, on the server that it runs
@@ -144,7 +183,7 @@ impl ChangeArgs {
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "Example:\n  kubectl pitr restores -n shop\n\nNeeds: pods list; pods/log get; jobs get,list; \
-                  persistentvolumeclaims list. resume: jobs create; configmaps create,get. abort, prune, finish: jobs delete. \
+                  persistentvolumeclaims list. resume: jobs create; configmaps create,get. abort, prune, finish: jobs delete. In place: as restore --in-place. \
                   serve: pods get,create; finish: pods delete. statefulset: statefulsets, configmaps get. \
                   --with-volumes: persistentvolumeclaims delete."
 )]
@@ -188,8 +227,16 @@ pub enum RestoresVerb {
         #[arg(long, default_value = "6h", value_parser = duration, value_name = "DURATION")]
         timeout: Duration,
     },
-    /// Stop a restore that is not verified: its Jobs are deleted, its volume stays
-    Abort { name: String },
+    /// Stop a restore that is not verified: its Jobs are deleted, its volume stays. In place: put the old data back
+    Abort {
+        name: String,
+        /// The workload's name, to confirm without a terminal (of a restore in place)
+        #[arg(long, value_name = "WORKLOAD")]
+        confirm: Option<String>,
+        /// Stop waiting after this time (of a restore in place)
+        #[arg(long, default_value = "1h", value_parser = duration, value_name = "DURATION")]
+        timeout: Duration,
+    },
     /// Run a server on a verified restore, read-only, to look around or to dump one table
     Serve {
         name: String,
@@ -199,8 +246,16 @@ pub enum RestoresVerb {
     },
     /// Print a StatefulSet that stands on a verified restore, and its Service: the workload's own with one replica and no sidecar
     Statefulset { name: String },
-    /// End a verified restore: its server and its Jobs go, its volume stays
-    Finish { name: String },
+    /// End a verified restore: its server and its Jobs go, its volume stays. In place: delete the old data
+    Finish {
+        name: String,
+        /// The workload's name, to confirm without a terminal (of a restore in place)
+        #[arg(long, value_name = "WORKLOAD")]
+        confirm: Option<String>,
+        /// Stop waiting after this time (of a restore in place)
+        #[arg(long, default_value = "1h", value_parser = duration, value_name = "DURATION")]
+        timeout: Duration,
+    },
     /// Delete the Jobs of restores that ended
     Prune {
         /// Only those that ended this long ago

@@ -32,6 +32,15 @@ impl Need {
         Self { verb, group, resource, subresource: "" }
     }
 
+    /// The subresource of an object that is not in the core group.
+    pub const fn sub_of(
+        verb: &'static str,
+        (group, resource): (&'static str, &'static str),
+        subresource: &'static str,
+    ) -> Self {
+        Self { verb, group, resource, subresource }
+    }
+
     /// `create jobs.batch`, `get pods/log`.
     fn words(&self) -> String {
         let mut words = format!("{} {}", self.verb, self.resource);

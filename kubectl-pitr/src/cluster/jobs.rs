@@ -78,6 +78,11 @@ impl Cluster {
         self.create(&map, "configmaps", mode).await
     }
 
+    /// Creates a ConfigMap that stays until it is deleted.
+    pub async fn create_own_config_map(&self, map: &ConfigMap, mode: DryMode) -> Result<ConfigMap, Failure> {
+        self.create(map, "configmaps", mode).await
+    }
+
     async fn create<K>(&self, object: &K, resource: &str, mode: DryMode) -> Result<K, Failure>
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope>

@@ -8,6 +8,7 @@ mod follow;
 mod jobs;
 mod logs;
 mod problem;
+mod scale;
 mod state;
 mod workloads;
 

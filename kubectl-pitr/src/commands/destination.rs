@@ -15,7 +15,9 @@ use crate::inject::attach;
 use crate::inject::settings::default_image;
 use crate::inject::sidecar::CREDENTIALS_DIRECTORY;
 use crate::inject::survey::Owner;
-use crate::objects::{self, Claim, PLAN_BYTES_PLAIN_MAX, RestoreJob, Server, Store, sizing, stateful_set, stem};
+use crate::objects::{
+    self, Claim, OwnVolume, PLAN_BYTES_PLAIN_MAX, RestoreJob, Server, Store, sizing, stateful_set, stem,
+};
 use crate::state::micros;
 
 /// The server's own image runs as this user, in the images that people use.
@@ -41,6 +43,7 @@ pub(super) struct Destination {
     /// Name of the new volume.
     claim: String,
     stateful_set: Option<String>,
+    own_volume: Option<OwnVolume>,
 }
 
 /// A name that Kubernetes takes for a Job, a claim and a label.
@@ -89,6 +92,7 @@ pub(super) fn beside(
     Ok(Destination {
         claim: adopted.unwrap_or_else(|| name.clone()),
         stateful_set: args.statefulset.clone(),
+        own_volume: None,
         name,
         namespace: workload.namespace.clone(),
         workload: workload.name.clone(),
@@ -160,6 +164,7 @@ pub(super) fn from_archive(
     Ok(Destination {
         claim: name.clone(),
         stateful_set: None,
+        own_volume: None,
         name,
         namespace: namespace.to_owned(),
         workload,
@@ -223,6 +228,11 @@ fn server_image(plan: &RestorePlan) -> String {
 }
 
 impl Destination {
+    /// The same restore onto the workload's own volume.
+    pub(super) fn in_place(self, claim: &str, own_volume: OwnVolume) -> Self {
+        Self { claim: claim.to_owned(), stateful_set: None, own_volume: Some(own_volume), ..self }
+    }
+
     /// What the plan says it creates.
     pub(super) fn creates(&self) -> String {
         let class = self.storage_class.as_deref().unwrap_or("default class");
@@ -266,6 +276,7 @@ impl Destination {
             options: self.options.clone(),
             identity_secret: self.identity_secret.clone(),
             stateful_set: self.stateful_set.clone(),
+            own_volume: self.own_volume.clone(),
         };
         let claim =
             Claim { name: self.claim.clone(), size: self.size.clone(), storage_class: self.storage_class.clone() };

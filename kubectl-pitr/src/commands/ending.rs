@@ -64,6 +64,14 @@ pub(super) async fn prune(
     let old = |row: &RestoreRow| row.ended_seconds_ago.is_some_and(|s| s >= older_than.as_secs());
     let rows: Vec<RestoreRow> = rows(cluster, false, session.now()).await?.into_iter().filter(old).collect();
     let used = mounted(&cluster.pods(None).await?);
+    // What a workload's volume holds is kept or deleted by whoever ends the restore, not by its age.
+    let (kept, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.in_place);
+    for row in &kept {
+        let (name, namespace) = (&row.name, cluster.namespace());
+        session.tell(&format!(
+            "\"{name}\" stays: it is in place. First: kubectl pitr restores finish {name} -n {namespace}"
+        ));
+    }
     let (served, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| is_served(row, &used));
     for row in &served {
         let (name, namespace) = (&row.name, cluster.namespace());

@@ -13,6 +13,7 @@ pub mod drill;
 mod ending;
 pub mod explain;
 mod facts;
+mod in_place;
 pub mod inject;
 mod injected_map;
 pub mod logs;

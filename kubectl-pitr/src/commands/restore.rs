@@ -10,7 +10,7 @@ use pitr_recovery::{PlanRequest, RecoveryTarget, code};
 use super::destination::{self, Destination};
 use super::making::RestoreObjects;
 use super::watch::{DETACHED, Leaving, Watched, watch};
-use super::{facts, restores_state, source, standing};
+use super::{facts, in_place, restores_state, source, standing};
 use crate::archive_view::ArchiveView;
 use crate::args::{DryRun, OutputFormat, RestoreArgs, Via};
 use crate::cluster::{Cluster, JobEnd, Need, Notes, Watching, Workload, WorkloadName, require};
@@ -49,18 +49,21 @@ struct Wanted {
 }
 
 /// A plan and where it came from.
-struct Planned {
-    document: PlanDocument,
+pub(super) struct Planned {
+    pub(super) document: PlanDocument,
     named: Named,
-    workload: Option<(Cluster, Workload)>,
+    pub(super) workload: Option<(Cluster, Workload)>,
 }
 
 pub async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
     let wanted = understand(session, args)?;
     let planned = plan(session, args, &wanted).await?;
+    if args.in_place.in_place {
+        return in_place::run(session, args, wanted.format, &planned).await;
+    }
     if args.plan {
         let destination = destination(session, args, &planned).await.ok();
-        return print_plan(session, &wanted, &planned, destination.as_ref());
+        return print_plan(session, wanted.format, &planned, destination.as_ref());
     }
     if args.job.dry_run == DryRun::Client {
         // Nothing is made, so no right to make it is needed.
@@ -258,7 +261,8 @@ async fn destination(session: &Session, args: &RestoreArgs, planned: &Planned) -
     Ok(destination)
 }
 
-fn text(session: &Session, planned: &Planned, destination: Option<&Destination>, plan_only: bool) -> String {
+/// The plan in words.
+pub(super) fn text(session: &Session, planned: &Planned, destination: Option<&Destination>, plan_only: bool) -> String {
     let facts = PlanFacts {
         hash: planned.document.hash(),
         now: session.now(),
@@ -270,14 +274,20 @@ fn text(session: &Session, planned: &Planned, destination: Option<&Destination>,
     plan_text(planned.document.plan(), &facts)
 }
 
-fn print_plan(session: &Session, wanted: &Wanted, planned: &Planned, destination: Option<&Destination>) -> Result<u8> {
-    match wanted.format {
+/// Prints a plan, and nothing else is done.
+pub(super) fn print_plan(
+    session: &Session,
+    format: OutputFormat,
+    planned: &Planned,
+    destination: Option<&Destination>,
+) -> Result<u8> {
+    match format {
         // The exact bytes: their hash is the plan's, and --plan-file takes them back.
         OutputFormat::Json if !session.has_template() => session.print_bytes(planned.document.bytes())?,
         OutputFormat::Json | OutputFormat::Yaml => {
             let value: serde_json::Value =
                 serde_json::from_slice(planned.document.bytes()).context("read the plan document")?;
-            session.print_document(&value, wanted.format)?;
+            session.print_document(&value, format)?;
         }
         OutputFormat::Name => session.print(&format!("{}\n", planned.document.hash()))?,
         OutputFormat::Table | OutputFormat::Wide => session.print(&text(session, planned, destination, true))?,
@@ -314,7 +324,7 @@ pub(super) async fn follow(
 }
 
 /// The verdict in words. The Job's own state goes before what its log says.
-fn conclude(end: &JobEnd, volume: &str, (restore, namespace): (&str, &str)) -> Result<String, Failure> {
+pub(super) fn conclude(end: &JobEnd, volume: &str, (restore, namespace): (&str, &str)) -> Result<String, Failure> {
     if let Some(verdict) = &end.verdict
         && (end.succeeded || verdict.result != "verified")
     {

@@ -6,6 +6,7 @@ use anyhow::Result;
 use pitr_recovery::code;
 
 use super::ending;
+use super::in_place;
 use super::making::take_back;
 use super::restore::{follow, print_row};
 use super::restores_state::{jobs_of, rows};
@@ -43,25 +44,37 @@ pub async fn run(session: &Session, args: &RestoresArgs) -> Result<u8> {
             }
             Ok(0)
         }
-        Some(RestoresVerb::Attach { name, timeout }) => attach(session, &cluster, (name, format), *timeout).await,
-        Some(RestoresVerb::Resume { name, change, timeout }) => {
-            resume(session, &cluster, (name, &change.options(), format), *timeout).await
-        }
-        Some(RestoresVerb::Abort { name }) => {
-            let row = one(session, &cluster, name).await?;
-            ending::abort(session, &cluster, &row).await
-        }
+        Some(RestoresVerb::Attach { name, timeout }) => match begun(session, &cluster, name, *timeout).await? {
+            Begun::InPlace(run) => run.forward(&[], format).await,
+            Begun::OnItsOwn(row) => {
+                let job = job_of(&row, &cluster)?;
+                to_the_end(session, &cluster, (&job, &row.name, format), *timeout).await
+            }
+        },
+        Some(RestoresVerb::Resume { name, change, timeout }) => match begun(session, &cluster, name, *timeout).await? {
+            Begun::InPlace(run) => {
+                require(&cluster, &in_place::NEEDS, "restorer-in-place").await?;
+                run.forward(&change.options(), format).await
+            }
+            Begun::OnItsOwn(row) => resume(session, &cluster, (&row, &change.options(), format), *timeout).await,
+        },
+        Some(RestoresVerb::Abort { name, confirm, timeout }) => match begun(session, &cluster, name, *timeout).await? {
+            Begun::InPlace(run) => run.abort(confirm.as_deref()).await,
+            Begun::OnItsOwn(row) => ending::abort(session, &cluster, &row).await,
+        },
         Some(RestoresVerb::Serve { name, timeout }) => {
-            let row = one(session, &cluster, name).await?;
+            let row = on_its_own(session, &cluster, ("serve", name)).await?;
             serving::serve(session, &cluster, &row.name, *timeout).await
         }
         Some(RestoresVerb::Statefulset { name }) => {
-            let row = one(session, &cluster, name).await?;
+            let row = on_its_own(session, &cluster, ("statefulset", name)).await?;
             standing::print(session, &cluster, &row.name).await
         }
-        Some(RestoresVerb::Finish { name }) => {
-            let row = one(session, &cluster, name).await?;
-            serving::finish(session, &cluster, &row.name).await
+        Some(RestoresVerb::Finish { name, confirm, timeout }) => {
+            match begun(session, &cluster, name, *timeout).await? {
+                Begun::InPlace(run) => run.finish(confirm.as_deref()).await,
+                Begun::OnItsOwn(row) => serving::finish(session, &cluster, &row.name).await,
+            }
         }
         Some(RestoresVerb::Prune { older_than, with_volumes, confirm }) => {
             ending::prune(session, &cluster, *older_than, (*with_volumes, confirm.as_deref())).await
@@ -117,14 +130,43 @@ fn job_of(row: &RestoreRow, cluster: &Cluster) -> Result<String, Failure> {
     })
 }
 
-async fn attach(
-    session: &Session,
-    cluster: &Cluster,
-    (name, format): (&str, OutputFormat),
+/// A restore, by where its data goes.
+enum Begun<'a> {
+    /// Its steps are gone on with.
+    InPlace(Box<in_place::Run<'a>>),
+    /// Onto a volume of its own.
+    OnItsOwn(Box<RestoreRow>),
+}
+
+/// The restore of a name. One in place has steps before it has a Job.
+async fn begun<'a>(
+    session: &'a Session,
+    cluster: &'a Cluster,
+    name: &str,
     limit: Duration,
-) -> Result<u8> {
+) -> Result<Begun<'a>, Failure> {
+    if let Some(run) = in_place::find(session, cluster, name, limit).await? {
+        return Ok(Begun::InPlace(Box::new(run)));
+    }
     let row = one(session, cluster, name).await?;
-    to_the_end(session, cluster, (&job_of(&row, cluster)?, &row.name, format), limit).await
+    if !row.in_place {
+        return Ok(Begun::OnItsOwn(Box::new(row)));
+    }
+    match in_place::find(session, cluster, &row.name, limit).await? {
+        Some(run) => Ok(Begun::InPlace(Box::new(run))),
+        None => Err(Failure::new(
+            code::NOT_REACHABLE,
+            format!("the steps of restore \"{}\" in place are not there", row.name),
+        )
+        .hint("they were in a ConfigMap that somebody deleted; its volume and its Jobs are left as they are")
+        .fix("docs/restore-runbook.md, \"When the steps of a restore in place are lost\"")),
+    }
+}
+
+/// A restore for verbs that are not meant for one in place.
+async fn on_its_own(session: &Session, cluster: &Cluster, (verb, name): (&str, &str)) -> Result<RestoreRow, Failure> {
+    let row = one(session, cluster, name).await?;
+    if row.in_place { Err(in_place::refuse_verb(verb, &row.name, cluster.namespace())) } else { Ok(row) }
 }
 
 /// Follows a Job; one that is verified is described where a document is wanted.
@@ -144,12 +186,11 @@ async fn to_the_end(
 async fn resume(
     session: &Session,
     cluster: &Cluster,
-    (name, changed, format): (&str, &[String], OutputFormat),
+    (row, changed, format): (&RestoreRow, &[String], OutputFormat),
     limit: Duration,
 ) -> Result<u8> {
     require(cluster, &RESUME_NEEDS, "restorer").await?;
-    let row = one(session, cluster, name).await?;
-    let latest = job_of(&row, cluster)?;
+    let latest = job_of(row, cluster)?;
     let jobs = jobs_of(cluster, &row.name).await?;
     let old = jobs.last().ok_or_else(|| Failure::new(code::NOT_REACHABLE, format!("job \"{latest}\" not found")))?;
     match finished(old) {

@@ -13,7 +13,8 @@ use crate::failure::Failure;
 use crate::inject::sidecar::{LABEL_MANAGED, LABEL_WORKLOAD, MANAGER};
 use crate::job_line::{JobLine, Verdict};
 use crate::objects::{
-    ANNOTATION_PLAN_HASH, ANNOTATION_STATEFUL_SET, ANNOTATION_TARGET, LABEL_COMPONENT, LABEL_RESTORE, RESTORE_CONTAINER,
+    ANNOTATION_IN_PLACE, ANNOTATION_PLAN_HASH, ANNOTATION_STATEFUL_SET, ANNOTATION_TARGET, LABEL_COMPONENT,
+    LABEL_RESTORE, RESTORE_CONTAINER,
 };
 use crate::render::{RestoreRow, rows_line};
 
@@ -83,6 +84,7 @@ fn known(metadata: &ObjectMeta) -> RestoreRow {
         target: note(ANNOTATION_TARGET).unwrap_or_default(),
         plan_hash: note(ANNOTATION_PLAN_HASH),
         stateful_set: note(ANNOTATION_STATEFUL_SET),
+        in_place: note(ANNOTATION_IN_PLACE).is_some(),
         ..RestoreRow::default()
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{attach, backup, config, ending, inject, pins, restore, restores, scheduling, serving, uninject, upkeep};
+use super::{
+    attach, backup, config, ending, in_place, inject, pins, restore, restores, scheduling, serving, uninject, upkeep,
+};
 use crate::cluster::Need;
 use crate::inject::tree;
 
@@ -38,6 +40,22 @@ fn text(verb: &str, group: &str, (resource, sub): (&str, &str)) -> String {
 fn asked(needs: &[&[Need]]) -> BTreeSet<String> {
     let words = |need: &Need| text(need.verb, need.group, (need.resource, need.subresource));
     needs.iter().flat_map(|needs| needs.iter()).map(words).collect()
+}
+
+#[test]
+fn whoever_restores_in_place_needs_the_restorer_and_what_is_added_to_it() {
+    let (own, restorer, viewer) = (granted("restorer-in-place"), granted("restorer"), granted("viewer"));
+    let asked = asked(&[&in_place::NEEDS]);
+    let all: BTreeSet<_> = own.iter().chain(&restorer).chain(&viewer).cloned().collect();
+    let missing: Vec<_> = asked.difference(&all).collect();
+    assert!(missing.is_empty(), "restorer-in-place.yaml lacks {missing:?}");
+    // The first gate: without it nobody knows what scales the workload.
+    let optional = "list horizontalpodautoscalers.autoscaling";
+    let idle: Vec<_> = own.iter().filter(|words| !asked.contains(*words) && *words != optional).collect();
+    assert!(idle.is_empty(), "nobody asks for {idle:?} of restorer-in-place.yaml");
+    let twice: Vec<_> =
+        own.intersection(&all).filter(|words| restorer.contains(*words) || viewer.contains(*words)).collect();
+    assert!(twice.is_empty(), "restorer-in-place.yaml repeats {twice:?}");
 }
 
 /// `optional`: what is used when it may be, and asked of nobody.

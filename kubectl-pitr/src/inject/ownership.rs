@@ -41,6 +41,17 @@ pub fn deployer(object: &StatefulSet) -> Option<String> {
     found.next().map(|(_, deployer)| (*deployer).to_owned())
 }
 
+/// What keeps the object as it is declared elsewhere, all the time. Helm is none: between two upgrades it does nothing.
+pub fn reconciler(object: &StatefulSet) -> Option<String> {
+    let reconciles = |owner: &String| !owner.starts_with("Helm");
+    deployer(object).filter(reconciles).or_else(|| {
+        let managers = object.metadata.managed_fields.iter().flatten().filter_map(|f| f.manager.as_deref());
+        let known = [("argocd-controller", "Argo CD"), ("kustomize-controller", "Flux"), ("helm-controller", "Flux")];
+        let mut found = managers.filter_map(|m| known.iter().find(|(name, _)| *name == m));
+        found.next().map(|(_, owner)| (*owner).to_owned())
+    })
+}
+
 /// Refuses what an operator owns, in any mode: it would revert the change.
 pub fn refuse_operator(name: &str, object: &StatefulSet) -> Result<(), Failure> {
     match operator(object) {

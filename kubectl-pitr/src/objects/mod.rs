@@ -4,6 +4,7 @@ mod backup;
 pub mod copied;
 mod cron;
 mod drill;
+pub mod in_place;
 mod job;
 mod names;
 mod pod;
@@ -20,7 +21,8 @@ pub use drill::{COMPONENT as DRILL_COMPONENT, DrillJob, drill_job};
 pub use names::{labels, stem};
 pub use pod::{Server, Store};
 pub use restore::{
-    CONTAINER as RESTORE_CONTAINER, Claim, PLAN_BYTES_PLAIN_MAX, RestoreJob, claim, plan_config_map, restore_job,
+    CONTAINER as RESTORE_CONTAINER, Claim, OwnVolume, PLAN_BYTES_PLAIN_MAX, RestoreJob, claim, plan_config_map,
+    restore_job,
 };
 pub use upkeep::{Upkeep, UpkeepJob, upkeep_job};
 
@@ -30,4 +32,6 @@ pub const LABEL_COMPONENT: &str = "kubectl-pitr/component";
 pub const ANNOTATION_TARGET: &str = "kubectl-pitr/target";
 /// On a restore's Job and volume: the StatefulSet that will adopt the volume.
 pub const ANNOTATION_STATEFUL_SET: &str = "kubectl-pitr/statefulset";
+/// On a restore's Job: its volume is the workload's own.
+pub const ANNOTATION_IN_PLACE: &str = "kubectl-pitr/in-place";
 pub const ANNOTATION_PLAN_HASH: &str = "kubectl-pitr/plan-hash";

@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::job;
 use super::pod::{self, PROGRAM, Server, Store, mount};
-use super::{ANNOTATION_PLAN_HASH, ANNOTATION_STATEFUL_SET, ANNOTATION_TARGET, LABEL_RESTORE};
+use super::{ANNOTATION_IN_PLACE, ANNOTATION_PLAN_HASH, ANNOTATION_STATEFUL_SET, ANNOTATION_TARGET, LABEL_RESTORE};
 
 /// Above this the plan is stored compressed: a ConfigMap holds 1 MiB in all.
 pub const PLAN_BYTES_PLAIN_MAX: usize = 512 << 10;
@@ -56,6 +56,15 @@ pub struct RestoreJob {
     pub identity_secret: Option<String>,
     /// The StatefulSet that will adopt the volume.
     pub stateful_set: Option<String>,
+    /// For a restore in place: how the workload's pod mounts the volume.
+    pub own_volume: Option<OwnVolume>,
+}
+
+/// The workload's own volume, whose files get no other group than the workload gives them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnVolume {
+    pub fs_group: Option<i64>,
+    pub fs_group_change_policy: Option<String>,
 }
 
 fn metadata(restore: &RestoreJob, name: &str) -> ObjectMeta {
@@ -66,6 +75,7 @@ fn metadata(restore: &RestoreJob, name: &str) -> ObjectMeta {
         (ANNOTATION_PLAN_HASH.to_owned(), restore.plan_hash.clone()),
     ]);
     annotations.extend(restore.stateful_set.iter().map(|name| (ANNOTATION_STATEFUL_SET.to_owned(), name.clone())));
+    annotations.extend(restore.own_volume.iter().map(|_| (ANNOTATION_IN_PLACE.to_owned(), "true".to_owned())));
     metadata.annotations = Some(annotations);
     metadata
 }
@@ -110,6 +120,7 @@ pub fn restore_job(job: &RestoreJob, claim_name: &str) -> Job {
         format!("--datadir={}", job.datadir),
         "--staging=/staging".to_owned(),
     ];
+    command.extend(job.own_volume.iter().map(|_| "--in-place".to_owned()));
     command.extend_from_slice(&job.options);
     let mut main = Container {
         name: CONTAINER.to_owned(),
@@ -142,6 +153,10 @@ pub fn restore_job(job: &RestoreJob, claim_name: &str) -> Job {
     if let Some(secret) = &job.identity_secret {
         pod::give_identity(&mut main, &mut volumes, secret);
     }
-    let spec = pod::spec(main, volumes, &job.server, (&job.store, &job.image));
+    let mut spec = pod::spec(main, volumes, &job.server, (&job.store, &job.image));
+    if let (Some(own), Some(security)) = (&job.own_volume, &mut spec.security_context) {
+        security.fs_group = own.fs_group;
+        security.fs_group_change_policy.clone_from(&own.fs_group_change_policy);
+    }
     job::job(metadata(job, &job.name), None, CONTAINER, spec)
 }

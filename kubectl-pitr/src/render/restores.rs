@@ -14,6 +14,8 @@ pub struct RestoreRow {
     pub plan_hash: Option<String>,
     /// The StatefulSet that the volume is named for.
     pub stateful_set: Option<String>,
+    /// Its volume is the workload's own.
+    pub in_place: bool,
     /// The Job that carried it last.
     pub job: Option<String>,
     pub phase: Option<String>,
@@ -35,6 +37,7 @@ impl RestoreRow {
         let ago = self.ended_seconds_ago.map_or_else(String::new, |s| format!(" {} ago", duration(s)));
         let code = self.code.as_ref().map_or_else(String::new, |c| format!(" [{c}]"));
         let detail = self.detail.as_ref().map_or_else(String::new, |d| format!("; {d}"));
+        let detail = if self.in_place { format!("; in place{detail}") } else { detail };
         format!("{}{ago}{code}{detail}", self.state)
     }
 
@@ -100,7 +103,7 @@ pub fn restores_document(rows: &[RestoreRow]) -> Value {
     let item = |row: &RestoreRow| {
         json!({
             "namespace": row.namespace, "name": row.name, "workload": row.workload, "target": row.target,
-            "planHash": row.plan_hash, "job": row.job, "phase": row.phase, "donePercent": row.done_percent,
+            "planHash": row.plan_hash, "inPlace": row.in_place, "job": row.job, "phase": row.phase, "donePercent": row.done_percent,
             "state": row.state, "detail": row.detail, "code": row.code, "volume": row.volume,
             "endedSecondsAgo": row.ended_seconds_ago, "gtidSet": row.gtid_set, "rows": row.rows,
         })

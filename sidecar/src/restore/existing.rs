@@ -219,9 +219,10 @@ pub(super) fn note_of_logs(volume: &Volume) -> anyhow::Result<Option<String>> {
     }))
 }
 
-/// Puts the persisted settings back without those that must not return. Gives a note for each one that stays away.
-pub(super) fn give_back_persisted(volume: &Volume) -> anyhow::Result<Vec<String>> {
-    let aside = volume.aside().join(PERSISTED);
+/// Puts the persisted settings back without those that must not return: those of the base, or of a workload whose old data lies in
+/// `aside`. Gives a note for each one that stays away.
+pub(super) fn give_back_persisted(volume: &Volume, aside: Option<&Path>) -> anyhow::Result<Vec<String>> {
+    let aside = aside.map_or_else(|| volume.aside(), Path::to_owned).join(PERSISTED);
     let text = match fs::read(&aside) {
         Ok(text) => text,
         Err(reason) if reason.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -13,7 +13,7 @@ use super::journal::{Phase, write_durably};
 use super::phases::Restore;
 use super::rows::RowsSummary;
 use super::verdict::{DumpSummary, EventReport, Outcome, RestoredReport, Verdict};
-use super::{events, existing, xa};
+use super::{events, existing, in_place, xa};
 use crate::error::Failure;
 use crate::progress::Unit;
 use crate::server::Mysqld;
@@ -68,8 +68,12 @@ pub(super) fn finish(restore: &mut Restore<'_>) -> anyhow::Result<()> {
         return recall(restore);
     }
     restore.facts.executed = Some(restore.plan.expected().clone());
-    let mut notes = existing::give_back_persisted(&restore.volume)?;
-    notes.extend(existing::note_of_logs(&restore.volume)?);
+    let aside = in_place::aside(&restore.volume, &restore.journal);
+    let mut notes = existing::give_back_persisted(&restore.volume, aside.as_deref())?;
+    match &aside {
+        Some(aside) => notes.push(in_place::note(aside)),
+        None => notes.extend(existing::note_of_logs(&restore.volume)?),
+    }
     let report = report(restore, notes);
     let text = serde_json::to_vec_pretty(&report).context("write the report")?;
     write_durably(&restore.volume.restored(), &text).context("write the report")?;
@@ -110,7 +114,7 @@ struct EarlierVerdict {
 
 fn report(restore: &Restore<'_>, mut notes: Vec<String>) -> RestoredReport {
     let parts = restore.plan.parts();
-    let mut verdict = Verdict::new(Outcome::Verified, restore.volume.datadir());
+    let mut verdict = Verdict::new(Outcome::Verified, restore.volume.root());
     restore.facts.tell(&mut verdict);
     verdict.phase = None;
     notes.extend(time_zone_note(restore));

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event_states::EventStates;
 use super::extract::DumpReport;
+use super::in_place::InPlace;
 use super::replay::Batching;
 use super::rows::{Counts, RowsReport};
 use super::verdict::EventReport;
@@ -36,6 +37,8 @@ pub(crate) enum Phase {
     DumpTables,
     /// Events have their states, nothing of ours is left in the data, the server is shut down.
     StopServer,
+    /// In place: the old data is aside, and the restored data where it was.
+    SafetyCopy,
     /// The volume is the user's.
     HandOver,
 }
@@ -51,6 +54,7 @@ impl Phase {
             Self::Verify => "verify",
             Self::DumpTables => "dump-tables",
             Self::StopServer => "stop-server",
+            Self::SafetyCopy => "safety-copy",
             Self::HandOver => "hand-over",
         }
     }
@@ -108,6 +112,9 @@ pub(crate) struct Journal {
     pub(crate) dump: Option<DumpReport>,
     /// The server that ran on the data.
     pub(crate) server_version: String,
+    /// Where old and restored data are, on a volume that has a workload's data.
+    #[serde(default)]
+    pub(crate) in_place: Option<InPlace>,
 }
 
 /// What a volume is being restored to. A second run with another purpose is refused.
@@ -144,6 +151,7 @@ impl Journal {
             tables: Vec::new(),
             dump: None,
             server_version: String::new(),
+            in_place: None,
         }
     }
 
@@ -168,8 +176,12 @@ impl Journal {
 
     /// Writes the journal so that a crash leaves the old one or the new one.
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
-        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
-        write_durably(path, &text)
+        write_durably(path, &self.text()?)
+    }
+
+    /// The file's bytes.
+    pub(crate) fn text(&self) -> io::Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self).map_err(io::Error::other)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::Failure;
 
 /// Refuses what is asked for and was not done before the server was stopped.
 pub(super) fn check(restore: &Restore<'_>) -> anyhow::Result<()> {
-    let datadir = restore.volume.datadir().display();
+    let datadir = restore.volume.root().display();
     let dumps = extract::directory(restore.args, &restore.volume)?;
     let Some(missed) = missed(restore.args, &dumps, &restore.journal) else { return Ok(()) };
     Err(Failure::new(&code::VOLUME_OF_ANOTHER_PLAN, format!("\"{datadir}\" was handed over {}", missed.what))

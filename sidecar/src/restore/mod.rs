@@ -5,7 +5,8 @@
 //!            chunks       dump:      N2: the set     our        set ==    if asked for   events,        RESTORED.json
 //!            checked      loaded     is the base's   source     plan                     account gone
 //! ```
-//! Each phase is journaled on the volume and may be killed at any point: the same command goes on.
+//! Each phase is journaled on the volume and may be killed at any point: the same command goes on. With `--in-place` the data of a
+//! workload that stands still stays where it is up to `stop-server`; `safety-copy` then exchanges it for the restored data.
 
 mod archived_log;
 mod chosen;
@@ -15,6 +16,7 @@ mod existing;
 mod extract;
 mod fetch;
 mod hand_over;
+mod in_place;
 mod journal;
 mod late;
 mod load;
@@ -43,6 +45,7 @@ use pitr_recovery::code;
 use self::chosen::ChosenTables;
 pub(crate) use self::existing::logs_in;
 pub(crate) use self::extract::DumpLayout;
+pub(crate) use self::in_place::{VolumeArgs, abort, finish};
 use self::phases::Facts;
 pub(crate) use self::planned::asked_for;
 pub(crate) use self::replay::BatchSize;
@@ -99,11 +102,14 @@ pub(crate) struct RestoreArgs {
     /// Data directory to fill
     #[arg(long, value_name = "DIR")]
     pub(crate) datadir: PathBuf,
+    /// The data directory is a workload's that stands still: exchange its data once the restored data is verified, and keep the old
+    #[arg(long)]
+    pub(crate) in_place: bool,
     /// The server to run on it [default: the one that is installed]
     #[arg(long, value_name = "PATH")]
     pub(crate) mysqld: Option<PathBuf>,
     /// Where the base comes from
-    #[arg(long, value_enum, default_value = "archive", conflicts_with = "plan_file")]
+    #[arg(long, value_enum, default_value = "archive", conflicts_with_all = ["plan_file", "in_place"])]
     pub(crate) base: BaseOrigin,
     /// Option file of the server that will use the data: what it says in [mysqld] must fit the base
     #[arg(long, value_name = "FILE")]

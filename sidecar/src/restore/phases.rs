@@ -11,12 +11,15 @@ use pitr_binlog::GtidSet;
 use pitr_recovery::{BoundaryTransaction, RestorePlan, code};
 use tokio_util::sync::CancellationToken;
 
+use super::in_place::InPlace;
 use super::journal::{Journal, Phase};
 use super::planned::{self, PlannedRestore};
 use super::rows::RowsSummary;
 use super::verdict::{DumpSummary, Verdict};
 use super::volume::{Expected, Volume, check};
-use super::{BaseOrigin, RestoreArgs, existing, extract, fetch, hand_over, late, load, preflight, replay, verify};
+use super::{
+    BaseOrigin, RestoreArgs, existing, extract, fetch, hand_over, in_place, late, load, preflight, replay, verify,
+};
 use crate::error::Failure;
 use crate::progress::Progress;
 use crate::server::{MatchedSettings, Mysqld, Programs, RunAs, Staging, end_leftover};
@@ -167,10 +170,14 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts
     let clock = context.clock.clone();
     let archive = Archive::open(store, Arc::new(move || clock.now())).opened_by(args.archive.identities()?);
     let archive = Arc::new(archive);
-    let expected = if args.base == BaseOrigin::Existing { Expected::Base } else { Expected::Empty };
+    let expected = match args.base {
+        BaseOrigin::Existing => Expected::Base,
+        BaseOrigin::Archive if args.in_place => Expected::Anything,
+        BaseOrigin::Archive => Expected::Empty,
+    };
 
     // A plan that cannot be made or a base that does not fit is refused before anything is written.
-    let fresh = !Volume::holds_a_restore(&args.datadir);
+    let fresh = !Volume::holds_a_restore(&args.datadir) || args.in_place && in_place::is_fresh(&args.datadir)?;
     extract::check(args, &programs, fresh)?;
     let planned = match args.base {
         BaseOrigin::Archive if fresh => Some(planned::make(args, &archive).await?),
@@ -180,15 +187,34 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts
         preflight::server_fits(args, &programs, planned.plan.base()).await?;
         preflight::identities(&archive, &planned.plan).await?;
         check(&args.datadir, expected)?;
-        preflight::room_for_a_new_restore(&args.datadir, &planned.plan)?;
+        preflight::room_for_a_new_restore(args, &planned.plan)?;
     }
-    let volume = Volume::open(&args.datadir, expected)?;
+    if fresh && args.in_place {
+        // Long before the data is exchanged: whoever forgot to stop the server hears of it now.
+        in_place::hold(&args.datadir).map(drop)?;
+    }
+    let mut volume = Volume::open(&args.datadir, expected)?;
     end_leftover(&volume.pid_file()).await.context("end a server that a killed restore left behind")?;
-    let run_as = RunAs::owner_of(volume.datadir()).context("ask who owns the data directory")?;
+    let run_as = RunAs::owner_of(volume.root()).context("ask who owns the data directory")?;
     let staging = Staging::create(args.staging.as_deref(), run_as).context("make a private directory")?;
     let machine = Machine { programs, staging, run_as, settings: preflight::configured(args)? };
+    let journal = match Journal::read(&volume.journal()).context("read the journal")? {
+        // Looked at again under the lock: another run may have begun since.
+        Some(journal) if args.in_place && in_place::is_history(&journal) => {
+            in_place::put_history_away(&volume, &journal).map(|()| None)?
+        }
+        journal => journal,
+    };
+    if let Some(journal) = &journal {
+        in_place::admit(args, journal)?;
+    }
+    in_place::take_place(
+        &mut volume,
+        run_as,
+        (journal.as_ref(), planned.as_ref().map(|planned| &*planned.hash), args),
+    )?;
     let ground = Ground { args, context, archive: &archive, volume: &volume, machine: &machine };
-    let (journal, planned) = match (Journal::read(&volume.journal()).context("read the journal")?, planned) {
+    let (journal, planned) = match (journal, planned) {
         (Some(journal), _) => resume(ground, journal).await?,
         (None, Some(planned)) => begin(ground, planned)?,
         (None, None) => existing::begin(ground).await?,
@@ -216,6 +242,7 @@ fn begin(ground: Ground<'_>, planned: PlannedRestore) -> anyhow::Result<(Journal
     planned.keep(ground.volume)?;
     let mut journal = Journal::begin(planned::purpose(ground.args, &planned), ground.context.clock.now());
     journal.plan_hash = Some(planned.hash.clone());
+    journal.in_place = ground.args.in_place.then(|| InPlace::of_plan(&planned.hash));
     journal.write(&ground.volume.journal()).context("write the journal")?;
     Ok((journal, planned))
 }
@@ -260,6 +287,9 @@ async fn carry_out(restore: &mut Restore<'_>) -> anyhow::Result<()> {
         restore.done(Phase::StopServer)?;
     } else {
         late::check(restore)?;
+    }
+    if restore.journal.in_place.is_some() && !restore.journal.has_done(Phase::SafetyCopy) {
+        in_place::exchange(restore)?;
     }
     restore.enter(Phase::HandOver);
     hand_over::finish(restore)

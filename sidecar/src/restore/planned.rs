@@ -124,6 +124,7 @@ pub(crate) fn asked_for(args: &RestoreArgs) -> String {
     if args.base == BaseOrigin::Existing {
         words.push("--base existing".to_owned());
     }
+    words.extend(args.in_place.then(|| "--in-place".to_owned()));
     words.join(" ")
 }
 
@@ -144,10 +145,13 @@ pub(super) fn same_purpose(args: &RestoreArgs, volume: &Volume, journal: &Journa
     };
     Err(Failure::new(
         &code::VOLUME_OF_ANOTHER_PLAN,
-        format!("\"{}\" holds a restore of {held}", volume.datadir().display()),
+        format!("\"{}\" holds a restore of {held}", volume.root().display()),
     )
     .hint("one volume, one plan")
-    .fix("restore into another directory")
+    .fix(match &journal.in_place {
+        Some(_) => "finish or abort that one first",
+        None => "restore into another directory",
+    })
     .into())
 }
 

@@ -120,10 +120,20 @@ pub(super) fn redo_capacity(free: u64) -> u64 {
     (free / 16).clamp(REDO.0, REDO.1)
 }
 
-/// Room on a volume that nothing has been written to; its directory may not even exist.
-pub(super) fn room_for_a_new_restore(datadir: &Path, plan: &RestorePlan) -> anyhow::Result<()> {
-    let existing = datadir.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
-    enough(free_bytes(existing).context(ASK_ROOM)?, 0, plan)
+/// Room on a volume that no restore has written to; its directory may not even exist. In place, the old data keeps its own.
+pub(super) fn room_for_a_new_restore(args: &RestoreArgs, plan: &RestorePlan) -> anyhow::Result<()> {
+    let existing = args.datadir.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
+    let free = free_bytes(existing).context(ASK_ROOM)?;
+    if args.in_place && free < needed(free, plan) {
+        let message =
+            format!("{} are free beside the old data, the plan needs {}", size(free), size(needed(free, plan)));
+        let failure = Failure::new(&code::VOLUME_TOO_SMALL, message);
+        return Err(failure
+            .hint("old and restored data lie on one volume; nothing was changed")
+            .fix("a larger volume")
+            .into());
+    }
+    enough(free, 0, plan)
 }
 
 /// The volume must hold the base, what replay may add, and what the server needs meanwhile.
@@ -132,14 +142,18 @@ pub(super) fn room(volume: &Volume, plan: &RestorePlan) -> anyhow::Result<()> {
 }
 
 fn enough(free: u64, used: u64, plan: &RestorePlan) -> anyhow::Result<()> {
-    let data = data_bytes(plan.base());
-    let needed = data + data / 20 + plan.parts().bytes + redo_capacity(free) + ROOM_EXTRA;
+    let (data, needed) = (data_bytes(plan.base()), needed(free, plan));
     if free.saturating_add(used) >= needed {
         return Ok(());
     }
     let message = format!("{} is too small, the plan needs {}", size(free.saturating_add(used)), size(needed));
     let hint = format!("data {}, binlogs {}, redo and relay logs", size(data), size(plan.parts().bytes));
     Err(Failure::new(&code::VOLUME_TOO_SMALL, message).hint(hint).fix(format!("a volume of {}", size(needed))).into())
+}
+
+fn needed(free: u64, plan: &RestorePlan) -> u64 {
+    let data = data_bytes(plan.base());
+    data + data / 20 + plan.parts().bytes + redo_capacity(free) + ROOM_EXTRA
 }
 
 fn size(bytes: u64) -> String {

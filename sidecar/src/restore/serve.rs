@@ -10,6 +10,7 @@ use pitr_archive::document::PlanDocument;
 use pitr_recovery::code;
 use serde::Deserialize;
 
+use super::journal::Journal;
 use super::memory;
 use super::preflight;
 use super::volume::{Expected, Volume};
@@ -55,6 +56,9 @@ pub(crate) async fn run(args: &ServeArgs, context: &Context) -> anyhow::Result<E
     }
     // The lock of a restore: neither runs while the other does.
     let volume = Volume::open(&args.datadir, Expected::Base)?;
+    if Journal::read(&volume.journal()).context("read the journal")?.is_some_and(|journal| journal.in_place.is_some()) {
+        return Err(not_verified(args, "it is a workload's, which serves it itself").into());
+    }
     let restored = match std::fs::read(volume.restored()) {
         Ok(text) => serde_json::from_slice::<Restored>(&text).context("read what was restored")?,
         Err(_) => return Err(not_verified(args, "its restore has not ended, or not well").into()),

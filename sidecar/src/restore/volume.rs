@@ -10,16 +10,17 @@ use pitr_recovery::code;
 use crate::error::Failure;
 
 /// Our own directory in the data directory. MySQL ignores names that begin with a dot.
-const OURS: &str = ".pitr";
+pub(super) const OURS: &str = ".pitr";
 /// How often the lock is tried before the volume counts as taken, and the pause between.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// What an empty file system holds.
-const FILE_SYSTEM_S_OWN: &str = "lost+found";
+pub(super) const FILE_SYSTEM_S_OWN: &str = "lost+found";
 
 /// A locked volume. The lock goes with the value, and with the process.
 #[derive(Debug)]
 pub(crate) struct Volume {
+    root: PathBuf,
     datadir: PathBuf,
     _lock: File,
 }
@@ -31,6 +32,8 @@ pub(crate) enum Expected {
     Empty,
     /// A base that another tool restored, or a restore of ours.
     Base,
+    /// Anything: it stays as it is until the restored data, beside it, is verified.
+    Anything,
 }
 
 impl Volume {
@@ -53,7 +56,7 @@ impl Volume {
         // A run that was just killed may hold its lock for another moment.
         for _ in 0..LOCK_TRIES {
             match lock.try_lock() {
-                Ok(()) => return Ok(Self { datadir, _lock: lock }),
+                Ok(()) => return Ok(Self { root: datadir.clone(), datadir, _lock: lock }),
                 Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
                 Err(TryLockError::Error(reason)) => return Err(could_not("lock the volume", &datadir, reason)),
             }
@@ -66,14 +69,29 @@ impl Volume {
         datadir.join(OURS).join("journal.json").exists()
     }
 
-    /// The data directory.
+    /// The data directory that is restored: the volume's own, or one beside the data that a workload has there.
     pub(crate) fn datadir(&self) -> &Path {
         &self.datadir
     }
 
+    /// The data directory that the volume has for its workload.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// From now on the restored data is in this directory of ours.
+    pub(crate) fn stands_beside(&mut self, directory: PathBuf) {
+        self.datadir = directory;
+    }
+
+    /// From now on the restored data is in the volume's own data directory.
+    pub(crate) fn stands_on_root(&mut self) {
+        self.datadir.clone_from(&self.root);
+    }
+
     /// Our own directory in it.
     pub(crate) fn ours(&self) -> PathBuf {
-        self.datadir.join(OURS)
+        self.root.join(OURS)
     }
 
     /// What has been done.
@@ -189,7 +207,7 @@ pub(crate) fn check(datadir: &Path, expected: Expected) -> anyhow::Result<()> {
                     .fix("leave out --base existing to restore a base backup of the archive");
             Err(failure.into())
         }
-        Expected::Empty | Expected::Base => Ok(()),
+        Expected::Empty | Expected::Base | Expected::Anything => Ok(()),
     }
 }
 

@@ -123,6 +123,7 @@ fn restore_args(args: DrillArgs, datadir: &Path) -> RestoreArgs {
         target,
         plan_file: None,
         datadir: datadir.to_owned(),
+        in_place: false,
         mysqld: args.mysqld,
         base: BaseOrigin::Archive,
         mysqld_config: None,

@@ -51,6 +51,8 @@ pub(crate) async fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCod
         Verb::Backup(args) => backup::run(args, context).await,
         Verb::Register(args) => backup::register(args, context).await,
         Verb::Restore(args) => restore::run(args, context).await,
+        Verb::Abort(args) => restore::abort(&args, context).await,
+        Verb::Finish(args) => restore::finish(&args, context).await,
         Verb::Serve(args) => restore::serve(&args, context).await,
         Verb::Drill(args) => drill::run(args, context).await,
         Verb::InstallSelf(args) => install_self::run(&args),

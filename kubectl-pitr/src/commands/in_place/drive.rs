@@ -1,0 +1,287 @@
+//! The way there: scale to 0, Job, scale up. Each step is noted before the next begins, and looks at what is there before it acts.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use pitr_recovery::code;
+use tokio::time::{Instant, sleep};
+
+use super::super::making::take_back;
+use super::super::restore::{conclude, print_row};
+use super::super::restores_state::jobs_of;
+use super::super::watch::{DETACHED, Leaving, Watched, watch};
+use super::gates::mounting;
+use crate::args::OutputFormat;
+use crate::cluster::{Cluster, DryMode, JobEnd, Watching, finished};
+use crate::failure::Failure;
+use crate::objects::in_place::{Step, Steps, steps_name, steps_patch};
+use crate::objects::{RESTORE_CONTAINER, resume as again};
+use crate::render::duration;
+use crate::session::Session;
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long the first pod has to become ready before it is told about.
+const READY_LIMIT: Duration = Duration::from_secs(600);
+
+/// One restore in place, at work.
+pub(in super::super) struct Run<'a> {
+    pub(super) session: &'a Session,
+    pub(super) cluster: &'a Cluster,
+    pub(super) steps: Steps,
+    /// The restore's Job, as it was or will be made first.
+    pub(super) job: Job,
+    pub(super) limit: Duration,
+}
+
+/// How a step ended.
+pub(super) enum Came {
+    /// To its end.
+    Through,
+    /// Ctrl-C.
+    Left,
+}
+
+impl Run<'_> {
+    /// Goes on to the end, or until Ctrl-C. `changed` are options for another attempt of a Job that failed.
+    pub(in super::super) async fn forward(mut self, changed: &[String], format: OutputFormat) -> Result<u8> {
+        let came = tokio::select! {
+            came = self.all_steps(changed) => came?,
+            _ = tokio::signal::ctrl_c() => Came::Left,
+        };
+        if matches!(came, Came::Left) {
+            self.session.tell(&self.standing());
+            return Ok(DETACHED);
+        }
+        print_row(self.session, self.cluster, &self.steps.restore, format).await?;
+        Ok(0)
+    }
+
+    async fn all_steps(&mut self, changed: &[String]) -> Result<Came> {
+        loop {
+            match self.steps.step {
+                Step::ScalingDown => {
+                    // Nothing is stopped for a Job that could not be made.
+                    self.plan().await?;
+                    self.stand_still().await?;
+                    self.set(Step::Restoring).await?;
+                }
+                Step::Restoring => {
+                    if let Came::Left = self.restore(changed).await? {
+                        return Ok(Came::Left);
+                    }
+                    self.set(Step::ScalingUp).await?;
+                }
+                Step::ScalingUp => {
+                    self.scale_up(self.steps.replicas_after).await?;
+                    self.set(Step::Done).await?;
+                    self.wait_until_ready().await?;
+                }
+                Step::Done => {
+                    self.session.tell(&self.after());
+                    return Ok(Came::Through);
+                }
+                Step::Aborting | Step::Aborted => {
+                    let restore = &self.steps.restore;
+                    return Err(Failure::usage(format!("restore \"{restore}\" is being turned back, or was"))
+                        .fix(self.command("abort"))
+                        .into());
+                }
+            }
+        }
+    }
+
+    pub(super) fn command(&self, verb: &str) -> String {
+        format!("kubectl pitr restores {verb} {} -n {}", self.steps.restore, self.cluster.namespace())
+    }
+
+    /// Notes a step where whoever goes on finds it.
+    pub(super) async fn set(&mut self, step: Step) -> Result<()> {
+        let mut steps = self.steps.clone();
+        steps.step = step;
+        self.cluster.patch_config_map(&steps_name(&steps.restore), &steps_patch(&steps)?, false).await?;
+        self.steps = steps;
+        Ok(())
+    }
+
+    /// Scales to 0, and waits until nobody has the volume.
+    pub(super) async fn stand_still(&self) -> Result<(), Failure> {
+        let (cluster, workload, claim) = (self.cluster, &self.steps.workload, &self.steps.claim);
+        let had = cluster.scale(workload).await?;
+        if had != 0 {
+            cluster.set_scale(workload, 0).await?;
+            self.session.tell(&format!("statefulset/{workload} scaled to 0 (it had {had})"));
+        }
+        let deadline = Instant::now() + self.limit;
+        loop {
+            let pods = cluster.pods(None).await?;
+            let owned = pods.iter().filter(|pod| is_of(pod, workload)).filter_map(|pod| pod.metadata.name.as_deref());
+            let Some(pod) = owned.chain(mounting(&pods, claim)).next() else { return Ok(()) };
+            let now = cluster.scale(workload).await?;
+            if now != 0 {
+                let message = format!("refusing --in-place: somebody scaled statefulset/{workload} to {now} meanwhile");
+                return Err(Failure::new(code::IN_PLACE_REFUSED, message)
+                    .hint("its data was not touched since")
+                    .fix(format!("stop what scales it, then: {}", self.command("resume")))
+                    .fix(self.command("abort")));
+            }
+            if Instant::now() >= deadline {
+                let message = format!("pod \"{pod}\" has not ended after {}", duration(self.limit.as_secs()));
+                return Err(Failure::new(code::WAIT_TIMED_OUT, message)
+                    .hint(format!("statefulset/{workload} stays scaled to 0"))
+                    .fix(self.command("resume"))
+                    .fix(self.command("abort")));
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn restore(&self, changed: &[String]) -> Result<Came> {
+        let (cluster, restore) = (self.cluster, self.steps.restore.as_str());
+        let jobs = jobs_of(cluster, restore).await?;
+        let name = match jobs.last() {
+            Some(job) if finished(job) == Some(true) => return Ok(Came::Through),
+            Some(job) if finished(job).is_none() => job.metadata.name.clone().unwrap_or_default(),
+            failed => {
+                self.stand_still().await?;
+                match failed {
+                    None => self.first_job().await?,
+                    Some(old) => self.next_job(old, &jobs, changed).await?,
+                }
+            }
+        };
+        let watching = Watching { job: &name, container: RESTORE_CONTAINER, limit: self.limit };
+        let resume = self.command("resume");
+        let end = match watch(self.session, cluster, &watching, Leaving { attach: &resume }).await? {
+            Watched::Detached => return Ok(Came::Left),
+            Watched::Ended(end) => end,
+        };
+        self.tell_end(&end)?;
+        Ok(Came::Through)
+    }
+
+    async fn plan(&self) -> Result<ConfigMap, Failure> {
+        let restore = self.steps.restore.as_str();
+        self.cluster.config_map(restore).await?.ok_or_else(|| {
+            Failure::new(code::NOT_REACHABLE, format!("the plan of restore \"{restore}\" is not there"))
+                .hint(format!("it belongs in configmap/{restore}"))
+                .fix(self.command("abort"))
+        })
+    }
+
+    async fn first_job(&self) -> Result<String, Failure> {
+        let made = self.cluster.create_job(&self.job, DryMode::Real).await?;
+        let name = made.metadata.name.unwrap_or_default();
+        self.session.tell(&format!("job.batch/{name} created"));
+        Ok(name)
+    }
+
+    /// The same again on the same volume, which goes on where the last one ended.
+    async fn next_job(&self, old: &Job, jobs: &[Job], changed: &[String]) -> Result<String> {
+        let (cluster, restore) = (self.cluster, self.steps.restore.as_str());
+        let plan = self.plan().await?;
+        let names: Vec<String> = jobs.iter().filter_map(|job| job.metadata.name.clone()).collect();
+        let next = again::next_name(restore, &names);
+        let made = cluster.create_job(&again::job(old, &next, changed), DryMode::Real).await?;
+        if let Err(failure) = cluster.create_config_map(&again::plan(&plan, &next), &made, DryMode::Real).await {
+            return Err(take_back(cluster, failure, Some(&next), None).await.into());
+        }
+        self.session.tell(&format!("job.batch/{next}, configmap/{next} created"));
+        Ok(next)
+    }
+
+    fn tell_end(&self, end: &JobEnd) -> Result<(), Failure> {
+        let place = (self.steps.restore.as_str(), self.cluster.namespace());
+        let text = conclude(end, &self.steps.claim, place).map_err(|failure| {
+            let workload = &self.steps.workload;
+            failure
+                .hint(format!("statefulset/{workload} stays scaled to 0; its old data is whole"))
+                .fix(format!("turn back: {}", self.command("abort")))
+        })?;
+        // What follows a restore onto a new volume does not follow this one.
+        self.session.tell(&text.lines().filter(|line| !line.starts_with("Next:")).collect::<Vec<_>>().join("\n"));
+        Ok(())
+    }
+
+    /// Tells the workload how many pods to have, unless somebody did so already.
+    pub(super) async fn scale_up(&self, replicas: i32) -> Result<(), Failure> {
+        let workload = &self.steps.workload;
+        match self.cluster.scale(workload).await? {
+            0 if replicas == 0 => {}
+            0 => {
+                self.cluster.set_scale(workload, replicas).await?;
+                self.session.tell(&format!("statefulset/{workload} scaled to {replicas}"));
+            }
+            now => self.session.tell(&format!("statefulset/{workload} has {now} replicas already: left as it is")),
+        }
+        Ok(())
+    }
+
+    /// Waits for the first pod. One that does not become ready changes nothing about what was done.
+    pub(super) async fn wait_until_ready(&self) -> Result<(), Failure> {
+        let (pod, limit) = (self.steps.pod.as_str(), READY_LIMIT.min(self.limit));
+        let deadline = Instant::now() + limit;
+        loop {
+            let pods = self.cluster.pods(None).await?;
+            let found = pods.iter().find(|found| found.metadata.name.as_deref() == Some(pod));
+            if found.is_some_and(is_ready) {
+                self.session.tell(&format!("pod/{pod} is ready"));
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let message =
+                    format!("pod \"{pod}\" is not ready {} after it was scaled up", duration(limit.as_secs()));
+                return Err(Failure::new(code::WAIT_TIMED_OUT, message)
+                    .hint("the data is exchanged; look at the pod before anything else")
+                    .fix(format!("kubectl describe pod {pod} -n {}", self.cluster.namespace()))
+                    .fix(format!("turn back: {}", self.command("abort"))));
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// What is true now, and what the user has to do.
+    fn after(&self) -> String {
+        let Steps { workload, replicas, claim, .. } = &self.steps;
+        let namespace = self.cluster.namespace();
+        let mut lines = vec![
+            format!("statefulset/{workload} runs on the restored data, as a new server with a history of its own."),
+            format!(
+                "Now:       kubectl pitr backup {workload} -n {namespace} (until then nothing after the restore is recoverable)"
+            ),
+        ];
+        if *replicas > 1 {
+            lines.push(format!(
+                "Replicas:  it had {replicas} and has 1. The volumes of the others hold the old history: delete their claims, then \
+                 kubectl scale statefulset {workload} -n {namespace} --replicas={replicas}, and let them clone the first"
+            ));
+        }
+        lines.push(format!("Kept:      the old data, on {claim}. Turn back: {}", self.command("abort")));
+        lines.push(format!("When done: {} (deletes the old data)", self.command("finish")));
+        lines.join("\n")
+    }
+
+    /// What Ctrl-C leaves.
+    fn standing(&self) -> String {
+        let (resume, abort) = (self.command("resume"), self.command("abort"));
+        let state = match self.steps.step {
+            Step::ScalingDown => "the workload is being scaled to 0, its data is untouched",
+            Step::Restoring => "the workload stands still, the Job runs on",
+            Step::ScalingUp => "the data is exchanged, the workload is being scaled up",
+            Step::Done => "the workload runs on the restored data",
+            Step::Aborting => "the old data is being put back",
+            Step::Aborted => "the old data is back",
+        };
+        format!("left: {state}. Go on: {resume}; turn back: {abort}")
+    }
+}
+
+fn is_of(pod: &Pod, workload: &str) -> bool {
+    pod.metadata.owner_references.iter().flatten().any(|owner| owner.kind == "StatefulSet" && owner.name == workload)
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    pod.metadata.deletion_timestamp.is_none() && conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
+}

@@ -1,0 +1,242 @@
+//! `abort`: the old data goes back to its place. `finish`: what was kept is deleted, and this is the only place that does.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use pitr_recovery::code;
+use serde::Serialize;
+
+use super::super::journal::{Journal, Phase};
+use super::super::volume::{Expected, Volume};
+use super::disk::Disk;
+use super::entries::{Way, names, transfer};
+use super::{Standing, Work, hold};
+use crate::cli::OutputFormat;
+use crate::error::{Failure, Rendered};
+use crate::server::end_leftover;
+use crate::verbs::Context;
+use crate::{output, termination};
+
+/// What is ours in `.pitr` beside the data, in the order in which it goes.
+const RECORDS: [&str; 5] = ["mysqld.pid", "mysqld.log", "relay", "new", "plan.json"];
+/// What tells of the restored data, and goes with it.
+const RESULTS: [&str; 2] = ["RESTORED.json", "dump"];
+/// Container exit: the volume is not in a state for this.
+const REFUSED: u8 = 65;
+
+/// `abort` and `finish`
+#[derive(Debug, Args)]
+pub(crate) struct VolumeArgs {
+    /// Data directory of a restore in place
+    #[arg(long, value_name = "DIR")]
+    pub(crate) datadir: PathBuf,
+    /// How the result is printed [default: text on a terminal, else JSON]
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<OutputFormat>,
+}
+
+/// What is said at the end.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Verdict {
+    event: &'static str,
+    schema_version: u32,
+    result: &'static str,
+    code: Option<String>,
+    message: String,
+    /// Whether something is kept that `finish` deletes.
+    kept: bool,
+    volume: String,
+}
+
+/// Puts the old data back.
+pub(crate) async fn abort(args: &VolumeArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let done = carry_out(args, Ending::Abort, "no restore in place to turn back").await;
+    tell(args, context, ("aborted", done))
+}
+
+/// Deletes what was kept.
+pub(crate) async fn finish(args: &VolumeArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let done = carry_out(args, Ending::Finish, "no restore in place to finish").await;
+    tell(args, context, ("finished", done))
+}
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    Abort,
+    Finish,
+}
+
+/// How it ended well.
+#[derive(Debug, Clone)]
+pub(super) struct Ended {
+    /// What is true now.
+    words: String,
+    /// Whether something is kept that `finish` deletes.
+    kept: bool,
+}
+
+impl Ended {
+    fn with_nothing_kept(words: impl Into<String>) -> Self {
+        Self { words: words.into(), kept: false }
+    }
+}
+
+async fn carry_out(args: &VolumeArgs, ending: Ending, nothing: &str) -> anyhow::Result<Ended> {
+    let nothing = Ended::with_nothing_kept(format!("{nothing}: nothing was changed"));
+    if !Volume::holds_a_restore(&args.datadir) {
+        return Ok(nothing);
+    }
+    let volume = Volume::open(&args.datadir, Expected::Anything)?;
+    let Some(mut journal) = Journal::read(&volume.journal()).context("read the journal")? else { return Ok(nothing) };
+    if journal.in_place.is_some() {
+        end_leftover(&volume.pid_file()).await.context("end a server that a killed restore left behind")?;
+    }
+    match Work::new(volume.root(), &mut journal, &mut Disk) {
+        Some(mut work) => match ending {
+            Ending::Abort => work.abort(),
+            Ending::Finish => work.finish(),
+        },
+        None => Ok(nothing),
+    }
+}
+
+impl Work<'_> {
+    /// Until the old data is in its place again, and what was restored is gone or, if it may have been used, kept.
+    pub(super) fn abort(&mut self) -> anyhow::Result<Ended> {
+        loop {
+            match self.standing() {
+                Standing::Beside | Standing::Leaving => {
+                    let _held = hold(&self.places.root)?;
+                    self.set(Standing::Returning)?;
+                }
+                Standing::Entering | Standing::Exchanged => {
+                    let _held = hold(&self.places.root)?;
+                    self.set(Standing::Withdrawing)?;
+                }
+                Standing::Withdrawing => {
+                    let _held = hold(&self.places.root)?;
+                    self.guard()?;
+                    let withdrawn = self.places.withdrawn();
+                    self.hand.make(&withdrawn).context("make a place for the restored data")?;
+                    transfer(&self.places, &withdrawn, Way::Out, self.hand).context("move the restored data away")?;
+                    self.set(Standing::Returning)?;
+                }
+                Standing::Returning => {
+                    self.bring_back()?;
+                    if self.journal.in_place.as_ref().is_some_and(|in_place| in_place.may_be_used) {
+                        self.set(Standing::Returned)?;
+                        continue;
+                    }
+                    let made = [self.places.withdrawn(), self.places.beside()];
+                    self.forget(&made, &RESULTS)?;
+                    return Ok(Ended::with_nothing_kept("the old data is in its place again"));
+                }
+                Standing::Returned => {
+                    self.hand.remove(&self.places.ours().join(RESULTS[0])).context("remove the report")?;
+                    let words = format!(
+                        "the old data is in its place again; what was restored, and may have been used, is kept in {}",
+                        self.places.withdrawn().display()
+                    );
+                    return Ok(Ended { words, kept: true });
+                }
+                Standing::Finishing => {
+                    return Err(refused("the old data is being deleted, it cannot be put back")
+                        .fix("finish again")
+                        .into());
+                }
+            }
+        }
+    }
+
+    fn bring_back(&mut self) -> anyhow::Result<()> {
+        let aside = self.places.aside();
+        // Once all of it is back a server may run on it.
+        if !names(&aside).context("list the old data")?.is_empty() {
+            let _held = hold(&self.places.root)?;
+            self.guard()?;
+            transfer(&self.places, &aside, Way::In, self.hand).context("move the old data back")?;
+        }
+        self.hand.remove(&aside).context("remove an empty directory")?;
+        self.unguard()
+    }
+
+    /// Until nothing is kept.
+    pub(super) fn finish(&mut self) -> anyhow::Result<Ended> {
+        match self.standing() {
+            Standing::Exchanged if self.journal.has_done(Phase::HandOver) => self.set(Standing::Finishing)?,
+            Standing::Returned => self.set(Standing::Finishing)?,
+            Standing::Finishing => {}
+            Standing::Beside
+            | Standing::Leaving
+            | Standing::Entering
+            | Standing::Exchanged
+            | Standing::Withdrawing
+            | Standing::Returning => {
+                let failure = Failure::new(&code::RESTORE_INCOMPLETE, "the restore in place has not ended")
+                    .hint("finish deletes the old data, which is still needed; nothing was deleted");
+                return Err(failure.fix("restores resume, or restores abort").into());
+            }
+        }
+        let kept = [self.places.aside(), self.places.withdrawn(), self.places.beside()];
+        self.forget(&kept, &[])?;
+        Ok(Ended::with_nothing_kept("what was kept aside is deleted"))
+    }
+
+    /// Removes directories of data and our records; the journal, which says what to do, last.
+    fn forget(&mut self, data: &[PathBuf], results: &[&str]) -> anyhow::Result<()> {
+        let ours = self.places.ours();
+        let records = results.iter().chain(&RECORDS).map(|name| ours.join(name));
+        for path in data.iter().cloned().chain([self.places.strays()]).chain(records) {
+            self.hand.remove(&path).with_context(|| format!("remove \"{}\"", path.display()))?;
+        }
+        self.hand.remove(&self.places.journal()).context("remove the journal")?;
+        self.hand.sync(&ours).context("sync our directory")
+    }
+}
+
+fn refused(message: &str) -> Failure {
+    Failure::new(&code::VOLUME_OF_ANOTHER_PLAN, message)
+}
+
+/// One verdict, whatever happened.
+fn tell(
+    args: &VolumeArgs,
+    context: &Context,
+    (good, done): (&'static str, anyhow::Result<Ended>),
+) -> anyhow::Result<ExitCode> {
+    let rendered = done.as_ref().err().map(Rendered::of);
+    let bad = |rendered: &Rendered| if rendered.code.is_some() { "refused" } else { "failed" };
+    let verdict = Verdict {
+        event: "verdict",
+        schema_version: 1,
+        result: rendered.as_ref().map_or(good, bad),
+        code: rendered.as_ref().and_then(|rendered| rendered.code.clone()),
+        message: match (&done, &rendered) {
+            (Ok(ended), _) => ended.words.clone(),
+            (Err(_), rendered) => rendered.as_ref().map(Rendered::text).unwrap_or_default(),
+        },
+        kept: done.as_ref().is_ok_and(|ended| ended.kept),
+        volume: args.datadir.display().to_string(),
+    };
+    let line =
+        termination::fit(|limit| Verdict { message: termination::cut(&verdict.message, limit), ..verdict.clone() });
+    let json = args.output.map_or(context.json_log, |format| format == OutputFormat::Json);
+    if json {
+        output::print_line(&line)?;
+    } else if done.is_ok() {
+        output::print_line(&verdict.message)?;
+    }
+    termination::leave(&line);
+    match done {
+        Ok(_) => Ok(ExitCode::SUCCESS),
+        // In a Job its policy reads the exit code: what is refused is not better at another try.
+        Err(error) => Err(match error.chain().find_map(|cause| cause.downcast_ref::<Failure>()) {
+            Some(failure) if context.json_log => failure.clone().exit(REFUSED).into(),
+            Some(_) | None => error,
+        }),
+    }
+}

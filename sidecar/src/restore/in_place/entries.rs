@@ -1,0 +1,88 @@
+//! Entries of a data directory on their way from one directory to another.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::super::volume::{FILE_SYSTEM_S_OWN, OURS};
+use super::Places;
+use super::disk::Hand;
+
+/// Lies in the data directory while data is exchanged: a server initialises an empty directory without being asked, and its image's
+/// entry point asks it to. With a file in it, it does not.
+pub(super) const GUARD: &str = "RESTORE-IN-PROGRESS";
+/// What the guard says to whoever finds it.
+pub(super) const GUARD_TEXT: &str = "kubectl pitr is exchanging the data in this directory, or was killed while it did.\n\
+No server starts here meanwhile. Go on:    kubectl pitr restores resume NAME\nor turn back:    kubectl pitr restores abort NAME\n";
+
+/// No server starts without these: they are the first to leave the data directory and the last to enter it, so that a server which
+/// somebody starts meanwhile ends at once instead of running on half of the data.
+const NEEDED: [&str; 3] = ["mysql.ibd", "#innodb_redo", "ibdata1"];
+
+/// Which way entries go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Out of the data directory.
+    Out,
+    /// Into the data directory.
+    In,
+}
+
+/// Moves everything, in an order in which no server starts on a part of it. What is in the way in the data directory was left there
+/// by a server that could not start: it goes to the strays.
+pub(super) fn transfer(places: &Places, other: &Path, way: Way, hand: &mut dyn Hand) -> io::Result<()> {
+    let root = places.root.as_path();
+    let (from, to) = if way == Way::Out { (root, other) } else { (other, root) };
+    for name in in_order(from, way)? {
+        if fs::symlink_metadata(to.join(&name)).is_ok() {
+            let strays = places.strays();
+            hand.make(&strays)?;
+            hand.remove(&strays.join(&name))?;
+            hand.rename(&root.join(&name), &strays.join(&name))?;
+            if way == Way::Out {
+                continue;
+            }
+        }
+        hand.rename(&from.join(&name), &to.join(&name))?;
+    }
+    hand.sync(other)?;
+    hand.sync(root)
+}
+
+/// The names of what is to be moved from a directory.
+fn in_order(from: &Path, way: Way) -> io::Result<Vec<OsString>> {
+    let rank = |name: &OsStr| NEEDED.iter().position(|needed| name == *needed).unwrap_or(NEEDED.len());
+    let mut names = names(from)?;
+    if way == Way::Out {
+        names.retain(|name| ![OURS, GUARD, FILE_SYSTEM_S_OWN].iter().any(|stays| name == stays));
+    }
+    names.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.cmp(b)));
+    if way == Way::In {
+        names.reverse();
+    }
+    Ok(names)
+}
+
+/// The names in a directory; none in one that is not there.
+pub(super) fn names(directory: &Path) -> io::Result<Vec<OsString>> {
+    match fs::read_dir(directory) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.file_name())).collect(),
+        Err(reason) if reason.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(reason) => Err(reason),
+    }
+}
+
+/// Moves the records of an earlier restore into a directory of their own; the journal, which tells that they are to be moved, last.
+pub(super) fn put_away(ours: &Path, kept: &Path, hand: &mut dyn Hand) -> io::Result<()> {
+    let is_journal = |name: &OsString| name == "journal.json";
+    let stays = |name: &OsStr| name == "lock" || name.to_str().is_some_and(|name| name.starts_with("earlier-"));
+    let mut names: Vec<OsString> = names(ours)?.into_iter().filter(|name| !stays(name)).collect();
+    names.sort_by_key(is_journal);
+    hand.make(kept)?;
+    for name in names {
+        hand.rename(&ours.join(&name), &kept.join(&name))?;
+    }
+    hand.sync(kept)?;
+    hand.sync(ours)
+}

@@ -1,0 +1,79 @@
+//! safety-copy: the old data goes aside and the verified data takes its place.
+
+use anyhow::Context as _;
+
+use super::super::journal::Phase;
+use super::super::phases::Restore;
+use super::disk::Disk;
+use super::entries::{GUARD, GUARD_TEXT, Way, names, transfer};
+use super::{Standing, Work, hold};
+use crate::progress::Unit;
+
+/// Exchanges the data, or goes on with it where an earlier run was killed.
+pub(in super::super) fn run(restore: &mut Restore<'_>) -> anyhow::Result<()> {
+    restore.enter(Phase::SafetyCopy);
+    restore.progress.begin(Phase::SafetyCopy.name(), Unit::Files, 0, 1);
+    let root = restore.volume.root().to_owned();
+    if let Some(work) = &mut Work::new(&root, &mut restore.journal, &mut Disk) {
+        work.exchange()?;
+    }
+    restore.volume.stands_on_root();
+    restore.done(Phase::SafetyCopy)?;
+    restore.progress.set(1);
+    restore.progress.end();
+    Ok(())
+}
+
+impl Work<'_> {
+    /// Until the restored data is in place.
+    pub(super) fn exchange(&mut self) -> anyhow::Result<()> {
+        loop {
+            match self.standing() {
+                Standing::Beside => {
+                    let _held = hold(&self.places.root)?;
+                    self.set(Standing::Leaving)?;
+                }
+                Standing::Leaving => {
+                    let _held = hold(&self.places.root)?;
+                    self.guard()?;
+                    let aside = self.places.aside();
+                    self.hand.make(&aside).context("make a place for the old data")?;
+                    transfer(&self.places, &aside, Way::Out, self.hand).context("move the old data aside")?;
+                    self.set(Standing::Entering)?;
+                }
+                Standing::Entering => {
+                    self.enter()?;
+                    self.set(Standing::Exchanged)?;
+                }
+                Standing::Exchanged
+                | Standing::Withdrawing
+                | Standing::Returning
+                | Standing::Returned
+                | Standing::Finishing => return Ok(()),
+            }
+        }
+    }
+
+    fn enter(&mut self) -> anyhow::Result<()> {
+        let beside = self.places.beside();
+        // Once all of it is in place a server may run on it.
+        if !names(&beside).context("list the restored data")?.is_empty() {
+            let _held = hold(&self.places.root)?;
+            self.guard()?;
+            transfer(&self.places, &beside, Way::In, self.hand).context("move the restored data to its place")?;
+        }
+        self.hand.remove(&beside).context("remove an empty directory")?;
+        self.unguard()
+    }
+
+    /// Keeps servers from making new data where there is none for a moment.
+    pub(super) fn guard(&mut self) -> anyhow::Result<()> {
+        self.hand.write(&self.places.root.join(GUARD), GUARD_TEXT.as_bytes()).context("guard the data directory")
+    }
+
+    /// Lets servers start again.
+    pub(super) fn unguard(&mut self) -> anyhow::Result<()> {
+        self.hand.remove(&self.places.root.join(GUARD)).context("remove the guard of the data directory")?;
+        self.hand.sync(&self.places.root).context("sync the data directory")
+    }
+}
