@@ -77,11 +77,13 @@ async fn from_a_plain_statefulset_to_a_table_that_is_back() -> Result<()> {
     println!("--- the runbook");
     the_runbook_works(&cluster, &accident).await?;
     println!("--- disaster: the namespace is gone");
-    the_bucket_alone_is_enough(&cluster, &accident).await
+    the_bucket_alone_is_enough(&cluster, &accident).await?;
+    println!("--- another shop, restored in place and turned back");
+    a_workload_is_restored_in_place(&cluster).await
 }
 
 async fn set_up(cluster: &Kubernetes) -> Result<()> {
-    cluster.run(&["delete", "namespace", "shop", "store", "rescue", "--ignore-not-found", "--wait"]).await?;
+    cluster.run(&["delete", "namespace", "shop", "still", "store", "rescue", "--ignore-not-found", "--wait"]).await?;
     cluster.apply(&demo("manifests/store.yaml")).await?;
     cluster.apply(&demo("manifests/shop.yaml")).await?;
     cluster.apply(&demo("manifests/archive-access.yaml")).await?;
@@ -505,6 +507,93 @@ async fn the_bucket_alone_is_enough(cluster: &Kubernetes, accident: &Accident) -
     let outcome = inside(cluster, &[&["restore"][..], &target, &store, &job].concat()).await?.expect(0)?;
     ensure!(outcome.stdout.contains("Verified") || outcome.stderr.contains("Verified"), "{outcome:?}");
     look_at(cluster, "phoenix", accident).await
+}
+
+/// A shop with a namespace and an archive of its own, archived and backed up.
+async fn another_shop(cluster: &Kubernetes) -> Result<()> {
+    for file in ["shop.yaml", "archive-access.yaml"] {
+        let manifest = std::fs::read_to_string(demo("manifests").join(file))?;
+        let manifest = manifest.replace("namespace: shop", "namespace: still").replace("{name: shop}", "{name: still}");
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), manifest)?;
+        cluster.apply(file.path()).await?;
+    }
+    cluster.run(&["-n", "still", "rollout", "status", "statefulset/mysql", "--timeout=180s"]).await?;
+    cluster.sql("still", "mysql-0", &std::fs::read_to_string(demo("schema.sql"))?).await?;
+    let words = INJECT.iter().map(|word| match *word {
+        "shop" => "still",
+        "s3://backups/shop/mysql" => "s3://backups/still/mysql",
+        word => word,
+    });
+    let image = concat!("pitr-sidecar:", env!("CARGO_PKG_VERSION"));
+    let words: Vec<&str> = words.chain(["--image", image, "--live", "--confirm", "mysql"]).collect();
+    cluster.run(&words).await?;
+    cluster.run(&["-n", "still", "rollout", "status", "statefulset/mysql", "--timeout=180s"]).await?;
+    cluster.until(&["pitr", "status", "mysql", "-n", "still"], MINUTE).await?;
+    cluster.run(&["pitr", "backup", "mysql", "-n", "still"]).await.map(drop)
+}
+
+/// Whoever has these Roles, and no other right.
+async fn in_place_identity(cluster: &Kubernetes) -> Result<[&'static str; 2]> {
+    cluster.run(&["-n", "still", "create", "serviceaccount", "restorer"]).await?;
+    for role in ["viewer", "restorer", "restorer-in-place"] {
+        let file = demo(&format!("../../manifests/rbac/{role}.yaml"));
+        cluster.run(&["-n", "still", "apply", "-f", &file.display().to_string()]).await?;
+        let (binding, role) = (format!("restorer-{role}"), format!("--role=pitr-{role}"));
+        let bind = ["-n", "still", "create", "rolebinding", &binding, &role, "--serviceaccount=still:restorer"];
+        cluster.run(&bind).await?;
+    }
+    Ok(["--as", "system:serviceaccount:still:restorer"])
+}
+
+async fn a_workload_is_restored_in_place(cluster: &Kubernetes) -> Result<()> {
+    another_shop(cluster).await?;
+    let identity = in_place_identity(cluster).await?;
+    let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'shop'";
+    let (before, all) =
+        (cluster.sql("still", "mysql-0", COUNTS).await?, cluster.sql("still", "mysql-0", tables).await?);
+    cluster.sql("still", "mysql-0", "DROP TABLE shop.invoices").await?;
+    let executed = cluster.sql("still", "mysql-0", "SELECT REPLACE(@@gtid_executed, '\\n', '')").await?.concat();
+    let (uuid, numbers) = executed.split_once(':').context("one server's set")?;
+    let dropped = format!("{uuid}:{}", numbers.rsplit(['-', ':']).next().unwrap_or(numbers));
+    cluster.sql("still", "mysql-0", "INSERT INTO shop.orders (customer, amount) VALUES ('after', 1)").await?;
+
+    let restore =
+        ["pitr", "restore", "mysql", "-n", "still", "--before-gtid", &dropped, "--in-place", "--new-name", "back"];
+    let restore = [&restore[..], &identity].concat();
+    let restores = |verb| [&["pitr", "restores", verb, "back", "-n", "still"][..], &identity].concat();
+    let confirmed = |verb| [restores(verb), vec!["--confirm", "mysql"]].concat();
+    let plan = cluster.until(&[&restore[..], &["--plan"]].concat(), MINUTE).await?;
+    ensure!(plan.stdout.contains("√ nothing is unarchived") && !plan.stdout.contains('×'), "{}", plan.stdout);
+    let unconfirmed = cluster.kubectl(&restore).await?.expect(4)?;
+    ensure!(unconfirmed.stderr.contains("PITR0405"), "{unconfirmed:?}");
+
+    // The machine that drives it goes to sleep as soon as the Job is there.
+    let mut driving = cluster.command(&[&restore[..], &["--confirm", "mysql"]].concat());
+    let mut driving = driving.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn()?;
+    cluster.until(&["-n", "still", "get", "job", "back"], 2 * MINUTE).await?;
+    driving.kill().await?;
+    cluster.run(&restores("resume")).await?;
+    let restored = cluster.sql("still", "mysql-0", COUNTS).await?;
+    ensure!(restored == before, "restored {restored:?}, before the DROP {before:?}");
+    ensure!(
+        cluster.sql("still", "mysql-0", "SELECT @@server_uuid").await?.concat() != uuid,
+        "the old server's identity"
+    );
+    cluster.run(&["pitr", "backup", "mysql", "-n", "still"]).await?;
+    cluster.sql("still", "mysql-0", "INSERT INTO shop.orders (customer, amount) VALUES ('since', 1)").await?;
+
+    cluster.run(&confirmed("abort")).await?;
+    cluster.run(&["-n", "still", "rollout", "status", "statefulset/mysql", "--timeout=180s"]).await?;
+    ensure!(cluster.sql("still", "mysql-0", "SELECT @@server_uuid").await?.concat() == uuid, "not the old server");
+    let after = cluster
+        .sql("still", "mysql-0", "SELECT COUNT(*) FROM shop.orders WHERE customer IN ('after', 'since')")
+        .await?;
+    ensure!(after == ["1"] && cluster.sql("still", "mysql-0", tables).await? != all, "not the old data: {after:?}");
+    cluster.run(&confirmed("finish")).await?;
+    let left = cluster.run(&["-n", "still", "get", "jobs,configmaps", "-o", "name"]).await?;
+    ensure!(!left.contains("back"), "{left}");
+    cluster.run(&["delete", "namespace", "still", "--wait=false"]).await.map(drop)
 }
 
 /// The plugin, run in the node's network with the user's own credentials of the store: the API server has its service's address there.
