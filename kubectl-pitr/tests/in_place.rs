@@ -73,6 +73,12 @@ struct World {
     autoscaler: bool,
     /// What the last abort kept.
     kept: bool,
+    /// The verdict of an abort that has nothing to do.
+    idle: Option<Value>,
+    /// Somebody else notes a step as soon as the workload is scaled to 0.
+    interfered: bool,
+    /// How many replicas somebody has told it to have since the plan was made.
+    scaled: Option<i64>,
     /// What was changed, one after the other.
     changes: Vec<String>,
     /// This change is made and never answered.
@@ -120,6 +126,7 @@ impl World {
         let fails = self.failing.iter().any(|part| command.contains(part));
         let verdict = match () {
             () if fails => json!({"event": "verdict", "result": "failed", "message": "error[PITR0410]: no luck\n"}),
+            () if command.contains("\"abort\"") && self.idle.is_some() => self.idle.clone().unwrap(),
             () if command.contains("\"abort\"") => {
                 json!({"event": "verdict", "result": "aborted", "message": "the old data is back", "kept": self.kept})
             }
@@ -128,7 +135,7 @@ impl World {
             }
             () => json!({"event": "verdict", "result": "verified", "transactions": 9}),
         };
-        (!fails, verdict.to_string())
+        (!fails && verdict["result"] != "refused", verdict.to_string())
     }
 
     fn pod_of(&self, job: &str) -> Value {
@@ -164,12 +171,15 @@ impl World {
                 if method == "PATCH" {
                     self.replicas = body["spec"]["replicas"].as_i64().unwrap();
                     self.ending = self.slowness;
+                    if self.interfered {
+                        self.maps.get_mut("back-steps").unwrap()["metadata"]["resourceVersion"] = "99".into();
+                    }
                     self.changed(format!("scale {}", self.replicas));
                 }
                 (
                     200,
                     json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "mysql"},
-                    "spec": {"replicas": self.replicas}, "status": {"replicas": self.replicas}}),
+                    "spec": {"replicas": self.scaled.unwrap_or(self.replicas)}, "status": {"replicas": self.replicas}}),
                 )
             }
             ("GET", [.., "horizontalpodautoscalers"]) => {
@@ -200,6 +210,9 @@ impl World {
                 }
                 None => (200, heartbeat()),
             },
+            ("GET", [.., "configmaps"]) => {
+                list("ConfigMapList", self.maps.values().cloned().collect::<Vec<_>>().into())
+            }
             (_, [.., "configmaps"] | [.., "configmaps", _]) => self.object(method, (&words, dry), body, "configmap"),
             ("GET", [.., "jobs"]) => {
                 let wanted = query.contains("restore-ending");
@@ -226,6 +239,7 @@ impl World {
             ("POST", None) => {
                 let mut made = body.clone();
                 made["metadata"]["uid"] = "u".into();
+                made["metadata"]["resourceVersion"] = "1".into();
                 made["metadata"]["creationTimestamp"] = format!("2026-11-21T07:{:02}:00Z", count % 60).into();
                 if dry {
                     return (201, made);
@@ -241,7 +255,11 @@ impl World {
                 (201, made)
             }
             ("GET", Some(found)) => (200, found.clone()),
+            ("PATCH", Some(found)) if body["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"] => {
+                status(409, "Conflict")
+            }
             ("PATCH", Some(found)) => {
+                found["metadata"]["resourceVersion"] = (count + 2).to_string().into();
                 for (key, value) in body["data"].as_object().unwrap() {
                     found["data"][key] = value.clone();
                 }
@@ -320,7 +338,7 @@ impl Api {
     }
 
     fn restores(&self, verb: &str) -> (i32, String) {
-        let confirmed: &[&str] = if verb == "resume" { &[] } else { &["--confirm", "mysql"] };
+        let confirmed: &[&str] = if verb == "attach" { &[] } else { &["--confirm", "mysql"] };
         told(&self.command(&[&["restores", verb, "back"][..], confirmed].concat()).output().unwrap())
     }
 
@@ -410,7 +428,7 @@ fn it_is_scaled_down_restored_and_scaled_up_and_finish_forgets_it() {
     let (code, text) = api.restores("finish");
     assert_eq!(code, 0, "{text}");
     assert!(api.is_forgotten() && api.world().replicas == 1, "{text}");
-    assert_eq!(api.world().changes[THERE.len()], "make job back-finish", "{text}");
+    assert_eq!(api.world().changes[THERE.len()..THERE.len() + 2], ["step finishing", "make job back-finish"], "{text}");
 }
 
 #[test]
@@ -501,7 +519,9 @@ fn what_may_have_been_used_is_kept_until_it_is_finished() {
     assert_eq!(api.restore(&["--confirm", "mysql", "--replicas-plan", "reclone"]).0, 0);
     let (code, text) = api.restores("abort");
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("may have been written to") && api.world().replicas == 3, "{text}");
+    // The others may be clones of what is withdrawn.
+    assert!(text.contains("may have been written to") && text.contains("it had 3 and has 1"), "{text}");
+    assert_eq!(api.world().replicas, 1, "{text}");
     assert!(api.world().maps.contains_key("back-steps"), "{text}");
     let (code, text) = api.restores("resume");
     assert!(code != 0 && text.contains("was"), "{text}");
@@ -510,7 +530,64 @@ fn what_may_have_been_used_is_kept_until_it_is_finished() {
     assert_eq!(api.world().changes.len(), before, "a second abort did something");
     let (code, text) = api.restores("finish");
     assert_eq!(code, 0, "{text}");
-    assert!(api.is_forgotten() && api.world().replicas == 3, "{text}");
+    assert!(api.is_forgotten() && api.world().replicas == 1, "{text}");
+}
+
+#[test]
+fn where_somebody_else_goes_on_this_one_stops() {
+    let api = Api::start(World { interfered: true, ..World::new(1) });
+    let (code, text) = api.restore(&["--confirm", "mysql"]);
+    assert!(code == 1 && text.contains("was gone on with by somebody else"), "{text}");
+    assert_eq!(api.world().changes, THERE[..3], "{text}");
+    let api = Api::start(World { scaled: Some(2), ..World::new(1) });
+    let (code, text) = api.restore(&["--confirm", "mysql"]);
+    assert!(code == 4 && text.contains("somebody scaled statefulset/mysql from 1 to 2"), "{text}");
+    assert!(api.world().changes.is_empty(), "{text}");
+}
+
+#[test]
+fn what_is_being_finished_is_not_turned_back() {
+    let api = Api::start(World { failing: ["finish".to_owned()].into(), ..World::new(1) });
+    assert_eq!(api.restore(&["--confirm", "mysql"]).0, 0);
+    assert_eq!(api.restores("finish").0, 5);
+    let before = api.world().changes.len();
+    for verb in ["abort", "resume"] {
+        let (code, text) = api.restores(verb);
+        assert!(code != 0 && text.contains("is being finished"), "{verb}: {text}");
+    }
+    assert_eq!(api.world().changes.len(), before);
+    api.world().failing.clear();
+    let (code, text) = api.restores("finish");
+    assert!(code == 0 && api.is_forgotten() && api.world().replicas == 1, "{text}");
+}
+
+#[test]
+fn an_abort_that_has_nothing_to_do_scales_nothing_up() {
+    let nothing = json!({"event": "verdict", "result": "nothing", "message": "no restore in place"});
+    let another = json!({"event": "verdict", "result": "refused", "code": "PITR0420", "message": "another plan"});
+    for (verdict, expected) in [(nothing, 0), (another, 5)] {
+        let api = Api::start(World { idle: Some(verdict), failing: ["restore".to_owned()].into(), ..World::new(1) });
+        assert_eq!(api.restore(&["--confirm", "mysql"]).0, 5);
+        api.world().failing.clear();
+        let (code, text) = api.restores("abort");
+        assert_eq!(code, expected, "{text}");
+        assert!(text.contains("has 0 replicas and is left as it is; it had 1"), "{text}");
+        assert!(api.world().replicas == 0 && api.is_forgotten(), "{text}");
+    }
+}
+
+#[test]
+fn attach_changes_nothing_and_what_stops_a_workload_is_asked_for() {
+    let api = Api::start(World { failing: ["restore".to_owned()].into(), ..World::new(1) });
+    assert_eq!(api.restore(&["--confirm", "mysql"]).0, 5);
+    let before = api.world().changes.len();
+    assert_eq!(api.restores("attach").0, 5);
+    assert_eq!(api.world().changes.len(), before);
+    // Somebody scaled it up since.
+    api.world().replicas = 1;
+    let (code, text) = told(&api.command(&["restores", "resume", "back"]).output().unwrap());
+    assert!(code == 4 && text.contains("--confirm mysql is required"), "{text}");
+    assert_eq!(api.world().changes.len(), before);
 }
 
 #[test]
@@ -527,6 +604,10 @@ fn verbs_for_volumes_of_their_own_leave_it_alone() {
     assert!(code == 0 && text.contains("\"back\" stays: it is in place"), "{text}");
     let plan = api.plan.path().to_str().unwrap();
     let other = ["restore", "mysql", "--in-place", "--new-name", "other", "--plan-file", plan, "--confirm", "mysql"];
+    let (code, text) = told(&api.command(&other).output().unwrap());
+    assert!(code == 4 && text.contains("restore \"back\" of mysql in place is not finished"), "{text}");
+    // Its Job may have been deleted since: its steps tell of it.
+    api.world().jobs.clear();
     let (code, text) = told(&api.command(&other).output().unwrap());
     assert!(code == 4 && text.contains("restore \"back\" of mysql in place is not finished"), "{text}");
     assert_eq!(api.world().changes.len(), before);

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::archive_args::ArchiveArgs;
 use crate::backup::{BackupArgs, RegisterArgs};
 use crate::logging::LoggingArgs;
-use crate::restore::{RestoreArgs, ServeArgs, VolumeArgs};
+use crate::restore::{FinishArgs, RestoreArgs, ServeArgs, VolumeArgs};
 use crate::target_args::TargetArgs;
 use crate::verbs::DrillArgs;
 
@@ -37,7 +37,7 @@ pub(crate) enum Verb {
     /// Turn a restore in place back: the old data goes to its place again
     Abort(VolumeArgs),
     /// End a restore in place, or one that was turned back: what was kept aside is deleted
-    Finish(VolumeArgs),
+    Finish(FinishArgs),
     /// Run the server on restored data, read-only, to look around
     Serve(ServeArgs),
     /// Restore to a scratch directory and throw it away; the result stays in the archive for status and metrics

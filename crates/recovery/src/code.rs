@@ -258,6 +258,11 @@ codes! {
         "restore is incomplete: the server has lost … in a crash",
         "the same volume would fail again",
         "restore onto an empty volume";
+    NOT_THIS_RESTORE = 420 exit 5:
+        "abort or finish of a restore whose data is not what the volume holds",
+        "\"/var/lib/mysql\" holds the restore of another plan in place: sha256:77ab…",
+        "nothing was changed: what is there belongs to that one",
+        "restores, which lists them, then abort or finish with its name";
     END_TOO_OLD = 501 exit 3:
         "end older than --max-lag",
         "the end is 32m old (limit 5m)",

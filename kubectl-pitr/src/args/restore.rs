@@ -223,6 +223,9 @@ pub enum RestoresVerb {
         name: String,
         #[command(flatten)]
         change: ChangeArgs,
+        /// The workload's name, to confirm without a terminal that it is stopped (of a restore in place, while the workload runs)
+        #[arg(long, value_name = "WORKLOAD")]
+        confirm: Option<String>,
         /// Stop waiting after this time; the Job runs on
         #[arg(long, default_value = "6h", value_parser = duration, value_name = "DURATION")]
         timeout: Duration,

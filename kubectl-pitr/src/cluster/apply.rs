@@ -51,7 +51,8 @@ impl Cluster {
     }
 
     /// Changes a ConfigMap of ours that nobody has changed since it was read: the patch names its `resourceVersion`.
-    pub async fn patch_config_map(&self, name: &str, patch: &Value, dry_run: bool) -> Result<(), Failure> {
+    /// Gives it as it is then.
+    pub async fn patch_config_map(&self, name: &str, patch: &Value, dry_run: bool) -> Result<ConfigMap, Failure> {
         let api: Api<ConfigMap> = self.api();
         let params = PatchParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let call = Call { verb: "patch", resource: "configmaps", name, namespace: self.namespace() };
@@ -62,7 +63,7 @@ impl Cluster {
                     .hint("nothing was changed")
                     .fix("the same command again"))
             }
-            outcome => outcome.map(|_| ()).map_err(|e| call.failed(&e)),
+            outcome => outcome.map_err(|e| call.failed(&e)),
         }
     }
 

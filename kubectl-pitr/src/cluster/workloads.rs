@@ -145,6 +145,13 @@ impl Cluster {
         api.get_opt(name).await.map_err(|e| self.call("get", "configmaps", name).failed(&e))
     }
 
+    /// The ConfigMaps with these labels.
+    pub async fn config_maps(&self, selector: &str) -> Result<Vec<ConfigMap>, Failure> {
+        let api: Api<ConfigMap> = self.api();
+        let list = api.list(&ListParams::default().labels(selector)).await;
+        list.map(|l| l.items).map_err(|e| self.call("list", "configmaps", "").failed(&e))
+    }
+
     /// A PersistentVolumeClaim.
     pub async fn claim(&self, name: &str) -> Result<Option<PersistentVolumeClaim>, Failure> {
         let api: Api<PersistentVolumeClaim> = self.api();

@@ -45,19 +45,18 @@ pub async fn run(session: &Session, args: &RestoresArgs) -> Result<u8> {
             Ok(0)
         }
         Some(RestoresVerb::Attach { name, timeout }) => match begun(session, &cluster, name, *timeout).await? {
-            Begun::InPlace(run) => run.forward(&[], format).await,
+            Begun::InPlace(run) => run.follow(format).await,
             Begun::OnItsOwn(row) => {
                 let job = job_of(&row, &cluster)?;
                 to_the_end(session, &cluster, (&job, &row.name, format), *timeout).await
             }
         },
-        Some(RestoresVerb::Resume { name, change, timeout }) => match begun(session, &cluster, name, *timeout).await? {
-            Begun::InPlace(run) => {
-                require(&cluster, &in_place::NEEDS, "restorer-in-place").await?;
-                run.forward(&change.options(), format).await
+        Some(RestoresVerb::Resume { name, change, confirm, timeout }) => {
+            match begun(session, &cluster, name, *timeout).await? {
+                Begun::InPlace(run) => run.resume(confirm.as_deref(), &change.options(), format).await,
+                Begun::OnItsOwn(row) => resume(session, &cluster, (&row, &change.options(), format), *timeout).await,
             }
-            Begun::OnItsOwn(row) => resume(session, &cluster, (&row, &change.options(), format), *timeout).await,
-        },
+        }
         Some(RestoresVerb::Abort { name, confirm, timeout }) => match begun(session, &cluster, name, *timeout).await? {
             Begun::InPlace(run) => run.abort(confirm.as_deref()).await,
             Begun::OnItsOwn(row) => ending::abort(session, &cluster, &row).await,

@@ -129,20 +129,25 @@ pub fn claim_template(object: &StatefulSet, volume: &str) -> (Option<u64>, Optio
     (size.and_then(|q| quantity(&q.0)), spec.storage_class_name.clone())
 }
 
+/// The numbers of the version that an image's tag says: `[8, 4]` of `mysql:8.4`. `None` of a digest, of `latest`, of a date and of no tag.
+pub fn tagged_version(image: &str) -> Option<Vec<u64>> {
+    let name = image.rsplit('/').next().unwrap_or(image);
+    let (_, tag) = name.split('@').next().unwrap_or(name).split_once(':')?;
+    let numbers = numbers(tag);
+    // A date or a build number is no version of a server.
+    numbers.first().is_some_and(|major| *major <= HIGHEST_MAJOR).then_some(numbers)
+}
+
+fn numbers(text: &str) -> Vec<u64> {
+    let digits = text.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect::<String>();
+    digits.split('.').map_while(|n| n.parse().ok()).collect()
+}
+
 /// Refuses an image whose tag says a version that cannot open the base's files: another series, or an earlier release of the same.
 /// What a tag leaves open, the Job asks the server program itself.
 pub fn refuse_unfit_server(image: &str, base_version: &str) -> Result<(), Failure> {
-    let numbers = |text: &str| -> Vec<u64> {
-        let digits = text.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect::<String>();
-        digits.split('.').map_while(|n| n.parse().ok()).collect()
-    };
-    let name = image.rsplit('/').next().unwrap_or(image);
-    let Some((_, tag)) = name.split('@').next().unwrap_or(name).split_once(':') else { return Ok(()) };
-    let (has, needs) = (numbers(tag), numbers(base_version));
-    // A date or a build number is no version of a server.
-    if has.first().is_none_or(|major| *major > HIGHEST_MAJOR) {
-        return Ok(());
-    }
+    let Some(has) = tagged_version(image) else { return Ok(()) };
+    let needs = numbers(base_version);
     // A tag says as much as it says: "8.4" runs any 8.4.
     let series = has.iter().zip(&needs).take(2).all(|(has, needs)| has == needs);
     let earlier = has.get(2).zip(needs.get(2)).is_some_and(|(has, needs)| has < needs);

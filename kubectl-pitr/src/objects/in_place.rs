@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::job::{job, metadata};
-use super::{LABEL_RESTORE, RESTORE_CONTAINER};
+use super::{ANNOTATION_PLAN_HASH, LABEL_COMPONENT, LABEL_RESTORE, RESTORE_CONTAINER, labels};
 use crate::inject::sidecar::LABEL_WORKLOAD;
 
 /// On the Jobs that abort and finish a restore in place.
@@ -40,6 +40,28 @@ pub enum Step {
     Aborting,
     /// `abort` is done, and something of the restored data is kept.
     Aborted,
+    /// `finish`: what is kept is being deleted, which nothing turns back.
+    Finishing,
+}
+
+/// What is kept on the volume until `finish` deletes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kept {
+    /// The data from before the restore.
+    Old,
+    /// What was restored, once the old data was put back.
+    Restored,
+}
+
+impl Kept {
+    /// As the sidecar's program calls it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Old => "old",
+            Self::Restored => "restored",
+        }
+    }
 }
 
 /// Everything that whoever goes on with a restore in place must know: its ConfigMap is made before anything is touched.
@@ -50,7 +72,7 @@ pub struct Steps {
     /// Name of the restore.
     pub restore: String,
     pub workload: String,
-    /// How many pods the workload had, and has again after `abort`.
+    /// How many pods the workload had.
     pub replicas: i32,
     /// How many it has after the restore.
     pub replicas_after: i32,
@@ -58,6 +80,15 @@ pub struct Steps {
     pub claim: String,
     pub pod: String,
     pub step: Step,
+    /// `abort` came before any Job: the data is as it was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untouched: bool,
+    /// How many pods it has after `abort`, where that is not how many it had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replicas_back: Option<i32>,
+    /// What `finish` was confirmed to delete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finishes: Option<Kept>,
 }
 
 impl Steps {
@@ -76,7 +107,31 @@ impl Steps {
             claim: claim.to_owned(),
             pod: pod.to_owned(),
             step: Step::ScalingDown,
+            untouched: false,
+            replicas_back: None,
+            finishes: None,
         }
+    }
+
+    /// The same restore at another step, with what must be known of the step that it leaves.
+    #[must_use]
+    pub fn at(&self, step: Step) -> Self {
+        let mut next = Self { step, ..self.clone() };
+        match (self.step, step) {
+            // A Job is made at the next step only, which is not noted any more.
+            (Step::ScalingDown, Step::Aborting) => next.untouched = true,
+            // The other replicas may be clones of what is withdrawn, and must not follow the old data.
+            (Step::ScalingUp | Step::Done, Step::Aborting) => next.replicas_back = Some(self.replicas_after),
+            (Step::Done, Step::Finishing) => next.finishes = Some(Kept::Old),
+            (Step::Aborted, Step::Finishing) => next.finishes = Some(Kept::Restored),
+            _ => {}
+        }
+        next
+    }
+
+    /// How many pods the workload has after `abort`.
+    pub fn back(&self) -> i32 {
+        self.replicas_back.unwrap_or(self.replicas)
     }
 }
 
@@ -95,9 +150,24 @@ pub fn steps_map(steps: &Steps, job: &Job) -> Result<ConfigMap, serde_json::Erro
     Ok(ConfigMap { metadata, data: Some(data), ..ConfigMap::default() })
 }
 
-/// The change of the ConfigMap that notes a step.
-pub fn steps_patch(steps: &Steps) -> Result<Value, serde_json::Error> {
-    Ok(json!({"data": {STATE: serde_json::to_string_pretty(steps)?}}))
+/// The change of the ConfigMap that notes a step, if nobody has noted another since it was read at `version`.
+pub fn steps_patch(steps: &Steps, version: Option<&str>) -> Result<Value, serde_json::Error> {
+    let state = serde_json::to_string_pretty(steps)?;
+    Ok(json!({"metadata": {"resourceVersion": version}, "data": {STATE: state}}))
+}
+
+/// Selects the ConfigMaps that a workload's restores have made, those of steps among them.
+pub fn maps_of(workload: &str) -> String {
+    // The labels are made as those of the restore are: a long name is cut.
+    let labels = labels(workload, "restore");
+    let words: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    words.join(",")
+}
+
+/// The restore in place whose steps a ConfigMap holds, of whatever version. `None` for other ConfigMaps.
+pub fn restore_of_steps(map: &ConfigMap) -> Option<&str> {
+    map.data.as_ref()?.get(STATE)?;
+    map.metadata.labels.as_ref()?.get(LABEL_RESTORE).map(String::as_str)
 }
 
 /// What a ConfigMap of steps says: the steps, and the restore's first Job. `None` where it is not ours or of a later version.
@@ -113,20 +183,31 @@ pub fn read_steps(map: &ConfigMap) -> Option<(Steps, Job)> {
 pub enum Ending {
     /// The old data goes back to its place.
     Abort,
-    /// What is kept is deleted.
-    Finish,
+    /// What is kept, and only this, is deleted.
+    Finish(Kept),
 }
 
 impl Ending {
     pub fn verb(self) -> &'static str {
         match self {
             Self::Abort => "abort",
-            Self::Finish => "finish",
+            Self::Finish(_) => "finish",
         }
     }
 }
 
-/// The Job that ends a restore: the restore's own pod with another command and no credentials. On `node`, where a server has the volume.
+/// The number of the next Job that ends a restore in this way, beside those of these names.
+pub fn next_ending(names: &[String], restore: &str, ending: Ending) -> usize {
+    let first = format!("{restore}-{}", ending.verb());
+    let number = |name: &String| match name.strip_prefix(&first)? {
+        "" => Some(1),
+        rest => rest.strip_prefix('-')?.parse().ok(),
+    };
+    names.iter().filter_map(number).max().map_or(1, |last: usize| last + 1)
+}
+
+/// The Job that ends a restore, and no other that its volume may hold since: the restore's own pod with another command and no
+/// credentials. On `node`, where a server has the volume.
 /// `None` where the restore's Job is not of the form that we make.
 pub fn ending_job(restore: &Job, (name, number): (&str, usize), ending: Ending, node: Option<&str>) -> Option<Job> {
     let mut spec: PodSpec = restore.spec.as_ref()?.template.spec.clone()?;
@@ -137,7 +218,12 @@ pub fn ending_job(restore: &Job, (name, number): (&str, usize), ending: Ending, 
     let main = spec.containers.first_mut()?;
     let datadir = main.command.iter().flatten().find(|word| word.starts_with("--datadir="))?.clone();
     let program = main.command.iter().flatten().next()?.clone();
-    main.command = Some(vec![program, ending.verb().to_owned(), datadir]);
+    let hash = restore.metadata.annotations.as_ref()?.get(ANNOTATION_PLAN_HASH)?;
+    let mut command = vec![program, ending.verb().to_owned(), datadir, format!("--plan-hash={hash}")];
+    if let Ending::Finish(kept) = ending {
+        command.push(format!("--kept={}", kept.word()));
+    }
+    main.command = Some(command);
     main.env.iter_mut().for_each(|vars| vars.retain(|var| var.name == "TZ"));
     main.volume_mounts.iter_mut().for_each(|mounts| mounts.retain(|mount| is_kept(&mount.name)));
     if let Some(node) = node {
@@ -156,7 +242,7 @@ pub fn ending_job(restore: &Job, (name, number): (&str, usize), ending: Ending, 
 
 /// Selects the Jobs that end a restore.
 pub fn endings_of(restore: &str) -> String {
-    format!("{}={COMPONENT},{LABEL_RESTORE}={restore}", super::LABEL_COMPONENT)
+    format!("{LABEL_COMPONENT}={COMPONENT},{LABEL_RESTORE}={restore}")
 }
 
 /// A volume that one node has is mounted there only.
@@ -184,7 +270,9 @@ mod tests {
 
     fn restore() -> Job {
         serde_json::from_value(json!({
-            "metadata": {"name": "back", "namespace": "shop", "labels": {"kubectl-pitr/workload": "mysql"}},
+            "metadata": {"name": "back", "namespace": "shop",
+                "labels": {"kubectl-pitr/workload": "mysql", "kubectl-pitr/restore": "back"},
+                "annotations": {"kubectl-pitr/plan-hash": "sha256:77ab"}},
             "spec": {"template": {"metadata": {}, "spec": {"serviceAccountName": "reads-the-bucket",
                 "initContainers": [{"name": "install", "volumeMounts": [{"name": "pitr", "mountPath": "/pitr"}]}],
                 "containers": [{"name": "restore", "image": "mysql:9.7",
@@ -199,13 +287,19 @@ mod tests {
 
     #[test]
     fn an_ending_has_the_volume_and_no_credentials() {
-        let job = ending_job(&restore(), ("back", 1), Ending::Finish, Some("node-1")).unwrap();
+        let job = ending_job(&restore(), ("back", 1), Ending::Finish(Kept::Old), Some("node-1")).unwrap();
         let job = serde_json::to_value(job).unwrap();
         let spec = &job["spec"]["template"]["spec"];
         assert!(!spec.to_string().contains("s3") && !spec.to_string().contains("bucket"), "{spec}");
         assert_eq!(
             spec["containers"][0]["command"],
-            json!(["/pitr/pitr-sidecar", "finish", "--datadir=/var/lib/mysql"])
+            json!([
+                "/pitr/pitr-sidecar",
+                "finish",
+                "--datadir=/var/lib/mysql",
+                "--plan-hash=sha256:77ab",
+                "--kept=old"
+            ])
         );
         assert_eq!(
             spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"],
@@ -215,6 +309,43 @@ mod tests {
         assert_eq!(job["metadata"]["labels"]["kubectl-pitr/component"], "restore-ending");
         let again = ending_job(&restore(), ("back", 2), Ending::Abort, None).unwrap();
         assert_eq!(again.metadata.name.as_deref(), Some("back-abort-2"));
+        let mut unknown = restore();
+        unknown.metadata.annotations = None;
+        assert_eq!(ending_job(&unknown, ("back", 1), Ending::Abort, None), None, "it would end any restore");
+    }
+
+    #[test]
+    fn a_jobs_number_is_after_the_last_one_and_not_their_count() {
+        let next = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            next_ending(&names, "back", Ending::Abort)
+        };
+        assert_eq!(next(&[]), 1);
+        assert_eq!(next(&["back-abort", "back-finish-7", "back-abortive"]), 2);
+        assert_eq!(next(&["back-abort-3", "back-abort-10"]), 11, "the first ones were deleted");
+    }
+
+    #[test]
+    fn a_step_says_what_must_be_known_of_the_one_before() {
+        let begun = Steps::begin("back", "mysql", (3, 1), ("data-mysql-0", "mysql-0"));
+        assert_eq!(begun.at(Step::Restoring).at(Step::Aborting).back(), 3, "nobody has used what was restored");
+        let done = begun.at(Step::Restoring).at(Step::ScalingUp).at(Step::Done);
+        let aborting = done.at(Step::Aborting);
+        assert_eq!((aborting.back(), aborting.at(Step::Aborting).at(Step::Aborted).back()), (1, 1));
+        assert!(begun.at(Step::Aborting).at(Step::Aborting).untouched && !aborting.untouched);
+        assert_eq!(done.at(Step::Finishing).finishes, Some(Kept::Old));
+        let aborted = aborting.at(Step::Aborted).at(Step::Finishing);
+        assert_eq!(aborted.at(Step::Finishing).finishes, Some(Kept::Restored));
+    }
+
+    #[test]
+    fn the_maps_of_a_workload_are_found_by_the_labels_that_they_have() {
+        let name = "w".repeat(70);
+        let made = metadata("back-steps", "shop", (&name, "restore")).labels.unwrap();
+        assert!(maps_of(&name).split(',').all(|word| {
+            let (key, value) = word.split_once('=').unwrap();
+            made.get(key).map(String::as_str) == Some(value)
+        }));
     }
 
     #[test]
@@ -223,8 +354,11 @@ mod tests {
         let map = steps_map(&steps, &restore()).unwrap();
         assert_eq!(map.metadata.name.as_deref(), Some("back-steps"));
         assert_eq!(read_steps(&map), Some((steps.clone(), restore())));
+        assert_eq!(restore_of_steps(&map), Some("back"));
+        assert_eq!(restore_of_steps(&ConfigMap { data: None, ..map }), None, "a plan has the same labels");
         steps.schema_version = 2;
-        assert_eq!(read_steps(&steps_map(&steps, &restore()).unwrap()), None);
+        let later = steps_map(&steps, &restore()).unwrap();
+        assert_eq!((read_steps(&later), restore_of_steps(&later)), (None, Some("back")));
         assert_eq!(read_steps(&ConfigMap::default()), None);
     }
 }

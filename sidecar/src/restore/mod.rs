@@ -45,7 +45,7 @@ use pitr_recovery::code;
 use self::chosen::ChosenTables;
 pub(crate) use self::existing::logs_in;
 pub(crate) use self::extract::DumpLayout;
-pub(crate) use self::in_place::{VolumeArgs, abort, finish};
+pub(crate) use self::in_place::{FinishArgs, VolumeArgs, abort, finish};
 use self::phases::Facts;
 pub(crate) use self::planned::asked_for;
 pub(crate) use self::replay::BatchSize;

@@ -1,5 +1,6 @@
 //! The phases in their order, and what they share.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -217,7 +218,9 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts
     let (journal, planned) = match (journal, planned) {
         (Some(journal), _) => resume(ground, journal).await?,
         (None, Some(planned)) => begin(ground, planned)?,
-        (None, None) => existing::begin(ground).await?,
+        (None, None) if args.base == BaseOrigin::Existing => existing::begin(ground).await?,
+        // There was a restore to go on with when nothing was planned, and under the lock there is none.
+        (None, None) => return Err(ended_meanwhile(&args.datadir).into()),
     };
     facts.plan_hash = Some(planned.hash.clone());
     facts.last_gtid =
@@ -235,6 +238,14 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts
     let mut restore =
         Restore { args, context, archive, volume, journal, plan: planned.plan, base, machine, progress, facts };
     carry_out(&mut restore).await
+}
+
+/// An abort or a finish was quicker: what lies in the directory now is nobody's base.
+fn ended_meanwhile(datadir: &Path) -> Failure {
+    let message = format!("the restore on \"{}\" was ended by another command a moment ago", datadir.display());
+    Failure::new(&code::VOLUME_OF_ANOTHER_PLAN, message)
+        .hint("nothing was begun in its place")
+        .fix("look at what is there, then the same command again, which plans anew")
 }
 
 /// The first run: everything that can be checked is checked; now the journal says what this volume is for.

@@ -14,7 +14,7 @@ use super::super::restores_state::jobs_of;
 use super::super::watch::{DETACHED, Leaving, Watched, watch};
 use super::gates::mounting;
 use crate::args::OutputFormat;
-use crate::cluster::{Cluster, DryMode, JobEnd, Watching, finished};
+use crate::cluster::{Cluster, DryMode, JobEnd, Watching, finished, require};
 use crate::failure::Failure;
 use crate::objects::in_place::{Step, Steps, steps_name, steps_patch};
 use crate::objects::{RESTORE_CONTAINER, resume as again};
@@ -30,6 +30,8 @@ pub(in super::super) struct Run<'a> {
     pub(super) session: &'a Session,
     pub(super) cluster: &'a Cluster,
     pub(super) steps: Steps,
+    /// The version of the steps' ConfigMap that they were read at.
+    pub(super) version: Option<String>,
     /// The restore's Job, as it was or will be made first.
     pub(super) job: Job,
     pub(super) limit: Duration,
@@ -44,14 +46,56 @@ pub(super) enum Came {
 }
 
 impl Run<'_> {
+    /// Goes on after an interruption. What would stop a workload that runs is asked for.
+    pub(in super::super) async fn resume(
+        mut self,
+        confirm: Option<&str>,
+        changed: &[String],
+        format: OutputFormat,
+    ) -> Result<u8> {
+        require(self.cluster, &super::NEEDS, "restorer-in-place").await?;
+        let workload = self.steps.workload.clone();
+        let stops = matches!(self.steps.step, Step::ScalingDown | Step::Restoring);
+        if stops && self.cluster.scale(&workload).await? != 0 {
+            let what = format!("This stops statefulset/{workload} until its data is exchanged");
+            self.session.confirm(&workload, confirm, &what)?;
+            self.read_again().await?;
+        }
+        self.forward(changed, format).await
+    }
+
+    /// Follows the Job to its end, and changes nothing.
+    pub(in super::super) async fn follow(mut self, format: OutputFormat) -> Result<u8> {
+        let (cluster, session) = (self.cluster, self.session);
+        let restore = self.steps.restore.clone();
+        let jobs = jobs_of(cluster, &restore).await?;
+        if self.steps.step == Step::Restoring
+            && let Some(name) = jobs.last().and_then(|job| job.metadata.name.as_deref())
+        {
+            let watching = Watching { job: name, container: RESTORE_CONTAINER, limit: self.limit };
+            let attach = self.command("attach");
+            match watch(session, cluster, &watching, Leaving { attach: &attach }).await? {
+                Watched::Detached => return Ok(DETACHED),
+                Watched::Ended(end) => self.tell_end(&end)?,
+            }
+            // Whoever drives it has gone on meanwhile, or nobody does.
+            if let Some(found) = super::steps_of(cluster, &restore).await? {
+                self.steps = found.steps;
+            }
+        }
+        session.tell(&self.standing());
+        print_row(session, cluster, &restore, format).await?;
+        Ok(0)
+    }
+
     /// Goes on to the end, or until Ctrl-C. `changed` are options for another attempt of a Job that failed.
-    pub(in super::super) async fn forward(mut self, changed: &[String], format: OutputFormat) -> Result<u8> {
+    pub(super) async fn forward(mut self, changed: &[String], format: OutputFormat) -> Result<u8> {
         let came = tokio::select! {
             came = self.all_steps(changed) => came?,
             _ = tokio::signal::ctrl_c() => Came::Left,
         };
         if matches!(came, Came::Left) {
-            self.session.tell(&self.standing());
+            self.session.tell(&format!("left: {}", self.standing()));
             return Ok(DETACHED);
         }
         print_row(self.session, self.cluster, &self.steps.restore, format).await?;
@@ -88,6 +132,12 @@ impl Run<'_> {
                         .fix(self.command("abort"))
                         .into());
                 }
+                Step::Finishing => {
+                    let restore = &self.steps.restore;
+                    return Err(Failure::usage(format!("restore \"{restore}\" is being finished"))
+                        .fix(self.command("finish"))
+                        .into());
+                }
             }
         }
     }
@@ -96,13 +146,48 @@ impl Run<'_> {
         format!("kubectl pitr restores {verb} {} -n {}", self.steps.restore, self.cluster.namespace())
     }
 
-    /// Notes a step where whoever goes on finds it.
+    /// Notes a step where whoever goes on finds it, unless somebody has noted another one: then this run stops.
     pub(super) async fn set(&mut self, step: Step) -> Result<()> {
-        let mut steps = self.steps.clone();
-        steps.step = step;
-        self.cluster.patch_config_map(&steps_name(&steps.restore), &steps_patch(&steps)?, false).await?;
+        let steps = self.steps.at(step);
+        let patch = steps_patch(&steps, self.version.as_deref())?;
+        let patched = self.cluster.patch_config_map(&steps_name(&steps.restore), &patch, false).await;
+        let patched = patched.map_err(|failure| match failure.number() {
+            Some(number) if number == code::APPLY_CONFLICT.number => self.overtaken(),
+            _ => failure,
+        })?;
+        self.version = patched.metadata.resource_version;
         self.steps = steps;
         Ok(())
+    }
+
+    /// Reads the steps once more after the user was asked: what was confirmed must still be what is done.
+    pub(super) async fn read_again(&mut self) -> Result<(), Failure> {
+        match super::steps_of(self.cluster, &self.steps.restore).await? {
+            Some(found) if found.steps == self.steps => {
+                self.version = found.version;
+                Ok(())
+            }
+            _ => Err(self.overtaken()),
+        }
+    }
+
+    /// Another terminal goes on with this restore, or somebody has changed its steps.
+    fn overtaken(&self) -> Failure {
+        let (restore, namespace) = (&self.steps.restore, self.cluster.namespace());
+        let message = format!("restore \"{restore}\" was gone on with by somebody else meanwhile");
+        Failure::new(code::APPLY_CONFLICT, message)
+            .hint("this command has stopped where it was; what was begun stays")
+            .fix(format!("kubectl pitr restores attach {restore} -n {namespace}, to see how it stands"))
+    }
+
+    /// Takes a Job back that was made while somebody else turned to something else.
+    async fn refuse_a_job_too_late(&self, job: &str) -> Result<(), Failure> {
+        let found = super::steps_of(self.cluster, &self.steps.restore).await?;
+        if found.is_some_and(|found| found.version == self.version) {
+            return Ok(());
+        }
+        self.cluster.delete_job(job).await?;
+        Err(self.overtaken())
     }
 
     /// Scales to 0, and waits until nobody has the volume.
@@ -145,10 +230,12 @@ impl Run<'_> {
             Some(job) if finished(job).is_none() => job.metadata.name.clone().unwrap_or_default(),
             failed => {
                 self.stand_still().await?;
-                match failed {
+                let made = match failed {
                     None => self.first_job().await?,
                     Some(old) => self.next_job(old, &jobs, changed).await?,
-                }
+                };
+                self.refuse_a_job_too_late(&made).await?;
+                made
             }
         };
         let watching = Watching { job: &name, container: RESTORE_CONTAINER, limit: self.limit };
@@ -243,7 +330,7 @@ impl Run<'_> {
 
     /// What is true now, and what the user has to do.
     fn after(&self) -> String {
-        let Steps { workload, replicas, claim, .. } = &self.steps;
+        let Steps { workload, claim, .. } = &self.steps;
         let namespace = self.cluster.namespace();
         let mut lines = vec![
             format!("statefulset/{workload} runs on the restored data, as a new server with a history of its own."),
@@ -251,29 +338,43 @@ impl Run<'_> {
                 "Now:       kubectl pitr backup {workload} -n {namespace} (until then nothing after the restore is recoverable)"
             ),
         ];
-        if *replicas > 1 {
-            lines.push(format!(
-                "Replicas:  it had {replicas} and has 1. The volumes of the others hold the old history: delete their claims, then \
-                 kubectl scale statefulset {workload} -n {namespace} --replicas={replicas}, and let them clone the first"
-            ));
-        }
+        lines.extend(self.others(self.steps.replicas_after));
         lines.push(format!("Kept:      the old data, on {claim}. Turn back: {}", self.command("abort")));
         lines.push(format!("When done: {} (deletes the old data)", self.command("finish")));
         lines.join("\n")
     }
 
-    /// What Ctrl-C leaves.
+    /// What becomes of the other replicas where the workload has fewer than it had.
+    pub(super) fn others(&self, has: i32) -> Option<String> {
+        let Steps { workload, replicas, .. } = &self.steps;
+        let namespace = self.cluster.namespace();
+        (*replicas > has).then(|| {
+            format!(
+                "Replicas:  it had {replicas} and has {has}. The volumes of the others may hold another history: delete their claims, \
+                 then kubectl scale statefulset {workload} -n {namespace} --replicas={replicas}, and let them clone the first"
+            )
+        })
+    }
+
+    /// How it stands, and what goes on with it.
     fn standing(&self) -> String {
-        let (resume, abort) = (self.command("resume"), self.command("abort"));
+        let (resume, abort, finish) = (self.command("resume"), self.command("abort"), self.command("finish"));
+        let next = match self.steps.step {
+            Step::ScalingDown | Step::Restoring | Step::ScalingUp => format!("Go on: {resume}; turn back: {abort}"),
+            Step::Done => format!("Turn back: {abort}; when done: {finish}"),
+            Step::Aborting => format!("Go on: {abort}"),
+            Step::Aborted | Step::Finishing => format!("Go on: {finish}"),
+        };
         let state = match self.steps.step {
             Step::ScalingDown => "the workload is being scaled to 0, its data is untouched",
-            Step::Restoring => "the workload stands still, the Job runs on",
+            Step::Restoring => "the workload stands still, its Job restores",
             Step::ScalingUp => "the data is exchanged, the workload is being scaled up",
             Step::Done => "the workload runs on the restored data",
             Step::Aborting => "the old data is being put back",
             Step::Aborted => "the old data is back",
+            Step::Finishing => "what is kept is being deleted",
         };
-        format!("left: {state}. Go on: {resume}; turn back: {abort}")
+        format!("{state}. {next}")
     }
 }
 

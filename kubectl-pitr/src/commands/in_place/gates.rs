@@ -1,5 +1,6 @@
 //! The eight gates before a restore in place: functions of what was read. All are answered, and all that fail are told together.
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, Volume};
 use pitr_recovery::code;
@@ -9,7 +10,7 @@ use crate::failure::Failure;
 use crate::inject::ownership;
 use crate::objects::copied;
 use crate::render::{binary_size, duration};
-use crate::state::Heartbeat;
+use crate::state::{Beat, Heartbeat};
 
 /// What was read of the workload, and what was said on the command line.
 #[derive(Debug, Clone)]
@@ -25,6 +26,9 @@ pub(super) struct Ground {
     pub(super) outside: Vec<String>,
     /// What scales the workload by itself, or why that is not known.
     pub(super) autoscalers: Result<Vec<String>, String>,
+    /// Pods of the workload that have no sidecar.
+    pub(super) unwatched: Vec<String>,
+    pub(super) now: Timestamp,
     /// What the sidecar of each pod said, or why it said nothing.
     pub(super) heartbeats: Vec<(String, Result<Heartbeat, String>)>,
     /// Image of the server that will use the data, and the version that made the base.
@@ -231,33 +235,48 @@ fn nothing_is_unarchived(ground: &Ground) -> Gate {
     if ground.heartbeats.is_empty() {
         return failed("no sidecar runs, so nobody says what is archived", fix("none"));
     }
+    if let Some(pod) = ground.unwatched.first() {
+        return failed(format!("pod {pod} has no sidecar, so nobody says what it has archived"), fix(pod));
+    }
     for (pod, beat) in &ground.heartbeats {
         let beat = match beat {
             Ok(beat) => beat,
             Err(reason) => return failed(format!("what {pod} has archived is not known: {reason}"), fix(pod)),
         };
-        let closed = beat.unarchived_binlogs.unwrap_or(0);
-        if closed > 0 {
-            return failed(
-                format!("{closed} binlogs of {pod} are not archived: the present could not be restored"),
-                fix(pod),
-            );
-        }
-        let lag = beat.lag_seconds.unwrap_or(0.0).max(0.0);
-        let limit = beat.expected_lag_seconds.unwrap_or(0.0);
-        if lag > limit {
-            let seconds = duration(lag as u64);
-            return failed(
-                format!("the archive is {seconds} behind {pod}: the present could not be restored"),
-                fix(pod),
-            );
+        if let Some(what) = unarchived(pod, beat, ground.now) {
+            return failed(what, fix(pod));
         }
     }
     passed("nothing is unarchived: the present stays restorable")
 }
 
+/// What a pod holds that the archive does not, or may not: what its sidecar does not say now is not known.
+fn unarchived(pod: &str, beat: &Heartbeat, now: Timestamp) -> Option<String> {
+    let age = Beat::at(beat.clone(), now);
+    if !age.is_fresh() {
+        let old =
+            age.age_seconds.map_or_else(|| "at an unknown time".to_owned(), |age| format!("{} ago", duration(age)));
+        return Some(format!("what {pod} has archived is not known: its sidecar spoke last {old}"));
+    }
+    let (Some(closed), Some(lag), Some(limit)) = (beat.unarchived_binlogs, beat.lag_seconds, beat.expected_lag_seconds)
+    else {
+        return Some(format!("what {pod} has archived is not known: its sidecar does not say"));
+    };
+    if closed > 0 {
+        return Some(format!("{closed} binlogs of {pod} are not archived: the present could not be restored"));
+    }
+    (lag > limit).then(|| {
+        let seconds = duration(lag as u64);
+        format!("the archive is {seconds} behind {pod}: the present could not be restored")
+    })
+}
+
 fn server_runs_the_base(ground: &Ground) -> Gate {
     match copied::refuse_unfit_server(&ground.image, &ground.base_version) {
+        Ok(()) if copied::tagged_version(&ground.image).is_none() => passed(format!(
+            "whether image \"{}\" runs the base, MySQL {}, its tag does not say: the Job asks the server itself",
+            ground.image, ground.base_version
+        )),
         Ok(()) => passed(format!("image \"{}\" runs the base, MySQL {}", ground.image, ground.base_version)),
         Err(failure) => failed(failure.to_string(), "the image of the base's series, in the workload"),
     }

@@ -1,7 +1,8 @@
 //! What the gates are answered from, read from the cluster. Nothing is changed.
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::PodSpec;
+use k8s_openapi::api::core::v1::{Container, PodSpec};
 use pitr_recovery::RestorePlan;
 
 use super::super::facts::JobFacts;
@@ -20,12 +21,16 @@ pub(super) struct Reading<'a> {
     pub(super) facts: &'a JobFacts,
     pub(super) plan: &'a RestorePlan,
     pub(super) confirmed: Confirmed,
+    pub(super) now: Timestamp,
 }
 
 /// Reads everything that a gate asks for.
 pub(super) async fn read(cluster: &Cluster, workload: &Workload, reading: &Reading<'_>) -> Result<Ground, Failure> {
-    let Reading { args, facts, plan, confirmed } = reading;
+    let Reading { args, facts, plan, confirmed, now } = reading;
     let states = cluster.pod_states(&workload.pods, args.state.via, args.state.via_timeout).await;
+    let is_watched = |pod: &&str| states.iter().any(|state| state.pod == *pod);
+    let pods = workload.pods.iter().filter_map(|pod| pod.metadata.name.as_deref());
+    let unwatched: Vec<String> = pods.filter(|pod| !is_watched(pod)).map(str::to_owned).collect();
     let heartbeats = states.into_iter().map(|state| {
         let silence = || state.silences.iter().map(|s| s.reason.clone()).collect::<Vec<_>>().join("; ");
         let beat = state.heartbeat.as_ref().and_then(Heartbeat::read).ok_or_else(silence);
@@ -49,6 +54,8 @@ pub(super) async fn read(cluster: &Cluster, workload: &Workload, reading: &Readi
         claim,
         outside: outside(&workload.object, &facts.survey),
         autoscalers: cluster.autoscalers(&workload.name).await,
+        unwatched,
+        now: *now,
         heartbeats: heartbeats.collect(),
         image: facts.survey.image.clone(),
         base_version: plan.base().server_version.clone(),
@@ -87,6 +94,12 @@ pub(super) fn outside(object: &StatefulSet, survey: &Survey) -> Vec<String> {
     let Some(pod) = pod_of(object) else { return found };
     let container = pod.containers.iter().find(|container| container.name == survey.container);
     let data = survey.mounts.first();
+    let is_whole = data.is_some_and(|data| data.mount_path.trim_end_matches('/') == datadir);
+    let words = container.map(words_of).unwrap_or_default();
+    let unsure = BESIDE.iter().find(|name| !setting(&words, name).is_some_and(|path| stays_inside(path, datadir)));
+    if let (false, Some(name)) = (is_whole, unsure) {
+        found.push(format!("the volume holds more than {datadir}, and no argument says that {name} is inside"));
+    }
     for mount in container.and_then(|container| container.volume_mounts.as_deref()).unwrap_or_default() {
         let is_data = data.is_some_and(|data| data.mount_path == mount.mount_path);
         if !is_data && is_kept(object, pod, &mount.name) {
@@ -97,6 +110,33 @@ pub(super) fn outside(object: &StatefulSet, survey: &Survey) -> Vec<String> {
         }
     }
     found
+}
+
+/// Where InnoDB may keep files of the data outside of the data directory.
+const BESIDE: [&str; 4] =
+    ["innodb_undo_directory", "innodb_directories", "innodb_log_group_home_dir", "innodb_data_home_dir"];
+
+/// Command-line words of a container; a shell script as one word is searched as well.
+fn words_of(container: &Container) -> Vec<&str> {
+    let words = container.command.iter().flatten().chain(container.args.iter().flatten());
+    words.flat_map(|word| word.split_whitespace()).collect()
+}
+
+/// The value of an option of the server. Arguments go before option files, so nothing overrides it.
+fn setting<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
+    let options = words.iter().filter_map(|word| word.strip_prefix("--")?.split_once('='));
+    let mut values = options.filter(|(option, _)| option.replace('-', "_") == name).map(|(_, value)| value);
+    values.next_back()
+}
+
+/// Whether each path of a list lies in the data directory, to which relative ones belong.
+fn stays_inside(list: &str, datadir: &str) -> bool {
+    let is_inside = |path: &str| match path.trim_end_matches('/').strip_prefix(datadir) {
+        Some(rest) => rest.is_empty() || rest.starts_with('/'),
+        None => !path.starts_with('/'),
+    };
+    let paths: Vec<&str> = list.split(';').map(|path| path.trim_matches(['"', '\''])).collect();
+    paths.iter().all(|path| is_inside(path) && !path.split('/').any(|part| part == ".."))
 }
 
 /// Whether what is written to a volume outlives the pod.

@@ -11,6 +11,8 @@ mod turning;
 use std::time::Duration;
 
 use anyhow::Result;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ConfigMap;
 use pitr_recovery::code;
 
 use self::gates::{Confirmed, DataClaim, Ground};
@@ -23,14 +25,14 @@ use crate::cluster::{Cluster, DryMode, Need, Workload, require};
 use crate::failure::Failure;
 use crate::inject::survey::parse_owner;
 use crate::objects::OwnVolume;
-use crate::objects::in_place::{Steps, read_steps, steps_map, steps_name};
+use crate::objects::in_place::{Steps, maps_of, read_steps, restore_of_steps, steps_map, steps_name};
 use crate::session::Session;
 
 pub(super) use self::drive::Run;
 
 const SCALE: (&str, &str) = ("apps", "statefulsets");
 /// What each step of it takes, there and back.
-pub(super) const NEEDS: [Need; 12] = [
+pub(super) const NEEDS: [Need; 13] = [
     Need::sub_of("get", SCALE, "scale"),
     Need::sub_of("patch", SCALE, "scale"),
     Need::of("create", "batch", "jobs"),
@@ -38,6 +40,7 @@ pub(super) const NEEDS: [Need; 12] = [
     Need::of("list", "batch", "jobs"),
     Need::of("delete", "batch", "jobs"),
     Need::core("create", "configmaps"),
+    Need::core("list", "configmaps"),
     Need::core("patch", "configmaps"),
     Need::core("delete", "configmaps"),
     Need::core("list", "pods"),
@@ -58,6 +61,7 @@ pub(super) async fn run(session: &Session, args: &RestoreArgs, format: OutputFor
         facts: &facts,
         plan: planned.document.plan(),
         confirmed: confirmed(session, args, workload),
+        now: session.now(),
     };
     let ground = ground::read(cluster, workload, &reading).await?;
     let gates = gates::gates(&ground);
@@ -91,14 +95,21 @@ pub(super) async fn run(session: &Session, args: &RestoreArgs, format: OutputFor
     }
     let what = format!("This stops statefulset/{0} until its data is exchanged", workload.name);
     session.confirm(&workload.name, args.in_place.confirm.as_deref(), &what)?;
-    made.make(cluster, DryMode::Real).await?;
+    refuse_another_scale(cluster, &made.steps).await?;
+    let version = made.make(cluster, DryMode::Real).await?;
+    if let Err(failure) = refuse_unfinished(session, cluster, (&workload.name, &made.steps.restore)).await {
+        // Two were begun at once, and each sees the other's steps at the latest now.
+        made.take_back(cluster).await?;
+        return Err(failure.into());
+    }
     let (restore, namespace) = (&made.steps.restore, cluster.namespace());
     session.tell(&format!(
         "configmap/{}, configmap/{restore} created. Ctrl-C is safe. Go on: kubectl pitr restores resume {restore} -n {namespace}; turn \
          back: kubectl pitr restores abort {restore} -n {namespace}",
         steps_name(restore)
     ));
-    Run { session, cluster, steps: made.steps, job: made.job, limit: args.job.timeout }.forward(&[], format).await
+    let run = Run { session, cluster, steps: made.steps, version, job: made.job, limit: args.job.timeout };
+    run.forward(&[], format).await
 }
 
 /// What this version does not do is refused by its name.
@@ -148,17 +159,29 @@ fn after(replicas: i32) -> i32 {
     replicas.min(1)
 }
 
-/// One workload, one restore in place: until it is finished, its volume holds the old data.
+/// What the plan and the gates said of the replicas must still be so.
+async fn refuse_another_scale(cluster: &Cluster, steps: &Steps) -> Result<(), Failure> {
+    let (workload, had) = (&steps.workload, steps.replicas);
+    let now = cluster.scale(workload).await?;
+    if now == had {
+        return Ok(());
+    }
+    let message = format!("refusing --in-place: somebody scaled statefulset/{workload} from {had} to {now} meanwhile");
+    Err(Failure::new(code::IN_PLACE_REFUSED, message).hint("nothing was touched").fix("the same command again"))
+}
+
+/// One workload, one restore in place: until it is finished, its volume holds the old data. Its steps tell of it, and its Jobs should
+/// the steps be lost.
 async fn refuse_unfinished(
     session: &Session,
     cluster: &Cluster,
     (workload, restore): (&str, &str),
 ) -> Result<(), Failure> {
-    let rows = rows(cluster, false, session.now()).await?;
-    let Some(other) = rows.iter().find(|row| row.in_place && row.workload == workload && row.name != restore) else {
-        return Ok(());
-    };
-    let (name, namespace) = (&other.name, cluster.namespace());
+    let (maps, rows) = (cluster.config_maps(&maps_of(workload)).await?, rows(cluster, false, session.now()).await?);
+    let of_jobs = rows.iter().filter(|row| row.in_place && row.workload == workload).map(|row| row.name.as_str());
+    let mut found = maps.iter().filter_map(restore_of_steps).chain(of_jobs);
+    let Some(name) = found.find(|name| *name != restore) else { return Ok(()) };
+    let namespace = cluster.namespace();
     Err(Failure::new(code::RESTORE_EXISTS, format!("restore \"{name}\" of {workload} in place is not finished"))
         .hint("its volume holds the data from before it; nothing was touched")
         .fix(format!("kubectl pitr restores finish {name} -n {namespace}, or abort")))
@@ -167,8 +190,8 @@ async fn refuse_unfinished(
 /// The objects of a restore in place, in the order in which they are made: the Job comes when the workload stands still.
 struct Made {
     steps: Steps,
-    job: k8s_openapi::api::batch::v1::Job,
-    plan: k8s_openapi::api::core::v1::ConfigMap,
+    job: Job,
+    plan: ConfigMap,
 }
 
 impl Made {
@@ -201,18 +224,24 @@ impl Made {
         Ok([steps, plan, job])
     }
 
-    /// The steps first: whatever else is there, somebody finds what it is for.
-    async fn make(&self, cluster: &Cluster, mode: DryMode) -> Result<()> {
+    /// The steps first: whatever else is there, somebody finds what it is for. Gives the version of their ConfigMap.
+    async fn make(&self, cluster: &Cluster, mode: DryMode) -> Result<Option<String>> {
         cluster.create_job(&self.job, DryMode::Server).await?;
         let steps = steps_map(&self.steps, &self.job)?;
-        cluster.create_own_config_map(&steps, mode).await?;
+        let made = cluster.create_own_config_map(&steps, mode).await?;
         if let Err(failure) = cluster.create_own_config_map(&self.plan, mode).await {
             if mode == DryMode::Real {
                 cluster.delete_config_map(&steps_name(&self.steps.restore)).await?;
             }
             return Err(failure.into());
         }
-        Ok(())
+        Ok(made.metadata.resource_version)
+    }
+
+    /// Before anything of the workload was touched.
+    async fn take_back(&self, cluster: &Cluster) -> Result<(), Failure> {
+        cluster.delete_config_map(&self.steps.restore).await?;
+        cluster.delete_config_map(&steps_name(&self.steps.restore)).await
     }
 }
 
@@ -223,6 +252,24 @@ fn own_volume(workload: &Workload) -> OwnVolume {
     OwnVolume { fs_group: security.fs_group, fs_group_change_policy: security.fs_group_change_policy }
 }
 
+/// The steps of a restore as they are in the cluster.
+struct Found {
+    steps: Steps,
+    job: Job,
+    /// The version of their ConfigMap.
+    version: Option<String>,
+}
+
+async fn steps_of(cluster: &Cluster, restore: &str) -> Result<Option<Found>, Failure> {
+    let Some(map) = cluster.config_map(&steps_name(restore)).await? else { return Ok(None) };
+    let (steps, job) = read_steps(&map).ok_or_else(|| {
+        Failure::new(code::SCHEMA_TOO_NEW, format!("the steps of restore \"{restore}\" are not understood"))
+            .hint(format!("they are in configmap/{}", steps_name(restore)))
+            .fix("upgrade the plugin")
+    })?;
+    Ok(Some(Found { steps, job, version: map.metadata.resource_version }))
+}
+
 /// A restore in place that was begun, by its name.
 pub(super) async fn find<'a>(
     session: &'a Session,
@@ -230,13 +277,8 @@ pub(super) async fn find<'a>(
     restore: &str,
     limit: Duration,
 ) -> Result<Option<Run<'a>>, Failure> {
-    let Some(map) = cluster.config_map(&steps_name(restore)).await? else { return Ok(None) };
-    let (steps, job) = read_steps(&map).ok_or_else(|| {
-        Failure::new(code::SCHEMA_TOO_NEW, format!("the steps of restore \"{restore}\" are not understood"))
-            .hint(format!("they are in configmap/{}", steps_name(restore)))
-            .fix("upgrade the plugin")
-    })?;
-    Ok(Some(Run { session, cluster, steps, job, limit }))
+    let found = steps_of(cluster, restore).await?;
+    Ok(found.map(|Found { steps, job, version }| Run { session, cluster, steps, version, job, limit }))
 }
 
 /// What is done with a restore on a volume of its own, and not with one in place.

@@ -6,9 +6,13 @@ use serde_json::{Value, json};
 
 use super::gates::{Confirmed, DataClaim, Gate, Ground, gates, mounting, refusal, text};
 use super::ground::{claim_of, outside};
+use super::turning::{Outcome, outcome};
 use crate::args::ReplicasPlan;
+use crate::cluster::JobEnd;
 use crate::inject::survey::{Hints, survey};
 use crate::state::Heartbeat;
+
+const NOW: &str = "2026-11-21T07:30:20Z";
 
 fn set(spec: &Value) -> StatefulSet {
     let mut object = json!({"metadata": {"name": "mysql", "namespace": "shop"}, "spec": {"replicas": 1, "serviceName": "mysql",
@@ -28,7 +32,7 @@ fn pod(name: &str, claim: &str, phase: &str) -> Pod {
 }
 
 fn beat(change: &Value) -> Heartbeat {
-    let mut beat = json!({"unarchivedBinlogs": 0, "lagSeconds": 2.1, "expectedLagSeconds": 20.0,
+    let mut beat = json!({"ts": NOW, "unarchivedBinlogs": 0, "lagSeconds": 2.1, "expectedLagSeconds": 20.0,
         "volumeFreeBytes": 50_u64 << 30});
     for (key, value) in change.as_object().unwrap() {
         beat[key] = value.clone();
@@ -50,6 +54,8 @@ fn good() -> Ground {
         }),
         outside: Vec::new(),
         autoscalers: Ok(Vec::new()),
+        unwatched: Vec::new(),
+        now: NOW.parse().unwrap(),
         heartbeats: vec![("mysql-0".into(), Ok(beat(&json!({}))))],
         image: "mysql:8.4.6".into(),
         base_version: "8.4.6".into(),
@@ -151,6 +157,19 @@ fn each_gate_looks_at_its_own_question() {
     only(&Ground { outside, ..good() }, 2, "/logs/binlog: what lies outside");
     let late = vec![("mysql-0".to_owned(), Ok(beat(&json!({"lagSeconds": 90.0}))))];
     only(&Ground { heartbeats: late, ..good() }, 5, "1m30s behind mysql-0");
+    for (change, words) in [
+        (json!({"ts": "2026-11-21T07:29:00Z"}), "spoke last 1m20s ago"),
+        (json!({"ts": null}), "spoke last at an unknown time"),
+        (json!({"unarchivedBinlogs": null}), "does not say"),
+        (json!({"lagSeconds": null}), "does not say"),
+        (json!({"expectedLagSeconds": null}), "does not say"),
+    ] {
+        only(&Ground { heartbeats: vec![("mysql-0".to_owned(), Ok(beat(&change)))], ..good() }, 5, words);
+    }
+    only(&Ground { unwatched: vec!["mysql-1".to_owned()], ..good() }, 5, "mysql-1 has no sidecar");
+    let untagged = gates(&Ground { image: "mysql:latest".into(), ..good() });
+    let Gate::Passed(words) = &untagged[6] else { unreachable!("{untagged:#?}") };
+    assert!(words.contains("its tag does not say"), "{words}");
     let many = |plan| Ground { object: set(&json!({"replicas": 3})), replicas_plan: plan, ..good() };
     assert!(refusal(&gates(&many(Some(ReplicasPlan::Reclone)))).is_none());
     only(&many(Some(ReplicasPlan::Keep)), 4, "not built yet");
@@ -181,11 +200,39 @@ fn a_restore_exchanges_the_data_directory_and_nothing_else() {
     let (claim, found) = of(template(json!(["--log-bin=/logs/binlog"]), logs, json!([])), two);
     assert_eq!(claim, own);
     assert_eq!(found, ["binlogs are written to /logs/binlog", "container mysql mounts volume logs at /logs too"]);
+    let below = |args: Value| {
+        let mount = json!([{"name": "data", "mountPath": "/var/lib/mysql"}]);
+        of(template(args, mount, json!([])), claims.clone()).1
+    };
+    let beside = ["undo_directory=./", "directories=", "log_group_home_dir=/var/lib/mysql/data", "data-home-dir=logs"];
+    let mut args: Vec<String> = beside.iter().map(|option| format!("--innodb-{option}")).collect();
+    args.push("--datadir=/var/lib/mysql/data".to_owned());
+    assert_eq!(below(json!(args)), Vec::<String>::new());
+    for elsewhere in ["/var/lib/mysql/undo", "../undo", "/var/lib/mysql/data2"] {
+        args.push(format!("--innodb-undo-directory={elsewhere}"));
+        let found = below(json!(args));
+        assert!(found.len() == 1 && found[0].contains("innodb_undo_directory is inside"), "{elsewhere}: {found:?}");
+    }
+    assert_eq!(below(json!(["--datadir=/var/lib/mysql/data"])).len(), 1, "an option file may say anything");
     let lent = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "by-hand"}}]);
     let (claim, _) = of(template(json!([]), json!([data]), lent), json!([]));
     assert_eq!(claim, Some(("by-hand".to_owned(), "mysql-0".to_owned())));
     let (claim, _) = of(template(json!([]), json!([data]), json!([{"name": "data", "emptyDir": {}}])), json!([]));
     assert_eq!(claim, None);
+}
+
+#[test]
+fn only_a_verdict_that_the_old_data_is_back_counts_as_done() {
+    let end = |succeeded, verdict: Option<Value>| {
+        let verdict = verdict.map(|verdict| Box::new(serde_json::from_value(verdict).unwrap()));
+        outcome(JobEnd { succeeded, verdict, document: None, reason: Some("OOMKilled".to_owned()) })
+    };
+    let said = |result: &str, code: Option<&str>| Some(json!({"result": result, "code": code, "message": "words"}));
+    assert!(matches!(end(true, said("aborted", None)), Outcome::Done(_)));
+    assert_eq!(end(true, said("nothing", None)), Outcome::Nothing("words".to_owned()));
+    assert_eq!(end(false, said("refused", Some("PITR0420"))), Outcome::Another("words".to_owned()));
+    assert_eq!(end(false, said("refused", Some("PITR0412"))), Outcome::Failed("words".to_owned()));
+    assert_eq!(end(true, None), Outcome::Failed("OOMKilled".to_owned()));
 }
 
 #[test]

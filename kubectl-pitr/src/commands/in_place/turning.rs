@@ -12,9 +12,39 @@ use crate::cluster::{DryMode, JobEnd, Watching, finished, require};
 use crate::failure::Failure;
 use crate::job_line::Verdict;
 use crate::objects::RESTORE_CONTAINER;
-use crate::objects::in_place::{Ending, Step, ending_job, endings_of, steps_name};
+use crate::objects::in_place::{Ending, Kept, Step, ending_job, endings_of, next_ending, steps_name};
 
 const ONE_POD: &str = "ReadWriteOncePod";
+/// The result of an ending that found no restore in place.
+const NOTHING: &str = "nothing";
+
+/// How the Job of an ending ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Outcome {
+    /// It did what it is for.
+    Done(Box<Verdict>),
+    /// The volume holds no restore in place: nothing was changed.
+    Nothing(String),
+    /// The volume holds another restore: nothing was changed.
+    Another(String),
+    /// Anything else, in words.
+    Failed(String),
+}
+
+/// What a Job's end means. Only one that says that the old data is back lets the workload be scaled up.
+pub(super) fn outcome(end: JobEnd) -> Outcome {
+    let JobEnd { succeeded, verdict, reason, .. } = end;
+    let unspoken = || reason.clone().unwrap_or_else(|| "its Job ended without a verdict".to_owned());
+    let Some(verdict) = verdict else { return Outcome::Failed(unspoken()) };
+    let words = verdict.message.clone().unwrap_or_else(unspoken);
+    let is_another = verdict.code.as_deref() == Some(code::NOT_THIS_RESTORE.to_string().as_str());
+    match (succeeded, verdict.result.as_str()) {
+        (true, NOTHING) => Outcome::Nothing(words),
+        (true, _) => Outcome::Done(verdict),
+        (false, _) if is_another => Outcome::Another(words),
+        (false, _) => Outcome::Failed(words),
+    }
+}
 
 impl Run<'_> {
     /// Puts the old data back and the workload to where it was.
@@ -25,24 +55,37 @@ impl Run<'_> {
             self.session.tell(&format!("the old data of {workload} is back already. {}", self.kept_words()));
             return Ok(0);
         }
+        self.refuse_turning_a_finish_back()?;
         let what =
             format!("This stops statefulset/{workload} and gives it the data back that it had before the restore");
         self.session.confirm(&workload, confirm, &what)?;
+        self.read_again().await?;
         tokio::select! {
             came = self.turn_back() => self.left_or_done(&came?, Ending::Abort),
             _ = tokio::signal::ctrl_c() => self.left_or_done(&Came::Left, Ending::Abort),
         }
     }
 
+    fn refuse_turning_a_finish_back(&self) -> Result<(), Failure> {
+        if self.steps.step != Step::Finishing {
+            return Ok(());
+        }
+        let message = format!("restore \"{}\" is being finished: what was kept is being deleted", self.steps.restore);
+        Err(Failure::new(code::RESTORE_INCOMPLETE, message)
+            .hint("it cannot be turned back any more; nothing was changed")
+            .fix(self.command("finish")))
+    }
+
     async fn turn_back(&mut self) -> Result<Came> {
-        if self.steps.step == Step::ScalingDown {
-            // No Job was made yet: its data is untouched.
-            self.scale_up(self.steps.replicas).await?;
+        // From here on nobody else goes on with it, nor makes a Job that stays.
+        self.set(Step::Aborting).await?;
+        let jobs = jobs_of(self.cluster, &self.steps.restore).await?;
+        if self.steps.untouched && jobs.is_empty() {
+            self.scale_up(self.steps.back()).await?;
             self.forget().await?;
             return Ok(Came::Through);
         }
-        self.set(Step::Aborting).await?;
-        for job in jobs_of(self.cluster, &self.steps.restore).await? {
+        for job in jobs {
             if finished(&job).is_none() {
                 let name = job.metadata.name.unwrap_or_default();
                 self.cluster.delete_job(&name).await?;
@@ -50,9 +93,13 @@ impl Run<'_> {
             }
         }
         self.stand_still().await?;
-        let Some(verdict) = self.end_by(Ending::Abort, None).await? else { return Ok(Came::Left) };
+        let Some(outcome) = self.end_by(Ending::Abort, None).await? else { return Ok(Came::Left) };
+        let Some(verdict) = self.judged(outcome, Ending::Abort).await? else { return Ok(Came::Through) };
         self.session.tell(verdict.message.as_deref().unwrap_or("the old data is in its place again"));
-        self.scale_up(self.steps.replicas).await?;
+        self.scale_up(self.steps.back()).await?;
+        if let Some(words) = self.others(self.steps.back()) {
+            self.session.tell(&words);
+        }
         if verdict.kept {
             self.set(Step::Aborted).await?;
             self.session.tell(&self.kept_words());
@@ -71,30 +118,35 @@ impl Run<'_> {
     }
 
     /// Deletes what is kept on the volume, and everything that the restore left in the cluster.
-    pub(in super::super) async fn finish(self, confirm: Option<&str>) -> Result<u8> {
+    pub(in super::super) async fn finish(mut self, confirm: Option<&str>) -> Result<u8> {
         require(self.cluster, &super::NEEDS, "restorer-in-place").await?;
         let workload = self.steps.workload.clone();
-        let what = match self.steps.step {
-            Step::Done => format!("This deletes the data, and the binlogs, that {workload} had before the restore"),
-            Step::Aborted => format!("This deletes what was restored to {workload} and may have been written to"),
-            Step::ScalingDown | Step::Restoring | Step::ScalingUp | Step::Aborting => {
-                let message = format!("restore \"{}\" in place has not ended", self.steps.restore);
-                return Err(Failure::new(code::RESTORE_INCOMPLETE, message)
-                    .hint("finish deletes the old data, which is still needed; nothing was deleted")
-                    .fix(format!("{}, or abort", self.command("resume")))
-                    .into());
-            }
+        let Some(kept) = self.steps.at(Step::Finishing).finishes else {
+            let message = format!("restore \"{}\" in place has not ended", self.steps.restore);
+            return Err(Failure::new(code::RESTORE_INCOMPLETE, message)
+                .hint("finish deletes the old data, which is still needed; nothing was deleted")
+                .fix(format!("{}, or abort", self.command("resume")))
+                .into());
         };
+        let what = match kept {
+            Kept::Old => format!("This deletes the data, and the binlogs, that {workload} had before the restore"),
+            Kept::Restored => format!("This deletes what was restored to {workload} and may have been written to"),
+        };
+        let ending = Ending::Finish(kept);
         self.session.confirm(&workload, confirm, &what)?;
+        self.read_again().await?;
         tokio::select! {
-            came = self.let_go() => self.left_or_done(&came?, Ending::Finish),
-            _ = tokio::signal::ctrl_c() => self.left_or_done(&Came::Left, Ending::Finish),
+            came = self.let_go(ending) => self.left_or_done(&came?, ending),
+            _ = tokio::signal::ctrl_c() => self.left_or_done(&Came::Left, ending),
         }
     }
 
-    async fn let_go(&self) -> Result<Came> {
+    async fn let_go(&mut self, ending: Ending) -> Result<Came> {
         let node = self.node().await?;
-        let Some(verdict) = self.end_by(Ending::Finish, node.as_deref()).await? else { return Ok(Came::Left) };
+        // Nothing turns it back from here on.
+        self.set(Step::Finishing).await?;
+        let Some(outcome) = self.end_by(ending, node.as_deref()).await? else { return Ok(Came::Left) };
+        let Some(verdict) = self.judged(outcome, ending).await? else { return Ok(Came::Through) };
         self.session.tell(verdict.message.as_deref().unwrap_or("what was kept is deleted"));
         self.forget().await?;
         Ok(Came::Through)
@@ -121,7 +173,7 @@ impl Run<'_> {
     }
 
     /// Lets a Job end it on the volume, or follows one that does already. `None`: Ctrl-C.
-    async fn end_by(&self, ending: Ending, node: Option<&str>) -> Result<Option<Box<Verdict>>> {
+    async fn end_by(&self, ending: Ending, node: Option<&str>) -> Result<Option<Outcome>> {
         let (cluster, restore) = (self.cluster, self.steps.restore.as_str());
         let jobs = cluster.jobs(&endings_of(restore), false).await?;
         let stem = format!("{restore}-{}", ending.verb());
@@ -130,7 +182,8 @@ impl Run<'_> {
         let name = match own.iter().find(|job| finished(job).is_none()) {
             Some(job) => job.metadata.name.clone().unwrap_or_default(),
             None => {
-                let job = ending_job(&self.job, (restore, own.len() + 1), ending, node)
+                let names: Vec<String> = own.iter().filter_map(|job| job.metadata.name.clone()).collect();
+                let job = ending_job(&self.job, (restore, next_ending(&names, restore, ending)), ending, node)
                     .ok_or_else(|| Failure::without_code(1, "the restore's Job has a form that is not ours"))?;
                 let made = cluster.create_job(&job, DryMode::Real).await?;
                 made.metadata.name.unwrap_or_default()
@@ -141,23 +194,45 @@ impl Run<'_> {
         let again = self.command(ending.verb());
         match watch(self.session, cluster, &watching, Leaving { attach: &again }).await? {
             Watched::Detached => Ok(None),
-            Watched::Ended(end) => self.judged(end, ending).map(Some),
+            Watched::Ended(end) => Ok(Some(outcome(end))),
         }
     }
 
-    fn judged(&self, end: JobEnd, ending: Ending) -> Result<Box<Verdict>> {
-        match end.verdict {
-            Some(verdict) if end.succeeded => Ok(verdict),
-            told => {
-                let words = told.and_then(|verdict| verdict.message).or(end.reason);
-                let words = words.unwrap_or_else(|| "its Job ended without a verdict".to_owned());
-                let message = format!("{} failed: {words}", ending.verb());
-                Err(Failure::new(code::RESTORE_FAILED, message)
-                    .hint("old and restored data are both kept")
+    /// The verdict of an ending that did what it is for. `None`: there was nothing to end, and the workload is left as it is.
+    async fn judged(&self, outcome: Outcome, ending: Ending) -> Result<Option<Box<Verdict>>> {
+        match outcome {
+            Outcome::Done(verdict) => Ok(Some(verdict)),
+            Outcome::Nothing(words) => {
+                self.forget().await?;
+                self.session.tell(&words);
+                self.session.tell(&self.left_as_it_is().await?);
+                Ok(None)
+            }
+            Outcome::Another(words) => {
+                // What this restore left in the cluster is of no more use: its data is not there.
+                self.forget().await?;
+                Err(Failure::new(code::NOT_THIS_RESTORE, format!("{} changed nothing: {words}", ending.verb()))
+                    .hint(self.left_as_it_is().await?)
+                    .fix(format!("kubectl pitr restores -n {}", self.cluster.namespace()))
+                    .into())
+            }
+            Outcome::Failed(words) => {
+                Err(Failure::new(code::RESTORE_FAILED, format!("{} failed: {words}", ending.verb()))
+                    .hint("old and restored data are both kept, as far as they were")
                     .fix(self.command(ending.verb()))
                     .into())
             }
         }
+    }
+
+    /// Nobody knows which data the workload has now, so nobody but the user scales it.
+    async fn left_as_it_is(&self) -> Result<String, Failure> {
+        let (workload, replicas, namespace) = (&self.steps.workload, self.steps.replicas, self.cluster.namespace());
+        let now = self.cluster.scale(workload).await?;
+        Ok(format!(
+            "statefulset/{workload} has {now} replicas and is left as it is; it had {replicas}. When its data is what you want: kubectl \
+             scale statefulset {workload} -n {namespace} --replicas=N"
+        ))
     }
 
     /// Everything that the restore made, the steps last: until then whoever comes next finds them.

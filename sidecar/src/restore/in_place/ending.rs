@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use pitr_recovery::code;
 use serde::Serialize;
 
@@ -32,9 +32,54 @@ pub(crate) struct VolumeArgs {
     /// Data directory of a restore in place
     #[arg(long, value_name = "DIR")]
     pub(crate) datadir: PathBuf,
+    /// Only the restore by the plan with this hash; another one is left alone [default: whichever is there]
+    #[arg(long, value_name = "HASH")]
+    pub(crate) plan_hash: Option<String>,
     /// How the result is printed [default: text on a terminal, else JSON]
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<OutputFormat>,
+}
+
+/// `finish`
+#[derive(Debug, Args)]
+pub(crate) struct FinishArgs {
+    #[command(flatten)]
+    pub(crate) volume: VolumeArgs,
+    /// Only if this is what is kept [default: whatever is kept]
+    #[arg(long, value_enum)]
+    pub(crate) kept: Option<Kept>,
+}
+
+/// What a restore in place keeps until it is finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kept {
+    /// The data from before the restore
+    Old,
+    /// What was restored, and may have been used before the old data was put back
+    Restored,
+}
+
+impl Kept {
+    /// What is kept in a standing that may be finished.
+    fn of(standing: Standing) -> Option<Self> {
+        match standing {
+            Standing::Exchanged => Some(Self::Old),
+            Standing::Returned => Some(Self::Restored),
+            Standing::Beside
+            | Standing::Leaving
+            | Standing::Entering
+            | Standing::Withdrawing
+            | Standing::Returning
+            | Standing::Finishing => None,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Old => "the old data",
+            Self::Restored => "what was restored",
+        }
+    }
 }
 
 /// What is said at the end.
@@ -58,16 +103,17 @@ pub(crate) async fn abort(args: &VolumeArgs, context: &Context) -> anyhow::Resul
 }
 
 /// Deletes what was kept.
-pub(crate) async fn finish(args: &VolumeArgs, context: &Context) -> anyhow::Result<ExitCode> {
-    let done = carry_out(args, Ending::Finish, "no restore in place to finish").await;
-    tell(args, context, ("finished", done))
+pub(crate) async fn finish(args: &FinishArgs, context: &Context) -> anyhow::Result<ExitCode> {
+    let done = carry_out(&args.volume, Ending::Finish(args.kept), "no restore in place to finish").await;
+    tell(&args.volume, context, ("finished", done))
 }
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy)]
 enum Ending {
     Abort,
-    Finish,
+    /// Only if this is kept.
+    Finish(Option<Kept>),
 }
 
 /// How it ended well.
@@ -77,31 +123,54 @@ pub(super) struct Ended {
     words: String,
     /// Whether something is kept that `finish` deletes.
     kept: bool,
+    /// Whether there was a restore in place at all.
+    found: bool,
 }
 
 impl Ended {
     fn with_nothing_kept(words: impl Into<String>) -> Self {
-        Self { words: words.into(), kept: false }
+        Self { words: words.into(), kept: false, found: true }
+    }
+
+    fn without_a_restore(words: &str) -> Self {
+        Self { words: format!("{words}: nothing was changed"), kept: false, found: false }
     }
 }
 
+/// The result of a verdict where there was nothing to end. Whoever drives it must not take it for the old data being back.
+const NOTHING: &str = "nothing";
+
 async fn carry_out(args: &VolumeArgs, ending: Ending, nothing: &str) -> anyhow::Result<Ended> {
-    let nothing = Ended::with_nothing_kept(format!("{nothing}: nothing was changed"));
+    let nothing = Ended::without_a_restore(nothing);
     if !Volume::holds_a_restore(&args.datadir) {
         return Ok(nothing);
     }
     let volume = Volume::open(&args.datadir, Expected::Anything)?;
     let Some(mut journal) = Journal::read(&volume.journal()).context("read the journal")? else { return Ok(nothing) };
     if journal.in_place.is_some() {
+        refuse_another(args, &journal)?;
         end_leftover(&volume.pid_file()).await.context("end a server that a killed restore left behind")?;
     }
     match Work::new(volume.root(), &mut journal, &mut Disk) {
         Some(mut work) => match ending {
             Ending::Abort => work.abort(),
-            Ending::Finish => work.finish(),
+            Ending::Finish(kept) => work.finish(kept),
         },
         None => Ok(nothing),
     }
+}
+
+/// Ends only what was asked for: another restore's data may be in use since.
+pub(super) fn refuse_another(args: &VolumeArgs, journal: &Journal) -> Result<(), Failure> {
+    let Some(asked) = &args.plan_hash else { return Ok(()) };
+    if journal.plan_hash.as_ref() == Some(asked) {
+        return Ok(());
+    }
+    let held = journal.plan_hash.as_deref().unwrap_or("unknown");
+    let message = format!("\"{}\" holds the restore of another plan in place: {held}", args.datadir.display());
+    Err(Failure::new(&code::NOT_THIS_RESTORE, message)
+        .hint(format!("asked for was {asked}; nothing was changed"))
+        .fix("abort or finish that one"))
 }
 
 impl Work<'_> {
@@ -115,6 +184,7 @@ impl Work<'_> {
                 }
                 Standing::Entering | Standing::Exchanged => {
                     let _held = hold(&self.places.root)?;
+                    self.note_use()?;
                     self.set(Standing::Withdrawing)?;
                 }
                 Standing::Withdrawing => {
@@ -141,7 +211,7 @@ impl Work<'_> {
                         "the old data is in its place again; what was restored, and may have been used, is kept in {}",
                         self.places.withdrawn().display()
                     );
-                    return Ok(Ended { words, kept: true });
+                    return Ok(Ended { words, kept: true, found: true });
                 }
                 Standing::Finishing => {
                     return Err(refused("the old data is being deleted, it cannot be put back")
@@ -150,6 +220,15 @@ impl Work<'_> {
                 }
             }
         }
+    }
+
+    /// Restored data that was in its place whole may have been used, whether or not a run lived to note that it was.
+    fn note_use(&mut self) -> anyhow::Result<()> {
+        let is_whole = names(&self.places.beside()).context("list the restored data")?.is_empty();
+        if let Some(in_place) = &mut self.journal.in_place {
+            in_place.may_be_used |= is_whole;
+        }
+        Ok(())
     }
 
     fn bring_back(&mut self) -> anyhow::Result<()> {
@@ -164,8 +243,15 @@ impl Work<'_> {
         self.unguard()
     }
 
-    /// Until nothing is kept.
-    pub(super) fn finish(&mut self) -> anyhow::Result<Ended> {
+    /// Until nothing is kept. `only`: what the user knows is kept.
+    pub(super) fn finish(&mut self, only: Option<Kept>) -> anyhow::Result<Ended> {
+        let kept = Kept::of(self.standing());
+        if let (Some(kept), Some(only)) = (kept, only)
+            && kept != only
+        {
+            let message = format!("{} is kept here, not {}", kept.words(), only.words());
+            return Err(refused(&message).hint("nothing was deleted").fix("look again, then finish").into());
+        }
         match self.standing() {
             Standing::Exchanged if self.journal.has_done(Phase::HandOver) => self.set(Standing::Finishing)?,
             Standing::Returned => self.set(Standing::Finishing)?,
@@ -213,7 +299,10 @@ fn tell(
     let verdict = Verdict {
         event: "verdict",
         schema_version: 1,
-        result: rendered.as_ref().map_or(good, bad),
+        result: match (&done, &rendered) {
+            (Ok(ended), _) if !ended.found => NOTHING,
+            (_, rendered) => rendered.as_ref().map_or(good, bad),
+        },
         code: rendered.as_ref().and_then(|rendered| rendered.code.clone()),
         message: match (&done, &rendered) {
             (Ok(ended), _) => ended.words.clone(),

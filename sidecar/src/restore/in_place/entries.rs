@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use rustix::fs::{Access, AtFlags, CWD, StatxFlags, access, statx};
+
 use super::super::volume::{FILE_SYSTEM_S_OWN, OURS};
 use super::Places;
 use super::disk::Hand;
@@ -14,7 +16,8 @@ use super::disk::Hand;
 pub(super) const GUARD: &str = "RESTORE-IN-PROGRESS";
 /// What the guard says to whoever finds it.
 pub(super) const GUARD_TEXT: &str = "kubectl pitr is exchanging the data in this directory, or was killed while it did.\n\
-No server starts here meanwhile. Go on:    kubectl pitr restores resume NAME\nor turn back:    kubectl pitr restores abort NAME\n";
+No new database is made here meanwhile. Go on:    kubectl pitr restores resume NAME\nor turn back:    kubectl pitr restores abort NAME\n\
+After an abort that was killed, only abort goes on.\n";
 
 /// No server starts without these: they are the first to leave the data directory and the last to enter it, so that a server which
 /// somebody starts meanwhile ends at once instead of running on half of the data.
@@ -30,7 +33,7 @@ pub(super) enum Way {
 }
 
 /// Moves everything, in an order in which no server starts on a part of it. What is in the way in the data directory was left there
-/// by a server that could not start: it goes to the strays.
+/// by a server that could not start: it goes to the strays, in the place of an earlier one of its name.
 pub(super) fn transfer(places: &Places, other: &Path, way: Way, hand: &mut dyn Hand) -> io::Result<()> {
     let root = places.root.as_path();
     let (from, to) = if way == Way::Out { (root, other) } else { (other, root) };
@@ -48,6 +51,29 @@ pub(super) fn transfer(places: &Places, other: &Path, way: Way, hand: &mut dyn H
     }
     hand.sync(other)?;
     hand.sync(root)
+}
+
+/// The first entry of a data directory that could not be moved out of it, and why: looked for before anything is moved.
+pub(super) fn unmovable(root: &Path) -> io::Result<Option<(OsString, &'static str)>> {
+    let home = mount_of(root)?;
+    for name in in_order(root, Way::Out)? {
+        let path = root.join(&name);
+        if mount_of(&path)? != home {
+            return Ok(Some((name, "it is a mount of its own")));
+        }
+        // A directory that changes its parent is written to.
+        if fs::symlink_metadata(&path)?.is_dir() && access(&path, Access::WRITE_OK).is_err() {
+            return Ok(Some((name, "it may not be written to")));
+        }
+    }
+    Ok(None)
+}
+
+/// Tells mounts apart, also two of one file system where the kernel says so.
+fn mount_of(path: &Path) -> io::Result<(u32, u32, Option<u64>)> {
+    let about = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID)?;
+    let mount = (about.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(about.stx_mnt_id);
+    Ok((about.stx_dev_major, about.stx_dev_minor, mount))
 }
 
 /// The names of what is to be moved from a directory.

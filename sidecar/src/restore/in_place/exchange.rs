@@ -1,12 +1,14 @@
 //! safety-copy: the old data goes aside and the verified data takes its place.
 
 use anyhow::Context as _;
+use pitr_recovery::code;
 
 use super::super::journal::Phase;
 use super::super::phases::Restore;
 use super::disk::Disk;
-use super::entries::{GUARD, GUARD_TEXT, Way, names, transfer};
+use super::entries::{GUARD, GUARD_TEXT, Way, names, transfer, unmovable};
 use super::{Standing, Work, hold};
+use crate::error::Failure;
 use crate::progress::Unit;
 
 /// Exchanges the data, or goes on with it where an earlier run was killed.
@@ -31,6 +33,7 @@ impl Work<'_> {
             match self.standing() {
                 Standing::Beside => {
                     let _held = hold(&self.places.root)?;
+                    self.refuse_unmovable()?;
                     self.set(Standing::Leaving)?;
                 }
                 Standing::Leaving => {
@@ -52,6 +55,16 @@ impl Work<'_> {
                 | Standing::Finishing => return Ok(()),
             }
         }
+    }
+
+    fn refuse_unmovable(&self) -> anyhow::Result<()> {
+        let root = &self.places.root;
+        let Some((name, why)) = unmovable(root).context("look at the old data")? else { return Ok(()) };
+        let message = format!("refusing --in-place: \"{}\" cannot be moved: {why}", root.join(name).display());
+        Err(Failure::new(&code::IN_PLACE_REFUSED, message)
+            .hint("the old data is in its place; nothing was moved")
+            .fix("mend that and go on, or abort and restore onto a new volume")
+            .into())
     }
 
     fn enter(&mut self) -> anyhow::Result<()> {

@@ -35,7 +35,7 @@ use super::volume::{OURS, Volume};
 use crate::error::Failure;
 use crate::server::RunAs;
 
-pub(crate) use self::ending::{VolumeArgs, abort, finish};
+pub(crate) use self::ending::{FinishArgs, VolumeArgs, abort, finish};
 pub(super) use self::exchange::run as exchange;
 
 /// Where InnoDB keeps the temporary tablespaces of its sessions.

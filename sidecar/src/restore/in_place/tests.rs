@@ -11,7 +11,8 @@ use jiff::Timestamp;
 
 use super::super::journal::{Journal, Phase, Purpose};
 use super::disk::{Disk, Hand};
-use super::entries::{GUARD, put_away};
+use super::ending::{Kept, VolumeArgs, refuse_another};
+use super::entries::{GUARD, put_away, unmovable};
 use super::{InPlace, Standing, Work, admit, is_history};
 use crate::cli::{Cli, Verb};
 
@@ -148,7 +149,7 @@ fn abort(work: &mut Work<'_>) -> anyhow::Result<()> {
 }
 
 fn finish(work: &mut Work<'_>) -> anyhow::Result<()> {
-    work.finish().map(drop)
+    work.finish(None).map(drop)
 }
 
 /// The exchange is journaled, and the restore handed over.
@@ -228,8 +229,14 @@ fn an_exchange_goes_on_from_anywhere() {
 fn an_exchange_turns_back_from_anywhere() {
     kill_in_each_way(volume, exchange, |root, at| {
         somebody_starts_a_server(root, at);
+        let mut held = picture(root);
+        held.remove(GUARD);
         run(root, &mut Disk, abort).unwrap().unwrap();
         assert_eq!(picture(root), of(&OLD), "{at}");
+        if held == of(&NEW) {
+            // It was there whole, and a server may have run on it, also before the journal said so.
+            assert_eq!(picture(&root.join(".pitr/withdrawn-0123456789ab")), of(&NEW), "{at}");
+        }
         if Journal::read(&root.join(".pitr/journal.json")).unwrap().is_none() {
             assert_eq!(ours(root), ["lock"], "{at}");
         }
@@ -306,6 +313,37 @@ fn the_old_data_is_not_deleted_while_it_is_needed() {
     // Exchanged and not handed over: the same.
     assert!(run(folder.path(), &mut Disk, finish).unwrap().is_err());
     assert_eq!(picture(&folder.path().join(".pitr/aside-0123456789ab")), of(&OLD));
+}
+
+#[test]
+fn only_what_was_asked_for_is_ended() {
+    let folder = volume();
+    let root = folder.path();
+    run(root, &mut Disk, exchange).unwrap().unwrap();
+    hand_over(root);
+    let mut journal = Journal::read(&root.join(".pitr/journal.json")).unwrap().unwrap();
+    journal.plan_hash = Some("sha256:0123456789abcdef".to_owned());
+    let args =
+        |hash: Option<&str>| VolumeArgs { datadir: "/d".into(), plan_hash: hash.map(str::to_owned), output: None };
+    refuse_another(&args(None), &journal).unwrap();
+    refuse_another(&args(Some("sha256:0123456789abcdef")), &journal).unwrap();
+    // Longer than the name of its directories: the whole hash is compared.
+    let refused = refuse_another(&args(Some("sha256:0123456789abffff")), &journal).unwrap_err();
+    assert!(refused.to_string().contains("holds the restore of another plan"), "{refused}");
+    let withdrawn = |work: &mut Work<'_>| work.finish(Some(Kept::Restored)).map(drop);
+    let refused = run(root, &mut Disk, withdrawn).unwrap().unwrap_err();
+    assert!(refused.to_string().contains("the old data is kept here"), "{refused}");
+    assert_eq!(picture(&root.join(".pitr/aside-0123456789ab")), of(&OLD));
+    run(root, &mut Disk, |work| work.finish(Some(Kept::Old)).map(drop)).unwrap().unwrap();
+    assert_eq!(picture(root), of(&NEW));
+}
+
+#[test]
+fn what_cannot_be_moved_is_seen_before_anything_is() {
+    let folder = volume();
+    assert_eq!(unmovable(folder.path()).unwrap(), None);
+    // The system's own mounts stand for one in a data directory.
+    assert!(unmovable(Path::new("/")).unwrap().is_some());
 }
 
 #[test]
