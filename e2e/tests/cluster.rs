@@ -534,63 +534,70 @@ async fn another_shop(cluster: &Kubernetes) -> Result<()> {
 }
 
 /// Whoever has these Roles, and no other right.
-async fn in_place_identity(cluster: &Kubernetes) -> Result<[&'static str; 2]> {
+async fn in_place_identity(cluster: &Kubernetes) -> Result<&'static str> {
     cluster.run(&["-n", "still", "create", "serviceaccount", "restorer"]).await?;
-    for role in ["viewer", "restorer", "restorer-in-place"] {
+    for role in ["viewer", "backup", "restorer", "restorer-in-place"] {
         let file = demo(&format!("../../manifests/rbac/{role}.yaml"));
         cluster.run(&["-n", "still", "apply", "-f", &file.display().to_string()]).await?;
         let (binding, role) = (format!("restorer-{role}"), format!("--role=pitr-{role}"));
         let bind = ["-n", "still", "create", "rolebinding", &binding, &role, "--serviceaccount=still:restorer"];
         cluster.run(&bind).await?;
     }
-    Ok(["--as", "system:serviceaccount:still:restorer"])
+    Ok("system:serviceaccount:still:restorer")
+}
+
+/// What the other shop holds: the server that it is, its tables, and whatever was written since the accident.
+async fn holdings(cluster: &Kubernetes) -> Result<[String; 3]> {
+    let sql = "SELECT @@server_uuid; SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'shop'; \
+               SELECT GROUP_CONCAT(customer ORDER BY customer) FROM shop.orders WHERE customer IN ('after', 'since')";
+    let lines = cluster.sql("still", "mysql-0", sql).await?;
+    lines.try_into().map_err(|lines| anyhow::anyhow!("answered {lines:?}"))
+}
+
+async fn write_an_order(cluster: &Kubernetes, customer: &str) -> Result<()> {
+    let sql = format!("INSERT INTO shop.orders (customer, amount) VALUES ('{customer}', 1)");
+    cluster.sql("still", "mysql-0", &sql).await.map(drop)
 }
 
 async fn a_workload_is_restored_in_place(cluster: &Kubernetes) -> Result<()> {
     another_shop(cluster).await?;
     let identity = in_place_identity(cluster).await?;
-    let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'shop'";
-    let (before, all) =
-        (cluster.sql("still", "mysql-0", COUNTS).await?, cluster.sql("still", "mysql-0", tables).await?);
+    let before = cluster.sql("still", "mysql-0", COUNTS).await?;
+    let old = holdings(cluster).await?;
+    let now = "SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%fZ')";
+    let target = cluster.sql("still", "mysql-0", now).await?.concat();
     cluster.sql("still", "mysql-0", "DROP TABLE shop.invoices").await?;
-    let executed = cluster.sql("still", "mysql-0", "SELECT REPLACE(@@gtid_executed, '\\n', '')").await?.concat();
-    let (uuid, numbers) = executed.split_once(':').context("one server's set")?;
-    let dropped = format!("{uuid}:{}", numbers.rsplit(['-', ':']).next().unwrap_or(numbers));
-    cluster.sql("still", "mysql-0", "INSERT INTO shop.orders (customer, amount) VALUES ('after', 1)").await?;
+    write_an_order(cluster, "after").await?;
 
-    let restore =
-        ["pitr", "restore", "mysql", "-n", "still", "--before-gtid", &dropped, "--in-place", "--new-name", "back"];
-    let restore = [&restore[..], &identity].concat();
-    let restores = |verb| [&["pitr", "restores", verb, "back", "-n", "still"][..], &identity].concat();
-    let confirmed = |verb| [restores(verb), vec!["--confirm", "mysql"]].concat();
-    let plan = cluster.until(&[&restore[..], &["--plan"]].concat(), MINUTE).await?;
-    ensure!(plan.stdout.contains("√ nothing is unarchived") && !plan.stdout.contains('×'), "{}", plan.stdout);
-    let unconfirmed = cluster.kubectl(&restore).await?.expect(4)?;
-    ensure!(unconfirmed.stderr.contains("PITR0405"), "{unconfirmed:?}");
-
+    let lines = commands("restore-runbook.md", "sh cluster in-place")?.into_iter().map(|line| {
+        let line = line.replace("$WORKLOAD", "mysql").replace("$NAMESPACE", "still").replace("$TARGET", &target);
+        format!("{line} --as {identity}")
+    });
+    let lines: Vec<String> = lines.collect();
+    let lines: Vec<Vec<&str>> = lines.iter().map(|line| line.split_whitespace().skip(1).collect()).collect();
+    let [plan, restore, backup, abort, finish] = lines.as_slice() else { anyhow::bail!("the runbook says {lines:?}") };
+    let planned = cluster.until(plan, MINUTE).await?.stdout;
+    ensure!(planned.contains("√ nothing is unarchived") && !planned.contains('×'), "{planned}");
     // The machine that drives it goes to sleep as soon as the Job is there.
-    let mut driving = cluster.command(&[&restore[..], &["--confirm", "mysql"]].concat());
+    let mut driving = cluster.command(restore);
     let mut driving = driving.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn()?;
     cluster.until(&["-n", "still", "get", "job", "back"], 2 * MINUTE).await?;
     driving.kill().await?;
-    cluster.run(&restores("resume")).await?;
+    cluster.run(&["pitr", "restores", "resume", "back", "-n", "still", "--as", identity]).await?;
     let restored = cluster.sql("still", "mysql-0", COUNTS).await?;
     ensure!(restored == before, "restored {restored:?}, before the DROP {before:?}");
-    ensure!(
-        cluster.sql("still", "mysql-0", "SELECT @@server_uuid").await?.concat() != uuid,
-        "the old server's identity"
-    );
-    cluster.run(&["pitr", "backup", "mysql", "-n", "still"]).await?;
-    cluster.sql("still", "mysql-0", "INSERT INTO shop.orders (customer, amount) VALUES ('since', 1)").await?;
+    let new = holdings(cluster).await?;
+    ensure!(new[0] != old[0] && new[1..] == [old[1].clone(), "NULL".to_owned()], "{new:?}, before {old:?}");
+    let listed = cluster.run(&["pitr", "restores", "-n", "still", "--as", identity]).await?;
+    ensure!(listed.contains("verified") && listed.contains("in place; in use"), "{listed}");
+    cluster.run(backup).await?;
+    write_an_order(cluster, "since").await?;
 
-    cluster.run(&confirmed("abort")).await?;
+    cluster.run(abort).await?;
     cluster.run(&["-n", "still", "rollout", "status", "statefulset/mysql", "--timeout=180s"]).await?;
-    ensure!(cluster.sql("still", "mysql-0", "SELECT @@server_uuid").await?.concat() == uuid, "not the old server");
-    let after = cluster
-        .sql("still", "mysql-0", "SELECT COUNT(*) FROM shop.orders WHERE customer IN ('after', 'since')")
-        .await?;
-    ensure!(after == ["1"] && cluster.sql("still", "mysql-0", tables).await? != all, "not the old data: {after:?}");
-    cluster.run(&confirmed("finish")).await?;
+    let back = holdings(cluster).await?;
+    ensure!(back[0] == old[0] && back[1] != old[1] && back[2] == "after", "{back:?} is not the old data");
+    cluster.run(finish).await?;
     let left = cluster.run(&["-n", "still", "get", "jobs,configmaps", "-o", "name"]).await?;
     ensure!(!left.contains("back"), "{left}");
     cluster.run(&["delete", "namespace", "still", "--wait=false"]).await.map(drop)

@@ -483,16 +483,8 @@ fn a_job_that_fails_leaves_the_workload_still_and_goes_either_way() {
 fn killed_after_any_change_it_goes_on_and_it_turns_back() {
     for verb in ["resume", "abort"] {
         for count in 0..THERE.len() {
-            let api = Api::start(World { silent_after: Some(count), ..World::new(1) });
-            let mut child = api.command(&api.restore_words(&["--confirm", "mysql"]));
-            let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            while api.world().changes.len() <= count {
-                assert!(child.try_wait().unwrap().is_none(), "it ended before change {count}");
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            child.kill().unwrap();
-            child.wait().unwrap();
-            api.world().silent_after = None;
+            let api = Api::start(World::new(1));
+            kill_after(&api, &api.restore_words(&["--confirm", "mysql"]), count + 1);
             let at = format!("{verb} after \"{}\"", THERE[count]);
             assert_eq!(api.world().changes, THERE[..=count], "{at}");
             let (code, text) = api.restores(verb);
@@ -562,18 +554,71 @@ fn what_is_being_finished_is_not_turned_back() {
 }
 
 #[test]
-fn an_abort_that_has_nothing_to_do_scales_nothing_up() {
+fn an_abort_that_has_nothing_to_do_scales_up_only_what_was_never_touched() {
     let nothing = json!({"event": "verdict", "result": "nothing", "message": "no restore in place"});
     let another = json!({"event": "verdict", "result": "refused", "code": "PITR0420", "message": "another plan"});
-    for (verdict, expected) in [(nothing, 0), (another, 5)] {
-        let api = Api::start(World { idle: Some(verdict), failing: ["restore".to_owned()].into(), ..World::new(1) });
-        assert_eq!(api.restore(&["--confirm", "mysql"]).0, 5);
+    for (verdict, fails, expected) in [(&nothing, true, (0, 1)), (&nothing, false, (0, 0)), (&another, true, (5, 0))] {
+        let failing = fails.then(|| "restore".to_owned()).into_iter().collect();
+        let api = Api::start(World { idle: Some(verdict.clone()), failing, ..World::new(1) });
+        assert_eq!(api.restore(&["--confirm", "mysql"]).0, if fails { 5 } else { 0 });
         api.world().failing.clear();
         let (code, text) = api.restores("abort");
-        assert_eq!(code, expected, "{text}");
-        assert!(text.contains("has 0 replicas and is left as it is; it had 1"), "{text}");
-        assert!(api.world().replicas == 0 && api.is_forgotten(), "{text}");
+        assert_eq!((code, api.world().replicas), expected, "{text}");
+        let is_left = text.contains("has 0 replicas and is left as it is; it had 1");
+        assert!(is_left == (expected.1 == 0) && api.is_forgotten(), "{text}");
     }
+}
+
+/// Runs a command until it has made so many more changes, and kills it before it is answered.
+fn kill_after(api: &Api, words: &[&str], changes: usize) {
+    let all = api.world().changes.len() + changes;
+    api.world().silent_after = Some(all - 1);
+    let mut child = api.command(words);
+    let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while api.world().changes.len() < all {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before change {changes}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    api.world().silent_after = None;
+}
+
+#[test]
+fn an_abort_that_is_killed_goes_on_and_stops_the_workload_once() {
+    const BACK: [&str; 6] =
+        ["step aborting", "scale 0", "make job back-abort", "step scaling-back", "scale 1", "step aborted"];
+    for (kept, count) in [true, false].into_iter().flat_map(|kept| (1..=BACK.len()).map(move |count| (kept, count))) {
+        let api = Api::start(World { kept, ..World::new(1) });
+        assert_eq!(api.restore(&["--confirm", "mysql"]).0, 0);
+        kill_after(&api, &["restores", "abort", "back", "--confirm", "mysql"], count);
+        let at = format!("kept {kept}, after {:?}", api.world().changes.last());
+        let (code, text) = api.restores("abort");
+        assert_eq!((code, api.world().replicas), (0, 1), "{at}: {text}");
+        assert_eq!(api.is_forgotten(), !kept, "{at}: {text}");
+        let world = api.world();
+        assert_eq!(world.changes.iter().filter(|change| *change == "scale 0").count(), 2, "{at}: {:?}", world.changes);
+        if kept && count == BACK.len() {
+            assert_eq!(world.changes[THERE.len()..], BACK, "{at}");
+        }
+    }
+}
+
+#[test]
+fn what_has_no_job_yet_or_no_more_is_listed_too() {
+    let api = Api::start(World::new(1));
+    kill_after(&api, &api.restore_words(&["--confirm", "mysql"]), 3);
+    let (code, text) = told(&api.command(&["restores", "--no-headers"]).output().unwrap());
+    assert_eq!(code, 0, "{text}");
+    let words: Vec<&str> = text.split_whitespace().collect();
+    assert_eq!(
+        words,
+        ["back", "mysql", "latest", "-", "-", "scaling", "down;", "in", "place", "data-mysql-0"],
+        "{text}"
+    );
+    assert_eq!(api.restores("resume").0, 0);
+    let (_, text) = told(&api.command(&["restores"]).output().unwrap());
+    assert!(text.contains("; in place; in use"), "{text}");
 }
 
 #[test]

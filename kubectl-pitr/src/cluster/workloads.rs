@@ -146,8 +146,8 @@ impl Cluster {
     }
 
     /// The ConfigMaps with these labels.
-    pub async fn config_maps(&self, selector: &str) -> Result<Vec<ConfigMap>, Failure> {
-        let api: Api<ConfigMap> = self.api();
+    pub async fn config_maps(&self, selector: &str, all: bool) -> Result<Vec<ConfigMap>, Failure> {
+        let api: Api<ConfigMap> = if all { Api::all(self.client.clone()) } else { self.api() };
         let list = api.list(&ListParams::default().labels(selector)).await;
         list.map(|l| l.items).map_err(|e| self.call("list", "configmaps", "").failed(&e))
     }

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::cluster::{Cluster, finished, termination, verdict_in, waiting_reason};
 use crate::failure::Failure;
 use crate::inject::sidecar::{LABEL_MANAGED, LABEL_WORKLOAD, MANAGER};
 use crate::job_line::{JobLine, Verdict};
+use crate::objects::in_place::{Step, Steps, all_steps, read_steps, restore_of_steps};
 use crate::objects::{
     ANNOTATION_IN_PLACE, ANNOTATION_PLAN_HASH, ANNOTATION_STATEFUL_SET, ANNOTATION_TARGET, LABEL_COMPONENT,
     LABEL_RESTORE, RESTORE_CONTAINER,
@@ -30,6 +31,13 @@ pub(super) async fn rows(cluster: &Cluster, all: bool, now: Timestamp) -> Result
     let jobs = cluster.jobs(&selector(), all).await?;
     // A list of Jobs without their volumes is better than none.
     let claims = cluster.claims(&selector(), all).await.unwrap_or_default();
+    let maps = cluster.config_maps(&all_steps(), all).await.unwrap_or_default();
+    let steps: BTreeMap<(String, String), &ConfigMap> = maps
+        .iter()
+        .filter_map(|map| {
+            Some(((map.metadata.namespace.clone().unwrap_or_default(), restore_of_steps(map)?.to_owned()), map))
+        })
+        .collect();
     let mut latest: BTreeMap<(String, String), Job> = BTreeMap::new();
     for job in jobs {
         let key = (job.metadata.namespace.clone().unwrap_or_default(), restore_of(&job.metadata));
@@ -46,6 +54,18 @@ pub(super) async fn rows(cluster: &Cluster, all: bool, now: Timestamp) -> Result
         .buffered(AT_ONCE)
         .collect()
         .await;
+    for (_, row) in &mut rows {
+        let step = steps.get(&(row.namespace.clone(), row.name.clone())).and_then(|map| steps_in(map)).map(|s| s.step);
+        // The Job tells of the restoring itself.
+        if let Some(step) = step.filter(|step| *step != Step::Restoring) {
+            row.detail = Some(step.words().to_owned());
+        }
+    }
+    for (key, map) in &steps {
+        if !latest.contains_key(key) {
+            rows.push((created(&map.metadata), only_steps(map)));
+        }
+    }
     for claim in &claims {
         let key = (claim.metadata.namespace.clone().unwrap_or_default(), restore_of(&claim.metadata));
         if !latest.contains_key(&key) {
@@ -95,6 +115,20 @@ fn only_volume(claim: &PersistentVolumeClaim) -> RestoreRow {
         state: "job deleted".to_owned(),
         detail: Some("the volume holds RESTORED.json if it was verified".to_owned()),
         ..known(&claim.metadata)
+    }
+}
+
+fn steps_in(map: &ConfigMap) -> Option<Steps> {
+    read_steps(map).map(|(steps, _)| steps)
+}
+
+/// In place, before there is a Job or after it was deleted.
+fn only_steps(map: &ConfigMap) -> RestoreRow {
+    let steps = steps_in(map);
+    RestoreRow {
+        state: steps.as_ref().map_or("steps not understood", |steps| steps.step.words()).to_owned(),
+        volume: steps.map(|steps| steps.claim),
+        ..known(&map.metadata)
     }
 }
 

@@ -16,6 +16,8 @@ use crate::inject::sidecar::LABEL_WORKLOAD;
 
 /// On the Jobs that abort and finish a restore in place.
 const COMPONENT: &str = "restore-ending";
+/// On the ConfigMaps of steps.
+const STEPS: &str = "restore-steps";
 /// Keys of the ConfigMap.
 const STATE: &str = "state.json";
 const JOB: &str = "job.json";
@@ -38,10 +40,27 @@ pub enum Step {
     Done,
     /// `abort`: the workload has no pod, the old data goes back.
     Aborting,
+    /// `abort`: the old data is back, and the workload is told to have pods again.
+    ScalingBack,
     /// `abort` is done, and something of the restored data is kept.
     Aborted,
     /// `finish`: what is kept is being deleted, which nothing turns back.
     Finishing,
+}
+
+impl Step {
+    /// How it stands, in a word or two.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::ScalingDown => "scaling down",
+            Self::Restoring => "restoring",
+            Self::ScalingUp => "scaling up",
+            Self::Done => "in use",
+            Self::Aborting | Self::ScalingBack => "turning back",
+            Self::Aborted => "turned back",
+            Self::Finishing => "finishing",
+        }
+    }
 }
 
 /// What is kept on the volume until `finish` deletes it.
@@ -86,6 +105,9 @@ pub struct Steps {
     /// How many pods it has after `abort`, where that is not how many it had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     replicas_back: Option<i32>,
+    /// `abort` has put the old data back, and keeps something of the restored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps: bool,
     /// What `finish` was confirmed to delete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finishes: Option<Kept>,
@@ -109,6 +131,7 @@ impl Steps {
             step: Step::ScalingDown,
             untouched: false,
             replicas_back: None,
+            keeps: false,
             finishes: None,
         }
     }
@@ -129,6 +152,11 @@ impl Steps {
         next
     }
 
+    /// Whether `abort` came when the restored data was in its place.
+    pub fn was_exchanged(&self) -> bool {
+        self.replicas_back.is_some()
+    }
+
     /// How many pods the workload has after `abort`.
     pub fn back(&self) -> i32 {
         self.replicas_back.unwrap_or(self.replicas)
@@ -146,7 +174,8 @@ pub fn steps_map(steps: &Steps, job: &Job) -> Result<ConfigMap, serde_json::Erro
         (STATE.to_owned(), serde_json::to_string_pretty(steps)?),
         (JOB.to_owned(), serde_json::to_string(job)?),
     ]);
-    let metadata = ObjectMeta { name: Some(steps_name(&steps.restore)), annotations: None, ..job.metadata.clone() };
+    let mut metadata = ObjectMeta { name: Some(steps_name(&steps.restore)), ..job.metadata.clone() };
+    metadata.labels.get_or_insert_default().insert(LABEL_COMPONENT.to_owned(), STEPS.to_owned());
     Ok(ConfigMap { metadata, data: Some(data), ..ConfigMap::default() })
 }
 
@@ -156,18 +185,24 @@ pub fn steps_patch(steps: &Steps, version: Option<&str>) -> Result<Value, serde_
     Ok(json!({"metadata": {"resourceVersion": version}, "data": {STATE: state}}))
 }
 
-/// Selects the ConfigMaps that a workload's restores have made, those of steps among them.
-pub fn maps_of(workload: &str) -> String {
+/// Selects the ConfigMaps of steps.
+pub fn all_steps() -> String {
+    format!("{LABEL_COMPONENT}={STEPS}")
+}
+
+/// Selects the ConfigMaps of the steps of a workload's restores.
+pub fn steps_of_workload(workload: &str) -> String {
     // The labels are made as those of the restore are: a long name is cut.
-    let labels = labels(workload, "restore");
+    let labels = labels(workload, STEPS);
     let words: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     words.join(",")
 }
 
 /// The restore in place whose steps a ConfigMap holds, of whatever version. `None` for other ConfigMaps.
 pub fn restore_of_steps(map: &ConfigMap) -> Option<&str> {
-    map.data.as_ref()?.get(STATE)?;
-    map.metadata.labels.as_ref()?.get(LABEL_RESTORE).map(String::as_str)
+    let labels = map.metadata.labels.as_ref()?;
+    labels.get(LABEL_COMPONENT).filter(|component| *component == STEPS)?;
+    labels.get(LABEL_RESTORE).map(String::as_str)
 }
 
 /// What a ConfigMap of steps says: the steps, and the restore's first Job. `None` where it is not ours or of a later version.
@@ -339,13 +374,15 @@ mod tests {
     }
 
     #[test]
-    fn the_maps_of_a_workload_are_found_by_the_labels_that_they_have() {
+    fn the_steps_of_a_workload_are_found_by_the_labels_that_they_have() {
         let name = "w".repeat(70);
-        let made = metadata("back-steps", "shop", (&name, "restore")).labels.unwrap();
-        assert!(maps_of(&name).split(',').all(|word| {
+        let restore = Job { metadata: metadata("back", "shop", (&name, "restore")), ..restore() };
+        let steps = Steps::begin("back", &name, (1, 1), ("data-w-0", "w-0"));
+        let made = steps_map(&steps, &restore).unwrap().metadata.labels.unwrap();
+        for word in format!("{},{}", steps_of_workload(&name), all_steps()).split(',') {
             let (key, value) = word.split_once('=').unwrap();
-            made.get(key).map(String::as_str) == Some(value)
-        }));
+            assert_eq!(made.get(key).map(String::as_str), Some(value));
+        }
     }
 
     #[test]
@@ -355,7 +392,8 @@ mod tests {
         assert_eq!(map.metadata.name.as_deref(), Some("back-steps"));
         assert_eq!(read_steps(&map), Some((steps.clone(), restore())));
         assert_eq!(restore_of_steps(&map), Some("back"));
-        assert_eq!(restore_of_steps(&ConfigMap { data: None, ..map }), None, "a plan has the same labels");
+        let plan = ConfigMap { metadata: restore().metadata, ..map };
+        assert_eq!(restore_of_steps(&plan), None, "a plan is none");
         steps.schema_version = 2;
         let later = steps_map(&steps, &restore()).unwrap();
         assert_eq!((read_steps(&later), restore_of_steps(&later)), (None, Some("back")));

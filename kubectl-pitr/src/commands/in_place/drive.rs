@@ -126,7 +126,7 @@ impl Run<'_> {
                     self.session.tell(&self.after());
                     return Ok(Came::Through);
                 }
-                Step::Aborting | Step::Aborted => {
+                Step::Aborting | Step::ScalingBack | Step::Aborted => {
                     let restore = &self.steps.restore;
                     return Err(Failure::usage(format!("restore \"{restore}\" is being turned back, or was"))
                         .fix(self.command("abort"))
@@ -362,7 +362,7 @@ impl Run<'_> {
         let next = match self.steps.step {
             Step::ScalingDown | Step::Restoring | Step::ScalingUp => format!("Go on: {resume}; turn back: {abort}"),
             Step::Done => format!("Turn back: {abort}; when done: {finish}"),
-            Step::Aborting => format!("Go on: {abort}"),
+            Step::Aborting | Step::ScalingBack => format!("Go on: {abort}"),
             Step::Aborted | Step::Finishing => format!("Go on: {finish}"),
         };
         let state = match self.steps.step {
@@ -371,6 +371,7 @@ impl Run<'_> {
             Step::ScalingUp => "the data is exchanged, the workload is being scaled up",
             Step::Done => "the workload runs on the restored data",
             Step::Aborting => "the old data is being put back",
+            Step::ScalingBack => "the old data is back, the workload is being scaled up",
             Step::Aborted => "the old data is back",
             Step::Finishing => "what is kept is being deleted",
         };

@@ -25,7 +25,7 @@ use crate::cluster::{Cluster, DryMode, Need, Workload, require};
 use crate::failure::Failure;
 use crate::inject::survey::parse_owner;
 use crate::objects::OwnVolume;
-use crate::objects::in_place::{Steps, maps_of, read_steps, restore_of_steps, steps_map, steps_name};
+use crate::objects::in_place::{Steps, read_steps, restore_of_steps, steps_map, steps_name, steps_of_workload};
 use crate::session::Session;
 
 pub(super) use self::drive::Run;
@@ -177,7 +177,8 @@ async fn refuse_unfinished(
     cluster: &Cluster,
     (workload, restore): (&str, &str),
 ) -> Result<(), Failure> {
-    let (maps, rows) = (cluster.config_maps(&maps_of(workload)).await?, rows(cluster, false, session.now()).await?);
+    let maps = cluster.config_maps(&steps_of_workload(workload), false).await?;
+    let rows = rows(cluster, false, session.now()).await?;
     let of_jobs = rows.iter().filter(|row| row.in_place && row.workload == workload).map(|row| row.name.as_str());
     let mut found = maps.iter().filter_map(restore_of_steps).chain(of_jobs);
     let Some(name) = found.find(|name| *name != restore) else { return Ok(()) };

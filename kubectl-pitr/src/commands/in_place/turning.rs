@@ -31,6 +31,17 @@ pub(super) enum Outcome {
     Failed(String),
 }
 
+/// How an abort came along with the data.
+enum PutBack {
+    /// The old data is in its place.
+    Whole {
+        /// Something of the restored data is kept.
+        kept: bool,
+    },
+    /// It does not go on with the workload.
+    Ended(Came),
+}
+
 /// What a Job's end means. Only one that says that the old data is back lets the workload be scaled up.
 pub(super) fn outcome(end: JobEnd) -> Outcome {
     let JobEnd { succeeded, verdict, reason, .. } = end;
@@ -56,10 +67,13 @@ impl Run<'_> {
             return Ok(0);
         }
         self.refuse_turning_a_finish_back()?;
-        let what =
-            format!("This stops statefulset/{workload} and gives it the data back that it had before the restore");
-        self.session.confirm(&workload, confirm, &what)?;
-        self.read_again().await?;
+        // What is left to do at this step stops nothing.
+        if self.steps.step != Step::ScalingBack {
+            let what =
+                format!("This stops statefulset/{workload} and gives it the data back that it had before the restore");
+            self.session.confirm(&workload, confirm, &what)?;
+            self.read_again().await?;
+        }
         tokio::select! {
             came = self.turn_back() => self.left_or_done(&came?, Ending::Abort),
             _ = tokio::signal::ctrl_c() => self.left_or_done(&Came::Left, Ending::Abort),
@@ -77,14 +91,37 @@ impl Run<'_> {
     }
 
     async fn turn_back(&mut self) -> Result<Came> {
-        // From here on nobody else goes on with it, nor makes a Job that stays.
-        self.set(Step::Aborting).await?;
+        if self.steps.step != Step::ScalingBack {
+            // From here on nobody else goes on with it, nor makes a Job that stays.
+            self.set(Step::Aborting).await?;
+            match self.put_back().await? {
+                PutBack::Whole { kept } => self.steps.keeps = kept,
+                PutBack::Ended(came) => return Ok(came),
+            }
+            // Before the workload has pods again, which an abort that begins anew would stop.
+            self.set(Step::ScalingBack).await?;
+        }
+        self.scale_up(self.steps.back()).await?;
+        if let Some(words) = self.others(self.steps.back()) {
+            self.session.tell(&words);
+        }
+        if self.steps.keeps {
+            self.set(Step::Aborted).await?;
+            self.session.tell(&self.kept_words());
+        } else {
+            self.forget().await?;
+        }
+        Ok(Came::Through)
+    }
+
+    /// Until the old data is in its place, nobody having the volume meanwhile.
+    async fn put_back(&self) -> Result<PutBack> {
         let jobs = jobs_of(self.cluster, &self.steps.restore).await?;
         if self.steps.untouched && jobs.is_empty() {
-            self.scale_up(self.steps.back()).await?;
-            self.forget().await?;
-            return Ok(Came::Through);
+            return Ok(PutBack::Whole { kept: false });
         }
+        // Then the volume must say so.
+        let exchanged = self.steps.was_exchanged() || jobs.iter().any(|job| finished(job) == Some(true));
         for job in jobs {
             if finished(&job).is_none() {
                 let name = job.metadata.name.unwrap_or_default();
@@ -93,20 +130,21 @@ impl Run<'_> {
             }
         }
         self.stand_still().await?;
-        let Some(outcome) = self.end_by(Ending::Abort, None).await? else { return Ok(Came::Left) };
-        let Some(verdict) = self.judged(outcome, Ending::Abort).await? else { return Ok(Came::Through) };
-        self.session.tell(verdict.message.as_deref().unwrap_or("the old data is in its place again"));
-        self.scale_up(self.steps.back()).await?;
-        if let Some(words) = self.others(self.steps.back()) {
-            self.session.tell(&words);
+        match self.end_by(Ending::Abort, None).await? {
+            None => Ok(PutBack::Ended(Came::Left)),
+            // No Job of it came so far as to note anything on the volume, or an abort has ended before that nobody saw the end of.
+            Some(Outcome::Nothing(words)) if !exchanged => {
+                self.session.tell(&words);
+                Ok(PutBack::Whole { kept: false })
+            }
+            Some(outcome) => match self.judged(outcome, Ending::Abort).await? {
+                None => Ok(PutBack::Ended(Came::Through)),
+                Some(verdict) => {
+                    self.session.tell(verdict.message.as_deref().unwrap_or("the old data is in its place again"));
+                    Ok(PutBack::Whole { kept: verdict.kept })
+                }
+            },
         }
-        if verdict.kept {
-            self.set(Step::Aborted).await?;
-            self.session.tell(&self.kept_words());
-        } else {
-            self.forget().await?;
-        }
-        Ok(Came::Through)
     }
 
     fn kept_words(&self) -> String {
