@@ -599,7 +599,7 @@ async fn a_workload_is_restored_in_place(cluster: &Kubernetes) -> Result<()> {
     ensure!(back[0] == old[0] && back[1] != old[1] && back[2] == "after", "{back:?} is not the old data");
     cluster.run(finish).await?;
     let left = cluster.run(&["-n", "still", "get", "jobs,configmaps", "-o", "name"]).await?;
-    ensure!(!left.contains("back"), "{left}");
+    ensure!(!left.contains("/back"), "{left}");
     cluster.run(&["delete", "namespace", "still", "--wait=false"]).await.map(drop)
 }
 

@@ -117,6 +117,10 @@ async fn a_server_is_restored_in_place_and_turned_back_again() -> Result<()> {
     refused(&stage.restore().await?, "PITR0405", "a server is running on")?;
     ensure!(!stage.ours().exists(), "a refused restore left something");
     stage.scene.source.stop().await?;
+    // A directory without which the server does not start, and that no base backup holds.
+    let scratch = stage.datadir().join("scratch");
+    std::fs::create_dir(&scratch)?;
+    stage.scene.source.add_option(format!("--tmpdir={}", scratch.display()));
 
     stage.restore().await?.expect(0)?;
     let again = stage.restore().await?.expect(0)?;
@@ -230,7 +234,7 @@ async fn a_restore_killed_in_the_exchange_lets_no_server_start_and_goes_either_w
     let Some(mut stage) = Stage::new("in-place-exchange").await? else { return Ok(()) };
     stage.scene.source.stop().await?;
     for number in 0..MANY {
-        std::fs::create_dir(stage.datadir().join(format!("other-{number:05}")))?;
+        std::fs::write(stage.datadir().join(format!("other-{number:05}")), "")?;
     }
     for way in ["abort", "restore"] {
         let log = stage.scene.volume(&format!("{way}.log"));
@@ -253,7 +257,7 @@ async fn a_restore_killed_in_the_exchange_lets_no_server_start_and_goes_either_w
             }
             _ => {
                 stage.restore().await?.expect(0)?;
-                ensure!(names(&stage.datadir()).len() < 100, "{:?}", names(&stage.datadir()));
+                ensure!(names(&stage.datadir()).len() < 100, "the old files are in the way");
                 stage.stands_restored().await?;
             }
         }

@@ -73,12 +73,16 @@ struct World {
     autoscaler: bool,
     /// What the last abort kept.
     kept: bool,
+    /// `finish` finds that something else is kept.
+    refusing: bool,
     /// The verdict of an abort that has nothing to do.
     idle: Option<Value>,
     /// Somebody else notes a step as soon as the workload is scaled to 0.
     interfered: bool,
     /// How many replicas somebody has told it to have since the plan was made.
     scaled: Option<i64>,
+    /// Jobs that were deleted.
+    ended: Vec<Value>,
     /// What was changed, one after the other.
     changes: Vec<String>,
     /// This change is made and never answered.
@@ -129,6 +133,9 @@ impl World {
             () if command.contains("\"abort\"") && self.idle.is_some() => self.idle.clone().unwrap(),
             () if command.contains("\"abort\"") => {
                 json!({"event": "verdict", "result": "aborted", "message": "the old data is back", "kept": self.kept})
+            }
+            () if command.contains("\"finish\"") && self.refusing => {
+                json!({"event": "verdict", "result": "refused", "code": "PITR0411", "message": "what was restored is kept here"})
             }
             () if command.contains("\"finish\"") => {
                 json!({"event": "verdict", "result": "finished", "message": "deleted"})
@@ -269,7 +276,7 @@ impl World {
                 (200, found)
             }
             ("DELETE", Some(_)) => {
-                objects.remove(&name);
+                self.ended.extend(objects.remove(&name).filter(|_| kind == "job"));
                 self.changed(format!("delete {kind} {name}"));
                 (200, json!({"kind": "Status", "status": "Success"}))
             }
@@ -393,9 +400,10 @@ fn serve(stream: &TcpStream, world: &Mutex<World>) {
     }
 }
 
-const THERE: [&str; 8] = [
+const THERE: [&str; 9] = [
     "make configmap back-steps",
     "make configmap back",
+    "step scaling-down",
     "scale 0",
     "step restoring",
     "make job back",
@@ -425,9 +433,15 @@ fn it_is_scaled_down_restored_and_scaled_up_and_finish_forgets_it() {
         assert_eq!(spec["volumes"][0]["persistentVolumeClaim"]["claimName"], "data-mysql-0");
         assert_eq!(spec["securityContext"]["fsGroup"], 1234, "the group that the workload gives its volume");
     }
+    let id = |job: &Value| {
+        let words = job["spec"]["template"]["spec"]["containers"][0]["command"].as_array().unwrap().clone();
+        words.into_iter().find(|word| word.as_str().unwrap().starts_with("--restore-id=back-")).unwrap()
+    };
+    let made = id(&api.world().jobs["back"]);
     let (code, text) = api.restores("finish");
     assert_eq!(code, 0, "{text}");
     assert!(api.is_forgotten() && api.world().replicas == 1, "{text}");
+    assert_eq!(id(api.world().ended.last().unwrap()), made, "another restore would be finished");
     assert_eq!(api.world().changes[THERE.len()..THERE.len() + 2], ["step finishing", "make job back-finish"], "{text}");
 }
 
@@ -530,7 +544,7 @@ fn where_somebody_else_goes_on_this_one_stops() {
     let api = Api::start(World { interfered: true, ..World::new(1) });
     let (code, text) = api.restore(&["--confirm", "mysql"]);
     assert!(code == 1 && text.contains("was gone on with by somebody else"), "{text}");
-    assert_eq!(api.world().changes, THERE[..3], "{text}");
+    assert_eq!(api.world().changes, THERE[..4], "{text}");
     let api = Api::start(World { scaled: Some(2), ..World::new(1) });
     let (code, text) = api.restore(&["--confirm", "mysql"]);
     assert!(code == 4 && text.contains("somebody scaled statefulset/mysql from 1 to 2"), "{text}");
@@ -557,16 +571,56 @@ fn what_is_being_finished_is_not_turned_back() {
 fn an_abort_that_has_nothing_to_do_scales_up_only_what_was_never_touched() {
     let nothing = json!({"event": "verdict", "result": "nothing", "message": "no restore in place"});
     let another = json!({"event": "verdict", "result": "refused", "code": "PITR0420", "message": "another plan"});
-    for (verdict, fails, expected) in [(&nothing, true, (0, 1)), (&nothing, false, (0, 0)), (&another, true, (5, 0))] {
+    // Whether the restore failed, and how many replicas abort finds then.
+    for (verdict, fails, found, expected) in [
+        (&nothing, true, 0, (0, 1)),
+        (&nothing, false, 2, (5, 2)),
+        (&nothing, false, 0, (5, 0)),
+        (&another, true, 0, (5, 0)),
+        (&another, false, 1, (5, 1)),
+    ] {
         let failing = fails.then(|| "restore".to_owned()).into_iter().collect();
         let api = Api::start(World { idle: Some(verdict.clone()), failing, ..World::new(1) });
         assert_eq!(api.restore(&["--confirm", "mysql"]).0, if fails { 5 } else { 0 });
         api.world().failing.clear();
+        api.world().replicas = found;
         let (code, text) = api.restores("abort");
         assert_eq!((code, api.world().replicas), expected, "{text}");
-        let is_left = text.contains("has 0 replicas and is left as it is; it had 1");
-        assert!(is_left == (expected.1 == 0) && api.is_forgotten(), "{text}");
+        let words = format!("has {found} replicas, as before this command; before the restore it had 1");
+        assert!(text.contains(&words) == (code == 5) && api.is_forgotten(), "{text}");
     }
+}
+
+#[test]
+fn a_job_of_another_restore_by_that_name_is_not_taken_for_its_own() {
+    let labels = json!({"kubectl-pitr/component": "restore", "kubectl-pitr/restore": "back"});
+    let job = json!({"metadata": {"name": "back-r2", "labels": labels, "creationTimestamp": "2026-11-21T09:00:00Z"},
+        "spec": {"template": {"spec": {"containers": [{"name": "restore", "command": ["restore"]}]}}},
+        "status": {"conditions": [{"type": "Complete", "status": "True", "lastTransitionTime": "2026-11-21T08:00:00Z"}]}});
+    let api = Api::start(World { jobs: [("back-r2".to_owned(), job.clone())].into(), ..World::new(1) });
+    let (code, text) = api.restore(&["--confirm", "mysql"]);
+    assert!(code == 4 && text.contains("job \"back-r2\" of a restore \"back\" exists"), "{text}");
+    assert!(api.world().changes.is_empty(), "{text}");
+    // Made when this one had begun already.
+    let api = Api::start(World::new(1));
+    kill_after(&api, &api.restore_words(&["--confirm", "mysql"]), 3);
+    api.world().jobs.insert("back-r2".to_owned(), job);
+    assert_eq!(api.restores("resume").0, 0);
+    assert_eq!(api.world().changes[THERE.len() - 4..], THERE[THERE.len() - 4..], "the Job was not made");
+    assert_eq!(api.restores("finish").0, 0);
+    assert!(api.world().jobs.keys().eq(["back-r2"]), "the other one's went too");
+}
+
+#[test]
+fn a_finish_that_was_refused_can_be_turned_back_still() {
+    let api = Api::start(World { refusing: true, ..World::new(1) });
+    assert_eq!(api.restore(&["--confirm", "mysql"]).0, 0);
+    let (code, text) = api.restores("finish");
+    assert!(code == 5 && text.contains("what was restored is kept here"), "{text}");
+    assert_eq!(api.world().changes.last().map(String::as_str), Some("step done"), "{text}");
+    let (code, text) = api.restores("abort");
+    assert_eq!(code, 0, "{text}");
+    assert!(api.is_forgotten() && api.world().replicas == 1, "{text}");
 }
 
 /// Runs a command until it has made so many more changes, and kills it before it is answered.

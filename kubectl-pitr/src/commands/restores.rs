@@ -158,7 +158,7 @@ async fn begun<'a>(
             format!("the steps of restore \"{}\" in place are not there", row.name),
         )
         .hint("they were in a ConfigMap that somebody deleted; its volume and its Jobs are left as they are")
-        .fix("docs/restore-runbook.md, \"When the steps of a restore in place are lost\"")),
+        .fix("docs/restore-runbook.md, \"Ending a restore in place by hand\"")),
     }
 }
 

@@ -90,6 +90,8 @@ pub struct Steps {
     schema_version: u32,
     /// Name of the restore.
     pub restore: String,
+    /// Tells it from every other restore, also from those of its name and its plan.
+    id: String,
     pub workload: String,
     /// How many pods the workload had.
     pub replicas: i32,
@@ -99,12 +101,18 @@ pub struct Steps {
     pub claim: String,
     pub pod: String,
     pub step: Step,
+    /// How many pods it had when `abort` came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<i32>,
     /// `abort` came before any Job: the data is as it was.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub untouched: bool,
     /// How many pods it has after `abort`, where that is not how many it had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     replicas_back: Option<i32>,
+    /// Why `abort` put nothing back, although there should have been something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<String>,
     /// `abort` has put the old data back, and keeps something of the restored.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keeps: bool,
@@ -114,8 +122,9 @@ pub struct Steps {
 }
 
 impl Steps {
+    /// A restore with its name and its `id`, of a workload.
     pub fn begin(
-        restore: &str,
+        (restore, id): (&str, &str),
         workload: &str,
         (replicas, replicas_after): (i32, i32),
         (claim, pod): (&str, &str),
@@ -123,14 +132,17 @@ impl Steps {
         Self {
             schema_version: SCHEMA_VERSION,
             restore: restore.to_owned(),
+            id: id.to_owned(),
             workload: workload.to_owned(),
             replicas,
             replicas_after,
             claim: claim.to_owned(),
             pod: pod.to_owned(),
             step: Step::ScalingDown,
+            found: None,
             untouched: false,
             replicas_back: None,
+            missed: None,
             keeps: false,
             finishes: None,
         }
@@ -147,6 +159,7 @@ impl Steps {
             (Step::ScalingUp | Step::Done, Step::Aborting) => next.replicas_back = Some(self.replicas_after),
             (Step::Done, Step::Finishing) => next.finishes = Some(Kept::Old),
             (Step::Aborted, Step::Finishing) => next.finishes = Some(Kept::Restored),
+            (Step::Finishing, Step::Done | Step::Aborted) => next.finishes = None,
             _ => {}
         }
         next
@@ -155,6 +168,19 @@ impl Steps {
     /// Whether `abort` came when the restored data was in its place.
     pub fn was_exchanged(&self) -> bool {
         self.replicas_back.is_some()
+    }
+
+    /// `abort` found nothing that it could put back: whatever the workload has for data, it had before.
+    pub fn miss(&mut self, why: String) {
+        (self.missed, self.replicas_back) = (Some(why), self.found.or(Some(0)));
+    }
+
+    /// The step before `finish`, which has deleted nothing.
+    pub fn before_finishing(&self) -> Option<Step> {
+        match self.finishes? {
+            Kept::Old => Some(Step::Done),
+            Kept::Restored => Some(Step::Aborted),
+        }
     }
 
     /// How many pods the workload has after `abort`.
@@ -241,20 +267,20 @@ pub fn next_ending(names: &[String], restore: &str, ending: Ending) -> usize {
     names.iter().filter_map(number).max().map_or(1, |last: usize| last + 1)
 }
 
-/// The Job that ends a restore, and no other that its volume may hold since: the restore's own pod with another command and no
-/// credentials. On `node`, where a server has the volume.
+/// The Job that ends a restore, and no other that its volume may hold since: the restore's own pod with another command and without
+/// the archive's Secret. It keeps the service account, which may bring the right to its user or to its image. On `node`, where a server
+/// has the volume.
 /// `None` where the restore's Job is not of the form that we make.
 pub fn ending_job(restore: &Job, (name, number): (&str, usize), ending: Ending, node: Option<&str>) -> Option<Job> {
     let mut spec: PodSpec = restore.spec.as_ref()?.template.spec.clone()?;
-    spec.service_account_name = None;
-    spec.service_account = None;
     let is_kept = |name: &str| KEPT.contains(&name);
     spec.volumes.iter_mut().for_each(|volumes| volumes.retain(|volume| is_kept(&volume.name)));
     let main = spec.containers.first_mut()?;
-    let datadir = main.command.iter().flatten().find(|word| word.starts_with("--datadir="))?.clone();
+    let word = |start: &str| main.command.iter().flatten().find(|word| word.starts_with(start)).cloned();
+    let (datadir, id) = (word("--datadir=")?, word("--restore-id=")?);
     let program = main.command.iter().flatten().next()?.clone();
     let hash = restore.metadata.annotations.as_ref()?.get(ANNOTATION_PLAN_HASH)?;
-    let mut command = vec![program, ending.verb().to_owned(), datadir, format!("--plan-hash={hash}")];
+    let mut command = vec![program, ending.verb().to_owned(), datadir, format!("--plan-hash={hash}"), id];
     if let Ending::Finish(kept) = ending {
         command.push(format!("--kept={}", kept.word()));
     }
@@ -308,10 +334,10 @@ mod tests {
             "metadata": {"name": "back", "namespace": "shop",
                 "labels": {"kubectl-pitr/workload": "mysql", "kubectl-pitr/restore": "back"},
                 "annotations": {"kubectl-pitr/plan-hash": "sha256:77ab"}},
-            "spec": {"template": {"metadata": {}, "spec": {"serviceAccountName": "reads-the-bucket",
+            "spec": {"template": {"metadata": {}, "spec": {"serviceAccountName": "runs-as-999",
                 "initContainers": [{"name": "install", "volumeMounts": [{"name": "pitr", "mountPath": "/pitr"}]}],
                 "containers": [{"name": "restore", "image": "mysql:9.7",
-                    "command": ["/pitr/pitr-sidecar", "restore", "--archive=s3://b/p", "--datadir=/var/lib/mysql", "--in-place"],
+                    "command": ["/pitr/pitr-sidecar", "restore", "--archive=s3://b/p", "--datadir=/var/lib/mysql", "--in-place", "--restore-id=back-1"],
                     "env": [{"name": "TZ", "value": "UTC"}, {"name": "PITR_CREDENTIALS_FROM", "value": "file:/etc/pitr-s3"}],
                     "volumeMounts": [{"name": "data", "mountPath": "/var/lib/mysql"}, {"name": "plan", "mountPath": "/plan"},
                         {"name": "pitr-s3", "mountPath": "/etc/pitr-s3"}, {"name": "pitr", "mountPath": "/pitr"}]}],
@@ -321,11 +347,12 @@ mod tests {
     }
 
     #[test]
-    fn an_ending_has_the_volume_and_no_credentials() {
+    fn an_ending_has_the_volume_and_not_the_archive() {
         let job = ending_job(&restore(), ("back", 1), Ending::Finish(Kept::Old), Some("node-1")).unwrap();
         let job = serde_json::to_value(job).unwrap();
         let spec = &job["spec"]["template"]["spec"];
-        assert!(!spec.to_string().contains("s3") && !spec.to_string().contains("bucket"), "{spec}");
+        assert!(!spec.to_string().contains("s3"), "{spec}");
+        assert_eq!(spec["serviceAccountName"], "runs-as-999", "without it the pod may not be made");
         assert_eq!(
             spec["containers"][0]["command"],
             json!([
@@ -333,6 +360,7 @@ mod tests {
                 "finish",
                 "--datadir=/var/lib/mysql",
                 "--plan-hash=sha256:77ab",
+                "--restore-id=back-1",
                 "--kept=old"
             ])
         );
@@ -362,13 +390,15 @@ mod tests {
 
     #[test]
     fn a_step_says_what_must_be_known_of_the_one_before() {
-        let begun = Steps::begin("back", "mysql", (3, 1), ("data-mysql-0", "mysql-0"));
+        let begun = Steps::begin(("back", "back-1"), "mysql", (3, 1), ("data-mysql-0", "mysql-0"));
         assert_eq!(begun.at(Step::Restoring).at(Step::Aborting).back(), 3, "nobody has used what was restored");
         let done = begun.at(Step::Restoring).at(Step::ScalingUp).at(Step::Done);
         let aborting = done.at(Step::Aborting);
         assert_eq!((aborting.back(), aborting.at(Step::Aborting).at(Step::Aborted).back()), (1, 1));
         assert!(begun.at(Step::Aborting).at(Step::Aborting).untouched && !aborting.untouched);
-        assert_eq!(done.at(Step::Finishing).finishes, Some(Kept::Old));
+        let finishing = done.at(Step::Finishing);
+        assert_eq!((finishing.finishes, finishing.before_finishing()), (Some(Kept::Old), Some(Step::Done)));
+        assert_eq!(finishing.at(Step::Done), done);
         let aborted = aborting.at(Step::Aborted).at(Step::Finishing);
         assert_eq!(aborted.at(Step::Finishing).finishes, Some(Kept::Restored));
     }
@@ -377,7 +407,7 @@ mod tests {
     fn the_steps_of_a_workload_are_found_by_the_labels_that_they_have() {
         let name = "w".repeat(70);
         let restore = Job { metadata: metadata("back", "shop", (&name, "restore")), ..restore() };
-        let steps = Steps::begin("back", &name, (1, 1), ("data-w-0", "w-0"));
+        let steps = Steps::begin(("back", "back-1"), &name, (1, 1), ("data-w-0", "w-0"));
         let made = steps_map(&steps, &restore).unwrap().metadata.labels.unwrap();
         for word in format!("{},{}", steps_of_workload(&name), all_steps()).split(',') {
             let (key, value) = word.split_once('=').unwrap();
@@ -387,7 +417,7 @@ mod tests {
 
     #[test]
     fn steps_are_read_back_and_a_later_version_is_not() {
-        let mut steps = Steps::begin("back", "mysql", (3, 1), ("data-mysql-0", "mysql-0"));
+        let mut steps = Steps::begin(("back", "back-1"), "mysql", (3, 1), ("data-mysql-0", "mysql-0"));
         let map = steps_map(&steps, &restore()).unwrap();
         assert_eq!(map.metadata.name.as_deref(), Some("back-steps"));
         assert_eq!(read_steps(&map), Some((steps.clone(), restore())));

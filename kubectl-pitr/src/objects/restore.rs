@@ -65,6 +65,8 @@ pub struct RestoreJob {
 pub struct OwnVolume {
     pub fs_group: Option<i64>,
     pub fs_group_change_policy: Option<String>,
+    /// Tells this restore from others onto the same volume.
+    pub restore_id: String,
 }
 
 fn metadata(restore: &RestoreJob, name: &str) -> ObjectMeta {
@@ -120,7 +122,8 @@ pub fn restore_job(job: &RestoreJob, claim_name: &str) -> Job {
         format!("--datadir={}", job.datadir),
         "--staging=/staging".to_owned(),
     ];
-    command.extend(job.own_volume.iter().map(|_| "--in-place".to_owned()));
+    let in_place = |own: &OwnVolume| ["--in-place".to_owned(), format!("--restore-id={}", own.restore_id)];
+    command.extend(job.own_volume.iter().flat_map(in_place));
     command.extend_from_slice(&job.options);
     let mut main = Container {
         name: CONTAINER.to_owned(),

@@ -105,6 +105,9 @@ pub(crate) struct RestoreArgs {
     /// The data directory is a workload's that stands still: exchange its data once the restored data is verified, and keep the old
     #[arg(long)]
     pub(crate) in_place: bool,
+    /// Name of the restore in place with whoever drives it; one of another name is not gone on with
+    #[arg(long, value_name = "ID", requires = "in_place")]
+    pub(crate) restore_id: Option<String>,
     /// The server to run on it [default: the one that is installed]
     #[arg(long, value_name = "PATH")]
     pub(crate) mysqld: Option<PathBuf>,

@@ -191,6 +191,7 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts
         preflight::room_for_a_new_restore(args, &planned.plan)?;
     }
     if fresh && args.in_place {
+        in_place::refuse_data_elsewhere(args)?;
         // Long before the data is exchanged: whoever forgot to stop the server hears of it now.
         in_place::hold(&args.datadir).map(drop)?;
     }
@@ -199,16 +200,7 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts
     let run_as = RunAs::owner_of(volume.root()).context("ask who owns the data directory")?;
     let staging = Staging::create(args.staging.as_deref(), run_as).context("make a private directory")?;
     let machine = Machine { programs, staging, run_as, settings: preflight::configured(args)? };
-    let journal = match Journal::read(&volume.journal()).context("read the journal")? {
-        // Looked at again under the lock: another run may have begun since.
-        Some(journal) if args.in_place && in_place::is_history(&journal) => {
-            in_place::put_history_away(&volume, &journal).map(|()| None)?
-        }
-        journal => journal,
-    };
-    if let Some(journal) = &journal {
-        in_place::admit(args, journal)?;
-    }
+    let journal = in_place::going_on(args, &volume)?;
     in_place::take_place(
         &mut volume,
         run_as,
@@ -233,7 +225,10 @@ pub(super) async fn run(args: &RestoreArgs, context: &Context, facts: &mut Facts
     if !(fresh && base.is_some()) {
         archive.check_identities(&planned.plan, base.as_ref()).await?;
     }
-    let machine = Machine { settings: preflight::settings(&machine.settings, planned.plan.base())?, ..machine };
+    let settings = preflight::settings(&machine.settings, planned.plan.base())?;
+    // In place those directories hold the old data.
+    let settings = if args.in_place { settings.without("innodb_directories") } else { settings };
+    let machine = Machine { settings, ..machine };
     let progress = Progress::new(context.clock.clone(), context.json_log);
     let mut restore =
         Restore { args, context, archive, volume, journal, plan: planned.plan, base, machine, progress, facts };
@@ -253,7 +248,7 @@ fn begin(ground: Ground<'_>, planned: PlannedRestore) -> anyhow::Result<(Journal
     planned.keep(ground.volume)?;
     let mut journal = Journal::begin(planned::purpose(ground.args, &planned), ground.context.clock.now());
     journal.plan_hash = Some(planned.hash.clone());
-    journal.in_place = ground.args.in_place.then(|| InPlace::of_plan(&planned.hash));
+    journal.in_place = ground.args.in_place.then(|| InPlace::of_plan(&planned.hash, ground.args.restore_id.as_deref()));
     journal.write(&ground.volume.journal()).context("write the journal")?;
     Ok((journal, planned))
 }

@@ -124,6 +124,7 @@ fn restore_args(args: DrillArgs, datadir: &Path) -> RestoreArgs {
         plan_file: None,
         datadir: datadir.to_owned(),
         in_place: false,
+        restore_id: None,
         mysqld: args.mysqld,
         base: BaseOrigin::Archive,
         mysqld_config: None,

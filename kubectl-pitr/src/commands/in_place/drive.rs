@@ -10,14 +10,14 @@ use tokio::time::{Instant, sleep};
 
 use super::super::making::take_back;
 use super::super::restore::{conclude, print_row};
-use super::super::restores_state::jobs_of;
+use super::super::restores_state::{jobs_of, volume};
 use super::super::watch::{DETACHED, Leaving, Watched, watch};
 use super::gates::mounting;
 use crate::args::OutputFormat;
 use crate::cluster::{Cluster, DryMode, JobEnd, Watching, finished, require};
 use crate::failure::Failure;
 use crate::objects::in_place::{Step, Steps, steps_name, steps_patch};
-use crate::objects::{RESTORE_CONTAINER, resume as again};
+use crate::objects::{ANNOTATION_IN_PLACE, ANNOTATION_PLAN_HASH, RESTORE_CONTAINER, resume as again};
 use crate::render::duration;
 use crate::session::Session;
 
@@ -68,7 +68,7 @@ impl Run<'_> {
     pub(in super::super) async fn follow(mut self, format: OutputFormat) -> Result<u8> {
         let (cluster, session) = (self.cluster, self.session);
         let restore = self.steps.restore.clone();
-        let jobs = jobs_of(cluster, &restore).await?;
+        let jobs = self.jobs().await?;
         if self.steps.step == Step::Restoring
             && let Some(name) = jobs.last().and_then(|job| job.metadata.name.as_deref())
         {
@@ -108,7 +108,7 @@ impl Run<'_> {
                 Step::ScalingDown => {
                     // Nothing is stopped for a Job that could not be made.
                     self.plan().await?;
-                    self.stand_still().await?;
+                    self.stop().await?;
                     self.set(Step::Restoring).await?;
                 }
                 Step::Restoring => {
@@ -120,9 +120,11 @@ impl Run<'_> {
                 Step::ScalingUp => {
                     self.scale_up(self.steps.replicas_after).await?;
                     self.set(Step::Done).await?;
-                    self.wait_until_ready().await?;
                 }
                 Step::Done => {
+                    if self.cluster.scale(&self.steps.workload).await? != 0 {
+                        self.wait_until_ready().await?;
+                    }
                     self.session.tell(&self.after());
                     return Ok(Came::Through);
                 }
@@ -152,7 +154,10 @@ impl Run<'_> {
         let patch = steps_patch(&steps, self.version.as_deref())?;
         let patched = self.cluster.patch_config_map(&steps_name(&steps.restore), &patch, false).await;
         let patched = patched.map_err(|failure| match failure.number() {
-            Some(number) if number == code::APPLY_CONFLICT.number => self.overtaken(),
+            // Whoever has ended it has forgotten it.
+            Some(number) if [code::APPLY_CONFLICT.number, code::NOT_REACHABLE.number].contains(&number) => {
+                self.overtaken()
+            }
             _ => failure,
         })?;
         self.version = patched.metadata.resource_version;
@@ -180,6 +185,17 @@ impl Run<'_> {
             .fix(format!("kubectl pitr restores attach {restore} -n {namespace}, to see how it stands"))
     }
 
+    /// The Jobs of this very restore, the newest last: not those of another one that had its name.
+    pub(super) async fn jobs(&self) -> Result<Vec<Job>, Failure> {
+        let hash = |job: &Job| job.metadata.annotations.as_ref()?.get(ANNOTATION_PLAN_HASH).cloned();
+        let is_own = |job: &Job| {
+            let in_place =
+                job.metadata.annotations.as_ref().is_some_and(|notes| notes.contains_key(ANNOTATION_IN_PLACE));
+            in_place && hash(job) == hash(&self.job) && volume(job).as_ref() == Some(&self.steps.claim)
+        };
+        Ok(jobs_of(self.cluster, &self.steps.restore).await?.into_iter().filter(is_own).collect())
+    }
+
     /// Takes a Job back that was made while somebody else turned to something else.
     async fn refuse_a_job_too_late(&self, job: &str) -> Result<(), Failure> {
         let found = super::steps_of(self.cluster, &self.steps.restore).await?;
@@ -188,6 +204,14 @@ impl Run<'_> {
         }
         self.cluster.delete_job(job).await?;
         Err(self.overtaken())
+    }
+
+    /// Stops the workload, unless somebody has turned to something else since the steps were read.
+    async fn stop(&mut self) -> Result<()> {
+        if self.cluster.scale(&self.steps.workload).await? != 0 {
+            self.set(self.steps.step).await?;
+        }
+        Ok(self.stand_still().await?)
     }
 
     /// Scales to 0, and waits until nobody has the volume.
@@ -222,14 +246,14 @@ impl Run<'_> {
         }
     }
 
-    async fn restore(&self, changed: &[String]) -> Result<Came> {
-        let (cluster, restore) = (self.cluster, self.steps.restore.as_str());
-        let jobs = jobs_of(cluster, restore).await?;
+    async fn restore(&mut self, changed: &[String]) -> Result<Came> {
+        let cluster = self.cluster;
+        let jobs = self.jobs().await?;
         let name = match jobs.last() {
             Some(job) if finished(job) == Some(true) => return Ok(Came::Through),
             Some(job) if finished(job).is_none() => job.metadata.name.clone().unwrap_or_default(),
             failed => {
-                self.stand_still().await?;
+                self.stop().await?;
                 let made = match failed {
                     None => self.first_job().await?,
                     Some(old) => self.next_job(old, &jobs, changed).await?,
@@ -348,10 +372,11 @@ impl Run<'_> {
     pub(super) fn others(&self, has: i32) -> Option<String> {
         let Steps { workload, replicas, .. } = &self.steps;
         let namespace = self.cluster.namespace();
-        (*replicas > has).then(|| {
+        let had = self.steps.found.unwrap_or(0).max(*replicas);
+        (had > has).then(|| {
             format!(
-                "Replicas:  it had {replicas} and has {has}. The volumes of the others may hold another history: delete their claims, \
-                 then kubectl scale statefulset {workload} -n {namespace} --replicas={replicas}, and let them clone the first"
+                "Replicas:  it had {had} and has {has}. The volumes of the others may hold another history: delete their claims, \
+                 then kubectl scale statefulset {workload} -n {namespace} --replicas={had}, and let them clone the first"
             )
         })
     }
@@ -369,7 +394,7 @@ impl Run<'_> {
             Step::ScalingDown => "the workload is being scaled to 0, its data is untouched",
             Step::Restoring => "the workload stands still, its Job restores",
             Step::ScalingUp => "the data is exchanged, the workload is being scaled up",
-            Step::Done => "the workload runs on the restored data",
+            Step::Done => "the workload has the restored data",
             Step::Aborting => "the old data is being put back",
             Step::ScalingBack => "the old data is back, the workload is being scaled up",
             Step::Aborted => "the old data is back",

@@ -98,7 +98,16 @@ pub(super) fn outside(object: &StatefulSet, survey: &Survey) -> Vec<String> {
     let words = container.map(words_of).unwrap_or_default();
     let unsure = BESIDE.iter().find(|name| !setting(&words, name).is_some_and(|path| stays_inside(path, datadir)));
     if let (false, Some(name)) = (is_whole, unsure) {
-        found.push(format!("the volume holds more than {datadir}, and no argument says that {name} is inside"));
+        let dashed = name.replace('_', "-");
+        found.push(format!(
+            "the volume holds more than {datadir}, and no argument says that {name} is inside (as --{dashed}={datadir} does)"
+        ));
+    }
+    for name in AT_THE_TOP {
+        let leads = |path: &&str| (is_whole || stays_inside(path, datadir)) && !is_top(path, datadir);
+        if let Some(path) = setting(&words, name).filter(leads) {
+            found.push(format!("--{} leads to {path}, not to {datadir}", name.replace('_', "-")));
+        }
     }
     for mount in container.and_then(|container| container.volume_mounts.as_deref()).unwrap_or_default() {
         let is_data = data.is_some_and(|data| data.mount_path == mount.mount_path);
@@ -115,6 +124,14 @@ pub(super) fn outside(object: &StatefulSet, survey: &Survey) -> Vec<String> {
 /// Where InnoDB may keep files of the data outside of the data directory.
 const BESIDE: [&str; 4] =
     ["innodb_undo_directory", "innodb_directories", "innodb_log_group_home_dir", "innodb_data_home_dir"];
+
+/// Of these the restored files lie at the top of the data directory, and a server that is told otherwise does not find them.
+const AT_THE_TOP: [&str; 3] = ["innodb_undo_directory", "innodb_log_group_home_dir", "innodb_data_home_dir"];
+
+fn is_top(path: &str, datadir: &str) -> bool {
+    let path = path.trim_end_matches('/');
+    path == datadir || matches!(path, "" | ".")
+}
 
 /// Command-line words of a container; a shell script as one word is searched as well.
 fn words_of(container: &Container) -> Vec<&str> {
@@ -143,5 +160,8 @@ fn stays_inside(list: &str, datadir: &str) -> bool {
 fn is_kept(object: &StatefulSet, pod: &PodSpec, volume: &str) -> bool {
     let claimed = pod.volumes.iter().flatten().find(|found| found.name == volume);
     has_claim(object, volume)
-        || claimed.is_some_and(|found| found.persistent_volume_claim.is_some() || found.host_path.is_some())
+        || claimed.is_some_and(|found| {
+            let written_by_others = found.config_map.is_some() || found.secret.is_some() || found.projected.is_some();
+            !(found.empty_dir.is_some() || found.downward_api.is_some() || found.image.is_some() || written_by_others)
+        })
 }

@@ -11,6 +11,7 @@ mod turning;
 use std::time::Duration;
 
 use anyhow::Result;
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use pitr_recovery::code;
@@ -19,13 +20,13 @@ use self::gates::{Confirmed, DataClaim, Ground};
 use super::destination::{self, Destination};
 use super::facts::{self, JobFacts};
 use super::restore::{self, Planned};
-use super::restores_state::rows;
+use super::restores_state::{jobs_of, rows};
 use crate::args::{DryRun, OutputFormat, ReplicasPlan, RestoreArgs, Safety};
 use crate::cluster::{Cluster, DryMode, Need, Workload, require};
 use crate::failure::Failure;
 use crate::inject::survey::parse_owner;
-use crate::objects::OwnVolume;
 use crate::objects::in_place::{Steps, read_steps, restore_of_steps, steps_map, steps_name, steps_of_workload};
+use crate::objects::{LABEL_RESTORE, OwnVolume};
 use crate::session::Session;
 
 pub(super) use self::drive::Run;
@@ -76,7 +77,7 @@ pub(super) async fn run(session: &Session, args: &RestoreArgs, format: OutputFor
     let Some(claim) = &ground.claim else {
         return Err(refusal.unwrap_or_else(|| Failure::usage("the data is no volume claim")).into());
     };
-    let made = Made::of(args, planned, (workload, facts), claim)?;
+    let made = Made::of(args, planned, (workload, facts), (claim, session.now()))?;
     if args.job.dry_run == DryRun::Client {
         return restore::manifests(session, &made.manifests()?, format).map(|()| 0);
     }
@@ -171,18 +172,24 @@ async fn refuse_another_scale(cluster: &Cluster, steps: &Steps) -> Result<(), Fa
 }
 
 /// One workload, one restore in place: until it is finished, its volume holds the old data. Its steps tell of it, and its Jobs should
-/// the steps be lost.
+/// the steps be lost. And one name, one restore: a Job of the name that was there before is not taken for this one's.
 async fn refuse_unfinished(
     session: &Session,
     cluster: &Cluster,
     (workload, restore): (&str, &str),
 ) -> Result<(), Failure> {
+    let namespace = cluster.namespace();
+    if let Some(job) = jobs_of(cluster, restore).await?.pop() {
+        let message = format!("job \"{}\" of a restore \"{restore}\" exists", job.metadata.name.unwrap_or_default());
+        return Err(Failure::new(code::RESTORE_EXISTS, message).fix("--new-name NAME").fix(format!(
+            "kubectl delete job -n {namespace} -l {LABEL_RESTORE}={restore}, when nothing of it is needed"
+        )));
+    }
     let maps = cluster.config_maps(&steps_of_workload(workload), false).await?;
     let rows = rows(cluster, false, session.now()).await?;
     let of_jobs = rows.iter().filter(|row| row.in_place && row.workload == workload).map(|row| row.name.as_str());
     let mut found = maps.iter().filter_map(restore_of_steps).chain(of_jobs);
     let Some(name) = found.find(|name| *name != restore) else { return Ok(()) };
-    let namespace = cluster.namespace();
     Err(Failure::new(code::RESTORE_EXISTS, format!("restore \"{name}\" of {workload} in place is not finished"))
         .hint("its volume holds the data from before it; nothing was touched")
         .fix(format!("kubectl pitr restores finish {name} -n {namespace}, or abort")))
@@ -200,14 +207,15 @@ impl Made {
         args: &RestoreArgs,
         planned: &Planned,
         (workload, facts): (&Workload, JobFacts),
-        claim: &DataClaim,
+        (claim, now): (&DataClaim, Timestamp),
     ) -> Result<Self> {
-        let destination: Destination = destination::beside(args, workload, facts, planned.document.plan())?
-            .in_place(&claim.name, own_volume(workload));
+        let destination: Destination = destination::beside(args, workload, facts, planned.document.plan())?;
+        let id = format!("{}-{}", destination.name, now.as_microsecond());
+        let destination = destination.in_place(&claim.name, own_volume(workload, &id));
         destination.refuse_without_identity(planned.document.plan())?;
         let replicas = workload.replicas();
         let counts = (replicas, after(replicas));
-        let steps = Steps::begin(&destination.name, &workload.name, counts, (&claim.name, &claim.pod));
+        let steps = Steps::begin((&destination.name, &id), &workload.name, counts, (&claim.name, &claim.pod));
         let objects = destination.objects(&planned.document)?;
         Ok(Self { steps, job: objects.job, plan: objects.plan })
     }
@@ -247,10 +255,14 @@ impl Made {
 }
 
 /// The volume's files keep the group that the workload's pods give them.
-fn own_volume(workload: &Workload) -> OwnVolume {
+fn own_volume(workload: &Workload, restore_id: &str) -> OwnVolume {
     let pod = workload.object.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
     let security = pod.and_then(|pod| pod.security_context.clone()).unwrap_or_default();
-    OwnVolume { fs_group: security.fs_group, fs_group_change_policy: security.fs_group_change_policy }
+    OwnVolume {
+        fs_group: security.fs_group,
+        fs_group_change_policy: security.fs_group_change_policy,
+        restore_id: restore_id.to_owned(),
+    }
 }
 
 /// The steps of a restore as they are in the cluster.

@@ -204,7 +204,7 @@ fn a_restore_exchanges_the_data_directory_and_nothing_else() {
         let mount = json!([{"name": "data", "mountPath": "/var/lib/mysql"}]);
         of(template(args, mount, json!([])), claims.clone()).1
     };
-    let beside = ["undo_directory=./", "directories=", "log_group_home_dir=/var/lib/mysql/data", "data-home-dir=logs"];
+    let beside = ["undo_directory=./", "directories=", "log_group_home_dir=/var/lib/mysql/data", "data-home-dir="];
     let mut args: Vec<String> = beside.iter().map(|option| format!("--innodb-{option}")).collect();
     args.push("--datadir=/var/lib/mysql/data".to_owned());
     assert_eq!(below(json!(args)), Vec::<String>::new());
@@ -214,6 +214,15 @@ fn a_restore_exchanges_the_data_directory_and_nothing_else() {
         assert!(found.len() == 1 && found[0].contains("innodb_undo_directory is inside"), "{elsewhere}: {found:?}");
     }
     assert_eq!(below(json!(["--datadir=/var/lib/mysql/data"])).len(), 1, "an option file may say anything");
+    // Restored files of these lie at the top.
+    for option in ["undo-directory=undo", "log-group-home-dir=/var/lib/mysql/redo", "data-home-dir=/elsewhere"] {
+        let found = below(json!([format!("--innodb-{option}")]));
+        assert!(found.len() == 1 && found[0].contains("not to /var/lib/mysql"), "{option}: {found:?}");
+    }
+    let network = json!([data, {"name": "nfs", "mountPath": "/logs"}]);
+    let volumes = json!([{"name": "nfs", "nfs": {"server": "s", "path": "/"}}]);
+    let (_, found) = of(template(json!([]), network, volumes), claims);
+    assert_eq!(found, ["container mysql mounts volume nfs at /logs too"]);
     let lent = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "by-hand"}}]);
     let (claim, _) = of(template(json!([]), json!([data]), lent), json!([]));
     assert_eq!(claim, Some(("by-hand".to_owned(), "mysql-0".to_owned())));

@@ -4,7 +4,6 @@ use anyhow::Result;
 use k8s_openapi::api::core::v1::Pod;
 use pitr_recovery::code;
 
-use super::super::restores_state::jobs_of;
 use super::super::watch::{DETACHED, Leaving, Watched, watch};
 use super::drive::{Came, Run};
 use super::gates::mounting;
@@ -14,9 +13,13 @@ use crate::job_line::Verdict;
 use crate::objects::RESTORE_CONTAINER;
 use crate::objects::in_place::{Ending, Kept, Step, ending_job, endings_of, next_ending, steps_name};
 
+/// Where a Job of ours cannot do it.
+const BY_HAND: &str = "if it cannot run: docs/restore-runbook.md, \"Ending a restore in place by hand\"";
 const ONE_POD: &str = "ReadWriteOncePod";
 /// The result of an ending that found no restore in place.
 const NOTHING: &str = "nothing";
+/// The result of one that was refused before anything was changed.
+const REFUSED: &str = "refused";
 
 /// How the Job of an ending ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +30,8 @@ pub(super) enum Outcome {
     Nothing(String),
     /// The volume holds another restore: nothing was changed.
     Another(String),
+    /// The volume holds it at another point: nothing was changed.
+    Elsewhere(String),
     /// Anything else, in words.
     Failed(String),
 }
@@ -38,8 +43,10 @@ enum PutBack {
         /// Something of the restored data is kept.
         kept: bool,
     },
-    /// It does not go on with the workload.
-    Ended(Came),
+    /// It is not there to be put back, in words.
+    Missed(String),
+    /// Ctrl-C.
+    Left,
 }
 
 /// What a Job's end means. Only one that says that the old data is back lets the workload be scaled up.
@@ -48,11 +55,12 @@ pub(super) fn outcome(end: JobEnd) -> Outcome {
     let unspoken = || reason.clone().unwrap_or_else(|| "its Job ended without a verdict".to_owned());
     let Some(verdict) = verdict else { return Outcome::Failed(unspoken()) };
     let words = verdict.message.clone().unwrap_or_else(unspoken);
-    let is_another = verdict.code.as_deref() == Some(code::NOT_THIS_RESTORE.to_string().as_str());
+    let is = |code: code::Code| verdict.code.as_deref() == Some(code.to_string().as_str());
     match (succeeded, verdict.result.as_str()) {
         (true, NOTHING) => Outcome::Nothing(words),
         (true, _) => Outcome::Done(verdict),
-        (false, _) if is_another => Outcome::Another(words),
+        (false, _) if is(code::NOT_THIS_RESTORE) => Outcome::Another(words),
+        (false, REFUSED) if is(code::RESTORE_INCOMPLETE) => Outcome::Elsewhere(words),
         (false, _) => Outcome::Failed(words),
     }
 }
@@ -92,11 +100,15 @@ impl Run<'_> {
 
     async fn turn_back(&mut self) -> Result<Came> {
         if self.steps.step != Step::ScalingBack {
+            if self.steps.step != Step::Aborting {
+                self.steps.found = Some(self.cluster.scale(&self.steps.workload).await?);
+            }
             // From here on nobody else goes on with it, nor makes a Job that stays.
             self.set(Step::Aborting).await?;
             match self.put_back().await? {
                 PutBack::Whole { kept } => self.steps.keeps = kept,
-                PutBack::Ended(came) => return Ok(came),
+                PutBack::Missed(why) => self.steps.miss(why),
+                PutBack::Left => return Ok(Came::Left),
             }
             // Before the workload has pods again, which an abort that begins anew would stop.
             self.set(Step::ScalingBack).await?;
@@ -108,15 +120,18 @@ impl Run<'_> {
         if self.steps.keeps {
             self.set(Step::Aborted).await?;
             self.session.tell(&self.kept_words());
-        } else {
-            self.forget().await?;
+            return Ok(Came::Through);
         }
-        Ok(Came::Through)
+        self.forget().await?;
+        match &self.steps.missed {
+            None => Ok(Came::Through),
+            Some(why) => Err(self.changed_nothing(Ending::Abort, why).await?.into()),
+        }
     }
 
     /// Until the old data is in its place, nobody having the volume meanwhile.
     async fn put_back(&self) -> Result<PutBack> {
-        let jobs = jobs_of(self.cluster, &self.steps.restore).await?;
+        let jobs = self.jobs().await?;
         if self.steps.untouched && jobs.is_empty() {
             return Ok(PutBack::Whole { kept: false });
         }
@@ -131,19 +146,18 @@ impl Run<'_> {
         }
         self.stand_still().await?;
         match self.end_by(Ending::Abort, None).await? {
-            None => Ok(PutBack::Ended(Came::Left)),
+            None => Ok(PutBack::Left),
             // No Job of it came so far as to note anything on the volume, or an abort has ended before that nobody saw the end of.
             Some(Outcome::Nothing(words)) if !exchanged => {
                 self.session.tell(&words);
                 Ok(PutBack::Whole { kept: false })
             }
-            Some(outcome) => match self.judged(outcome, Ending::Abort).await? {
-                None => Ok(PutBack::Ended(Came::Through)),
-                Some(verdict) => {
-                    self.session.tell(verdict.message.as_deref().unwrap_or("the old data is in its place again"));
-                    Ok(PutBack::Whole { kept: verdict.kept })
-                }
-            },
+            Some(Outcome::Nothing(words) | Outcome::Another(words)) => Ok(PutBack::Missed(words)),
+            Some(Outcome::Done(verdict)) => {
+                self.session.tell(verdict.message.as_deref().unwrap_or("the old data is in its place again"));
+                Ok(PutBack::Whole { kept: verdict.kept })
+            }
+            Some(Outcome::Elsewhere(words) | Outcome::Failed(words)) => Err(self.failed(Ending::Abort, &words).into()),
         }
     }
 
@@ -184,9 +198,29 @@ impl Run<'_> {
         // Nothing turns it back from here on.
         self.set(Step::Finishing).await?;
         let Some(outcome) = self.end_by(ending, node.as_deref()).await? else { return Ok(Came::Left) };
-        let Some(verdict) = self.judged(outcome, ending).await? else { return Ok(Came::Through) };
-        self.session.tell(verdict.message.as_deref().unwrap_or("what was kept is deleted"));
-        self.forget().await?;
+        match outcome {
+            Outcome::Done(verdict) => {
+                self.session.tell(verdict.message.as_deref().unwrap_or("what was kept is deleted"));
+                self.forget().await?;
+            }
+            Outcome::Nothing(words) => {
+                self.session.tell(&words);
+                self.forget().await?;
+            }
+            Outcome::Another(words) => {
+                // What this restore left in the cluster is of no more use: its data is not there.
+                self.forget().await?;
+                return Err(self.changed_nothing(ending, &words).await?.into());
+            }
+            Outcome::Elsewhere(words) => {
+                // So it can be turned back still.
+                if let Some(step) = self.steps.before_finishing() {
+                    self.set(step).await?;
+                }
+                return Err(self.failed(ending, &words).into());
+            }
+            Outcome::Failed(words) => return Err(self.failed(ending, &words).into()),
+        }
         Ok(Came::Through)
     }
 
@@ -218,65 +252,49 @@ impl Run<'_> {
         let own: Vec<_> =
             jobs.iter().filter(|job| job.metadata.name.as_ref().is_some_and(|n| n.starts_with(&stem))).collect();
         let name = match own.iter().find(|job| finished(job).is_none()) {
-            Some(job) => job.metadata.name.clone().unwrap_or_default(),
+            Some(job) => {
+                let name = job.metadata.name.clone().unwrap_or_default();
+                self.session.tell(&format!("job.batch/{name} is at it already"));
+                name
+            }
             None => {
                 let names: Vec<String> = own.iter().filter_map(|job| job.metadata.name.clone()).collect();
                 let job = ending_job(&self.job, (restore, next_ending(&names, restore, ending)), ending, node)
                     .ok_or_else(|| Failure::without_code(1, "the restore's Job has a form that is not ours"))?;
-                let made = cluster.create_job(&job, DryMode::Real).await?;
-                made.metadata.name.unwrap_or_default()
+                let name = cluster.create_job(&job, DryMode::Real).await?.metadata.name.unwrap_or_default();
+                self.session.tell(&format!("job.batch/{name} created"));
+                name
             }
         };
-        self.session.tell(&format!("job.batch/{name} created"));
         let watching = Watching { job: &name, container: RESTORE_CONTAINER, limit: self.limit };
         let again = self.command(ending.verb());
-        match watch(self.session, cluster, &watching, Leaving { attach: &again }).await? {
+        let watched = watch(self.session, cluster, &watching, Leaving { attach: &again }).await;
+        match watched.map_err(|failure| failure.fix(BY_HAND))? {
             Watched::Detached => Ok(None),
             Watched::Ended(end) => Ok(Some(outcome(end))),
         }
     }
 
-    /// The verdict of an ending that did what it is for. `None`: there was nothing to end, and the workload is left as it is.
-    async fn judged(&self, outcome: Outcome, ending: Ending) -> Result<Option<Box<Verdict>>> {
-        match outcome {
-            Outcome::Done(verdict) => Ok(Some(verdict)),
-            Outcome::Nothing(words) => {
-                self.forget().await?;
-                self.session.tell(&words);
-                self.session.tell(&self.left_as_it_is().await?);
-                Ok(None)
-            }
-            Outcome::Another(words) => {
-                // What this restore left in the cluster is of no more use: its data is not there.
-                self.forget().await?;
-                Err(Failure::new(code::NOT_THIS_RESTORE, format!("{} changed nothing: {words}", ending.verb()))
-                    .hint(self.left_as_it_is().await?)
-                    .fix(format!("kubectl pitr restores -n {}", self.cluster.namespace()))
-                    .into())
-            }
-            Outcome::Failed(words) => {
-                Err(Failure::new(code::RESTORE_FAILED, format!("{} failed: {words}", ending.verb()))
-                    .hint("old and restored data are both kept, as far as they were")
-                    .fix(self.command(ending.verb()))
-                    .into())
-            }
-        }
-    }
-
-    /// Nobody knows which data the workload has now, so nobody but the user scales it.
-    async fn left_as_it_is(&self) -> Result<String, Failure> {
+    /// There was nothing to end, or another restore: whatever data the workload has, it had before this command.
+    async fn changed_nothing(&self, ending: Ending, why: &str) -> Result<Failure, Failure> {
         let (workload, replicas, namespace) = (&self.steps.workload, self.steps.replicas, self.cluster.namespace());
         let now = self.cluster.scale(workload).await?;
-        Ok(format!(
-            "statefulset/{workload} has {now} replicas and is left as it is; it had {replicas}. When its data is what you want: kubectl \
-             scale statefulset {workload} -n {namespace} --replicas=N"
-        ))
+        Ok(Failure::new(code::NOT_THIS_RESTORE, format!("{} changed nothing: {why}", ending.verb()))
+            .hint(format!("statefulset/{workload} has {now} replicas, as before this command; before the restore it had {replicas}"))
+            .fix(format!("when its data is what you want: kubectl scale statefulset {workload} -n {namespace} --replicas=N"))
+            .fix(format!("kubectl pitr restores -n {namespace}")))
+    }
+
+    fn failed(&self, ending: Ending, why: &str) -> Failure {
+        Failure::new(code::RESTORE_FAILED, format!("{} failed: {why}", ending.verb()))
+            .hint("old and restored data are both kept, as far as they were")
+            .fix(self.command(ending.verb()))
     }
 
     /// Everything that the restore made, the steps last: until then whoever comes next finds them.
     async fn forget(&self) -> Result<(), Failure> {
         let (cluster, restore) = (self.cluster, self.steps.restore.as_str());
-        let mut jobs = jobs_of(cluster, restore).await?;
+        let mut jobs = self.jobs().await?;
         jobs.extend(cluster.jobs(&endings_of(restore), false).await?);
         for job in jobs {
             let name = job.metadata.name.unwrap_or_default();

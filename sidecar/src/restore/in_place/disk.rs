@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::Path;
 
 use super::super::journal::write_durably;
@@ -14,6 +15,8 @@ pub(super) trait Hand {
     fn write(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Makes a directory that may be there.
     fn make(&mut self, directory: &Path) -> io::Result<()>;
+    /// Makes an empty directory with owner and mode of another one.
+    fn make_like(&mut self, directory: &Path, other: &Path) -> io::Result<()>;
     /// Removes a file, or a directory with all that is in it, if it is there.
     fn remove(&mut self, path: &Path) -> io::Result<()>;
     /// Brings the names in a directory to the disk.
@@ -35,6 +38,13 @@ impl Hand for Disk {
 
     fn make(&mut self, directory: &Path) -> io::Result<()> {
         fs::create_dir_all(directory)
+    }
+
+    fn make_like(&mut self, directory: &Path, other: &Path) -> io::Result<()> {
+        let about = fs::metadata(other)?;
+        fs::create_dir_all(directory)?;
+        fs::set_permissions(directory, about.permissions())?;
+        chown(directory, Some(about.uid()), Some(about.gid()))
     }
 
     fn remove(&mut self, path: &Path) -> io::Result<()> {

@@ -35,6 +35,9 @@ pub(crate) struct VolumeArgs {
     /// Only the restore by the plan with this hash; another one is left alone [default: whichever is there]
     #[arg(long, value_name = "HASH")]
     pub(crate) plan_hash: Option<String>,
+    /// Only the restore of this name; another one is left alone [default: whichever is there]
+    #[arg(long, value_name = "ID")]
+    pub(crate) restore_id: Option<String>,
     /// How the result is printed [default: text on a terminal, else JSON]
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<OutputFormat>,
@@ -162,12 +165,17 @@ async fn carry_out(args: &VolumeArgs, ending: Ending, nothing: &str) -> anyhow::
 
 /// Ends only what was asked for: another restore's data may be in use since.
 pub(super) fn refuse_another(args: &VolumeArgs, journal: &Journal) -> Result<(), Failure> {
-    let Some(asked) = &args.plan_hash else { return Ok(()) };
-    if journal.plan_hash.as_ref() == Some(asked) {
-        return Ok(());
-    }
-    let held = journal.plan_hash.as_deref().unwrap_or("unknown");
-    let message = format!("\"{}\" holds the restore of another plan in place: {held}", args.datadir.display());
+    let (held, datadir) = (journal.plan_hash.as_deref(), args.datadir.display());
+    let is_its_plan = args.plan_hash.as_deref().is_none_or(|asked| held == Some(asked));
+    let is_it = journal.in_place.as_ref().is_none_or(|in_place| in_place.is(args.restore_id.as_deref()));
+    let message = match (is_its_plan, is_it) {
+        (true, true) => return Ok(()),
+        (false, _) => {
+            format!("\"{datadir}\" holds the restore of another plan in place: {}", held.unwrap_or("unknown"))
+        }
+        (true, false) => format!("\"{datadir}\" holds another restore in place by the same plan"),
+    };
+    let asked = args.plan_hash.as_deref().or(args.restore_id.as_deref()).unwrap_or_default();
     Err(Failure::new(&code::NOT_THIS_RESTORE, message)
         .hint(format!("asked for was {asked}; nothing was changed"))
         .fix("abort or finish that one"))
@@ -250,7 +258,10 @@ impl Work<'_> {
             && kept != only
         {
             let message = format!("{} is kept here, not {}", kept.words(), only.words());
-            return Err(refused(&message).hint("nothing was deleted").fix("look again, then finish").into());
+            return Err(Failure::new(&code::RESTORE_INCOMPLETE, message)
+                .hint("nothing was deleted")
+                .fix("look again, then finish")
+                .into());
         }
         match self.standing() {
             Standing::Exchanged if self.journal.has_done(Phase::HandOver) => self.set(Standing::Finishing)?,

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, StatxFlags, access, statx};
 
@@ -97,6 +97,40 @@ pub(super) fn names(directory: &Path) -> io::Result<Vec<OsString>> {
         Err(reason) if reason.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(reason) => Err(reason),
     }
+}
+
+/// Endings of the files that tables consist of, in any engine of the server.
+const TABLES: [&str; 8] = ["ibd", "sdi", "MYD", "MYI", "frm", "CSV", "ARZ", "MRG"];
+
+/// The directories in a data directory whose files, if there are any, are no tables: each with all that are in it, from the top down.
+pub(super) fn without_tables(datadir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for name in names(datadir)? {
+        let is_the_server_s_own = name == FILE_SYSTEM_S_OWN || name.as_encoded_bytes().starts_with(b"#");
+        if !is_the_server_s_own && !name.as_encoded_bytes().starts_with(b".") {
+            found.extend(tree_without_tables(datadir, Path::new(&name))?.unwrap_or_default());
+        }
+    }
+    Ok(found)
+}
+
+/// `None` for what is no directory, or has a table somewhere.
+fn tree_without_tables(datadir: &Path, path: &Path) -> io::Result<Option<Vec<PathBuf>>> {
+    if !fs::symlink_metadata(datadir.join(path))?.is_dir() {
+        return Ok(None);
+    }
+    let mut found = vec![path.to_owned()];
+    for name in names(&datadir.join(path))? {
+        let inner = path.join(&name);
+        if inner.extension().is_some_and(|ending| TABLES.iter().any(|table| ending == *table)) {
+            return Ok(None);
+        }
+        if fs::symlink_metadata(datadir.join(&inner))?.is_dir() {
+            let Some(more) = tree_without_tables(datadir, &inner)? else { return Ok(None) };
+            found.extend(more);
+        }
+    }
+    Ok(Some(found))
 }
 
 /// Moves the records of an earlier restore into a directory of their own; the journal, which tells that they are to be moved, last.

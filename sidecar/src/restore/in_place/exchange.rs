@@ -6,7 +6,7 @@ use pitr_recovery::code;
 use super::super::journal::Phase;
 use super::super::phases::Restore;
 use super::disk::Disk;
-use super::entries::{GUARD, GUARD_TEXT, Way, names, transfer, unmovable};
+use super::entries::{GUARD, GUARD_TEXT, Way, names, transfer, unmovable, without_tables};
 use super::{Standing, Work, hold};
 use crate::error::Failure;
 use crate::progress::Unit;
@@ -76,7 +76,21 @@ impl Work<'_> {
             transfer(&self.places, &beside, Way::In, self.hand).context("move the restored data to its place")?;
         }
         self.hand.remove(&beside).context("remove an empty directory")?;
+        self.make_again().context("make the directories of the server's settings again")?;
         self.unguard()
+    }
+
+    /// Directories of the old data without tables may be where the server's settings lead: binlogs, logs, temporary files. It does not
+    /// start where one of these is absent; an empty one it takes for nothing.
+    fn make_again(&mut self) -> std::io::Result<()> {
+        let (root, aside) = (self.places.root.clone(), self.places.aside());
+        for path in without_tables(&aside)? {
+            let made = root.join(&path);
+            if !made.exists() {
+                self.hand.make_like(&made, &aside.join(&path))?;
+            }
+        }
+        Ok(())
     }
 
     /// Keeps servers from making new data where there is none for a moment.

@@ -14,6 +14,7 @@
 //! goes on with the same command, or turns back with `abort`. Every move is a rename on one file system.
 
 mod disk;
+mod elsewhere;
 mod ending;
 mod entries;
 mod exchange;
@@ -35,6 +36,7 @@ use super::volume::{OURS, Volume};
 use crate::error::Failure;
 use crate::server::RunAs;
 
+pub(super) use self::elsewhere::refuse as refuse_data_elsewhere;
 pub(crate) use self::ending::{FinishArgs, VolumeArgs, abort, finish};
 pub(super) use self::exchange::run as exchange;
 
@@ -51,6 +53,9 @@ pub(crate) struct InPlace {
     pub(crate) id: String,
     /// Where old and restored data are.
     pub(crate) standing: Standing,
+    /// Its name with whoever drives it, if it has one: two restores may have one plan.
+    #[serde(default)]
+    pub(crate) restore_id: Option<String>,
     /// The restored data was in the workload's place whole, so somebody may have written to it.
     #[serde(default)]
     pub(crate) may_be_used: bool,
@@ -80,9 +85,19 @@ pub(crate) enum Standing {
 
 impl InPlace {
     /// A restore by the plan with this hash, of which nothing is done yet.
-    pub(super) fn of_plan(hash: &str) -> Self {
+    pub(super) fn of_plan(hash: &str, restore_id: Option<&str>) -> Self {
         let hex = hash.rsplit(':').next().unwrap_or(hash);
-        Self { id: hex.chars().take(ID_CHARACTERS).collect(), standing: Standing::Beside, may_be_used: false }
+        Self {
+            id: hex.chars().take(ID_CHARACTERS).collect(),
+            standing: Standing::Beside,
+            restore_id: restore_id.map(str::to_owned),
+            may_be_used: false,
+        }
+    }
+
+    /// Whether it is the restore of that name. Whoever gives none means the one that is there.
+    fn is(&self, restore_id: Option<&str>) -> bool {
+        restore_id.is_none_or(|asked| self.restore_id.as_deref() == Some(asked))
     }
 }
 
@@ -128,8 +143,21 @@ impl Places {
 }
 
 /// Whether the directory's last restore is history: handed over, on a volume that was its own then.
-pub(super) fn is_history(journal: &Journal) -> bool {
+fn is_history(journal: &Journal) -> bool {
     journal.in_place.is_none() && journal.has_done(Phase::HandOver)
+}
+
+/// The journal of the restore that goes on here, if one does. Records of one that is history make room, and what must not go on is refused.
+pub(super) fn going_on(args: &RestoreArgs, volume: &Volume) -> anyhow::Result<Option<Journal>> {
+    match Journal::read(&volume.journal()).context("read the journal")? {
+        // Looked at again under the lock: another run may have begun since.
+        Some(journal) if args.in_place && is_history(&journal) => put_history_away(volume, &journal).map(|()| None),
+        Some(journal) => {
+            admit(args, &journal)?;
+            Ok(Some(journal))
+        }
+        None => Ok(None),
+    }
 }
 
 /// Whether a restore in place begins anew here, whatever an earlier one left.
@@ -139,14 +167,14 @@ pub(super) fn is_fresh(datadir: &Path) -> anyhow::Result<bool> {
 }
 
 /// The records of a restore that is history make room: they are kept in a directory that has its date.
-pub(super) fn put_history_away(volume: &Volume, journal: &Journal) -> anyhow::Result<()> {
+fn put_history_away(volume: &Volume, journal: &Journal) -> anyhow::Result<()> {
     let stamp = journal.begun_at.strftime("%Y%m%dT%H%M%SZ").to_string();
     let kept = volume.ours().join(format!("earlier-{stamp}"));
     entries::put_away(&volume.ours(), &kept, &mut disk::Disk).context("put the records of an earlier restore away")
 }
 
 /// Refuses what does not go on here: another kind of restore, or one that was told to turn back.
-pub(super) fn admit(args: &RestoreArgs, journal: &Journal) -> Result<(), Failure> {
+fn admit(args: &RestoreArgs, journal: &Journal) -> Result<(), Failure> {
     let datadir = args.datadir.display();
     let Some(in_place) = &journal.in_place else {
         if !args.in_place {
@@ -157,6 +185,12 @@ pub(super) fn admit(args: &RestoreArgs, journal: &Journal) -> Result<(), Failure
             .hint("it was begun on an empty volume, so no workload's data is there to be kept")
             .fix("the same command without --in-place goes on with it"));
     };
+    if !in_place.is(args.restore_id.as_deref()) {
+        let message = format!("\"{datadir}\" holds another restore in place by the same plan");
+        return Err(Failure::new(&code::VOLUME_OF_ANOTHER_PLAN, message)
+            .hint("it may have ended long ago, and its data be in use since; nothing was changed")
+            .fix("finish or abort that one first"));
+    }
     let (state, fix) = match in_place.standing {
         Standing::Beside | Standing::Leaving | Standing::Entering | Standing::Exchanged => return Ok(()),
         Standing::Withdrawing | Standing::Returning => ("its old data is being put back", "abort again"),
@@ -264,7 +298,7 @@ pub(super) fn take_place(
     let in_place = match (journal, hash) {
         (Some(journal), _) if journal.has_done(Phase::SafetyCopy) => None,
         (Some(journal), _) => journal.in_place.clone(),
-        (None, hash) => hash.filter(|_| args.in_place).map(InPlace::of_plan),
+        (None, hash) => hash.filter(|_| args.in_place).map(|hash| InPlace::of_plan(hash, args.restore_id.as_deref())),
     };
     let Some(in_place) = in_place else { return Ok(()) };
     let places = Places::new(volume.root(), &in_place);

@@ -16,7 +16,7 @@ use super::entries::{GUARD, put_away, unmovable};
 use super::{InPlace, Standing, Work, admit, is_history};
 use crate::cli::{Cli, Verb};
 
-const OLD: [(&str, &str); 7] = [
+const OLD: [(&str, &str); 8] = [
     ("mysql.ibd", "old"),
     ("ibdata1", "old"),
     ("#innodb_redo/#ib_redo7", "old"),
@@ -24,6 +24,7 @@ const OLD: [(&str, &str); 7] = [
     ("d/t.ibd", "old"),
     ("binlog.000007", "old"),
     ("binlog.index", "old"),
+    ("logs/error.log", "old"),
 ];
 const NEW: [(&str, &str); 6] = [
     ("mysql.ibd", "new"),
@@ -68,6 +69,10 @@ impl Hand for Mortal {
 
     fn make(&mut self, directory: &Path) -> io::Result<()> {
         self.step(|| Disk.make(directory))
+    }
+
+    fn make_like(&mut self, directory: &Path, other: &Path) -> io::Result<()> {
+        self.step(|| Disk.make_like(directory, other))
     }
 
     fn remove(&mut self, path: &Path) -> io::Result<()> {
@@ -118,7 +123,7 @@ fn of(files: &[(&str, &str)]) -> BTreeMap<String, String> {
 fn journal() -> Journal {
     let mut journal = Journal::begin(Purpose::Plan("sha256:0123456789abcdef".into()), Timestamp::UNIX_EPOCH);
     journal.done = Some(Phase::StopServer);
-    journal.in_place = Some(InPlace::of_plan("sha256:0123456789abcdef"));
+    journal.in_place = Some(InPlace::of_plan("sha256:0123456789abcdef", Some("back")));
     journal
 }
 
@@ -323,19 +328,54 @@ fn only_what_was_asked_for_is_ended() {
     hand_over(root);
     let mut journal = Journal::read(&root.join(".pitr/journal.json")).unwrap().unwrap();
     journal.plan_hash = Some("sha256:0123456789abcdef".to_owned());
-    let args =
-        |hash: Option<&str>| VolumeArgs { datadir: "/d".into(), plan_hash: hash.map(str::to_owned), output: None };
+    let with_id = |hash: Option<&str>, id: Option<&str>| VolumeArgs {
+        datadir: "/d".into(),
+        plan_hash: hash.map(str::to_owned),
+        restore_id: id.map(str::to_owned),
+        output: None,
+    };
+    let args = |hash: Option<&str>| with_id(hash, None);
     refuse_another(&args(None), &journal).unwrap();
     refuse_another(&args(Some("sha256:0123456789abcdef")), &journal).unwrap();
     // Longer than the name of its directories: the whole hash is compared.
     let refused = refuse_another(&args(Some("sha256:0123456789abffff")), &journal).unwrap_err();
     assert!(refused.to_string().contains("holds the restore of another plan"), "{refused}");
+    refuse_another(&with_id(Some("sha256:0123456789abcdef"), Some("back")), &journal).unwrap();
+    let refused = refuse_another(&with_id(Some("sha256:0123456789abcdef"), Some("later")), &journal).unwrap_err();
+    assert!(refused.to_string().contains("holds another restore in place by the same plan"), "{refused}");
     let withdrawn = |work: &mut Work<'_>| work.finish(Some(Kept::Restored)).map(drop);
     let refused = run(root, &mut Disk, withdrawn).unwrap().unwrap_err();
     assert!(refused.to_string().contains("the old data is kept here"), "{refused}");
     assert_eq!(picture(&root.join(".pitr/aside-0123456789ab")), of(&OLD));
     run(root, &mut Disk, |work| work.finish(Some(Kept::Old)).map(drop)).unwrap().unwrap();
     assert_eq!(picture(root), of(&NEW));
+}
+
+/// Without them the server does not start: binlogs, logs and temporary files may have directories below the data directory.
+#[test]
+fn directories_without_tables_are_made_again_and_leave_with_an_abort() {
+    let folder = volume();
+    let root = folder.path();
+    put(
+        root,
+        &[
+            ("logs/bin/binlog.000001", "old"),
+            ("later/t.ibd", "old"),
+            ("mixed/sub/t.MYD", "old"),
+            ("mixed/a.txt", "old"),
+        ],
+    );
+    fs::create_dir(root.join("tmp")).unwrap();
+    let before = picture(root);
+    run(root, &mut Disk, exchange).unwrap().unwrap();
+    assert_eq!(picture(root), of(&NEW), "only directories were made");
+    for (path, expected) in [("logs/bin", true), ("tmp", true), ("later", false), ("mixed", false)] {
+        assert_eq!(root.join(path).is_dir(), expected, "{path}");
+    }
+    let mode = |path: &str| fs::metadata(root.join(path)).unwrap().permissions();
+    assert_eq!(mode("tmp"), mode(".pitr/aside-0123456789ab/tmp"));
+    run(root, &mut Disk, |work| work.abort().map(drop)).unwrap().unwrap();
+    assert_eq!(picture(root), before);
 }
 
 #[test]
@@ -380,6 +420,9 @@ fn only_what_was_begun_goes_on() {
     };
     let mut begun = journal();
     admit(&args(&["--in-place"]), &begun).unwrap();
+    admit(&args(&["--in-place", "--restore-id=back"]), &begun).unwrap();
+    let refused = admit(&args(&["--in-place", "--restore-id=later"]), &begun).unwrap_err();
+    assert!(refused.to_string().contains("holds another restore in place by the same plan"), "{refused}");
     for standing in [Standing::Withdrawing, Standing::Returning, Standing::Returned, Standing::Finishing] {
         begun.in_place.as_mut().unwrap().standing = standing;
         assert!(admit(&args(&["--in-place"]), &begun).is_err(), "{standing:?}");
