@@ -47,6 +47,9 @@ async fn a_cold_copy_becomes_a_base_that_restores_begin_with() -> Result<()> {
         .await?;
     insert(&scene, 0..10).await?;
     let datadir = scene.source.datadir().to_owned();
+    // A server that has been cloned holds no lock any more of what it copied.
+    let cloned = scene.volume("cloned").display().to_string();
+    scene.source.sql(&format!("CLONE LOCAL DATA DIRECTORY = '{cloned}'")).await?;
     let running = register(&scene, &datadir, &[]).await?.expect(4)?;
     ensure!(running.stderr.contains("a server is running on"), "{}", running.stderr);
     ensure!(!scene.volume("archive").exists(), "something was stored");

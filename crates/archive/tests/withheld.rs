@@ -217,3 +217,40 @@ async fn a_copy_in_the_tail_serves_where_the_end_of_a_binlog_is_lost() {
     archived.archive.verify(VerifyRules { percent: 100, deep: false }, &VerifyProgress::default()).await.unwrap();
     assert_eq!((whole.len(), windows().await), (1, whole));
 }
+
+#[tokio::test]
+async fn a_drill_that_is_withheld_is_one_that_nobody_knows_of() {
+    let archived = Archived::new().await;
+    let drill = |verified, seconds| pitr_archive::Drill {
+        at: archived.store.now(),
+        target: "--to latest".to_owned(),
+        verified,
+        code: None,
+        message: None,
+        seconds,
+        gtid_set: None,
+        pace: pitr_archive::Pace::default(),
+    };
+    assert!(archived.archive.record_drill(&drill(true, 1)).await.unwrap());
+    assert!(archived.archive.record_drill(&drill(false, 2)).await.unwrap());
+    let failed = archived.store.list("drills/").await.unwrap().pop().unwrap().key;
+    let (store, archive) = archived.without(&failed).await;
+    let drills = archive.last_drills().await.unwrap();
+    assert_eq!((drills.verified, drills.failed), (Some(drill(true, 1)), None));
+
+    // A later one comes after it, also when it is given again.
+    assert!(archive.record_drill(&drill(true, 3)).await.unwrap());
+    let drills = Archive::open(Arc::clone(&store) as _, Arc::new(move || store.now())).last_drills().await.unwrap();
+    assert_eq!((drills.verified, drills.failed), (Some(drill(true, 3)), None));
+}
+
+#[tokio::test]
+async fn a_claim_that_is_withheld_keeps_all_chunks_and_nothing_else() {
+    let archived = Archived::new().await;
+    let running = BackupWriter::begin(Arc::clone(&archived.archive), "bb-2").await.unwrap();
+    let claim = archived.store.list("backups/bb-2/").await.unwrap().pop().unwrap().key;
+    let (_, archive) = archived.without(&claim).await;
+    let swept = archive.sweep(DAY).await.unwrap();
+    assert!(swept.chunks == 0 && swept.chunks_kept.is_some_and(|reason| reason.contains(&claim)), "{swept:?}");
+    drop(running);
+}

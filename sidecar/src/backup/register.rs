@@ -155,6 +155,7 @@ async fn store(
     }
     let (datadir, run_as) = (scratch.join("data"), RunAs::owner_of(scratch.path())?);
     copy::copy(&args.from, &datadir, run_as, (found.bytes, &mut run.progress)).await?;
+    found.still(&args.from)?;
     copy::remove_logs(&datadir).context("leave out its binary logs")?;
     // Nothing outside of the copy may be found: it would be the original.
     let settings = asked.settings.clone().or(&found.settings).without("innodb_directories");

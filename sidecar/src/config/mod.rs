@@ -148,7 +148,8 @@ pub(crate) fn remains(file: &Path) -> Option<Config> {
     let environment = environment();
     for (key, variable) in [("listen", "PITR_LISTEN"), ("control_listen", "PITR_CONTROL_LISTEN")] {
         let said = environment.get(variable).cloned().or_else(|| text(key));
-        let usable = said.filter(|address| address == "none" || address.parse::<SocketAddr>().is_ok());
+        let fits = |address: SocketAddr| key == "listen" || address.ip().is_loopback();
+        let usable = said.filter(|address| address == "none" || address.parse().is_ok_and(fits));
         settings.extend(usable.map(|value| (key, Setting { value, origin: Origin::File })));
     }
     let workload = text("workload").unwrap_or_else(|| "unknown".to_owned());

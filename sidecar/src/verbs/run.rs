@@ -150,12 +150,46 @@ mod tests {
         Some(answer)
     }
 
+    /// Asks until there is an answer.
+    async fn answered(address: std::net::SocketAddr, path: &str) -> String {
+        loop {
+            match ask(address, path).await {
+                Some(answer) => return answer,
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    /// An address that is free now.
+    fn free() -> std::net::SocketAddr {
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_control_address_that_is_refused_is_shown_where_everything_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.yaml");
+        let listen = free();
+        let archive = format!("workload: shop/mysql\nlisten: {listen}\narchive: file://{}\n", folder.path().display());
+        std::fs::write(&file, format!("{archive}control_listen: 0.0.0.0:{}\n", free().port())).unwrap();
+        let shutdown = CancellationToken::new();
+        let context = Context { clock: clock::system(), shutdown: shutdown.clone(), json_log: true };
+        let args = ConfigArgs { config: file };
+        let asking = async {
+            let alive = tokio::time::timeout(Duration::from_secs(20), answered(listen, "/livez")).await.unwrap();
+            let ready = answered(listen, "/readyz").await;
+            shutdown.cancel();
+            assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
+            assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("from outside the pod"), "{ready}");
+        };
+        let (config, ()) = tokio::join!(configuration(&args, &context), asking);
+        assert!(config.is_none());
+    }
+
     #[tokio::test]
     async fn a_sidecar_with_a_bad_configuration_lives_and_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.yaml");
-        // Addresses that are free now.
-        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (listen, control) = (free(), free());
         let listens = format!("workload: shop/mysql\nlisten: {listen}\ncontrol_listen: {control}\n");
         std::fs::write(&file, format!("{listens}schedule: {{tail_intervall: 5s}}\n")).unwrap();
@@ -163,12 +197,7 @@ mod tests {
         let context = Context { clock: clock::system(), shutdown: shutdown.clone(), json_log: true };
         let args = ConfigArgs { config: file.clone() };
         let asking = async {
-            let alive = loop {
-                match ask(listen, "/livez").await {
-                    Some(answer) => break answer,
-                    None => tokio::time::sleep(Duration::from_millis(20)).await,
-                }
-            };
+            let alive = answered(listen, "/livez").await;
             assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
             let ready = ask(listen, "/readyz").await.unwrap();
             assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("tail_intervall"), "{ready}");

@@ -83,7 +83,8 @@ struct DrillWire {
 struct Kept {
     generation: u64,
     key: String,
-    drill: Drill,
+    /// What it says; none: it cannot be read now.
+    drill: Option<Drill>,
 }
 
 impl Archive {
@@ -93,7 +94,7 @@ impl Archive {
     /// What the store answers.
     pub async fn last_drills(&self) -> Result<Drills, ArchiveError> {
         let mut drills = Drills::default();
-        for Kept { drill, .. } in self.drills().await? {
+        for drill in self.drills().await?.into_iter().filter_map(|kept| kept.drill) {
             if drill.verified {
                 drills = Drills { verified: Some(drill), failed: None };
             } else {
@@ -123,7 +124,8 @@ impl Archive {
             Err(StoreError::Denied { .. }) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
-        let of_the_kind = before.into_iter().filter(|kept| kept.drill.verified == drill.verified);
+        let is_of_the_kind = |kept: &Kept| kept.drill.as_ref().is_some_and(|old| old.verified == drill.verified);
+        let of_the_kind = before.into_iter().filter(is_of_the_kind);
         let old: Vec<String> = of_the_kind.map(|kept| kept.key).collect();
         if !old.is_empty() {
             match self.store.delete(&old).await {
@@ -135,18 +137,19 @@ impl Archive {
         Ok(true)
     }
 
-    /// Results that are there and can be read, in order. One that cannot be read is worth nothing.
+    /// Results that are there, in order. One that cannot be read is worth nothing, and counts as one all the same.
     async fn drills(&self) -> Result<Vec<Kept>, ArchiveError> {
         let mut found = Vec::new();
         for object in self.store.list(DRILLS_PREFIX).await? {
             let Ok(ObjectKey::Drill { generation, hash }) = object.key.parse() else { continue };
-            let bytes = match self.fetch_matching(&object.key, |bytes| ShortHash::of(bytes) == hash).await {
-                Ok(bytes) => bytes,
-                Err(ArchiveError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. })) => continue,
+            let drill = match self.fetch_matching(&object.key, |bytes| ShortHash::of(bytes) == hash).await {
+                Ok(bytes) => serde_json::from_slice::<DrillWire>(&bytes).ok().map(|wire| wire.drill),
+                Err(ArchiveError::Store(
+                    StoreError::NotFound { .. } | StoreError::Corrupt { .. } | StoreError::Withheld { .. },
+                )) => None,
                 Err(error) => return Err(error),
             };
-            let Ok(wire) = serde_json::from_slice::<DrillWire>(&bytes) else { continue };
-            found.push(Kept { generation, key: object.key, drill: wire.drill });
+            found.push(Kept { generation, key: object.key, drill });
         }
         found.sort_by_key(|kept| kept.generation);
         Ok(found)

@@ -1,20 +1,19 @@
 //! What lies in a directory that another tool has made, as far as it can be known without a server.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use anyhow::Context as _;
 use pitr_binlog::{BinlogName, GtidSet};
-use rustix::fs::{FlockOperation, fcntl_lock};
 use serde_json::Value;
 
 use super::copy::is_a_note;
 use super::{impossible, log};
 use crate::error::Failure;
 use crate::mysql::OptionFile;
-use crate::server::MatchedSettings;
+use crate::server::{DatadirLocks, MatchedSettings};
 
 /// A data directory that can be registered.
 #[derive(Debug)]
@@ -53,7 +52,7 @@ impl Found {
                 .into());
         }
         prepared(from)?;
-        nobody_runs_on(from).with_context(named)??;
+        nobody_runs_on(from)?;
         let (bytes, newest_us) = measure(from).with_context(named)?;
         let option = |file: &str, group: &str, name: &str| {
             OptionFile::read(&from.join(file)).ok()?.get(group, name).map(str::to_owned)
@@ -68,6 +67,19 @@ impl Found {
             position: position.or_else(|| log::end_of(from)),
             settings: MatchedSettings::from_options(|name| option("backup-my.cnf", "mysqld", name)),
         })
+    }
+
+    /// Refuses a directory that somebody wrote to since. Locks do not tell of a server on another node, nor of one that has ended again.
+    pub(super) fn still(&self, from: &Path) -> anyhow::Result<()> {
+        nobody_runs_on(from)?;
+        let now = measure(from).with_context(|| format!("read \"{}\"", from.display()))?;
+        if now == (self.bytes, self.newest_us) {
+            return Ok(());
+        }
+        Err(impossible(format!("somebody wrote to \"{}\" while it was copied", from.display()))
+            .hint("what was copied is of no one moment; nothing was stored")
+            .fix("shut down the server that runs on it, or take a base backup of that: pitr-sidecar backup")
+            .into())
     }
 }
 
@@ -115,18 +127,14 @@ fn prepared(from: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// A server locks its files: what it writes to meanwhile is of no moment.
-fn nobody_runs_on(from: &Path) -> io::Result<anyhow::Result<()>> {
-    let file = File::open(from.join("ibdata1"))?;
-    Ok(match fcntl_lock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) => {
-            Err(impossible(format!("a server is running on \"{}\"", from.display()))
-                .fix("shut it down, or take a base backup of it: pitr-sidecar backup")
-                .into())
-        }
-        Err(reason) => return Err(reason.into()),
-    })
+/// What a server writes to meanwhile is of no moment.
+fn nobody_runs_on(from: &Path) -> anyhow::Result<()> {
+    if DatadirLocks::take(from)?.is_some() {
+        return Ok(());
+    }
+    Err(impossible(format!("a server is running on \"{}\"", from.display()))
+        .fix("shut it down, or take a base backup of it: pitr-sidecar backup")
+        .into())
 }
 
 fn measure(from: &Path) -> io::Result<(u64, i64)> {
@@ -176,6 +184,7 @@ mod tests {
     use super::{Found, apart};
 
     const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -202,11 +211,22 @@ mod tests {
         ]);
         let found = Found::look(folder.path()).unwrap();
         assert_eq!(found.bytes, 8);
-        assert_eq!(found.executed.unwrap().to_string(), format!("{UUID}:1-5:7"));
-        assert_eq!(found.position.unwrap().1, 157);
+        assert_eq!(found.executed.as_ref().unwrap().to_string(), format!("{UUID}:1-5:7"));
+        assert_eq!(found.position.as_ref().unwrap().1, 157);
         assert_eq!(found.source.as_deref(), Some(UUID));
         assert_eq!(found.settings.recorded()["innodb_page_size"], "8192");
         assert!(found.newest_us > 1_700_000_000_000_000);
+
+        // Whoever writes to it while it is copied is seen by length or by time.
+        found.still(folder.path()).unwrap();
+        let system = fs::File::options().write(true).open(folder.path().join("ibdata1")).unwrap();
+        let modified = system.metadata().unwrap().modified().unwrap();
+        for (bytes, modified) in [(5, modified + SECOND), (6, modified)] {
+            system.set_len(bytes).unwrap();
+            system.set_modified(modified).unwrap();
+            let refused = found.still(folder.path()).unwrap_err().to_string();
+            assert!(refused.contains("somebody wrote to"), "{refused}");
+        }
     }
 
     #[test]

@@ -112,7 +112,11 @@ impl Archive {
             if !matches!(object.key.parse(), Ok(ObjectKey::Writing { .. })) || is_past(object.modified, grace, now) {
                 continue;
             }
-            let claim: WritingWire = match serde_json::from_slice(&self.store.get(&object.key).await?) {
+            let bytes = match self.store.get(&object.key).await {
+                Err(error @ StoreError::Withheld { .. }) => return Ok(Err(error.to_string())),
+                other => other?,
+            };
+            let claim: WritingWire = match serde_json::from_slice(&bytes) {
                 Ok(claim) => claim,
                 Err(error) => return Ok(Err(format!("{} cannot be read: {error}", object.key))),
             };
