@@ -67,3 +67,44 @@ async fn a_server_closes_old_binlogs_and_deletes_archived_ones_for_the_asking() 
         assert!(archived[name] == files[name], "{name} is not archived as it was");
     }
 }
+
+#[tokio::test]
+async fn what_the_store_does_not_list_stays_on_the_server_and_is_told() {
+    let purging = "schedule: {tail: false, archive_interval: 500ms}\npurge_archived: true\npurge_after: 0s\n";
+    let Some(scene) = Archiving::new(purging).await else { return };
+    scene.log_in().await;
+    // More than go at once.
+    for _ in 0..70 {
+        scene.insert(1, 64).await;
+        scene.server.sql("FLUSH BINARY LOGS").await.unwrap();
+    }
+    assert_eq!(scene.once().await.0, 0);
+    let before = listed(&scene).await;
+    for name in &before[..70] {
+        let file = std::fs::File::options().write(true).open(scene.server.datadir().join(name)).unwrap();
+        let closed = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(closed - std::time::Duration::from_secs(3600)).unwrap();
+    }
+    let lost = &before[66];
+    let binlogs = scene.inventory().await.binlogs;
+    let object = binlogs.iter().find(|binlog| binlog.name.as_str() == lost).unwrap().ranges[0].objects[0].key.clone();
+    std::fs::remove_file(scene.path("archive").join(object)).unwrap();
+
+    // Whoever may not is told so before the store is asked for anything.
+    let (objects, aside) = (scene.path("archive/binlogs"), scene.path("aside"));
+    std::fs::rename(&objects, &aside).unwrap();
+    let mut run = scene.run();
+    scene.until_status(|status| has_code(status, "PITR0518")).await;
+    assert!(scene.log().contains("BINLOG_ADMIN") && !scene.log().contains("not-purged"), "{}", scene.log());
+    std::fs::rename(&aside, &objects).unwrap();
+
+    scene.server.sql("GRANT BINLOG_ADMIN ON *.* TO pitr@localhost").await.unwrap();
+    scene.until_status(|status| !has_code(status, "PITR0518")).await;
+    assert_eq!(listed(&scene).await[0], before[64], "{}", scene.log());
+    scene.until_status(|status| has_code(status, "PITR0518")).await;
+    let log = scene.log();
+    assert_eq!((&listed(&scene).await[0], log.matches("\"event\":\"purged\"").count()), (lost, 2), "{log}");
+    let told = format!("the server keeps {lost} and all binlogs after it: it is not in the archive as a whole");
+    assert!(log.contains(&told), "{log}");
+    assert_eq!(terminate(&mut run).await, Some(0), "{log}");
+}

@@ -349,7 +349,7 @@ codes! {
         "a reset, a crash in which the server lost its end, or an address that moves between servers",
         "SHOW BINARY LOGS; then backup W";
     SERVER_LOG_REFUSED = 518 exit 3:
-        "the server does not rotate or purge its binlogs, though the configuration asks it to",
+        "the server does not rotate or purge its binlogs, though the configuration asks it to, or one that cannot go holds up the rest for long",
         "the server does not purge its binlogs: error 1227: you need the BINLOG_ADMIN privilege",
         "purge_archived asks it to; they stay until it does so by itself",
         "GRANT BINLOG_ADMIN, REPLICATION CLIENT ON *.* TO pitr";

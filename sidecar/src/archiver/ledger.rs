@@ -50,6 +50,8 @@ pub(crate) struct Ledger {
     removed: VecDeque<(i64, Vec<String>)>,
     /// Base backups that nothing is to rely on.
     hidden_backups: BTreeSet<String>,
+    /// Binlogs that stand in the archive as what differs from which others.
+    told_by: BTreeMap<BinlogId, BTreeSet<BinlogId>>,
     /// Counts changes.
     version: u64,
 }
@@ -164,6 +166,16 @@ impl Ledger {
         self.hidden_backups = ids;
     }
 
+    /// Takes which binlogs stand in the archive as what differs from which others.
+    pub(crate) fn tell(&mut self, told_by: BTreeMap<BinlogId, BTreeSet<BinlogId>>) {
+        self.told_by = told_by;
+    }
+
+    /// By whose bytes a binlog is told, as of the last listing.
+    pub(crate) fn told_by(&self, id: &BinlogId) -> impl Iterator<Item = &BinlogId> {
+        self.told_by.get(id).into_iter().flatten()
+    }
+
     /// Takes base backups that were listed later than everything else.
     pub(crate) fn list_backups(&mut self, mut backups: Vec<BaseBackup>) {
         backups.retain(|backup| !self.hidden_backups.contains(&backup.id));
@@ -191,14 +203,21 @@ impl Ledger {
         self.binlog(id).map(progress).unwrap_or_default()
     }
 
-    /// Whether the catalog has every byte of a closed binlog of this length, in objects that stand.
+    /// Whether the catalog has every byte of a closed binlog of this length, in objects that stand, and what is needed to read it.
     pub(crate) fn is_whole(&self, id: &BinlogId, size: u64, stands: impl Fn(&StoredObject) -> bool) -> bool {
         let Some(binlog) = self.binlog(id) else { return false };
         let is_good = |range: &&ArchivedRange| range.kind == RangeKind::Catalogued && range.objects.iter().any(&stands);
         let mut ranges: Vec<&ArchivedRange> = binlog.ranges.iter().filter(is_good).collect();
         ranges.sort_unstable_by_key(|range| (range.start, range.end));
         let held_to = ranges.iter().fold(0, |to, range| if range.start <= to { to.max(range.end) } else { to });
-        binlog.closed != Closed::Open && binlog.damage.is_none() && size > 0 && held_to >= size
+        let is_readable = binlog.previous_known && binlog.damage.is_none();
+        binlog.closed != Closed::Open && is_readable && size > 0 && held_to >= size
+    }
+
+    /// Whether everything that the catalog has of a binlog is in objects that stand.
+    pub(crate) fn is_held(&self, id: &BinlogId, stands: impl Fn(&StoredObject) -> bool) -> bool {
+        let stands = |range: &ArchivedRange| range.kind != RangeKind::Catalogued || range.objects.iter().any(&stands);
+        self.binlog(id).is_some_and(|binlog| binlog.ranges.iter().all(stands))
     }
 
     /// What is archived of a binlog.

@@ -54,7 +54,8 @@ impl Archiver {
     ) {
         let Some(session) = connection else { return };
         match self.tend_the_log(log, session, said, whose).await {
-            Ok(()) => self.board.heal(Area::ServerLog),
+            Ok(None) => self.board.heal(Area::ServerLog),
+            Ok(Some(held)) => self.board.fail(Area::ServerLog, held),
             Err((failure, is_usable)) => {
                 self.board.fail(Area::ServerLog, failure);
                 if !is_usable {

@@ -2,26 +2,28 @@
 //! archive has is deleted there (`purge_archived`). Both only where the configuration says so, over the account of `source.mysql`, and
 //! only on the server whose binlogs are archived.
 
+mod archived;
 mod purge;
 mod rotation;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pitr_recovery::{BinlogId, Problem, StoredObject, Timeline, code};
+use pitr_binlog::BinlogName;
+use pitr_recovery::code;
 use tokio::time::Instant;
 
-use self::purge::{ClosedBinlog, Held, purgeable};
-use super::head::{Identified, identify};
+use self::archived::{archived, first_missing, identified};
+use self::purge::{Held, Purgeable, Reason, purgeable};
+use super::head::Identified;
 use super::pipeline::blocking;
 use super::upkeep::LISTING_EVERY;
 use super::{Archiver, Pipeline};
-use crate::discovery::{self, BinlogFile, Found, IndexEntry, Lookout};
+use crate::discovery::{self, Lookout};
 use crate::error::Failure;
-use crate::mysql::{DumpError, Session, SourceState};
+use crate::mysql::{DumpError, ListedBinlog, Session, SourceState};
 
-/// A server that waits for a lock answers later, or never.
+/// A server that waits for a lock answers a statement later, or never.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// A listing of the archive that is older was missed at least once: the store is away, or refuses.
@@ -70,24 +72,27 @@ impl Archiver {
         self.config.schedule.flush_when_older_than.is_some() || self.config.purge_after.is_some()
     }
 
-    /// Does what is due. `Err`: why it was not, and whether the connection may be used again.
+    /// Does what is due, and gives what keeps the server's binlogs for long. `Err`: why it was not done, and whether the connection may be
+    /// used again.
     pub(super) async fn tend_the_log(
         &self,
         log: &mut ServerLog,
         session: &mut Session,
         said: &SourceState,
         (pipeline, source): (&Arc<Pipeline>, &str),
-    ) -> Result<(), (Failure, bool)> {
+    ) -> Result<Option<Failure>, (Failure, bool)> {
         let work = async {
             self.is_the_source(said, source)?;
             // A privilege that one lacks is no reason to leave the other.
             let rotated = self.rotate(log, session).await;
+            if matches!(rotated, Err(Undone::Silent)) {
+                return rotated;
+            }
             let purged = self.purge(log, session, pipeline).await;
             rotated.and(purged)
         };
-        let done = tokio::time::timeout(ANSWER_WITHIN, work).await.unwrap_or(Err(Undone::Silent));
-        match done {
-            Ok(()) | Err(Undone::Stopped) => Ok(()),
+        match work.await {
+            Ok(()) | Err(Undone::Stopped) => Ok(log.held.as_ref().and_then(|held| held.failure(self.clock.now_us()))),
             Err(undone) => {
                 // A privilege that is granted counts for connections that begin after that.
                 let is_usable = matches!(undone, Undone::Other(_));
@@ -117,11 +122,11 @@ impl Archiver {
         // What cannot be looked at is told by those who archive it.
         let Some(active) = self.active(log).await? else { return Ok(()) };
         let now_us = self.clock.now_us();
-        let asked = session.log_end().await.map_err(|error| Undone::Server(error, Duty::Rotate))?;
-        if !asked.is_some_and(|end| rotation::is_due(&active, &end, older_than, now_us)) {
+        let end = answered(Duty::Rotate, session.log_end()).await?;
+        if !end.is_some_and(|end| rotation::is_due(&active, &end, older_than, now_us)) {
             return Ok(());
         }
-        session.rotate_binary_log().await.map_err(|error| Undone::Server(error, Duty::Rotate))?;
+        answered(Duty::Rotate, session.rotate_binary_log()).await?;
         log.rotated = Some(Instant::now());
         tracing::info!(event = "rotated", binlog = active.name.as_str(), "it was older than flush_when_older_than");
         Ok(())
@@ -144,81 +149,59 @@ impl Archiver {
             return Ok(());
         }
         let Ok(found) = log.lookout.look() else { return Ok(()) };
-        let Some(active) = found.entries.last().map(|entry| entry.name.clone()) else { return Ok(()) };
-        let mut closed = archived(pipeline, &found).await?;
-        let refused = |error| Undone::Server(error, Duty::Purge);
-        let listed = session.binary_logs().await.map_err(refused)?;
+        let Some((active, entries)) = found.entries.split_last() else { return Ok(()) };
         let when = (self.clock.now_us(), after);
-        let mut found = purgeable(&closed, &active, &listed, when);
-        if let Some(missing) = first_missing(pipeline, &closed[found.going.clone()]).await {
-            closed[found.going.start + missing].id = None;
-            found = purgeable(&closed, &active, &listed, when);
+        let listed = answered(Duty::Purge, session.binary_logs()).await?;
+        let Some(first) = listed.first().and_then(|first| BinlogName::parse(&first.name).ok()) else { return Ok(()) };
+        // It deletes nothing. What may not be deleted is told so before anything is looked at.
+        answered(Duty::Purge, session.purge_binary_logs_before(&first)).await?;
+        let mut closed = archived(pipeline, &found.source, entries, &listed).await?;
+        let asked = purgeable(&closed, &active.name, &listed, when);
+        if let Some((missing, reason)) = first_missing(pipeline, &closed[asked.going.clone()]).await {
+            closed[asked.going.start + missing].archived = Err(reason);
         }
-        if !found.going.is_empty() {
-            session.purge_binary_logs_before(&found.kept).await.map_err(refused)?;
-            let (kept, binlogs, bytes) = (found.kept.as_str(), found.going.len(), found.bytes);
-            tracing::info!(event = "purged", before = kept, binlogs, bytes, "archived; those in use stay");
-        }
-        if found.held != log.held
-            && let Some(Held { binlog, reason }) = &found.held
+        // That took its time, and the server may have begun its log anew. Only what the store was asked about goes.
+        closed.truncate(asked.going.end);
+        let listed = answered(Duty::Purge, session.binary_logs()).await?;
+        let mut plan = purgeable(&closed, &asked.kept, &listed, when);
+        plan.held = plan.held.or(asked.held);
+        let gone = carry_out(&mut plan, session, &listed).await?;
+        if plan.held != log.held
+            && let Some(Held { binlog, reason, .. }) = &plan.held
         {
             tracing::info!(event = "not-purged", binlog, %reason, "it stays on the server, and all after it");
         }
-        (log.held, log.listed_us) = (found.held, listed_us);
+        // There may be more of them than go at once.
+        let goes_on = gone > 0 && plan.held.as_ref().is_none_or(|held| held.reason == Reason::NotListed);
+        log.held = plan.held;
+        if !goes_on {
+            log.listed_us = listed_us;
+        }
         Ok(())
     }
 }
 
-/// The closed binlogs beside us, and which of them the archive has for good.
-async fn archived(pipeline: &Arc<Pipeline>, found: &Arc<Found>) -> Result<Vec<ClosedBinlog>, Undone> {
-    let (pipeline, found) = (Arc::clone(pipeline), Arc::clone(found));
-    let look = move || {
-        let wrong = wrong(&pipeline);
-        let closed = &found.entries[..found.entries.len().saturating_sub(1)];
-        let known = closed.iter().map(|entry| (entry, identified(entry, &found.source)));
-        let looked = known.map(|(entry, binlog)| match binlog {
-            Some(Identified { id, stat, .. }) => ClosedBinlog {
-                name: entry.name.clone(),
-                bytes: stat.size,
-                closed_us: i64::try_from(stat.modified_ns / 1000).unwrap_or(i64::MAX),
-                id: Some(id).filter(|id| !wrong.contains(id) && pipeline.ledger().is_whole(id, stat.size, |_| true)),
-            },
-            None => ClosedBinlog { name: entry.name.clone(), bytes: 0, closed_us: i64::MAX, id: None },
-        });
-        looked.collect()
-    };
-    blocking(look).await.map_err(|_| Undone::Stopped)
-}
-
-/// The first of these binlogs that the store does not list whole.
-async fn first_missing(pipeline: &Pipeline, going: &[ClosedBinlog]) -> Option<usize> {
-    for (at, binlog) in going.iter().enumerate() {
-        let Some(id) = &binlog.id else { return Some(at) };
-        let listed = pipeline.archive.stored_objects(id).await.unwrap_or_default();
-        let stands = |object: &StoredObject| listed.get(&object.key) == Some(&object.length);
-        if !pipeline.ledger().is_whole(id, binlog.bytes, stands) {
-            return Some(at);
-        }
+/// Has the server delete what may go, and gives how many it has deleted.
+async fn carry_out(plan: &mut Purgeable, session: &mut Session, listed: &[ListedBinlog]) -> Result<usize, Undone> {
+    if plan.going.is_empty() {
+        return Ok(0);
     }
-    None
+    answered(Duty::Purge, session.purge_binary_logs_before(&plan.kept)).await?;
+    let left = answered(Duty::Purge, session.binary_logs()).await?;
+    let (binlogs, bytes) = plan.carried_out(listed, &left);
+    if binlogs > 0 {
+        let first = left.first().map_or("", |binlog| binlog.name.as_str());
+        tracing::info!(event = "purged", before = first, binlogs, bytes, "archived, and old enough");
+    }
+    Ok(binlogs)
 }
 
-/// Binlogs of which the archive has something else than the server wrote, or not all.
-fn wrong(pipeline: &Pipeline) -> BTreeSet<BinlogId> {
-    let inventory = pipeline.ledger().inventory().clone();
-    let timeline = Timeline::new(inventory);
-    let of = |problem: &Problem| match problem {
-        Problem::Divergence { binlog, .. }
-        | Problem::Ahead { binlog, .. }
-        | Problem::Lost { binlog, .. }
-        | Problem::Damaged { binlog, .. } => Some(binlog.clone()),
-        Problem::Collision { .. } => None,
-    };
-    timeline.problems().iter().filter_map(of).collect()
-}
-
-fn identified(entry: &IndexEntry, source: &str) -> Option<Identified> {
-    identify(&BinlogFile::open(&entry.path).ok()?, &entry.name, source).ok()
+/// The server's answer to a statement.
+async fn answered<T>(duty: Duty, statement: impl Future<Output = Result<T, DumpError>>) -> Result<T, Undone> {
+    match tokio::time::timeout(ANSWER_WITHIN, statement).await {
+        Ok(answer) => answer.map_err(|error| Undone::Server(error, duty)),
+        Err(_) => Err(Undone::Silent),
+    }
 }
 
 impl Undone {

@@ -142,6 +142,9 @@ impl Archiver {
         });
         let mut ledger = pipeline.ledger();
         ledger.hide_backups(report.hidden_backups);
+        if self.config.purge_after.is_some() {
+            ledger.tell(report.told_by);
+        }
         ledger.list(inventory);
         drop(ledger);
         self.board.note(|facts| {

@@ -239,7 +239,7 @@ pub(super) const KEYS: &[Key] = &[
         "purge_after",
         Kind::Duration,
         "24h",
-        "with purge_archived: how long ago a binlog was closed at least, for replicas that are away",
+        "with purge_archived: how long ago a binlog was closed at least, for replicas that are away; less than retention.window",
     ),
     key("listen", Kind::Text, "0.0.0.0:9399", "address of /livez, /readyz and /metrics; none: no listener"),
     key("control_listen", Kind::Text, "127.0.0.1:9398", "address of the control API; none: no listener"),

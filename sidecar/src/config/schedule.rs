@@ -60,7 +60,13 @@ impl Reader<'_> {
             let hint = "only the server's own files show that they are what is archived";
             self.problems.push(Problem::new(message, hint));
         }
-        Some(self.duration("purge_after"))
+        let after = self.duration("purge_after");
+        if after >= self.duration("retention.window") {
+            let message = "\"purge_after\" is not shorter than \"retention.window\"";
+            let hint = "what retention has let go is not purged: that the archive had it cannot be told any more";
+            self.problems.push(Problem::new(message, hint));
+        }
+        Some(after)
     }
 
     fn needs_an_account(&mut self, path: &str) {

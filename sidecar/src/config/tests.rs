@@ -87,6 +87,10 @@ fn what_cannot_be_is_refused_by_name() {
         ("retention: {window: 0s}", "\"retention.window\" is too short"),
         ("retention: {window: 14m}", "\"retention.window\" is too short"),
         ("purge_archived: true", "\"purge_archived\" needs \"source.mysql.user\""),
+        (
+            "purge_archived: true\npurge_after: 2d\nretention: {window: 2d}\nsource: {mysql: {user: p}}",
+            "\"purge_after\" is not shorter than \"retention.window\"",
+        ),
         ("purge_archived: perhaps", "\"purge_archived\": \"perhaps\" is not valid"),
         ("schedule: {flush_when_older_than: 1h}", "\"schedule.flush_when_older_than\" needs \"source.mysql.user\""),
         (

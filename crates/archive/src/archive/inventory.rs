@@ -54,6 +54,8 @@ pub struct InventoryReport {
     pub repeats: u64,
     /// By how many bytes they are smaller than what was stored in their place.
     pub repeats_saved_bytes: u64,
+    /// Which binlogs stand here as what differs from which others, marked or not.
+    pub told_by: BTreeMap<BinlogId, BTreeSet<BinlogId>>,
     /// Base backups that expiry marks hide, and those that verification found to lack some of their content.
     pub hidden_backups: BTreeSet<String>,
     /// What the last verification found. Objects that were damaged or gone then hold nothing here: a range that no others hold is
@@ -88,6 +90,7 @@ impl Archive {
         };
         let lost = backups.extract_if(.., |backup| !is_whole(&backup.id)).map(|backup| backup.id);
         report.hidden_backups.extend(lost);
+        report.told_by = found.told_by();
         // What is found goes as the inventory grows: both at once would be twice the memory.
         let records = found.catalogued.into_values().chain(found.tail.into_values());
         let binlogs = self.binlogs(records, (&marks, verified.as_ref()), &mut report).await?;
@@ -141,6 +144,7 @@ impl Archive {
             pages: found.pages(),
             repeats: 0,
             repeats_saved_bytes: 0,
+            told_by: BTreeMap::new(),
             hidden_backups,
             verified: None,
         };

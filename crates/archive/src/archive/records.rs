@@ -58,6 +58,17 @@ impl Discovered {
         self.catalogued.contains_key(key) || self.superseded.contains(key)
     }
 
+    /// Which binlogs stand in the archive as what differs from which others.
+    pub(super) fn told_by(&self) -> BTreeMap<BinlogId, BTreeSet<BinlogId>> {
+        let mut told_by: BTreeMap<BinlogId, BTreeSet<BinlogId>> = BTreeMap::new();
+        for record in self.catalogued.values() {
+            let Some(repeat) = record.header.repeat() else { continue };
+            let of = repeat.of.iter().map(|of| of.key.binlog.clone());
+            told_by.entry(record.key.binlog.clone()).or_default().extend(of);
+        }
+        told_by
+    }
+
     /// Leaves each range that is stored as a repeat to the repeat, unless that is known to be lost.
     fn supersede(&mut self, verified: Option<&LastVerified>) {
         let stands_for_others = |record: &&SegmentRecord| {

@@ -120,6 +120,7 @@ async fn a_binlog_is_whole_when_every_byte_is_catalogued_can_be_read_and_none_is
     };
     assert!(listed(&|_| {}));
     assert!(!listed(&|binlog| binlog.ranges[0].objects.clear()), "a verification found that it is lost");
+    assert!(!listed(&|binlog| binlog.previous_known = false), "nobody can read it without what was before");
     let damage = pitr_recovery::Damage { offset: 7, reason: "checksum".to_owned() };
     assert!(!listed(&|binlog| binlog.damage = Some(damage.clone())));
 }

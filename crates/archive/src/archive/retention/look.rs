@@ -11,7 +11,6 @@ use pitr_recovery::{
 use super::content::Content;
 use super::{Proposal, RetentionRules, is_past};
 use crate::archive::adopt::MarksRead;
-use crate::archive::records::Discovered;
 use crate::archive::{Archive, ArchiveError, READS_AT_ONCE};
 use crate::expiry::Marks;
 use crate::layout::{BACKUPS_PREFIX, ObjectKey, Place};
@@ -59,7 +58,7 @@ impl Archive {
             promised_us: marks.marks.promised_us,
             stored: StoredTimes { backups: self.backup_times().await?, binlogs: BTreeMap::new() },
             incomplete,
-            needs: needs(&everything.found),
+            needs: everything.found.told_by(),
         };
         let plan = loop {
             match self.plan_expiry(&everything.inventory, request.clone(), &is_due).await {
@@ -205,17 +204,6 @@ impl Archive {
     async fn listed(&self, prefix: String) -> Result<Vec<ListedObject>, ArchiveError> {
         Ok(self.store.list(&prefix).await?)
     }
-}
-
-/// Which binlogs stand in the archive as what differs from which others.
-fn needs(found: &Discovered) -> BTreeMap<BinlogId, BTreeSet<BinlogId>> {
-    let mut needs: BTreeMap<BinlogId, BTreeSet<BinlogId>> = BTreeMap::new();
-    for record in found.catalogued.values() {
-        let Some(repeat) = record.header.repeat() else { continue };
-        let of = repeat.of.iter().map(|of| of.key.binlog.clone());
-        needs.entry(record.key.binlog.clone()).or_default().extend(of);
-    }
-    needs
 }
 
 /// The marks of binlogs that have no object any more.
