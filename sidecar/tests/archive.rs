@@ -363,7 +363,7 @@ async fn limits_hold_and_everything_is_archived_all_the_same() {
     assert_eq!(exit, 0, "{said}");
     assert_eq!(scene.archived().await, scene.files());
     // All but the last object is paid for, and a second may have been saved up before.
-    let segments = scene.inventory().await.binlogs.into_iter().flat_map(|binlog| binlog.ranges);
+    let segments = scene.inventory().await.binlogs.into_iter().flat_map(|binlog| binlog.ranges.clone());
     let lengths: Vec<u64> = segments.flat_map(|range| range.objects).map(|object| object.length).collect();
     let paid = lengths.iter().sum::<u64>() - lengths.iter().max().unwrap();
     #[allow(clippy::cast_precision_loss)] // far below 2^52

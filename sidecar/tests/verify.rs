@@ -46,9 +46,9 @@ async fn base(scene: &Archiving) {
     let facts = BackupFacts {
         method: "clone".to_owned(),
         flavour: binlog.flavour,
-        server_version: binlog.server_version,
-        source: binlog.id.source,
-        executed: binlog.previous,
+        server_version: binlog.server_version.clone(),
+        source: binlog.id.source.clone(),
+        executed: binlog.previous.clone(),
         position: None,
         snapshot_at: Timestamp::UNIX_EPOCH,
         settings: BTreeMap::new(),

@@ -35,7 +35,7 @@ pub use adopt::Adoption;
 pub use describe::{Description, StopDescription};
 pub(crate) use drill::TRANSACTIONS_MIN;
 pub use drill::{Drill, Drills, Pace};
-pub use inventory::{InventoryReport, add_record, lay_over, remove_from, remove_objects};
+pub use inventory::{InventoryReport, lay_over, remove_from};
 pub use probe::{Probe, ProbeStep};
 pub use proofs::Proofs;
 pub use quarantine::Quarantine;

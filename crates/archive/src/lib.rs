@@ -30,7 +30,7 @@ pub use archive::{
     FindingKind, Found, FoundTransaction, InventoryReport, LastVerified, Matching, NoResume, Pace, Point, Probe,
     ProbeStep, Proofs, Proposal, Published, Quarantine, Rebuilt, Resume, Retained, RetentionRules, SLICES, Search,
     SearchError, Slices, Sought, StopDescription, Swept, TailCoverage, TailReport, Verified, VerifyProgress,
-    VerifyRules, Workspace, add_record, lay_over, remove_from, remove_objects,
+    VerifyRules, Workspace, lay_over, remove_from,
 };
 pub use catalog::{MergeEffort, PageError};
 pub use digest::{Digest, ShortHash, sha256};

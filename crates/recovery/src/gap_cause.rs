@@ -1,5 +1,7 @@
 //! Why transactions between two sections of a branch are missing.
 
+use std::sync::Arc;
+
 use pitr_binlog::{BinlogName, GtidSet};
 
 use crate::coverage::Break;
@@ -66,11 +68,11 @@ fn hole(lower: &Log, upper: &Log, missing: &GtidSet, inventory: &Inventory) -> O
 
 /// The first binlog between two of one server whose beginning was archived and can no longer be read: then none of it serves.
 fn lost_between<'a>(last: &BinlogId, first: &BinlogId, inventory: &'a Inventory) -> Option<&'a ArchivedBinlog> {
-    let between = |binlog: &&ArchivedBinlog| {
+    let between = |binlog: &&Arc<ArchivedBinlog>| {
         binlog.id.source == last.source && last.number < binlog.id.number && binlog.id.number < first.number
     };
     let lost = inventory.binlogs.iter().filter(between).filter(|b| b.ranges.iter().any(|range| !range.is_held()));
-    lost.min_by_key(|binlog| binlog.id.number)
+    lost.min_by_key(|binlog| binlog.id.number).map(Arc::as_ref)
 }
 
 fn lost_bytes(binlog: &ArchivedBinlog) -> (u64, u64) {
@@ -90,7 +92,7 @@ fn is_in_no_log(missing: &GtidSet, (lower, upper): (&Log, &Log), inventory: &Inv
 fn anonymous_below<'a>(upper: &Log, inventory: &'a Inventory) -> Option<&'a ArchivedBinlog> {
     let first = &binlog_of(upper, true, inventory).id;
     let below = inventory.binlogs.iter().filter(|b| b.id.source == first.source && b.id.number <= first.number);
-    below.filter(|b| b.ranges.iter().any(|range| range.flags.anonymous)).max_by_key(|b| b.id.number)
+    below.filter(|b| b.ranges.iter().any(|range| range.flags.anonymous)).max_by_key(|b| b.id.number).map(Arc::as_ref)
 }
 
 fn binlog_of<'a>(log: &Log, first: bool, inventory: &'a Inventory) -> &'a ArchivedBinlog {

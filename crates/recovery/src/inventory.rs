@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use pitr_binlog::{BinlogName, Flavour, Gtid, GtidSet, TransactionFlags};
 
@@ -30,8 +31,8 @@ impl fmt::Display for BinlogId {
 pub struct Inventory {
     /// What the archive belongs to.
     pub workload: String,
-    /// In any order.
-    pub binlogs: Vec<ArchivedBinlog>,
+    /// In any order, and shared by whoever knows the same of them: an archive of years has very many.
+    pub binlogs: Vec<Arc<ArchivedBinlog>>,
     /// In any order.
     pub backups: Vec<BaseBackup>,
     /// When the first listing behind this inventory began.

@@ -1,6 +1,7 @@
 //! The computed whole: streams, branches, gaps, windows, and the plans that follow from them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::branch::{Branch, Problem};
 use crate::collision::Collisions;
@@ -81,7 +82,7 @@ impl Timeline {
         let concerned: BTreeSet<&BinlogId> = lost.iter().map(|range| &range.binlog).collect();
         for binlog in inventory.binlogs.iter_mut().filter(|binlog| concerned.contains(&binlog.id)) {
             let references: Vec<RangeRef> = binlog.ranges.iter().map(|range| binlog.range_ref(range)).collect();
-            let ranges = binlog.ranges.iter_mut().zip(&references);
+            let ranges = Arc::make_mut(binlog).ranges.iter_mut().zip(&references);
             ranges.filter(|(_, reference)| lost.contains(reference)).for_each(|(range, _)| range.objects.clear());
         }
         unread.extend(lost);

@@ -140,7 +140,9 @@ impl std::ops::Deref for History {
 /// All indices of an archive.
 fn all_indices(world: &World) -> Indices {
     let inventory = world.inventory();
-    let of = |binlog: &ArchivedBinlog| binlog.ranges.iter().map(|range| binlog.range_ref(range)).collect::<Vec<_>>();
+    let of = |binlog: &std::sync::Arc<ArchivedBinlog>| {
+        binlog.ranges.iter().map(|range| binlog.range_ref(range)).collect::<Vec<_>>()
+    };
     world.indices(&inventory.binlogs.iter().flat_map(of).collect::<Vec<_>>())
 }
 

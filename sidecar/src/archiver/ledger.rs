@@ -149,7 +149,7 @@ impl Ledger {
             }
         }
         let Some(place) = self.places.get(&key.binlog).copied() else { return };
-        let Some(binlog) = self.inventory.binlogs.get_mut(place) else { return };
+        let Some(binlog) = self.inventory.binlogs.get_mut(place).map(Arc::make_mut) else { return };
         binlog.ranges.retain_mut(|range| remove_from(range, |key| key == text));
         if !binlog.ranges.is_empty() {
             return;
@@ -222,7 +222,7 @@ impl Ledger {
 
     /// What is archived of a binlog.
     pub(crate) fn binlog(&self, id: &BinlogId) -> Option<&ArchivedBinlog> {
-        self.places.get(id).and_then(|at| self.inventory.binlogs.get(*at))
+        self.places.get(id).and_then(|at| self.inventory.binlogs.get(*at)).map(Arc::as_ref)
     }
 
     /// Everything.

@@ -1,5 +1,7 @@
 //! XA transactions that the stop left prepared: what the source did with them later, and what becomes of them here.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use clap::ValueEnum;
 use pitr_archive::Archive;
@@ -112,10 +114,10 @@ async fn decided_later(archive: &Archive, plan: &RestorePlan) -> anyhow::Result<
     let Some(stop) = &plan.parts().stop else { return Ok(Vec::new()) };
     let inventory = planning::inventory(archive).await?;
     let decides = TransactionFlags::XA_COMMIT | TransactionFlags::XA_ROLLBACK;
-    let follows = |binlog: &&ArchivedBinlog| {
+    let follows = |binlog: &&Arc<ArchivedBinlog>| {
         binlog.id == stop.binlog || (binlog.id.source == stop.binlog.source && binlog.id.number > stop.binlog.number)
     };
-    let mut binlogs: Vec<&ArchivedBinlog> = inventory.binlogs.iter().filter(follows).collect();
+    let mut binlogs: Vec<&Arc<ArchivedBinlog>> = inventory.binlogs.iter().filter(follows).collect();
     binlogs.sort_by_key(|binlog| binlog.id.number);
     let mut decided = Vec::new();
     for binlog in binlogs {

@@ -89,12 +89,18 @@ async fn compute(pipeline: Arc<Pipeline>, last: Option<Arc<Known>>) -> Option<Kn
         let ledger = pipeline.ledger();
         (ledger.version(), ledger.inventory().clone())
     };
-    let glance = blocking(move || Timeline::new(inventory)).await.ok()?;
-    match planning::exact(&pipeline.archive, glance.clone()).await {
+    let glance = || {
+        let inventory = inventory.clone();
+        blocking(move || Timeline::new(inventory))
+    };
+    match planning::exact(&pipeline.archive, glance().await.ok()?).await {
         Ok(exact) => Some(Known { version, timeline: Arc::new(exact), is_exact: true }),
         Err(error) => {
             tracing::warn!(event = "inexact", "{error:#}");
-            let timeline = last.map_or_else(|| Arc::new(glance), |last| Arc::clone(&last.timeline));
+            let timeline = match last {
+                Some(last) => Arc::clone(&last.timeline),
+                None => Arc::new(glance().await.ok()?),
+            };
             Some(Known { version, timeline, is_exact: false })
         }
     }

@@ -109,7 +109,7 @@ fn newest(inventory: &Inventory) -> Option<&pitr_recovery::ArchivedBinlog> {
     let last = |binlog: &pitr_recovery::ArchivedBinlog| {
         binlog.ranges.iter().filter_map(|range| range.last.as_ref().map(|last| last.commit_us)).max()
     };
-    inventory.binlogs.iter().max_by_key(|binlog| (last(binlog), binlog.id.number))
+    inventory.binlogs.iter().max_by_key(|binlog| (last(binlog), binlog.id.number)).map(AsRef::as_ref)
 }
 
 fn problem(problem: &Problem) -> String {

@@ -112,7 +112,7 @@ fn named<'a>(timeline: &'a Timeline, name: &str, source: Option<&str>) -> Result
         let id = binlog.id.to_string();
         (binlog.name.as_str() == name || id == name) && source.is_none_or(|source| binlog.id.source == source)
     };
-    let found: Vec<&ArchivedBinlog> = timeline.inventory().binlogs.iter().filter(is_it).collect();
+    let found: Vec<&ArchivedBinlog> = timeline.inventory().binlogs.iter().map(AsRef::as_ref).filter(is_it).collect();
     match found[..] {
         [only] => Ok(only),
         [] => Err(Failure::new(&code::POSITION_AMBIGUOUS, format!("\"{name}\" is not archived"))
@@ -133,7 +133,7 @@ fn between<'a>(
     let streams = branch.streams.iter().filter_map(|id| timeline.streams().iter().find(|stream| stream.id == *id));
     let ids = streams.flat_map(|stream| stream.binlogs.iter().map(|(id, _)| id));
     let binlogs: BTreeMap<&BinlogId, &ArchivedBinlog> =
-        timeline.inventory().binlogs.iter().map(|binlog| (&binlog.id, binlog)).collect();
+        timeline.inventory().binlogs.iter().map(|binlog| (&binlog.id, binlog.as_ref())).collect();
     let all: Vec<&ArchivedBinlog> = ids.filter_map(|id| binlogs.get(id).copied()).collect();
     let has = |binlog: &ArchivedBinlog, gtid: &Gtid| binlog.ranges.iter().any(|range| range.gtids.contains(gtid));
     let busy = |binlog: &ArchivedBinlog| binlog.ranges.iter().any(|range| range.transactions > 0);

@@ -1,6 +1,7 @@
 //! What archived transactions did, in words: whoever restores recognises the mistake by them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use pitr_binlog::describe::{Change, describe, describe_beginning};
@@ -138,7 +139,7 @@ impl Archive {
 }
 
 fn binlog_of<'a>(inventory: &'a Inventory, id: &BinlogId) -> Option<&'a ArchivedBinlog> {
-    inventory.binlogs.iter().find(|binlog| binlog.id == *id)
+    inventory.binlogs.iter().find(|binlog| binlog.id == *id).map(Arc::as_ref)
 }
 
 /// Where a transaction lies in the bytes of its range, if all of it does.

@@ -3,6 +3,7 @@
 mod overlay;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
 use pitr_binlog::GtidSet;
@@ -19,7 +20,7 @@ use crate::layout::{Place, SegmentKey};
 use crate::segment::{Closes, HeldSet, SegmentHeader, SegmentRecord};
 use crate::store::StoreError;
 
-pub use overlay::{add_record, lay_over, remove_from, remove_objects};
+pub use overlay::{lay_over, remove_from};
 
 /// A hole is one when it looked the same so many times in a row: a segment that is stored behind the place that a LIST has
 /// reached hides from one look, a merge of the tail meanwhile from another (crates/model, `reading`).
@@ -200,7 +201,7 @@ impl Archive {
         records: impl Iterator<Item = SegmentRecord>,
         (marks, verified): (&Marks, Option<&LastVerified>),
         report: &mut InventoryReport,
-    ) -> Result<Vec<ArchivedBinlog>, ArchiveError> {
+    ) -> Result<Vec<Arc<ArchivedBinlog>>, ArchiveError> {
         let mut hidden = BTreeSet::new();
         let mut visible = Vec::new();
         for record in records {
@@ -230,7 +231,7 @@ impl Archive {
             if before.source != id.source {
                 before = Before { source: id.source.clone(), executed: GtidSet::new() };
             }
-            binlogs.extend(self.binlog(&records, (&mut before, verified), report).await?);
+            binlogs.extend(self.binlog(&records, (&mut before, verified), report).await?.map(Arc::new));
             records.clear();
         }
         Ok(binlogs)

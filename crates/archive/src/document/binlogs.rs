@@ -1,6 +1,7 @@
 //! Archived binlogs as a document: `GET /v1/binlogs`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use pitr_binlog::GtidSet;
 use pitr_recovery::{ArchivedBinlog, BinlogId, Closed, RangeKind, Timeline};
@@ -130,7 +131,7 @@ impl BinlogsDocument {
     }
 }
 
-fn wanted<'a>(timeline: &'a Timeline, filter: &BinlogFilter) -> Vec<&'a ArchivedBinlog> {
+fn wanted<'a>(timeline: &'a Timeline, filter: &BinlogFilter) -> Vec<&'a Arc<ArchivedBinlog>> {
     let mut binlogs: Vec<_> = timeline.inventory().binlogs.iter().filter(|binlog| filter.wants(binlog)).collect();
     binlogs.sort_by(|a, b| a.id.cmp(&b.id));
     binlogs

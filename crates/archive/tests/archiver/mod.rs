@@ -60,7 +60,7 @@ pub(crate) async fn live(archive: &Archive, acknowledged: &Acknowledged) -> Resu
     for history in histories() {
         let known = inventory.binlogs.iter().find(|binlog| binlog.id == history.id);
         let own = tail.extract_if(.., |record| record.key.binlog == history.id).collect();
-        archive_binlog(archive, acknowledged, &history, known, own).await?;
+        archive_binlog(archive, acknowledged, &history, known.map(AsRef::as_ref), own).await?;
     }
     archive.merge_pages(&source, MergeEffort::Idle).await?;
     archive.settle().await

@@ -213,7 +213,7 @@ impl<'a> Planner<'a> {
                 return Ok((stream, if all { Cut::before(place + 1) } else { Cut { piece: place, count } }));
             }
         }
-        let ArchivedBinlog { id, name, .. } = &self.timeline.inventory.binlogs[binlog];
+        let ArchivedBinlog { id, name, .. } = &*self.timeline.inventory.binlogs[binlog];
         let holds = |gap: &&Gap| match &gap.cause {
             GapCause::Lost { binlog, start, end, .. } => binlog == id && *start <= pos && pos < *end,
             GapCause::MissingRange { binlog, start, end, .. } => {

@@ -1,5 +1,7 @@
 //! Why a target cannot be reached, with what can be.
 
+use std::sync::Arc;
+
 use pitr_binlog::Gtid;
 
 use super::goal::target;
@@ -107,7 +109,7 @@ impl Planner<'_> {
     /// The refusal for an archive whose logs have no GTIDs.
     fn without_gtids(&self, target: RecoveryTarget) -> Option<Unrecoverable> {
         let inventory = &self.timeline.inventory;
-        let anonymous = |binlog: &&crate::ArchivedBinlog| binlog.ranges.iter().any(|range| range.flags.anonymous);
+        let anonymous = |binlog: &&Arc<crate::ArchivedBinlog>| binlog.ranges.iter().any(|range| range.flags.anonymous);
         let newest = inventory.binlogs.iter().filter(anonymous).max_by_key(|binlog| binlog.id.number)?;
         let in_a_log =
             self.logs.logs.iter().any(|log| {

@@ -1,6 +1,7 @@
 //! Which base backups stay, and which binlogs with them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::mistaken::{Mistaken, mistaken};
 use super::promise::{is_promised, lost};
@@ -124,7 +125,7 @@ impl<'a> Selection<'a> {
         &self.timeline.inventory.backups
     }
 
-    fn binlogs(&self) -> &'a [ArchivedBinlog] {
+    fn binlogs(&self) -> &'a [Arc<ArchivedBinlog>] {
         &self.timeline.inventory.binlogs
     }
 
@@ -301,7 +302,7 @@ impl<'a> Selection<'a> {
     /// Whether the server may still write to a binlog: it is not closed, and nothing shows that its server has left it. What has a
     /// mark is not stored again, so such a binlog must never get one.
     fn may_grow(&self, binlog: &ArchivedBinlog) -> bool {
-        let went_on = |other: &ArchivedBinlog| {
+        let went_on = |other: &Arc<ArchivedBinlog>| {
             other.id.source == binlog.id.source
                 && other.id.number > binlog.id.number
                 && self.binlog_us(other) > self.binlog_us(binlog)
@@ -367,7 +368,7 @@ impl<'a> Selection<'a> {
                 stored_bytes: backup.stored_bytes,
             });
         }
-        let mut binlogs: Vec<&ArchivedBinlog> = self.binlogs().iter().collect();
+        let mut binlogs: Vec<&Arc<ArchivedBinlog>> = self.binlogs().iter().collect();
         binlogs.sort_by_key(|binlog| (last_commit_us(binlog), &binlog.id));
         for binlog in binlogs {
             let rule = if aged { ExpireRule::Aged } else { ExpireRule::NotNeeded };

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, hash_map::DefaultHasher};
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use pitr_binlog::{BinlogName, Flavour, Gtid, GtidSet, TransactionFlags};
 use pitr_recovery::{
@@ -177,7 +178,12 @@ impl World {
                 damage: file.damage.clone(),
             });
         }
-        Inventory { workload: "shop/mysql".to_owned(), binlogs, backups: self.backups.clone(), listed_us: 0 }
+        Inventory {
+            workload: "shop/mysql".to_owned(),
+            binlogs: binlogs.into_iter().map(Arc::new).collect(),
+            backups: self.backups.clone(),
+            listed_us: 0,
+        }
     }
 
     /// The file that holds a range of an inventory.

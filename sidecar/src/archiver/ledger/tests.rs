@@ -113,7 +113,7 @@ async fn a_binlog_is_whole_when_every_byte_is_catalogued_can_be_read_and_none_is
     assert!(!ledger.is_whole(&id(), 150, |_| false), "its objects are gone");
     let listed = |change: &dyn Fn(&mut pitr_recovery::ArchivedBinlog)| {
         let mut inventory = Inventory { listed_us: 10, ..ledger.inventory().clone() };
-        change(&mut inventory.binlogs[0]);
+        change(std::sync::Arc::make_mut(&mut inventory.binlogs[0]));
         let mut listed = Ledger::default();
         listed.list(inventory);
         listed.is_whole(&id(), 150, |_| true)

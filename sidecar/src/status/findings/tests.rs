@@ -73,7 +73,12 @@ fn backup(executed_to: u64, at_us: i64) -> BaseBackup {
 }
 
 fn timeline(binlogs: Vec<ArchivedBinlog>, backups: Vec<BaseBackup>) -> Timeline {
-    Timeline::new(Inventory { workload: "a/b".to_owned(), binlogs, backups, listed_us: 0 })
+    Timeline::new(Inventory {
+        workload: "a/b".to_owned(),
+        binlogs: binlogs.into_iter().map(std::sync::Arc::new).collect(),
+        backups,
+        listed_us: 0,
+    })
 }
 
 const BEGIN_US: i64 = 1_700_000_000_000_000;

@@ -1,5 +1,7 @@
 //! An inventory that is kept up to date by whoever stores, without listing everything again.
 
+use std::sync::Arc;
+
 use pitr_binlog::GtidSet;
 use pitr_recovery::{ArchivedBinlog, ArchivedRange, Closed, Damage, Inventory, RangeKind};
 
@@ -7,22 +9,17 @@ use super::{archived_range, closed};
 use crate::layout::Place;
 use crate::segment::{HeldSet, SegmentRecord};
 
-/// Lays a stored segment over an inventory: for whoever stored it and does not want to list everything again.
+/// Lays a stored segment over an inventory, for whoever stored it and does not want to list everything again, and knows where the binlog
+/// stands in the inventory; none: not yet, and then it becomes the last.
 ///
 /// A set of GTIDs that the record only identifies cannot be laid over: such a record is left to the next listing.
-pub fn add_record(inventory: &mut Inventory, record: &SegmentRecord) {
-    let place = inventory.binlogs.iter().rposition(|binlog| binlog.id == record.key.binlog);
-    lay_over(inventory, place, record);
-}
-
-/// The same for whoever knows where the binlog stands in the inventory; none: not yet, and then it becomes the last.
 pub fn lay_over(inventory: &mut Inventory, place: Option<usize>, record: &SegmentRecord) {
     let Some(gtids) = record.header.transactions.gtids.whole() else { return };
     let place = place.unwrap_or_else(|| {
-        inventory.binlogs.push(unknown_binlog(record));
+        inventory.binlogs.push(Arc::new(unknown_binlog(record)));
         inventory.binlogs.len() - 1
     });
-    let Some(binlog) = inventory.binlogs.get_mut(place) else { return };
+    let Some(binlog) = inventory.binlogs.get_mut(place).map(Arc::make_mut) else { return };
     if !binlog.previous_known
         && let Some(previous) = record.header.previous.as_ref().and_then(HeldSet::whole)
     {
@@ -75,17 +72,6 @@ fn add_range(binlog: &mut ArchivedBinlog, range: ArchivedRange) {
             known.objects.push(object);
         }
     }
-}
-
-/// Takes objects out of an inventory that are not in the store any more; what no object holds goes with them.
-pub fn remove_objects(inventory: &mut Inventory, keys: &[String]) {
-    if keys.is_empty() {
-        return;
-    }
-    for binlog in &mut inventory.binlogs {
-        binlog.ranges.retain_mut(|range| remove_from(range, |key| keys.iter().any(|gone| gone == key)));
-    }
-    inventory.binlogs.retain(|binlog| !binlog.ranges.is_empty());
 }
 
 /// Takes objects out of a range. `false`: nothing holds it any more that did before.

@@ -83,7 +83,7 @@ impl Archive {
                 lines.entry(record.key.binlog.clone()).or_default().push(record);
             }
         }
-        let binlogs = everything.inventory.binlogs.into_iter().map(|binlog| ExpireItem::Binlog(binlog.id));
+        let binlogs = everything.inventory.binlogs.into_iter().map(|binlog| ExpireItem::Binlog(binlog.id.clone()));
         let backups = everything.inventory.backups.into_iter().map(|backup| ExpireItem::Backup(backup.id));
         let existing = binlogs.chain(backups).collect();
         let marked = marked_items(&marks.marks).collect();
