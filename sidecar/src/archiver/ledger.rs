@@ -200,7 +200,7 @@ impl Ledger {
 
     /// How far a binlog is archived.
     pub(crate) fn progress(&self, id: &BinlogId) -> Progress {
-        self.binlog(id).map(progress).unwrap_or_default()
+        self.binlog(id).map(|binlog| progress(binlog)).unwrap_or_default()
     }
 
     /// Whether the catalog has every byte of a closed binlog of this length, in objects that stand, and what is needed to read it.
@@ -221,8 +221,8 @@ impl Ledger {
     }
 
     /// What is archived of a binlog.
-    pub(crate) fn binlog(&self, id: &BinlogId) -> Option<&ArchivedBinlog> {
-        self.places.get(id).and_then(|at| self.inventory.binlogs.get(*at)).map(Arc::as_ref)
+    pub(crate) fn binlog(&self, id: &BinlogId) -> Option<&Arc<ArchivedBinlog>> {
+        self.places.get(id).and_then(|at| self.inventory.binlogs.get(*at))
     }
 
     /// Everything.

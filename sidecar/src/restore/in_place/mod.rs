@@ -21,12 +21,11 @@ mod exchange;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use pitr_recovery::code;
-use rustix::fs::{FlockOperation, fcntl_lock};
 use serde::{Deserialize, Serialize};
 
 use self::disk::Hand;
@@ -34,14 +33,12 @@ use super::RestoreArgs;
 use super::journal::{Journal, Phase};
 use super::volume::{OURS, Volume};
 use crate::error::Failure;
-use crate::server::RunAs;
+use crate::server::{DatadirLocks, RunAs};
 
 pub(super) use self::elsewhere::refuse as refuse_data_elsewhere;
 pub(crate) use self::ending::{FinishArgs, VolumeArgs, abort, finish};
 pub(super) use self::exchange::run as exchange;
 
-/// Where InnoDB keeps the temporary tablespaces of its sessions.
-const TEMPORARY: &str = "#innodb_temp";
 /// Characters of a plan's hash that tell two restores on one volume apart.
 const ID_CHARACTERS: usize = 12;
 
@@ -202,49 +199,14 @@ fn admit(args: &RestoreArgs, journal: &Journal) -> Result<(), Failure> {
 }
 
 /// Refuses data that a server runs on, and keeps every server from starting on it as long as the value lives.
-pub(super) fn hold(root: &Path) -> anyhow::Result<Held> {
-    let mut files = Vec::new();
-    for path in locked_by_servers(root).context("list the data directory")? {
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(reason) if reason.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(reason) => return Err(reason).with_context(|| format!("open \"{}\"", path.display())),
-        };
-        match fcntl_lock(&file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => files.push(file),
-            Err(rustix::io::Errno::ACCESS | rustix::io::Errno::AGAIN) => {
-                let message = format!("refusing --in-place: a server is running on \"{}\"", root.display());
-                return Err(Failure::new(&code::IN_PLACE_REFUSED, message)
-                    .hint("its data is exchanged only while it stands still; nothing was moved")
-                    .fix("scale the workload to 0, then the same again")
-                    .into());
-            }
-            Err(reason) => return Err(reason).with_context(|| format!("lock \"{}\"", path.display())),
-        }
-    }
-    Ok(Held { _files: files })
-}
-
-/// The files that InnoDB locks while it runs. More than one is looked at: a server that has closed any handle of a file, as CLONE does with
-/// all that it copies, holds no lock of that file any more. Its temporary tablespaces and doublewrite files it never copies.
-fn locked_by_servers(root: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let innodb = |name: &str| ["ib", "#ib"].iter().any(|start| name.starts_with(start)) || name == "mysql.ibd";
-    let mut files = Vec::new();
-    for (directory, all) in [(root.to_owned(), false), (root.join(TEMPORARY), true)] {
-        for name in entries::names(&directory)? {
-            let path = directory.join(&name);
-            if (all || name.to_str().is_some_and(innodb)) && path.is_file() {
-                files.push(path);
-            }
-        }
-    }
-    Ok(files)
-}
-
-/// Locks as a server takes them. They go with the value.
-#[derive(Debug)]
-pub(super) struct Held {
-    _files: Vec<File>,
+pub(super) fn hold(root: &Path) -> anyhow::Result<DatadirLocks> {
+    DatadirLocks::take(root)?.ok_or_else(|| {
+        let message = format!("refusing --in-place: a server is running on \"{}\"", root.display());
+        Failure::new(&code::IN_PLACE_REFUSED, message)
+            .hint("its data is exchanged only while it stands still; nothing was moved")
+            .fix("scale the workload to 0, then the same again")
+            .into()
+    })
 }
 
 /// The journal and the disk, while something is moved.
