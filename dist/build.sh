@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # build.sh FOLDER [PROGRAM...]: what a release consists of on this architecture, made from the static programs (profile "dist"):
-#   PROGRAM-VERSION-linux-ARCH.tar.gz     the program and its licence
+#   PROGRAM-VERSION-linux-ARCH.tar.gz     the program and its licence; the plugin with its manual pages
 #   PROGRAM_VERSION_ARCH.deb              the same for Debian; the plugin with kubectl's completion
 #   pitr-sidecar-VERSION-linux-ARCH.oci.tar   the image
 # PROGRAM is kubectl-pitr or pitr-sidecar (default: both). The same programs give the same bytes. PITR_BIN_DIR names a folder that has
@@ -27,10 +27,16 @@ bin=$("$PARTS/programs.sh" "$@")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+manual() { # manual PROGRAM FOLDER
+  "$bin/$1" man "$2" >/dev/null
+  chmod 644 "$2"/*
+}
+
 archive() { # archive PROGRAM
   local folder=$work/tar/$1
   install -D -m 755 "$bin/$1" "$folder/$1"
   install -m 644 "$REPOSITORY/LICENSE" "$folder/LICENSE"
+  if [ "$1" = kubectl-pitr ]; then manual "$1" "$folder/man/man1"; fi
   tar --create --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --format=gnu \
     --directory "$folder" . | gzip --no-name >"$out/$1-$version-linux-$arch.tar.gz"
 }
@@ -42,8 +48,12 @@ package() { # package PROGRAM
     pitr-sidecar) words="archives MySQL binlogs to an object store, and restores from it" ;;
   esac
   install -D -m 755 "$bin/$1" "$folder/usr/bin/$1"
-  # kubectl asks a program of this name to complete the plugin's words.
-  if [ "$1" = kubectl-pitr ]; then ln -s kubectl-pitr "$folder/usr/bin/kubectl_complete-pitr"; fi
+  if [ "$1" = kubectl-pitr ]; then
+    # kubectl asks a program of this name to complete the plugin's words.
+    ln -s kubectl-pitr "$folder/usr/bin/kubectl_complete-pitr"
+    manual "$1" "$folder/usr/share/man/man1"
+    gzip --no-name -9 "$folder"/usr/share/man/man1/*
+  fi
   install -D -m 644 "$REPOSITORY/LICENSE" "$folder/usr/share/doc/$1/copyright"
   mkdir "$folder/DEBIAN"
   cat >"$folder/DEBIAN/control" <<CONTROL

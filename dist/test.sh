@@ -23,6 +23,7 @@ mkdir "$work/tar"
 tar -xzf "$work/one/kubectl-pitr-$version-linux-$arch.tar.gz" -C "$work/tar"
 [ "$("$work/tar/kubectl-pitr" --version)" = "kubectl-pitr $version" ] || die "the archive's plugin is not $version"
 [ -s "$work/tar/LICENSE" ] || die "the archive has no licence"
+[ -s "$work/tar/man/man1/kubectl-pitr-restore.1" ] || die "the archive has no manual"
 
 # The packages, installed into a root of their own.
 for deb in "$work"/one/*.deb; do
@@ -32,6 +33,7 @@ done
 [ "$("$work/root/usr/bin/kubectl-pitr" --version)" = "kubectl-pitr $version" ] || die "the package's plugin is not $version"
 [ "$("$work/root/usr/bin/pitr-sidecar" --version)" = "pitr-sidecar $version" ] || die "the package's sidecar is not $version"
 [ "$(readlink "$work/root/usr/bin/kubectl_complete-pitr")" = kubectl-pitr ] || die "the package does not complete"
+gzip --test "$work/root/usr/share/man/man1/kubectl-pitr-restore.1.gz" || die "the package has no manual"
 
 # The image: one program, and a user that is not root.
 mkdir "$work/image"

@@ -11,6 +11,7 @@ pub mod failure;
 pub mod inject;
 pub mod job_line;
 pub mod objects;
+pub mod preferences;
 pub mod program;
 pub mod question;
 pub mod redaction;

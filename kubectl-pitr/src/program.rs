@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::args::{Cli, Command, command};
 use crate::commands;
 use crate::failure::{self, EXIT_USAGE, Failure};
+use crate::preferences::Preferences;
 use crate::session::Session;
 use crate::terminal::Terminal;
 
@@ -36,10 +37,16 @@ pub async fn run(process: Process) -> ExitCode {
         Err(error) => return refuse_words(&error, json),
     };
     start_log(cli.common.verbosity);
-    let terminal = Terminal::detect(cli.common.color, &process.environment);
-    let outcome = match Session::new(&cli, terminal, &process) {
-        Ok(session) => dispatch(cli.command, &session).await,
-        Err(error) => Err(error),
+    let (preferences, refused) = match Preferences::read(&process.environment) {
+        Ok(preferences) => (preferences, None),
+        Err(failure) => (Preferences::default(), Some(failure)),
+    };
+    let colour = cli.common.color.or(preferences.color).unwrap_or_default();
+    let terminal = Terminal::detect(colour, &process.environment);
+    let outcome = match (refused, Session::new(&cli, terminal, &process, &preferences)) {
+        (Some(failure), _) => Err(failure.into()),
+        (None, Ok(session)) => dispatch(cli.command, &session).await,
+        (None, Err(error)) => Err(error),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
@@ -75,6 +82,7 @@ async fn dispatch(command: Command, session: &Session) -> anyhow::Result<u8> {
         Command::Explain(args) => commands::explain::run(session, &args).await,
         Command::Completion(args) => commands::completion::run(session, &args),
         Command::Version(args) => commands::version::run(session, &args).await,
+        Command::Man(args) => commands::man::run(session, &args),
     }
 }
 

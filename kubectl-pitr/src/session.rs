@@ -12,6 +12,7 @@ use crate::args::{Cli, ClientArgs, OutputFormat};
 use crate::cluster::{self, Cluster};
 use crate::failure::Failure;
 use crate::inject::tree;
+use crate::preferences::{Answer, Preferences};
 use crate::program::Process;
 use crate::render::{JsonPath, Zone};
 use crate::target::Reader;
@@ -24,14 +25,16 @@ pub struct Session {
     pub terminal: Terminal,
     pub zone: Zone,
     output: Option<String>,
+    /// The format of answers where none is typed.
+    preferred: Option<Answer>,
     template: Option<JsonPath>,
     pub environment: fn(&str) -> Option<String>,
     clock: fn() -> Timestamp,
 }
 
 impl Session {
-    pub fn new(cli: &Cli, terminal: Terminal, process: &Process) -> Result<Self> {
-        let zone = match &cli.common.timezone {
+    pub fn new(cli: &Cli, terminal: Terminal, process: &Process, preferences: &Preferences) -> Result<Self> {
+        let zone = match cli.common.timezone.as_ref().or(preferences.timezone.as_ref()) {
             None => Zone::UTC,
             Some(name) => Zone::named(name).map_err(Failure::usage)?,
         };
@@ -46,6 +49,7 @@ impl Session {
             terminal,
             zone,
             output: cli.common.output.clone(),
+            preferred: preferences.output,
             environment: process.environment,
             clock: process.clock,
         })
@@ -98,9 +102,12 @@ impl Session {
         self.output.as_deref()
     }
 
-    /// `-o`, as one of the values that this command knows.
+    /// `-o`, as one of the values that this command knows. What is preferred counts where the command has it.
     pub fn output<T: ValueEnum>(&self, default: T) -> Result<T, Failure> {
-        let Some(text) = &self.output else { return Ok(default) };
+        let Some(text) = &self.output else {
+            let preferred = self.preferred.and_then(|answer| T::from_str(answer.as_str(), false).ok());
+            return Ok(preferred.unwrap_or(default));
+        };
         // A template is filled from the document that "-o json" prints.
         let format = if self.template.is_some() { "json" } else { text };
         T::from_str(format, false).map_err(|_| {

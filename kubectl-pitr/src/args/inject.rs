@@ -83,7 +83,7 @@ pub struct InjectArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  kubectl pitr uninject -f mysql.yaml\n  kubectl pitr uninject mysql -n shop --live\n\nNeeds: \
-nothing for files; with a WORKLOAD statefulsets get; with --live also statefulsets patch, configmaps get,delete, pods get,list."
+nothing for files; with a WORKLOAD statefulsets get; with --live also statefulsets patch, configmaps get,delete, pods get,list; --delete-wedged-pods: pods delete."
 )]
 pub struct UninjectArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME
@@ -95,6 +95,9 @@ pub struct UninjectArgs {
     /// Change the StatefulSet in the cluster (restarts its pods) instead of printing it
     #[arg(long, conflicts_with = "filename")]
     pub live: bool,
+    /// Delete a pod whose sidecar cannot start: its StatefulSet waits for it and replaces it by nothing
+    #[arg(long, requires = "live")]
+    pub delete_wedged_pods: bool,
     /// Leave the ConfigMap
     #[arg(long)]
     pub keep_config: bool,

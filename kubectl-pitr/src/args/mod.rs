@@ -36,6 +36,8 @@ pub use target::TargetArgs;
 pub use timeline::{BinlogsArgs, TimelineArgs, TimelineFormat, is_duration};
 pub use upkeep::{PruneArgs, VerifyArgs};
 
+use std::path::PathBuf;
+
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 /// Subcommands stand in groups, which clap cannot do by itself: a test holds this list and the commands together.
@@ -74,7 +76,9 @@ Other:
   version     versions of the plugin and of the sidecars
 
 Options:
-{options}";
+{options}
+
+Preferences: timezone, color and output in ~/.config/kubectl-pitr/config.yaml, or the file that PITRCONFIG names.";
 
 /// Point-in-time recovery for any MySQL StatefulSet
 #[derive(Debug, Parser)]
@@ -111,6 +115,8 @@ pub enum Command {
     Explain(Box<ExplainArgs>),
     Completion(CompletionArgs),
     Version(VersionArgs),
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 /// What an error code means and what helps against it, or the story of a gap
@@ -159,6 +165,15 @@ pub struct VersionArgs {
     pub client: bool,
 }
 
+/// Write the manual pages, for those who package the program
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kubectl pitr man man/man1\n\nNeeds no permission.")]
+pub struct ManArgs {
+    /// Directory to write them to
+    #[arg(value_name = "DIRECTORY")]
+    pub directory: PathBuf,
+}
+
 /// The command under the name it was called by: kubectl shows plugins as "kubectl pitr".
 pub fn command(program: &str) -> clap::Command {
     let name = program.rsplit('/').next().unwrap_or(program).trim_end_matches(".exe");
@@ -180,7 +195,7 @@ mod tests {
 
     #[test]
     fn every_command_stands_in_the_grouped_help() {
-        for sub in Cli::command().get_subcommands() {
+        for sub in Cli::command().get_subcommands().filter(|sub| !sub.is_hide_set()) {
             let line = format!("\n  {:<10}  ", sub.get_name());
             assert!(HELP.contains(&line), "{} is missing in the help", sub.get_name());
         }

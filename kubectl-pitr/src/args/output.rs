@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serde::Deserialize;
 
 use super::client::duration;
 
@@ -10,9 +11,9 @@ pub struct CommonArgs {
     /// Output format: table, wide, json, yaml, name or jsonpath=TEMPLATE, as far as the command has them
     #[arg(short = 'o', long, global = true, value_name = "FORMAT")]
     pub output: Option<String>,
-    /// Colour: only at a terminal, always, or never
-    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
-    pub color: ColourChoice,
+    /// Colour: auto (only at a terminal), always, or never [default: auto]
+    #[arg(long, global = true, value_enum, value_name = "WHEN")]
+    pub color: Option<ColourChoice>,
     /// Show times of plans and timelines in this zone as well (input always carries its own offset)
     #[arg(long, global = true, value_name = "ZONE")]
     pub timezone: Option<String>,
@@ -21,8 +22,10 @@ pub struct CommonArgs {
     pub verbosity: u8,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ColourChoice {
+    #[default]
     Auto,
     Always,
     Never,

@@ -1,5 +1,6 @@
 //! Server-side apply of raw JSON: a typed object would claim fields that we do not mean, such as an empty list of containers.
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
@@ -13,6 +14,9 @@ use pitr_recovery::code;
 
 /// Under this name the API server remembers which entries are ours.
 pub const FIELD_MANAGER: &str = "kubectl-pitr";
+
+/// In a pod template: when its pods were last restarted by hand.
+const ANNOTATION_RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
 
 /// How a change is applied.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -98,6 +102,16 @@ impl Cluster {
         if let Some(partition) = partition {
             patch["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = partition.into();
         }
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let patched = api.patch(name, &params, &Patch::Merge(&patch)).await;
+        patched.map(|_| ()).map_err(|e| self.apply_failed(&e, "statefulsets.apps", name))
+    }
+
+    /// Has every pod made anew, as `kubectl rollout restart` does it.
+    pub async fn restart_stateful_set(&self, name: &str, now: Timestamp) -> Result<(), Failure> {
+        let api: Api<StatefulSet> = self.api();
+        let annotations = json!({ANNOTATION_RESTARTED: now.to_string()});
+        let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let patched = api.patch(name, &params, &Patch::Merge(&patch)).await;
         patched.map(|_| ()).map_err(|e| self.apply_failed(&e, "statefulsets.apps", name))

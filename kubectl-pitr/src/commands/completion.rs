@@ -145,7 +145,7 @@ fn without_flags(words: &[String]) -> Vec<&String> {
 }
 
 /// Flags without a value of their own; all others take the next word, unless it is joined by "=".
-const ALONE: [&str; 20] = [
+const ALONE: [&str; 22] = [
     "--server-logs",
     "--follow",
     "-w",
@@ -164,6 +164,8 @@ const ALONE: [&str; 20] = [
     "--allow-drift",
     "--force-conflicts",
     "--keep-config",
+    "--delete-wedged-pods",
+    "--restart",
     "--insecure-skip-tls-verify",
     "--disable-compression",
 ];

@@ -1,13 +1,16 @@
 //! `config view` and `config set`: the sidecar's configuration, as its ConfigMap holds it.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use pitr_recovery::code;
 use serde_json::{Value, json};
 
-use super::{rollout, source};
+use super::rollout::{self, Rollout};
+use super::source;
 use crate::args::{ConfigArgs, ConfigSetArgs, ConfigVerb, ConfigViewArgs, DryRun, OutputFormat};
 use crate::cluster::{Cluster, Need, Workload, WorkloadName, require};
-use crate::failure::Failure;
+use crate::failure::{EXIT_INTERRUPTED, Failure};
 use crate::inject::keys::{self, Effective, effective};
 use crate::inject::{ownership, settings, together, tree};
 use crate::objects::copied;
@@ -16,6 +19,13 @@ use crate::session::Session;
 
 pub(super) const SET_NEEDS: [Need; 3] =
     [Need::of("get", "apps", "statefulsets"), Need::core("get", "configmaps"), Need::core("patch", "configmaps")];
+/// What `--restart` needs besides.
+pub(super) const RESTART_NEEDS: [Need; 4] = [
+    Need::of("patch", "apps", "statefulsets"),
+    Need::core("get", "pods"),
+    Need::core("list", "pods"),
+    Need::sub("get", "pods", "log"),
+];
 /// Keys that another command changes, because more hangs on them than the sidecar.
 const ELSEWHERE: [(&str, &str, &str); 3] = [
     ("workload", "whose history it is decides which archive it may go to", "kubectl pitr inject, with --archive"),
@@ -103,6 +113,9 @@ async fn set(session: &Session, args: &ConfigSetArgs) -> Result<u8> {
     if args.dry_run != DryRun::Client {
         require(&cluster, &SET_NEEDS, "injector").await?;
     }
+    if args.restart && args.dry_run == DryRun::None {
+        require(&cluster, &RESTART_NEEDS, "injector").await?;
+    }
     let held = held(&cluster, &args.workload).await?;
     refuse_under_way(&held.workload)?;
     let mut config = held.config.clone();
@@ -115,16 +128,35 @@ async fn set(session: &Session, args: &ConfigSetArgs) -> Result<u8> {
         session.print(&text)?;
         return Ok(0);
     }
+    let restarts = args.restart && args.dry_run == DryRun::None;
+    let name = &held.workload.name;
+    if restarts {
+        session.confirm(name, args.confirm.as_deref(), &format!("This restarts the pods of statefulset/{name}"))?;
+    }
     if config == held.config {
         session.tell(&format!("configmap/{} says so already", held.name));
-        return Ok(0);
+    } else {
+        let patch = json!({"metadata": {"resourceVersion": held.version}, "data": {"config.yaml": text}});
+        let dry_run = args.dry_run == DryRun::Server;
+        cluster.patch_config_map(&held.name, &patch, dry_run).await?;
+        match dry_run {
+            true => session.tell("the API server would accept the ConfigMap; nothing was changed"),
+            false => tell(session, &held, &args.settings, restarts),
+        }
     }
-    let patch = json!({"metadata": {"resourceVersion": held.version}, "data": {"config.yaml": text}});
-    let dry_run = args.dry_run == DryRun::Server;
-    cluster.patch_config_map(&held.name, &patch, dry_run).await?;
-    match dry_run {
-        true => session.tell("the API server would accept the ConfigMap; nothing was changed"),
-        false => tell(session, &held, &args.settings),
+    if restarts { restart(session, &cluster, &held, args.timeout).await } else { Ok(0) }
+}
+
+/// The pods that start now take all of it.
+async fn restart(session: &Session, cluster: &Cluster, held: &Held, limit: Duration) -> Result<u8> {
+    let name = &held.workload.name;
+    let rollout = Rollout::of(&held.workload.object, false);
+    tokio::select! {
+        ended = rollout.restart(session, cluster, name, (limit, session.now())) => ended?,
+        _ = tokio::signal::ctrl_c() => {
+            session.tell(&rollout::standing(cluster, name).await);
+            return Ok(EXIT_INTERRUPTED);
+        }
     }
     Ok(0)
 }
@@ -152,7 +184,7 @@ fn refuse_elsewhere(key: &str) -> Result<(), Failure> {
     }
 }
 
-fn tell(session: &Session, held: &Held, changed: &[(String, String)]) {
+fn tell(session: &Session, held: &Held, changed: &[(String, String)], restarts: bool) {
     let Held { workload, name, .. } = held;
     let flags: Vec<String> = changed.iter().map(|(key, value)| format!("--set {key}={value}")).collect();
     let copied = ["s3.", "encryption.", "credentials.", "source."];
@@ -164,15 +196,13 @@ fn tell(session: &Session, held: &Held, changed: &[(String, String)]) {
     }
     let at_the_start: Vec<&str> =
         changed.iter().map(|(key, _)| key.as_str()).filter(|key| keys::is_taken_at_the_start(key)).collect();
-    let when = if at_the_start.is_empty() {
-        "sidecars take it within two minutes, without a restart".to_owned()
-    } else {
-        format!(
-            "sidecars take {} at their next start, and nothing else of it before: kubectl rollout restart statefulset/{} -n {}",
-            at_the_start.join(", "),
-            workload.name,
-            workload.namespace
-        )
+    let when = match at_the_start.is_empty() {
+        _ if restarts => "each sidecar takes it when its pod is restarted".to_owned(),
+        true => "sidecars take it within two minutes, without a restart".to_owned(),
+        false => format!(
+            "sidecars take {} at their next start, and nothing else of it before: the same command with --restart",
+            at_the_start.join(", ")
+        ),
     };
     session.tell(&format!(
         "configmap/{name} changed; {when}\nan inject or attach writes the configuration anew: give it {}, too",

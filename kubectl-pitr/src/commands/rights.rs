@@ -90,7 +90,13 @@ fn whoever_takes_backups_needs_our_backup_role_and_no_more() {
 #[test]
 fn whoever_injects_needs_our_injector_and_no_more() {
     let attached: [&[Need]; 2] = [&attach::ATTACH_NEEDS, &attach::DETACH_NEEDS];
-    let sidecars: [&[Need]; 3] = [&inject::LIVE_NEEDS, &uninject::LIVE_NEEDS, &config::SET_NEEDS];
+    let sidecars: [&[Need]; 5] = [
+        &inject::LIVE_NEEDS,
+        &uninject::LIVE_NEEDS,
+        &uninject::WEDGED_NEEDS,
+        &config::SET_NEEDS,
+        &config::RESTART_NEEDS,
+    ];
     let needs = [&attached[..], &sidecars].concat();
     // "uninject --live" takes the ConfigMap away; a running pod is asked who owns the data where nothing else says it.
     assert_fits("injector", &needs, &["delete configmaps", "get pods/exec", "create pods/exec"]);

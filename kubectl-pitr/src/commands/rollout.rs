@@ -4,25 +4,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::Pod;
 use pitr_recovery::code;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::injected_map;
-use crate::args::Via;
-use crate::cluster::{ApplyOptions, Cluster};
+use super::proof::{LOOK_EVERY, carries, is_ready, wait_for};
+use crate::cluster::{ApplyOptions, Cluster, waiting_reason};
 use crate::failure::Failure;
-use crate::inject::sidecar::{ANNOTATION_BEFORE, ANNOTATION_PARTITION, CONTAINER};
+use crate::inject::sidecar::{ANNOTATION_BEFORE, ANNOTATION_PARTITION};
 use crate::render::duration;
 use crate::session::Session;
-
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long one look at a sidecar's state may take.
-const STATE_LIMIT: Duration = Duration::from_secs(5);
-/// The label of a pod that says which revision of the template it was made of.
-const LABEL_REVISION: &str = "controller-revision-hash";
 
 /// How a StatefulSet will restart its pods. Partitions count pods from 0, whatever number the first one has in its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,9 +107,47 @@ impl Rollout {
         name: &str,
         (limit, before): (Duration, &Before),
     ) -> Result<(), Failure> {
-        if self.on_delete {
-            session.tell("  its update strategy is OnDelete: the sidecar comes with each pod that you delete");
+        if !self.begin(session, cluster, name).await? {
             return Ok(());
+        }
+        let Some((index, failure)) = self.follow(session, cluster, name, limit).await? else { return Ok(()) };
+        let namespace = cluster.namespace();
+        Err(match index == self.replicas - 1 {
+            true => self.give_up(cluster, name, &self.pod_name(name, index), (failure, before)).await,
+            false => {
+                let failure = self.stop(cluster, name, index, failure).await;
+                failure.fix(format!("kubectl pitr uninject {name} -n {namespace} --live"))
+            }
+        })
+    }
+
+    /// Restarts every pod as it is, the last one first: the others follow when that one archives.
+    pub(super) async fn restart(
+        &self,
+        session: &Session,
+        cluster: &Cluster,
+        name: &str,
+        (limit, now): (Duration, Timestamp),
+    ) -> Result<(), Failure> {
+        if self.canary {
+            let annotations = json!({ANNOTATION_PARTITION: self.partition.to_string()});
+            cluster.set_partition(name, Some(self.replicas - 1), annotations).await?;
+        }
+        cluster.restart_stateful_set(name, now).await?;
+        if !self.begin(session, cluster, name).await? {
+            return Ok(());
+        }
+        match self.follow(session, cluster, name, limit).await? {
+            None => Ok(()),
+            Some((index, failure)) => Err(self.stop(cluster, name, index, failure).await),
+        }
+    }
+
+    /// After a change: whether any pod gets it by itself.
+    async fn begin(&self, session: &Session, cluster: &Cluster, name: &str) -> Result<bool, Failure> {
+        if self.on_delete {
+            session.tell("  its update strategy is OnDelete: the change comes with each pod that you delete");
+            return Ok(false);
         }
         if self.held && !self.canary {
             cluster.set_partition(name, Some(self.partition), json!({ANNOTATION_PARTITION: null})).await?;
@@ -125,26 +156,34 @@ impl Rollout {
             self.let_go(cluster, name).await?;
             let partition = self.partition;
             session
-                .tell(&format!("  its partition {partition} holds every pod back: the sidecar comes as you lower it"));
-            return Ok(());
+                .tell(&format!("  its partition {partition} holds every pod back: the change comes as you lower it"));
+            return Ok(false);
         }
+        Ok(true)
+    }
+
+    /// Waits for each pod that gets the change, from the last one on, and lets the others have it when that one archives. Tells which
+    /// pod does not.
+    async fn follow(
+        &self,
+        session: &Session,
+        cluster: &Cluster,
+        name: &str,
+        limit: Duration,
+    ) -> Result<Option<(i32, Failure)>, Failure> {
         let last = self.replicas - 1;
         for index in (self.partition..=last).rev() {
             let pod = self.pod_name(name, index);
             if let Err(reason) = wait_for(cluster, (name, &pod), limit).await {
                 let text = format!("{pod} does not archive {} after its restart: {reason}", duration(limit.as_secs()));
-                let failure = Failure::new(code::NOT_ARCHIVING_IN_TIME, text);
-                return Err(match index == last {
-                    true => self.give_up(cluster, name, &pod, (failure, before)).await,
-                    false => self.stop(cluster, name, index, failure).await,
-                });
+                return Ok(Some((index, Failure::new(code::NOT_ARCHIVING_IN_TIME, text))));
             }
             session.tell(&format!("pod/{pod} archives"));
             if index == last {
                 self.let_go(cluster, name).await?;
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn pod_name(&self, name: &str, index: i32) -> String {
@@ -154,21 +193,16 @@ impl Rollout {
     /// Holds the pods back that have not had the change.
     async fn stop(&self, cluster: &Cluster, name: &str, index: i32, failure: Failure) -> Failure {
         let (pod, namespace) = (self.pod_name(name, index), cluster.namespace());
+        let those = if index == self.replicas - 1 { "" } else { "those before it archive; " };
+        let annotations = json!({ANNOTATION_PARTITION: self.partition.to_string()});
         let failure = match self.canary && index > self.partition {
-            false => failure.hint("those before it archive; the change stays"),
-            true => match cluster
-                .set_partition(name, Some(index), json!({ANNOTATION_PARTITION: self.partition.to_string()}))
-                .await
-            {
-                Ok(()) => {
-                    failure.hint(format!("those before it archive; the others are held back by partition {index}"))
-                }
+            false => failure.hint(format!("{those}the change stays")),
+            true => match cluster.set_partition(name, Some(index), annotations).await {
+                Ok(()) => failure.hint(format!("{those}the others are held back by partition {index}")),
                 Err(reason) => failure.hint(format!("the others are restarted nevertheless: {reason}")),
             },
         };
-        failure
-            .fix(format!("kubectl describe pod {pod} -n {namespace}; then the same command goes on"))
-            .fix(format!("kubectl pitr uninject {name} -n {namespace} --live"))
+        failure.fix(format!("kubectl describe pod {pod} -n {namespace}; then the same command goes on"))
     }
 
     /// Takes the change back. A pod that cannot start stays as it is: only deleting it helps.
@@ -225,12 +259,13 @@ impl Rollout {
         }))
     }
 
-    /// Waits until every pod runs without the sidecar.
+    /// Waits until every pod runs without the sidecar. One whose sidecar cannot start is replaced by nobody: it is named, or deleted if
+    /// `deletes` says so.
     pub(super) async fn wait_without_sidecar(
         &self,
         cluster: &Cluster,
         name: &str,
-        limit: Duration,
+        (limit, deletes): (Duration, bool),
     ) -> Result<(), Failure> {
         if self.on_delete {
             return Ok(());
@@ -239,7 +274,12 @@ impl Rollout {
             let pod = self.pod_name(name, index);
             let deadline = Instant::now() + limit;
             loop {
-                if let Some(found) = cluster.pod(&pod).await?
+                let found = cluster.pod(&pod).await?;
+                let wedged = found.as_ref().filter(|pod| carries(pod) && !is_ready(pod)).and_then(waiting_reason);
+                if wedged.is_some() && deletes {
+                    cluster.delete_pod(&pod).await?;
+                }
+                if let Some(found) = found
                     && found.metadata.deletion_timestamp.is_none()
                     && !carries(&found)
                     && is_ready(&found)
@@ -248,7 +288,16 @@ impl Rollout {
                 }
                 if Instant::now() >= deadline {
                     let text = format!("pod \"{pod}\" is not ready {} after the change", duration(limit.as_secs()));
-                    return Err(Failure::new(code::WAIT_TIMED_OUT, text).hint("the rollout goes on"));
+                    let failure = Failure::new(code::WAIT_TIMED_OUT, text);
+                    return Err(match wedged {
+                        None => failure.hint("the rollout goes on"),
+                        Some(reason) => failure
+                            .hint(format!("its sidecar cannot start, and only deleting the pod helps: {reason}"))
+                            .fix(format!(
+                                "kubectl delete pod {pod} -n {}, or --delete-wedged-pods",
+                                cluster.namespace()
+                            )),
+                    });
                 }
                 sleep(LOOK_EVERY).await;
             }
@@ -287,84 +336,5 @@ pub(super) async fn standing(cluster: &Cluster, name: &str) -> String {
         ),
         Ok(_) => format!("statefulset/{name} goes on with it by itself: kubectl pitr status {name} -n {namespace}"),
         Err(reason) => format!("what becomes of statefulset/{name} is not known: {reason}"),
-    }
-}
-
-async fn wait_for(cluster: &Cluster, (name, pod): (&str, &str), limit: Duration) -> Result<(), String> {
-    let deadline = Instant::now() + limit;
-    loop {
-        let reason = match look(cluster, name, pod).await {
-            Ok(None) => return Ok(()),
-            Ok(Some(reason)) => reason,
-            Err(failure) => failure.to_string(),
-        };
-        if Instant::now() >= deadline {
-            return Err(reason);
-        }
-        sleep(LOOK_EVERY).await;
-    }
-}
-
-/// Why a pod cannot be said to archive with the StatefulSet as it is now; nothing if it does.
-async fn look(cluster: &Cluster, name: &str, pod: &str) -> Result<Option<String>, Failure> {
-    let set = cluster.stateful_set(name).await?;
-    let Some(found) = cluster.pod(pod).await? else { return Ok(Some("it is being replaced".to_owned())) };
-    if !is_of_newest(&found, &set) || !carries(&found) {
-        return Ok(Some("it was not restarted".to_owned()));
-    }
-    let state = cluster.pod_states(std::slice::from_ref(&found), Via::Auto, STATE_LIMIT).await;
-    Ok(match state.into_iter().next().and_then(|s| s.heartbeat) {
-        Some(heartbeat) => doubt(&heartbeat, ready_since(&found)),
-        None => Some(crate::cluster::waiting_reason(&found).unwrap_or_else(|| "no heartbeat yet".to_owned())),
-    })
-}
-
-/// What keeps a heartbeat from being proof that a pod archives. A sidecar starts before its server, and begins with the binlog that the one
-/// before it had archived: only what it says once the server is there tells of its own work. Both times are of the pod's node.
-fn doubt(heartbeat: &Value, ready_since: Option<Timestamp>) -> Option<String> {
-    if !archives(heartbeat) {
-        return Some(codes(heartbeat));
-    }
-    let Some(since) = ready_since else { return Some("it is not ready".to_owned()) };
-    let said_at: Option<Timestamp> = heartbeat["ts"].as_str().and_then(|text| text.parse().ok());
-    said_at.is_none_or(|at| at < since).then(|| "no heartbeat since it became ready".to_owned())
-}
-
-/// Whether a pod was made of the template that the StatefulSet has now. Unknown until its controller has seen that template.
-fn is_of_newest(pod: &Pod, set: &StatefulSet) -> bool {
-    let Some(status) = &set.status else { return false };
-    let seen = status.observed_generation >= set.metadata.generation;
-    let revision = pod.metadata.labels.as_ref().and_then(|labels| labels.get(LABEL_REVISION));
-    seen && revision.is_some() && revision == status.update_revision.as_ref()
-}
-
-fn carries(pod: &Pod) -> bool {
-    let Some(spec) = &pod.spec else { return false };
-    let alive = pod.metadata.deletion_timestamp.is_none();
-    alive && spec.containers.iter().chain(spec.init_containers.iter().flatten()).any(|c| c.name == CONTAINER)
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    ready_since(pod).is_some()
-}
-
-/// Since when a pod is ready, by the clock of its node; nothing while it is not.
-fn ready_since(pod: &Pod) -> Option<Timestamp> {
-    let conditions = pod.status.as_ref()?.conditions.as_deref()?;
-    let ready = conditions.iter().find(|c| c.type_ == "Ready" && c.status == "True")?;
-    Some(ready.last_transition_time.as_ref()?.0)
-}
-
-/// Whether a sidecar has brought something into its archive.
-fn archives(heartbeat: &Value) -> bool {
-    !heartbeat["closed"]["archivedAt"].is_null() || heartbeat["active"]["shippedBytes"].as_u64().is_some_and(|b| b > 0)
-}
-
-fn codes(heartbeat: &Value) -> String {
-    let codes: Vec<_> = heartbeat["codes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if codes.is_empty() {
-        "nothing is archived yet".to_owned()
-    } else {
-        format!("nothing is archived: {}", codes.join(", "))
     }
 }

@@ -21,6 +21,9 @@ pub(super) const LIVE_NEEDS: [Need; 4] = [
     Need::core("list", "pods"),
 ];
 
+/// What `--delete-wedged-pods` needs besides.
+pub(super) const WEDGED_NEEDS: [Need; 1] = [Need::core("delete", "pods")];
+
 pub async fn run(session: &Session, args: &UninjectArgs) -> Result<u8> {
     if args.dry_run != DryRun::Client {
         session.prints_text("uninject")?;
@@ -43,6 +46,9 @@ pub async fn run(session: &Session, args: &UninjectArgs) -> Result<u8> {
         if !args.keep_config {
             require(&cluster, &[Need::core("delete", "configmaps")], "injector").await?;
         }
+        if args.delete_wedged_pods {
+            require(&cluster, &WEDGED_NEEDS, "injector").await?;
+        }
     }
     live(session, &cluster, args, &name.0).await
 }
@@ -57,6 +63,8 @@ async fn live(session: &Session, cluster: &Cluster, args: &UninjectArgs, name: &
         }
         return Ok(0);
     }
+    let rollout = Rollout::of(&object, true);
+    let waiting = (args.confirm.timeout, args.delete_wedged_pods);
     let carries = |object| serde_json::to_value(object).map(|v| ours::holds_ours(&v)).context("read the object");
     if carries(&object)? {
         let nothing = nothing(cluster, name);
@@ -71,28 +79,32 @@ async fn live(session: &Session, cluster: &Cluster, args: &UninjectArgs, name: &
             session.tell("the API server would accept this; nothing was changed");
             return Ok(0);
         }
-        session.confirm(
-            name,
-            args.confirm.confirm.as_deref(),
-            &format!("This restarts the pods of statefulset/{name}"),
-        )?;
-        let rollout = Rollout::of(&object, true);
+        confirm(session, args, name)?;
         cluster.apply_stateful_set(name, &nothing, ApplyOptions::default()).await?;
         session.tell(&format!("statefulset/{name} changed"));
         rollout.let_go_if_held(cluster, name).await?;
-        rollout.wait_without_sidecar(cluster, name, args.confirm.timeout).await?;
+        rollout.wait_without_sidecar(cluster, name, waiting).await?;
     } else {
         session.tell(&format!("statefulset/{name} carries no sidecar"));
         if args.dry_run == DryRun::Server {
             return Ok(0);
         }
         // An injection that was interrupted before its change may have held the pods back.
-        Rollout::of(&object, true).let_go_if_held(cluster, name).await?;
+        rollout.let_go_if_held(cluster, name).await?;
+        if args.delete_wedged_pods {
+            confirm(session, args, name)?;
+            rollout.wait_without_sidecar(cluster, name, waiting).await?;
+        }
     }
     if !args.keep_config {
         delete_config(session, cluster, &map_name(name)).await?;
     }
     Ok(0)
+}
+
+fn confirm(session: &Session, args: &UninjectArgs, name: &str) -> Result<()> {
+    let what = format!("This restarts the pods of statefulset/{name}");
+    session.confirm(name, args.confirm.confirm.as_deref(), &what)
 }
 
 /// An empty set of entries under our field manager: what it owned goes away, and nothing else.

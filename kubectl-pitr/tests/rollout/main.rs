@@ -188,11 +188,49 @@ fn a_dry_run_changes_nothing() {
     assert_eq!(api.inject(GOOD, &[]).0, 0);
     let changes = api.world().changes;
     for flag in ["--dry-run", "--dry-run=server"] {
-        let server = format!("http://{}", api.address);
-        let words = ["uninject", "mysql", "-n", "shop", "--live", flag, "--server", &server];
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-pitr"));
-        let output = command.args(words).env_remove("KUBECONFIG").env("HOME", "/nonexistent").output().unwrap();
-        assert_eq!(told(&output).0, 0, "{}", told(&output).1);
+        let (code, text) = api.run(&["uninject", "mysql", "--live", flag]);
+        assert_eq!(code, 0, "{text}");
     }
     assert_eq!(api.world().changes, changes);
+}
+
+#[test]
+fn a_setting_that_wants_a_restart_goes_to_one_pod_first() {
+    let api = Api::start(World::new(0));
+    assert_eq!(api.inject(GOOD, &[]).0, 0);
+    let restart = ["config", "set", "mysql", "s3.endpoint=https://s3.example.com", "--restart", "--timeout", "1s"];
+    let (code, text) = api.run(&restart);
+    assert_eq!(code, 4, "it wants the name: {text}");
+    assert_eq!(api.world().config()["s3"]["endpoint"], json!(null));
+    let before = api.world().pods.clone();
+    api.world().stuck.insert(2);
+    api.world().partitions.clear();
+    let confirmed = [&restart[..], &["--confirm", "mysql"]].concat();
+    let (code, text) = api.run(&confirmed);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("mysql-2 does not archive") && text.contains("held back by partition 2"), "{text}");
+    assert_eq!((&api.world().pods[..2], api.standing().1), (&before[..2], Some("0".to_owned())), "{text}");
+    api.world().stuck.clear();
+    let (code, text) = api.run(&confirmed);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("says so already") && text.contains("pod/mysql-0 archives"), "{text}");
+    let world = api.world();
+    let revision = world.revision();
+    assert!(revision > before[0] && world.pods.iter().all(|pod| *pod == revision), "{:?}: {text}", world.pods);
+    assert_eq!((world.partition(), world.remembered(), world.images()), (0, None, all(GOOD)));
+}
+
+#[test]
+fn a_pod_whose_sidecar_cannot_start_is_named_and_deleted_when_that_is_asked_for() {
+    let api = Api::start(World::new(0));
+    break_off(&api, &mut api.command(BAD, &[]));
+    api.world().waits_for_pods = true;
+    let words = ["uninject", "mysql", "--live", "--confirm", "mysql", "--timeout", "1s"];
+    let (code, text) = api.run(&words);
+    assert_eq!(code, 6, "{text}");
+    assert!(text.contains("only deleting the pod helps: ImagePullBackOff"), "{text}");
+    assert!(text.contains("kubectl delete pod mysql-2 -n shop, or --delete-wedged-pods"), "{text}");
+    let (code, text) = api.run(&[&words[..], &["--delete-wedged-pods"]].concat());
+    assert_eq!(code, 0, "{text}");
+    assert_eq!((api.standing(), &api.world().map), ((0, None, vec![None; 3]), &None), "{text}");
 }

@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) is_map_hidden: bool,
     /// Requests that changed something.
     pub(crate) changes: usize,
+    /// A pod that is not ready is replaced by nothing, as where its StatefulSet starts pods in their order.
+    pub(crate) waits_for_pods: bool,
     /// Pods that never archive.
     pub(crate) stuck: BTreeSet<usize>,
     /// Pods whose sidecar has said nothing since they became ready.
@@ -49,7 +51,18 @@ impl World {
         let templates = vec![set["spec"]["template"].clone()];
         let (stuck, silent) = (BTreeSet::new(), BTreeSet::new());
         let (pods, partitions) = (vec![0; 3], Vec::new());
-        Self { set, templates, pods, map: None, is_map_hidden: false, changes: 0, stuck, silent, partitions }
+        Self {
+            set,
+            templates,
+            pods,
+            map: None,
+            is_map_hidden: false,
+            changes: 0,
+            waits_for_pods: false,
+            stuck,
+            silent,
+            partitions,
+        }
     }
 
     pub(crate) fn partition(&self) -> i64 {
@@ -93,6 +106,9 @@ impl World {
         if patch["kind"].is_string() {
             self.set = self.applied(patch);
         }
+        for (key, value) in patch["spec"]["template"]["metadata"]["annotations"].as_object().into_iter().flatten() {
+            self.set["spec"]["template"]["metadata"]["annotations"][key] = value.clone();
+        }
         for (key, value) in patch["metadata"]["annotations"].as_object().into_iter().flatten() {
             self.set["metadata"]["annotations"][key] = value.clone();
         }
@@ -112,7 +128,9 @@ impl World {
     pub(crate) fn progress(&mut self) {
         let revision = self.revision();
         for index in (usize::try_from(self.partition()).unwrap().min(3)..3).rev() {
-            self.pods[index] = revision;
+            if !self.waits_for_pods || self.is_ready(index) {
+                self.pods[index] = revision;
+            }
             if !self.is_ready(index) {
                 return;
             }
@@ -142,10 +160,16 @@ impl World {
     pub(crate) fn pod(&self, index: usize) -> Value {
         let template = &self.templates[self.pods[index]];
         let ready = if self.is_ready(index) { "True" } else { "False" };
+        let is_unpulled = Self::image(template).as_deref() == Some(BAD);
+        let waiting = is_unpulled.then(|| {
+            json!([{"name": "pitr", "image": BAD, "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "ImagePullBackOff"}}}])
+        });
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("mysql-{index}"), "namespace": "shop",
             "labels": {"controller-revision-hash": format!("mysql-{}", self.pods[index])},
             "ownerReferences": [{"kind": "StatefulSet", "name": "mysql", "apiVersion": "apps/v1", "uid": "u"}]},
-            "spec": template["spec"], "status": {"conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": READY_SINCE}]}})
+            "spec": template["spec"], "status": {"conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": READY_SINCE}],
+                "initContainerStatuses": waiting}})
     }
 
     pub(crate) fn said_at(&self, index: usize) -> String {
@@ -161,6 +185,10 @@ impl World {
             return refused(409, "Conflict");
         }
         let mut map = body.clone();
+        if let (false, Some(there)) = (body["kind"].is_string(), &self.map) {
+            map = there.clone();
+            map["data"] = body["data"].clone();
+        }
         if !dry {
             self.changes += 1;
             map["metadata"]["resourceVersion"] = self.changes.to_string().into();
@@ -218,6 +246,12 @@ impl World {
             ("DELETE", "configmaps/pitr-mysql") => {
                 self.changes += 1;
                 self.map = None;
+                (200, json!({"kind": "Status"}))
+            }
+            ("DELETE", other) if other.starts_with("pods/mysql-") => {
+                self.changes += 1;
+                let index: usize = other["pods/mysql-".len()..].parse().unwrap();
+                self.pods[index] = self.revision();
                 (200, json!({"kind": "Status"}))
             }
             ("GET", other) => match other.strip_prefix("pods/mysql-") {
@@ -309,6 +343,13 @@ impl Api {
             .env_remove("KUBECONFIG")
             .env("HOME", "/nonexistent");
         command
+    }
+
+    /// Any other command about the workload: exit code and stderr.
+    pub(crate) fn run(&self, words: &[&str]) -> (i32, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-pitr"));
+        command.args(words).args(["-n", "shop", "--server", &format!("http://{}", self.address)]);
+        told(&command.env_remove("KUBECONFIG").env("HOME", "/nonexistent").output().unwrap())
     }
 
     /// Exit code and stderr.
