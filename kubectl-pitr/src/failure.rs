@@ -94,6 +94,11 @@ impl Failure {
         self.0.code.map(|c| c.number)
     }
 
+    /// What helps first; or what it means, where nothing is known to help.
+    pub fn way_out(&self) -> Option<String> {
+        self.0.fixes.first().or(self.0.hints.first()).cloned()
+    }
+
     /// Text for stderr; every line ends with a line break.
     pub fn text(&self) -> String {
         let mut text = match self.0.code {

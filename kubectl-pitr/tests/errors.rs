@@ -1,4 +1,4 @@
-//! Errors that a command ends with, word for word: what is printed, and the exit code.
+//! What commands say of what is wrong, word for word, and their exit codes: errors that end them, and findings before an injection.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
@@ -125,4 +125,35 @@ fn what_ends_a_command_is_said_with_its_code_what_it_means_and_what_helps() {
         assert!(stories.iter().any(|story| story.contains(&format!("[{code}]"))), "{code}: {stories:#?}");
     }
     golden("errors.txt", &stories.join("\n"));
+}
+
+/// The same namespace with pods, some of them ready, and a version of Kubernetes.
+fn shop_with_pods(set: &Value, ready: usize) -> Answers {
+    let pod = |index: usize| {
+        let condition = json!({"type": "Ready", "status": if index < ready { "True" } else { "False" },
+            "lastTransitionTime": "2026-11-21T07:00:00Z"});
+        json!({"metadata": {"name": format!("mysql-{index}"), "namespace": "shop", "ownerReferences":
+            [{"kind": "StatefulSet", "name": "mysql", "apiVersion": "apps/v1", "uid": "u"}]},
+            "spec": set["spec"]["template"]["spec"], "status": {"conditions": [condition]}})
+    };
+    let pods: Vec<Value> = (0..3).map(pod).collect();
+    let version = json!({"major": "1", "minor": "34", "gitVersion": "v1.34.0", "gitCommit": "", "gitTreeState": "",
+        "buildDate": "", "goVersion": "", "compiler": "", "platform": ""});
+    let mut answers = shop(set, None);
+    answers.insert("GET /api/v1/namespaces/shop/pods".into(), list("PodList", &pods));
+    answers.insert("GET /version".into(), (200, version));
+    answers
+}
+
+fn check_before(set: &Value, ready: usize) -> String {
+    story(&["check", "mysql", "--pre"], Some(shop_with_pods(set, ready)))
+}
+
+#[test]
+fn what_stands_in_the_way_of_an_injection_is_told_before_it() {
+    let free = of_kind(&printed(&["uninject"], Some(&manifest("mysql.yaml"))), "StatefulSet");
+    let mut owned = free.clone();
+    owned["metadata"]["annotations"]["argocd.argoproj.io/tracking-id"] = "shop:apps/StatefulSet:shop/mysql".into();
+    owned["metadata"]["ownerReferences"] = json!([{"apiVersion": "k8s.mariadb.com/v1alpha1", "kind": "MariaDB", "name": "db", "uid": "u", "controller": true}]);
+    golden("check-pre.txt", &[check_before(&free, 3), check_before(&owned, 2)].join("\n"));
 }

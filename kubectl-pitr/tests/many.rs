@@ -1,4 +1,5 @@
-//! `status -A` over fifty workloads: two lists and one log each, at most sixteen at a time, whatever the API server takes for each.
+//! Lists of many workloads. `status -A` over fifty: two lists and one log each, at most sixteen at a time, whatever the API server takes
+//! for each.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
@@ -9,6 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kubectl_pitr::render::{JsonPath, backups_document, backups_table};
+use kubectl_pitr::state::Backups;
 use serde_json::{Value, json};
 
 const WORKLOADS: usize = 50;
@@ -116,4 +119,29 @@ fn fifty_workloads_take_two_lists_and_one_log_each() {
     assert_eq!(paths.len(), WORKLOADS + 2, "{paths:?}");
     let most = seen.open_max.load(Ordering::SeqCst);
     assert!((2..=AT_ONCE).contains(&most), "{most} logs at once");
+}
+
+#[test]
+fn base_backups_of_several_workloads_say_whose_they_are_and_stand_in_order() {
+    let backup = |id: &str, stored: u64, workload: Option<&str>| {
+        json!({"id": id, "method": "clone", "flavour": "mysql", "serverVersion": "9.7.4", "usable": true, "storedBytes": stored,
+            "namespace": workload.map(|_| "shop"), "workload": workload})
+    };
+    let list = |items: Value| serde_json::from_value::<Backups>(json!({"items": items})).unwrap();
+    let several = list(json!([backup("bb-1", 9 << 20, Some("mysql")), backup("bb-2", 1 << 20, Some("orders"))]));
+    let mut items = backups_document(&several)["items"].as_array().unwrap().clone();
+    JsonPath::path(".storedBytes").unwrap().sort(&mut items, Clone::clone);
+    let order: Vec<_> = items.iter().map(|item| (&item["namespace"], &item["workload"], &item["id"])).collect();
+    assert_eq!(
+        order,
+        [(&json!("shop"), &json!("orders"), &json!("bb-2")), (&json!("shop"), &json!("mysql"), &json!("bb-1"))]
+    );
+    let table = backups_table(&several, true, false);
+    assert!(
+        table.starts_with("NAMESPACE   WORKLOAD   ID ") && table.contains("\nshop        orders     bb-2 "),
+        "{table}"
+    );
+    let one = list(json!([backup("bb-1", 9, None)]));
+    assert!(backups_table(&one, true, false).starts_with("ID "));
+    assert!(backups_document(&one)["items"][0].get("workload").is_none());
 }

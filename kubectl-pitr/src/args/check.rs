@@ -9,15 +9,18 @@ use super::client::duration;
 /// Everything that archiving and restoring depend on, looked at once
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  kubectl pitr check mysql -n shop\n\nIt looks at what the sidecars say of server and archive, at the objects in \
+    after_help = "Examples:\n  kubectl pitr check mysql -n shop\n  kubectl pitr check mysql -n shop --pre\n\nIt looks at what the sidecars say of server and archive, at the objects in \
                   the cluster, and at what you may do. It lets a sidecar write, read, list and delete one small object in the archive, \
                   and archive what there is now, unless --read-only is given. Exit 3 when something is not well.\n\nNeeds: statefulsets \
-                  get,list; pods list; pods/log get; pods/portforward get,create."
+                  get,list; pods list; pods/log get; pods/portforward get,create. --pre: statefulsets get; pods list; configmaps get."
 )]
 pub struct CheckArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME; may be left out when the namespace has one archived workload
     #[arg(value_name = "WORKLOAD")]
     pub workload: Option<String>,
+    /// Before an injection: whether the workload's server, volumes and owner are found, who else changes it, and what you may do
+    #[arg(long, requires = "workload", conflicts_with_all = ["wait", "read_only"])]
+    pub pre: bool,
     /// Look again for so long while something reaches the mark of --failure-threshold
     #[arg(long, value_parser = duration, value_name = "DURATION")]
     pub wait: Option<Duration>,
@@ -56,6 +59,9 @@ pub struct BundleArgs {
     /// The logs of the pods' other containers too: the server's own
     #[arg(long)]
     pub server_logs: bool,
+    /// Leave everything as it is: for your own eyes, not to be sent
+    #[arg(long)]
+    pub no_redact: bool,
     #[command(flatten)]
     pub state: StateArgs,
 }

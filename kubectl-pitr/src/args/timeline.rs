@@ -3,7 +3,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::client::duration;
-use super::{ArchiveArgs, StateArgs};
+use super::{ArchiveArgs, ListArgs, StateArgs};
 
 /// What happened, and when: find the moment before an accident
 #[derive(Debug, Args)]
@@ -52,7 +52,7 @@ pub struct TimelineArgs {
 )]
 pub struct BinlogsArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME; may be left out when the namespace has one archived workload
-    #[arg(value_name = "WORKLOAD")]
+    #[arg(value_name = "WORKLOAD", conflicts_with_all = ["all_namespaces", "selector", "field_selector"])]
     pub workload: Option<String>,
     /// With a transaction committed at this time (RFC 3339 with offset) or later
     #[arg(long, value_name = "TIME")]
@@ -69,9 +69,8 @@ pub struct BinlogsArgs {
     /// A row for each stored object instead of each binlog
     #[arg(long)]
     pub segments: bool,
-    /// Leave the header line out
-    #[arg(long)]
-    pub no_headers: bool,
+    #[command(flatten)]
+    pub list: ListArgs,
     #[command(flatten)]
     pub state: StateArgs,
     #[command(flatten)]

@@ -20,7 +20,7 @@ pub use follow::{Ended, JobEnd, Sign, Watching, finished, termination, verdict_i
 pub use jobs::DryMode;
 pub use logs::LogPart;
 pub use state::{PodState, Silence, Transport, runs_sidecar};
-pub use workloads::{Workload, WorkloadName};
+pub use workloads::{Selection, Workload, WorkloadName};
 
 /// A cluster and the namespace that commands mean.
 #[derive(Clone)]

@@ -43,6 +43,14 @@ impl fmt::Display for WorkloadName {
     }
 }
 
+/// Which workloads: those of a namespace, or of all, with these labels and fields.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Selection<'a> {
+    pub all: bool,
+    pub labels: Option<&'a str>,
+    pub fields: Option<&'a str>,
+}
+
 /// A StatefulSet and the pods that it owns, in the order of their ordinals.
 #[derive(Debug, Clone)]
 pub struct Workload {
@@ -108,12 +116,14 @@ impl Cluster {
         Ok(with_pods(object, &pods))
     }
 
-    /// Every workload that carries the sidecar; in all namespaces when `all` is set.
-    pub async fn archived_workloads(&self, all: bool, selector: Option<&str>) -> Result<Vec<Workload>, Failure> {
-        let mut params = ListParams::default();
-        if let Some(selector) = selector {
-            params = params.labels(selector);
-        }
+    /// Every workload that carries the sidecar and is selected.
+    pub async fn archived_workloads(&self, selection: Selection<'_>) -> Result<Vec<Workload>, Failure> {
+        let Selection { all, labels, fields } = selection;
+        let params = ListParams {
+            label_selector: labels.map(str::to_owned),
+            field_selector: fields.map(str::to_owned),
+            ..ListParams::default()
+        };
         let api: Api<StatefulSet> = if all { Api::all(self.client.clone()) } else { self.api() };
         let sets = api.list(&params).await.map_err(|e| self.call("list", "statefulsets.apps", "").failed(&e))?;
         let archived: Vec<_> = sets.items.into_iter().filter(carries_sidecar).collect();

@@ -9,7 +9,7 @@ use crate::cluster::WorkloadName;
 use crate::refusal::place;
 use crate::render::{backups_document, backups_table};
 use crate::session::Session;
-use crate::state::Backups;
+use crate::state::{Backup, Backups};
 
 pub async fn run(session: &Session, args: &BackupsArgs) -> Result<u8> {
     match &args.verb {
@@ -20,11 +20,14 @@ pub async fn run(session: &Session, args: &BackupsArgs) -> Result<u8> {
     let format = session.output(OutputFormat::Table)?;
     let archive = source::archive(&args.archive, &args.state)?;
     let name = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;
-    let (list, again) = match archive {
+    let order = source::row_order(&args.list)?;
+    let (mut list, again) = match archive {
         Some(location) => {
+            source::refuse_many(&args.list)?;
             let view = source::view(session, &location, args.workload.as_deref()).await?;
             (view.backups(), format!("kubectl pitr backup {}", place(&view.workload)))
         }
+        None if args.list.is_of_many() => (of_many(session, args).await?, "kubectl pitr backup WORKLOAD".to_owned()),
         None => {
             let cluster = session.cluster().await?;
             let workload = source::one_workload(&cluster, name.as_ref()).await?;
@@ -33,6 +36,13 @@ pub async fn run(session: &Session, args: &BackupsArgs) -> Result<u8> {
             (list, format!("kubectl pitr backup {} -n {}", workload.name, workload.namespace))
         }
     };
+    if let Some(order) = order {
+        let document = |backup: &Backup| {
+            let one = Backups { items: vec![backup.clone()], ..Backups::default() };
+            backups_document(&one)["items"][0].clone()
+        };
+        order.sort(&mut list.items, document);
+    }
     match format {
         OutputFormat::Json | OutputFormat::Yaml => session.print_document(&backups_document(&list), format)?,
         OutputFormat::Name => session.print(&list.items.iter().map(|b| format!("{}\n", b.id)).collect::<String>())?,
@@ -40,8 +50,22 @@ pub async fn run(session: &Session, args: &BackupsArgs) -> Result<u8> {
             session.tell(&format!("no base backup. Next: {again}"));
         }
         OutputFormat::Table | OutputFormat::Wide => {
-            session.print(&backups_table(&list, !args.no_headers, format == OutputFormat::Wide))?;
+            session.print(&backups_table(&list, !args.list.no_headers, format == OutputFormat::Wide))?;
         }
     }
     Ok(0)
+}
+
+/// The base backups of several workloads, each with whose it is.
+async fn of_many(session: &Session, args: &BackupsArgs) -> Result<Backups> {
+    let heard = source::each(session, &args.list, |cluster, workload| async move {
+        source::required::<Backups>(&cluster, &workload, ("/v1/backups", &args.state), session.now()).await
+    });
+    let mut whole = Backups::default();
+    for (workload, list) in heard.await? {
+        let (namespace, name) = (Some(workload.namespace), Some(workload.name));
+        let owned = |backup| Backup { namespace: namespace.clone(), workload: name.clone(), ..backup };
+        whole.items.extend(list.items.into_iter().map(owned));
+    }
+    Ok(whole)
 }

@@ -3,8 +3,10 @@
 use anyhow::Result;
 use pitr_archive::document::BinlogFilter;
 use pitr_recovery::code;
+use serde_json::{Value, json};
 
 use super::origin::Origin;
+use super::source;
 use crate::args::{BinlogsArgs, OutputFormat};
 use crate::failure::Failure;
 use crate::render::{binlogs_table, segments_table};
@@ -15,8 +17,17 @@ use crate::target;
 pub async fn run(session: &Session, args: &BinlogsArgs) -> Result<u8> {
     let format = session.output(OutputFormat::Table)?;
     let filter = filter(session, args)?;
-    let origin = Origin::find(session, args.workload.as_deref(), (&args.state, &args.archive)).await?;
-    let document = origin.binlogs(&filter).await?;
+    let order = source::row_order(&args.list)?;
+    let mut document = match args.list.is_of_many() {
+        true => of_many(session, args, &filter).await?,
+        false => {
+            let origin = Origin::find(session, args.workload.as_deref(), (&args.state, &args.archive)).await?;
+            origin.binlogs(&filter).await?
+        }
+    };
+    if let (Some(order), Some(items)) = (order, document["items"].as_array_mut()) {
+        order.sort(items, Value::clone);
+    }
     if matches!(format, OutputFormat::Json | OutputFormat::Yaml) {
         return session.print_document(&document, format).map(|()| 0);
     }
@@ -26,10 +37,30 @@ pub async fn run(session: &Session, args: &BinlogsArgs) -> Result<u8> {
             session.print(&list.items.iter().map(|b| format!("{}\n", b.binlog)).collect::<String>())?;
         }
         _ if list.items.is_empty() => session.tell("no such binlog is archived"),
-        _ if args.segments => session.print(&segments_table(&list, !args.no_headers))?,
-        _ => session.print(&binlogs_table(&list, !args.no_headers, format == OutputFormat::Wide))?,
+        _ if args.segments => session.print(&segments_table(&list, !args.list.no_headers))?,
+        _ => session.print(&binlogs_table(&list, !args.list.no_headers, format == OutputFormat::Wide))?,
     }
     Ok(0)
+}
+
+/// One document of the binlogs of several workloads, each with whose it is.
+async fn of_many(session: &Session, args: &BinlogsArgs, filter: &BinlogFilter) -> Result<Value> {
+    if args.archive.archive.is_some() {
+        source::refuse_many(&args.list)?;
+    }
+    let heard = source::each(session, &args.list, |cluster, workload| async move {
+        Origin::of(session, cluster, workload, &args.state).await.binlogs(filter).await
+    });
+    let mut whole = json!({"apiVersion": "kubectl-pitr/v1", "kind": "BinlogList", "items": []});
+    let mut items = Vec::new();
+    for (workload, mut document) in heard.await? {
+        for mut item in document["items"].as_array_mut().map(std::mem::take).unwrap_or_default() {
+            (item["namespace"], item["workload"]) = (json!(workload.namespace), json!(workload.name));
+            items.push(item);
+        }
+    }
+    whole["items"] = items.into();
+    Ok(whole)
 }
 
 fn filter(session: &Session, args: &BinlogsArgs) -> Result<BinlogFilter, Failure> {

@@ -31,6 +31,8 @@ struct Bundle {
     folder: String,
     at_seconds: u64,
     missing: Vec<String>,
+    /// Whether secrets are taken out.
+    redacts: bool,
 }
 
 pub async fn run(session: &Session, args: &BundleArgs) -> Result<u8> {
@@ -41,24 +43,26 @@ pub async fn run(session: &Session, args: &BundleArgs) -> Result<u8> {
     let at = session.now();
     let folder = format!("pitr-{}-{}", workload.name, at.strftime("%Y%m%d-%H%M%S"));
     let at_seconds = u64::try_from(at.as_second()).unwrap_or(0);
-    let mut bundle = Bundle { tarball: Tarball::default(), folder: folder.clone(), at_seconds, missing: Vec::new() };
+    let redacts = !args.no_redact;
+    let mut bundle =
+        Bundle { tarball: Tarball::default(), folder: folder.clone(), at_seconds, missing: Vec::new(), redacts };
     let version = json!({"plugin": env!("CARGO_PKG_VERSION"), "at": at.to_string(), "workload": workload.name});
     bundle.document("version.json", &version);
     objects(&mut bundle, &cluster, &workload).await;
     answers(session, args, &mut bundle, (&cluster, &workload)).await;
     logs(&mut bundle, &cluster, &workload, args.server_logs).await;
     let missing = if bundle.missing.is_empty() { "nothing\n".to_owned() } else { bundle.missing.join("\n") + "\n" };
-    bundle.text("missing.txt", &redacted_text(&missing));
+    bundle.text("missing.txt", &bundle.without_secrets(&missing, redacted_text));
     let file = args.output_file.clone().unwrap_or_else(|| format!("{folder}.tar.gz").into());
     let written = write(&file, bundle.tarball)?;
     for missing in &bundle.missing {
         session.tell(&format!("left out: {missing}"));
     }
-    session.print(&format!(
-        "{}   {}; secrets are taken out, look through it before you send it\n",
-        file.display(),
-        binary_size(written)
-    ))?;
+    let words = match redacts {
+        true => "secrets are taken out, look through it before you send it",
+        false => "secrets are in it as they are: it is not to be sent",
+    };
+    session.print(&format!("{}   {}; {words}\n", file.display(), binary_size(written)))?;
     Ok(0)
 }
 
@@ -78,12 +82,18 @@ impl Bundle {
 
     fn document(&mut self, name: &str, document: &impl Serialize) {
         let mut value = serde_json::to_value(document).unwrap_or_default();
-        redact(&mut value);
+        if self.redacts {
+            redact(&mut value);
+        }
         let text = match name.ends_with(".yaml") {
             true => tree::emit(&value).unwrap_or_default(),
             false => serde_json::to_string_pretty(&value).unwrap_or_default() + "\n",
         };
         self.text(name, &text);
+    }
+
+    fn without_secrets(&self, text: &str, redacted: fn(&str) -> String) -> String {
+        if self.redacts { redacted(text) } else { text.to_owned() }
     }
 
     /// A document that could be had, or a line that says why not.
@@ -134,7 +144,7 @@ async fn logs(bundle: &mut Bundle, cluster: &Cluster, workload: &Workload, of_se
             let part =
                 LogPart { container: &container.name, follow: false, since_seconds: None, tail: Some(LOG_LINES) };
             let file = format!("logs/{name}.{}.log", container.name);
-            let redacted = match container.name == CONTAINER {
+            let redacted: fn(&str) -> String = match container.name == CONTAINER {
                 true => redacted_own_log,
                 false if of_servers => redacted_server_log,
                 false => {
@@ -145,7 +155,7 @@ async fn logs(bundle: &mut Bundle, cluster: &Cluster, workload: &Workload, of_se
             match cluster.log_lines(&name, part).await {
                 Ok(lines) => {
                     let lines: Vec<String> = lines.collect().await;
-                    let mut text = redacted(&(lines.join("\n") + "\n"));
+                    let mut text = bundle.without_secrets(&(lines.join("\n") + "\n"), redacted);
                     let surplus = text.len().saturating_sub(LOG_BYTES_MAX);
                     let from = text.char_indices().map(|(at, _)| at).find(|at| *at >= surplus).unwrap_or(0);
                     bundle.text(&file, &text.split_off(from));

@@ -9,7 +9,7 @@ use pitr_archive::document::{CycleDocument, StoreCheckDocument};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
-use super::source;
+use super::{check_pre, source};
 use crate::args::{CheckArgs, Threshold, Via};
 use crate::cluster::{Cluster, Need, Workload, WorkloadName, missing};
 use crate::inject::attach;
@@ -61,12 +61,17 @@ pub async fn run(session: &Session, args: &CheckArgs) -> Result<u8> {
     let format = session.output(CheckFormat::Table)?;
     let cluster = session.cluster().await?;
     let name = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;
-    let workload = source::one_workload(&cluster, name.as_ref()).await?;
-    let cluster = cluster.in_namespace(&workload.namespace);
     let limit = match args.failure_threshold {
         Threshold::Warning => Mark::Warning,
         Threshold::Error => Mark::Bad,
     };
+    if let (true, Some(name)) = (args.pre, &name) {
+        let workload = cluster.workload(name).await?;
+        let found = check_pre::checks(&cluster, &workload).await?;
+        return conclude(session, &workload, &found, (format, limit));
+    }
+    let workload = source::one_workload(&cluster, name.as_ref()).await?;
+    let cluster = cluster.in_namespace(&workload.namespace);
     let mut facts = facts(&cluster, &workload).await;
     if !args.read_only && args.state.via != Via::Log {
         let store = asked::<StoreCheckDocument>(session, &cluster, &workload, ("/v1/check", args)).await;
@@ -84,15 +89,25 @@ pub async fn run(session: &Session, args: &CheckArgs) -> Result<u8> {
         }
         sleep(LOOK_EVERY).await;
     };
-    let document = || check_document(&workload.namespace, &workload.name, &found);
+    conclude(session, &workload, &found, (format, limit))
+}
+
+/// Prints the report, and tells the exit code.
+fn conclude(
+    session: &Session,
+    workload: &Workload,
+    found: &[Check],
+    (format, limit): (CheckFormat, Mark),
+) -> Result<u8> {
+    let document = || check_document(&workload.namespace, &workload.name, found);
     match format {
         CheckFormat::Table | CheckFormat::Short => {
-            session.print(&check_text(&found, format == CheckFormat::Short, session.terminal))?;
+            session.print(&check_text(found, format == CheckFormat::Short, session.terminal))?;
         }
         CheckFormat::Json => session.print_document(&document(), crate::args::OutputFormat::Json)?,
         CheckFormat::Yaml => session.print_document(&document(), crate::args::OutputFormat::Yaml)?,
     }
-    Ok(if worst(&found) >= limit { EXIT_DEGRADED } else { 0 })
+    Ok(if worst(found) >= limit { EXIT_DEGRADED } else { 0 })
 }
 
 fn worst(checks: &[Check]) -> Mark {

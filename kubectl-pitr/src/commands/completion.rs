@@ -145,7 +145,7 @@ fn without_flags(words: &[String]) -> Vec<&String> {
 }
 
 /// Flags without a value of their own; all others take the next word, unless it is joined by "=".
-const ALONE: [&str; 22] = [
+const ALONE: [&str; 24] = [
     "--server-logs",
     "--follow",
     "-w",
@@ -166,6 +166,8 @@ const ALONE: [&str; 22] = [
     "--keep-config",
     "--delete-wedged-pods",
     "--restart",
+    "--pre",
+    "--no-redact",
     "--insecure-skip-tls-verify",
     "--disable-compression",
 ];

@@ -23,7 +23,7 @@ use crate::objects::copied;
 use crate::session::Session;
 
 /// Native sidecars came with this minor version of Kubernetes.
-const NATIVE_SINCE: u32 = 29;
+pub(super) const NATIVE_SINCE: u32 = 29;
 /// What `--live` does to the cluster.
 pub(super) const LIVE_NEEDS: [Need; 8] = [
     Need::of("get", "apps", "statefulsets"),

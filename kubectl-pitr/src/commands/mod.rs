@@ -6,6 +6,7 @@ pub mod backups;
 pub mod binlogs;
 pub mod bundle;
 pub mod check;
+mod check_pre;
 pub mod completion;
 pub mod config;
 mod destination;

@@ -44,9 +44,14 @@ impl Origin {
         let cluster = session.cluster().await?;
         let workload = source::one_workload(&cluster, name.as_ref()).await?;
         let cluster = cluster.in_namespace(&workload.namespace);
+        Ok(Self::of(session, cluster, workload, state).await)
+    }
+
+    /// The sidecars of a workload; `cluster` is in its namespace.
+    pub(super) async fn of(session: &Session, cluster: Cluster, workload: Workload, state: &StateArgs) -> Self {
         let pods = source::pods_to_ask(&cluster, &workload, state, session.now()).await;
         let state = StateArgs { via_timeout: state.via_timeout.max(ANSWER_LIMIT), ..state.clone() };
-        Ok(Self::Sidecars(Box::new(Sidecars { cluster, workload, pods, state })))
+        Self::Sidecars(Box::new(Sidecars { cluster, workload, pods, state }))
     }
 
     /// What follows the verb in a command about this workload: `mysql -n shop`.

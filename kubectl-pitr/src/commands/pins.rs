@@ -5,7 +5,7 @@ use pitr_recovery::code;
 use serde_json::json;
 
 use super::source;
-use crate::args::{PinArgs, StateArgs};
+use crate::args::{DryRun, PinArgs, StateArgs};
 use crate::cluster::{Cluster, Need, Workload, WorkloadName, require};
 use crate::failure::Failure;
 use crate::inject::{ownership, pins};
@@ -26,7 +26,9 @@ pub(super) enum Change {
 pub(super) async fn run(session: &Session, args: &PinArgs, change: Change) -> Result<u8> {
     let name: WorkloadName = args.workload.parse()?;
     let cluster = session.cluster().await?;
-    require(&cluster, &NEEDS, "backup").await?;
+    if args.dry_run != DryRun::Client {
+        require(&cluster, &NEEDS, "backup").await?;
+    }
     let workload = cluster.workload(&name).await?;
     if !workload.is_archived() {
         return Err(source::not_injected(&workload).into());
@@ -36,8 +38,8 @@ pub(super) async fn run(session: &Session, args: &PinArgs, change: Change) -> Re
         Failure::new(code::NOT_REACHABLE, format!("configmap \"{map_name}\" not found"))
             .hint("the sidecar's configuration is in it, and the pins with it")
     })?;
-    let text = map.data.as_ref().and_then(|data| data.get("config.yaml")).cloned().unwrap_or_default();
-    let config = copied::configuration(&text)?;
+    let there = map.data.as_ref().and_then(|data| data.get("config.yaml")).cloned().unwrap_or_default();
+    let config = copied::configuration(&there)?;
     let before = pins::listed(&config);
     let id = match change {
         Change::Pin => one_of(&known(session, &cluster, (&workload, &args.state)).await?, &args.id, "base backup")?,
@@ -47,12 +49,20 @@ pub(super) async fn run(session: &Session, args: &PinArgs, change: Change) -> Re
     if change == Change::Pin {
         after.push(id.clone());
     }
+    let text = pins::with(&config, &after)?;
+    if args.dry_run == DryRun::Client {
+        session.print(&text)?;
+        return Ok(0);
+    }
+    let dry_run = args.dry_run == DryRun::Server;
     if after != before {
-        let patch = json!({
-            "metadata": {"resourceVersion": map.metadata.resource_version},
-            "data": {"config.yaml": pins::with(&config, &after)?},
-        });
-        cluster.patch_config_map(&map_name, &patch, false).await?;
+        let patch =
+            json!({"metadata": {"resourceVersion": map.metadata.resource_version}, "data": {"config.yaml": text}});
+        cluster.patch_config_map(&map_name, &patch, dry_run).await?;
+    }
+    if dry_run {
+        session.tell("the API server would accept the ConfigMap; nothing was changed");
+        return Ok(0);
     }
     tell(session, &workload, (change, &id, &after));
     Ok(0)

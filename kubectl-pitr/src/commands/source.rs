@@ -12,9 +12,10 @@ use serde_json::Value;
 use super::pages;
 use crate::archive_view::{self, ArchiveView, Direct};
 use crate::args::{ArchiveArgs, ListArgs, PathStyle, StateArgs, Via};
-use crate::cluster::{Cluster, Reply, Silence, Workload, WorkloadName, runs_sidecar};
+use crate::cluster::{Cluster, Reply, Selection, Silence, Workload, WorkloadName, runs_sidecar};
 use crate::failure::Failure;
 use crate::refusal;
+use crate::render::JsonPath;
 use crate::session::Session;
 use crate::state::{Backups, Beat, Heartbeat, Pod, SCHEMA_VERSION, Windows, WorkloadState, from_archive, merge};
 
@@ -82,7 +83,8 @@ pub(super) async fn workloads(
     list: &ListArgs,
 ) -> Result<Vec<Workload>, Failure> {
     let Some(name) = name else {
-        return cluster.archived_workloads(list.all_namespaces, list.selector.as_deref()).await;
+        let (labels, fields) = (list.selector.as_deref(), list.field_selector.as_deref());
+        return cluster.archived_workloads(Selection { all: list.all_namespaces, labels, fields }).await;
     };
     let workload = cluster.workload(name).await?;
     if !workload.is_archived() {
@@ -101,6 +103,55 @@ pub(super) async fn one_workload(cluster: &Cluster, name: Option<&WorkloadName>)
             format!("name the workload: namespace \"{}\" has {count} archived ones", cluster.namespace()),
         )
         .hint(found.iter().map(|w| w.name.as_str()).collect::<Vec<_>>().join(", "))),
+    }
+}
+
+/// What each of the workloads that are meant answers. One that does not answer is a warning, unless none does.
+pub(super) async fn each<T, F>(
+    session: &Session,
+    list: &ListArgs,
+    ask: impl Fn(Cluster, Workload) -> F,
+) -> Result<Vec<(Workload, T)>, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let cluster = session.cluster().await?;
+    let workloads = workloads(&cluster, None, list).await?;
+    let asked = workloads.into_iter().map(|workload| {
+        let answer = ask(cluster.in_namespace(&workload.namespace), workload.clone());
+        async move { (workload, answer.await) }
+    });
+    let answers: Vec<_> = futures::stream::iter(asked).buffered(AT_ONCE).collect().await;
+    let is_any = answers.iter().any(|(_, answer)| answer.is_ok());
+    let mut heard = Vec::new();
+    for (workload, answer) in answers {
+        match answer {
+            Ok(answer) => heard.push((workload, answer)),
+            Err(failure) if is_any => {
+                let (name, namespace) = (&workload.name, &workload.namespace);
+                session.tell(&format!("warning[PITR0704]: statefulset/{name} in namespace \"{namespace}\": {failure}"));
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(heard)
+}
+
+/// The order of rows that is wanted, if one is.
+pub(super) fn row_order(list: &ListArgs) -> Result<Option<JsonPath>, Failure> {
+    list.sort_by.as_deref().map(JsonPath::path).transpose().map_err(Failure::usage)
+}
+
+/// An archive is one workload, and nothing selects among others.
+pub(super) fn refuse_many(list: &ListArgs) -> Result<(), Failure> {
+    let given = [
+        (list.all_namespaces, "--all-namespaces"),
+        (list.selector.is_some(), "--selector"),
+        (list.field_selector.is_some(), "--field-selector"),
+    ];
+    match given.iter().find(|(given, _)| *given) {
+        Some((_, flag)) => Err(Failure::usage(format!("{flag} is for workloads of the cluster: an --archive is one"))),
+        None => Ok(()),
     }
 }
 

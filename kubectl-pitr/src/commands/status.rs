@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
-use serde_json::Value;
 
 use super::source;
 use crate::args::{OutputFormat, StatusArgs};
@@ -26,11 +25,11 @@ const EXIT_DEGRADED: u8 = 3;
 pub async fn run(session: &Session, args: &StatusArgs) -> Result<u8> {
     let format = session.output(OutputFormat::Table)?;
     let archive = source::archive(&args.archive, &args.state)?;
-    let order = args.list.sort_by.as_deref().map(JsonPath::path).transpose().map_err(Failure::usage)?;
+    let order = source::row_order(&args.list)?;
     if archive.is_some() {
         refuse_with_archive(args)?;
     }
-    if args.list.watch {
+    if args.watch {
         return watch(session, args, order.as_ref()).await;
     }
     let (states, place) = match archive {
@@ -61,17 +60,13 @@ pub async fn run(session: &Session, args: &StatusArgs) -> Result<u8> {
 
 /// An archive is one workload, and nothing in it changes by itself.
 fn refuse_with_archive(args: &StatusArgs) -> Result<(), Failure> {
-    let list = &args.list;
-    let given = [
-        (list.watch, "--watch follows sidecars: with --archive there are none"),
-        (list.all_namespaces, "--all-namespaces is for workloads of the cluster: an --archive is one"),
-        (list.selector.is_some(), "--selector is for workloads of the cluster: an --archive is one"),
-        (list.sort_by.is_some(), "--sort-by is for several workloads: an --archive is one"),
-    ];
-    match given.iter().find(|(given, _)| *given) {
-        Some((_, text)) => Err(Failure::usage(*text)),
-        None => Ok(()),
+    if args.watch {
+        return Err(Failure::usage("--watch follows sidecars: with --archive there are none"));
     }
+    if args.list.sort_by.is_some() {
+        return Err(Failure::usage("--sort-by is for several workloads: an --archive is one"));
+    }
+    source::refuse_many(&args.list)
 }
 
 fn limits(session: &Session, args: &StatusArgs) -> Limits {
@@ -86,23 +81,15 @@ async fn states(
 ) -> Result<Vec<WorkloadState>> {
     let name = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;
     let workloads = source::workloads(cluster, name.as_ref(), &args.list).await?;
-    let detail = !args.list.watch && (workloads.len() == 1 || !format.is_text());
+    let detail = !args.watch && (workloads.len() == 1 || !format.is_text());
     Ok(source::observe_all(session, cluster, &workloads, (&args.state, detail)).await)
 }
 
-/// The rows in the wanted order: numbers by value, all else as text; what has no such field goes last.
+/// The rows in the wanted order.
 fn judged(states: Vec<WorkloadState>, limits: Limits, order: Option<&JsonPath>) -> Vec<Row> {
     let mut rows: Vec<Row> = states.into_iter().map(|s| (judge(&s, limits), s)).map(|(j, s)| (s, j)).collect();
     if let Some(order) = order {
-        rows.sort_by_cached_key(|row| {
-            let document = status_document(std::slice::from_ref(row));
-            match order.first(&document["items"][0]) {
-                Some(Value::Number(number)) => (0, (number.as_f64().unwrap_or(0.0) * 1e6) as i128, String::new()),
-                Some(Value::String(text)) => (1, 0, text.clone()),
-                Some(Value::Null) | None => (3, 0, String::new()),
-                Some(other) => (2, 0, other.to_string()),
-            }
-        });
+        order.sort(&mut rows, |row| status_document(std::slice::from_ref(row))["items"][0].clone());
     }
     rows
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::args::{OutputFormat, VersionArgs, Via};
+use crate::cluster::Selection;
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::state::SCHEMA_VERSION;
@@ -17,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 async fn running(session: &Session) -> Result<Vec<Value>> {
     let mut sidecars = Vec::new();
     let cluster = session.cluster().await?;
-    for workload in cluster.archived_workloads(false, None).await? {
+    for workload in cluster.archived_workloads(Selection::default()).await? {
         for state in cluster.pod_states(&workload.pods, Via::Auto, LIMIT).await {
             let heartbeat = state.heartbeat.unwrap_or_default();
             sidecars.push(json!({

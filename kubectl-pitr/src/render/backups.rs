@@ -13,9 +13,11 @@ pub fn backups_table(list: &Backups, headers: bool, wide: bool) -> String {
     if wide {
         header.push("GTID SET");
     }
-    let mut table = Table::new(&header);
+    let is_of_several = list.items.iter().any(|backup| backup.workload.is_some());
+    let mut table = Table::of_several(&header, is_of_several);
     for backup in &list.items {
-        let mut cells = cells(backup);
+        let mut cells: Vec<String> = [&backup.namespace, &backup.workload].into_iter().flatten().cloned().collect();
+        cells.extend(self::cells(backup));
         if wide {
             cells.push(backup.gtid_set.clone());
         }
@@ -51,12 +53,18 @@ fn cells(backup: &Backup) -> Vec<String> {
 pub fn backups_document(list: &Backups) -> Value {
     let instant = |at: Option<Timestamp>| at.map(|at| at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string());
     let item = |b: &Backup| {
-        json!({
+        let mut item = json!({
             "id": b.id, "method": b.method, "flavour": b.flavour, "serverVersion": b.server_version, "source": b.source,
             "consistentAt": instant(b.consistent_at), "finishedAt": instant(b.finished_at), "rawBytes": b.raw_bytes,
             "storedBytes": b.stored_bytes, "gtidSet": b.gtid_set, "usable": b.usable,
             "reachesFrom": instant(b.reaches_from), "reachesTo": instant(b.reaches_to), "reason": b.reason,
-        })
+        });
+        for (key, value) in [("namespace", &b.namespace), ("workload", &b.workload)] {
+            if let Some(value) = value {
+                item[key] = value.as_str().into();
+            }
+        }
+        item
     };
     json!({
         "apiVersion": "kubectl-pitr/v1",

@@ -10,11 +10,12 @@ pub fn binlogs_table(list: &Binlogs, headers: bool, wide: bool) -> String {
     if wide {
         header.push("SERVER");
     }
-    let mut table = Table::new(&header);
+    let mut table = Table::of_several(&header, is_of_several(list));
     for binlog in &list.items {
         let tail = binlog.segments.iter().filter(|segment| segment.tail).count();
         let rest = binlog.segments.len() - tail;
-        let mut cells = vec![
+        let mut cells = owner(binlog);
+        cells.extend([
             binlog.binlog.clone(),
             binlog.stream.clone().unwrap_or_default(),
             binlog.first_at.map_or_else(String::new, to_micros),
@@ -24,13 +25,21 @@ pub fn binlogs_table(list: &Binlogs, headers: bool, wide: bool) -> String {
             binary_size(binlog.stored_bytes),
             if tail == 0 { rest.to_string() } else { format!("{rest}+{tail}") },
             state(binlog),
-        ];
+        ]);
         if wide {
             cells.push(binlog.source.clone());
         }
         table.row(cells);
     }
     table.text(headers)
+}
+
+fn is_of_several(list: &Binlogs) -> bool {
+    list.items.iter().any(|binlog| binlog.workload.is_some())
+}
+
+fn owner(binlog: &BinlogRow) -> Vec<String> {
+    [&binlog.namespace, &binlog.workload].into_iter().flatten().cloned().collect()
 }
 
 fn state(binlog: &BinlogRow) -> String {
@@ -45,10 +54,12 @@ fn state(binlog: &BinlogRow) -> String {
 
 /// A row for each stored object.
 pub fn segments_table(list: &Binlogs, headers: bool) -> String {
-    let mut table = Table::new(&["BINLOG", "FROM", "TO", "STORED", "PLACE", "OBJECT"]);
+    let header = ["BINLOG", "FROM", "TO", "STORED", "PLACE", "OBJECT"];
+    let mut table = Table::of_several(&header, is_of_several(list));
     for binlog in &list.items {
         for segment in &binlog.segments {
-            table.row(vec![
+            let mut cells = owner(binlog);
+            cells.extend([
                 binlog.binlog.clone(),
                 segment.start.to_string(),
                 segment.end.to_string(),
@@ -56,6 +67,7 @@ pub fn segments_table(list: &Binlogs, headers: bool) -> String {
                 if segment.tail { "tail" } else { "binlogs" }.to_owned(),
                 segment.key.clone(),
             ]);
+            table.row(cells);
         }
     }
     table.text(headers)

@@ -47,6 +47,16 @@ impl JsonPath {
         out
     }
 
+    /// Sorts rows by what the path finds in their documents: numbers by value, all else as text; what has no such field goes last.
+    pub fn sort<T>(&self, rows: &mut [T], document: impl Fn(&T) -> Value) {
+        rows.sort_by_cached_key(|row| match self.first(&document(row)) {
+            Some(Value::Number(number)) => (0, (number.as_f64().unwrap_or(0.0) * 1e6) as i128, String::new()),
+            Some(Value::String(text)) => (1, 0, text.clone()),
+            Some(Value::Null) | None => (3, 0, String::new()),
+            Some(other) => (2, 0, other.to_string()),
+        });
+    }
+
     /// The first value of the first path.
     pub fn first<'a>(&self, document: &'a Value) -> Option<&'a Value> {
         let steps = self.0.iter().find_map(|node| match node {

@@ -14,6 +14,12 @@ impl Table {
         Self { header: header.iter().map(|h| (*h).to_owned()).collect(), rows: Vec::new() }
     }
 
+    /// The same for rows of several workloads: whose each one is stands first.
+    pub fn of_several(header: &[&str], is_of_several: bool) -> Self {
+        let owner: &[&str] = if is_of_several { &["NAMESPACE", "WORKLOAD"] } else { &[] };
+        Self::new(&[owner, header].concat())
+    }
+
     /// An empty cell shows as "-".
     pub fn row(&mut self, cells: Vec<String>) {
         let shown = |cell: String| if cell.is_empty() { "-".to_owned() } else { cell };

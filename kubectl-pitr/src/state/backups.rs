@@ -16,6 +16,9 @@ pub struct Backups {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Backup {
+    /// Whose it is, in a list of several workloads.
+    pub namespace: Option<String>,
+    pub workload: Option<String>,
     pub id: String,
     pub method: String,
     pub flavour: String,

@@ -78,6 +78,9 @@ pub struct Binlogs {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BinlogRow {
+    /// Whose it is, in a list of several workloads.
+    pub namespace: Option<String>,
+    pub workload: Option<String>,
     pub binlog: String,
     pub source: String,
     pub stream: Option<String>,
