@@ -98,7 +98,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path().to_str().unwrap().to_owned();
         let at_home = |name: &str| (name == "HOME").then(|| home.clone());
-        assert_eq!(Preferences::read(&at_home), Ok(Preferences::default()));
+        assert_eq!(Preferences::read(&at_home).unwrap(), Preferences::default());
         let named = |name: &str| (name == VARIABLE).then(|| format!("{home}/not-there.yaml"));
         assert_eq!(Preferences::read(&named).unwrap_err().exit(), 2);
         std::fs::create_dir_all(folder.path().join(".config/kubectl-pitr")).unwrap();

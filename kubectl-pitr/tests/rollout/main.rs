@@ -209,7 +209,8 @@ fn a_setting_that_wants_a_restart_goes_to_one_pod_first() {
     let (code, text) = api.run(&confirmed);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("mysql-2 does not archive") && text.contains("held back by partition 2"), "{text}");
-    assert_eq!((&api.world().pods[..2], api.standing().1), (&before[..2], Some("0".to_owned())), "{text}");
+    assert_eq!(api.world().pods[..2], before[..2], "{text}");
+    assert_eq!(api.standing().1, Some("0".to_owned()), "{text}");
     api.world().stuck.clear();
     let (code, text) = api.run(&confirmed);
     assert_eq!(code, 0, "{text}");
