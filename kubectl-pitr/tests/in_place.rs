@@ -3,9 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
+mod support;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -14,6 +14,8 @@ use pitr_archive::document::PlanDocument;
 use pitr_binlog::Flavour;
 use pitr_recovery::{BaseBackup, Clock, LaterBeforeTarget, PlanParts, RecoveryTarget, RestorePlan};
 use serde_json::{Value, json};
+
+use support::api::start;
 
 const SERVER: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 const CONFIG: &str = "workload: shop/mysql\narchive: s3://b/shop/mysql\ns3: {region: eu-west-1}\n";
@@ -305,26 +307,28 @@ fn heartbeat() -> Value {
 
 /// The server, as long as the test runs.
 struct Api {
-    address: SocketAddr,
+    server: String,
     world: Arc<Mutex<World>>,
     plan: tempfile::NamedTempFile,
 }
 
 impl Api {
     fn start(world: World) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let world = Arc::new(Mutex::new(world));
         let shared = Arc::clone(&world);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let shared = Arc::clone(&shared);
-                std::thread::spawn(move || serve(&stream, &shared));
+        let server = start(move |method, target, body| {
+            let mut world = shared.lock().unwrap();
+            let answer = world.answer(method, target, body);
+            if world.silent_after.is_some_and(|count| world.changes.len() > count) {
+                drop(world);
+                // Whoever waits for this answer is killed meanwhile.
+                std::thread::sleep(Duration::from_secs(20));
             }
+            answer
         });
         let plan_file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(plan_file.path(), plan()).unwrap();
-        Self { address, world, plan: plan_file }
+        Self { server, world, plan: plan_file }
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -333,10 +337,9 @@ impl Api {
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-pitr"));
-        let server = format!("http://{}", self.address);
         command
             .args(words)
-            .args(["-n", "shop", "--server", &server])
+            .args(["-n", "shop", "--server", &self.server])
             .env_remove("KUBECONFIG")
             .env("HOME", "/nonexistent");
         command.stdin(Stdio::null());
@@ -368,45 +371,6 @@ impl Api {
 fn told(output: &Output) -> (i32, String) {
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.code().unwrap_or(-1), text)
-}
-
-fn serve(stream: &TcpStream, world: &Mutex<World>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut out = stream.try_clone().unwrap();
-    loop {
-        let mut request = String::new();
-        if reader.read_line(&mut request).unwrap_or(0) == 0 {
-            return;
-        }
-        let (mut length, mut header) = (0, String::new());
-        while reader.read_line(&mut header).is_ok_and(|read| read > 2) {
-            if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            }
-            header.clear();
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).unwrap();
-        let body = serde_json::from_slice(&body).unwrap_or_default();
-        let mut words = request.split(' ');
-        let answered = {
-            let mut world = world.lock().unwrap();
-            let answered = world.answer(words.next().unwrap(), words.next().unwrap(), &body);
-            let silent = world.silent_after.is_some_and(|count| world.changes.len() > count);
-            if silent { None } else { Some(answered) }
-        };
-        // Whoever waits for this answer is killed meanwhile.
-        let Some((status, answer)) = answered else {
-            std::thread::sleep(Duration::from_secs(20));
-            return;
-        };
-        let text = answer.to_string();
-        let head =
-            format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", text.len());
-        if out.write_all(head.as_bytes()).and_then(|()| out.write_all(text.as_bytes())).is_err() {
-            return;
-        }
-    }
 }
 
 const THERE: [&str; 9] = [

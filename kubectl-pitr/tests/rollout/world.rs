@@ -1,14 +1,13 @@
 //! An API server that keeps one StatefulSet and restarts its pods as a controller does.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use kubectl_pitr::inject::tree;
 use serde_json::{Value, json};
 
+use crate::support::api::start;
 use crate::support::manifest;
 
 pub(crate) const GOOD: &str = "registry/pitr-sidecar:1";
@@ -286,23 +285,16 @@ fn refused(code: u16, reason: &str) -> (u16, Value) {
 
 /// The server, as long as the test runs.
 pub(crate) struct Api {
-    pub(crate) address: SocketAddr,
+    pub(crate) server: String,
     world: Arc<Mutex<World>>,
 }
 
 impl Api {
     pub(crate) fn start(world: World) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let world = Arc::new(Mutex::new(world));
         let shared = Arc::clone(&world);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let shared = Arc::clone(&shared);
-                std::thread::spawn(move || serve(&stream, &shared));
-            }
-        });
-        Self { address, world }
+        let server = start(move |method, target, body| shared.lock().unwrap().answer(method, target, body));
+        Self { server, world }
     }
 
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
@@ -331,14 +323,7 @@ impl Api {
                 "--image",
                 image,
             ])
-            .args([
-                "--archive",
-                "s3://b/shop/mysql",
-                "--secret",
-                "pitr-s3",
-                "--server",
-                &format!("http://{}", self.address),
-            ])
+            .args(["--archive", "s3://b/shop/mysql", "--secret", "pitr-s3", "--server", &self.server])
             .args(more)
             .env_remove("KUBECONFIG")
             .env("HOME", "/nonexistent");
@@ -348,7 +333,7 @@ impl Api {
     /// Any other command about the workload: exit code and stderr.
     pub(crate) fn run(&self, words: &[&str]) -> (i32, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-pitr"));
-        command.args(words).args(["-n", "shop", "--server", &format!("http://{}", self.address)]);
+        command.args(words).args(["-n", "shop", "--server", &self.server]);
         told(&command.env_remove("KUBECONFIG").env("HOME", "/nonexistent").output().unwrap())
     }
 
@@ -361,33 +346,4 @@ impl Api {
 /// Exit code and stderr.
 pub(crate) fn told(output: &Output) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
-fn serve(stream: &TcpStream, world: &Mutex<World>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut out = stream.try_clone().unwrap();
-    loop {
-        let mut request = String::new();
-        if reader.read_line(&mut request).unwrap_or(0) == 0 {
-            return;
-        }
-        let (mut length, mut header) = (0, String::new());
-        while reader.read_line(&mut header).is_ok_and(|read| read > 2) {
-            if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            }
-            header.clear();
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).unwrap();
-        let body = serde_json::from_slice(&body).unwrap_or_default();
-        let mut words = request.split(' ');
-        let (status, answer) = world.lock().unwrap().answer(words.next().unwrap(), words.next().unwrap(), &body);
-        let text = answer.to_string();
-        let head =
-            format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", text.len());
-        if out.write_all(head.as_bytes()).and_then(|()| out.write_all(text.as_bytes())).is_err() {
-            return;
-        }
-    }
 }
