@@ -93,8 +93,9 @@ async fn set_up(cluster: &Kubernetes) -> Result<()> {
     Ok(())
 }
 
+/// Counts changes of what pods are made of: what a rollout notes on the object and forgets again is none.
 async fn generation(cluster: &Kubernetes) -> Result<String> {
-    cluster.run(&["-n", "shop", "get", "statefulset", "mysql", "-o", "jsonpath={.metadata.resourceVersion}"]).await
+    cluster.run(&["-n", "shop", "get", "statefulset", "mysql", "-o", "jsonpath={.metadata.generation}"]).await
 }
 
 async fn printing_changes_nothing(cluster: &Kubernetes) -> Result<()> {
