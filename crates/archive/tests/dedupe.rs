@@ -8,11 +8,13 @@ mod three_servers;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use pitr_archive::testing::{Fault, Faulty, Listener, Overheard, TimedStore};
-use pitr_archive::{ObjectClass, Operation, Store, StoreError, VerifyProgress, Workspace};
+use pitr_archive::{Archive, ObjectClass, Operation, Store, StoreError, VerifyProgress, Workspace};
 use pitr_binlog::Uuid;
 use pitr_recovery::{KeepReason, Verdict};
 
@@ -28,7 +30,11 @@ async fn three_servers_take_the_room_of_little_more_than_one() {
     assert_eq!((done.repeats, done.unlike), (16, 0), "{done:?}");
     assert!(done.whole_bytes - done.stored_bytes > before / 2, "{done:?} of {before}");
     assert_eq!(life.read_all().await, expected(4));
-    assert_eq!(life.archive.sweep(DAY).await.unwrap().duplicates, 0, "the whole segments stay for a grace");
+    assert_eq!(
+        life.archive.sweep(DAY, &Workspace::ENOUGH).await.unwrap().duplicates,
+        0,
+        "the whole segments stay for a grace"
+    );
     assert_eq!(life.settle().await, 16);
     let (after, sources) = (life.stored_bytes().await, life.sources().await);
     assert_eq!(sources["03"], one);
@@ -36,7 +42,7 @@ async fn three_servers_take_the_room_of_little_more_than_one() {
     assert_eq!(life.read_all().await, expected(4));
     // There is nothing more to do, and nothing to put right.
     assert_eq!(life.dedupe().await.repeats, 0);
-    let swept = life.archive.sweep(DAY).await.unwrap();
+    let swept = life.archive.sweep(DAY, &Workspace::ENOUGH).await.unwrap();
     assert_eq!((swept.duplicates, swept.adopted, swept.unusable.len()), (0, 0, 0));
     let verified = life.archive.verify(BOTH, &VerifyProgress::default()).await.unwrap();
     assert_eq!((verified.findings, verified.segments_read), (vec![], 24));
@@ -57,7 +63,7 @@ async fn a_run_may_die_at_any_call() {
         let archive = open(store, time);
         archive.dedupe(DAY, &Workspace::ENOUGH).await?;
         time.pass(SignedDuration::from_hours(25));
-        archive.sweep(DAY).await
+        archive.sweep(DAY, &Workspace::ENOUGH).await
     };
     let copy = Arc::new(life.store.copy().await);
     let counted = Arc::new(Faulty::new(Arc::clone(&copy), u64::MAX, Fault::Fails));
@@ -101,7 +107,7 @@ async fn what_a_repeat_is_told_by_stays_with_it_and_goes_with_it() {
         life.store.pass(SignedDuration::from_hours(6));
         let retained = life.archive.retain(&rules(3)).await.unwrap();
         assert!(retained.broken.is_empty(), "{retained:?}");
-        life.archive.sweep(DAY).await.unwrap();
+        life.archive.sweep(DAY, &Workspace::ENOUGH).await.unwrap();
         let all = life.read_all().await;
         assert!(all.iter().all(|(id, raw)| expected(4).get(id) == Some(raw)), "{:?}", all.keys());
     }
@@ -174,7 +180,7 @@ async fn damage_is_named_and_the_whole_segment_stays_while_its_repeat_cannot_be_
     let whole = life.store.get(&base).await.unwrap();
     life.store.put(&base, bytes.into(), ObjectClass::Content).await.unwrap();
     life.store.pass(SignedDuration::from_hours(48));
-    let swept = life.archive.sweep(DAY).await.unwrap();
+    let swept = life.archive.sweep(DAY, &Workspace::ENOUGH).await.unwrap();
     assert!((1..8).contains(&swept.duplicates), "{swept:?}");
     // The two others are whole still, by segments that had to stay.
     let (inventory, _) = life.archive.inventory().await.unwrap();
@@ -221,7 +227,7 @@ async fn a_whole_segment_serves_in_place_of_a_repeat_that_is_lost_while_it_is_th
     assert_eq!(held(&life, "05").await, all);
     assert_eq!(life.read_all().await, expected(2));
     // No sweep takes it, and the next verification reads it, too.
-    assert_eq!(life.archive.sweep(DAY).await.unwrap().duplicates, 7);
+    assert_eq!(life.archive.sweep(DAY, &Workspace::ENOUGH).await.unwrap().duplicates, 7);
     assert_eq!(life.verify(100).await.findings.len(), 1);
     assert_eq!(life.read_all().await, expected(2));
     // It is claimed no longer than it is there.
@@ -268,7 +274,7 @@ async fn a_repeat_that_no_page_names_is_named_where_it_stands_alone() {
     let started = life.copy().await;
     assert_eq!(started.archive.adopt(&source).await.unwrap().adopted.len(), 2);
     let swept = life.copy().await;
-    assert_eq!(swept.archive.sweep(DAY).await.unwrap().adopted, 2);
+    assert_eq!(swept.archive.sweep(DAY, &Workspace::ENOUGH).await.unwrap().adopted, 2);
     let rebuilt = life.copy().await;
     let done = rebuilt.archive.rebuild_catalog(&VerifyProgress::default()).await.unwrap();
     assert_eq!((done.segments, done.unusable.len()), (6, 0));
@@ -294,7 +300,7 @@ async fn a_repeat_that_no_page_names_is_not_named_beside_its_whole_segment() {
         assert_eq!(started.archive.adopt(&Uuid([server; 16]).to_string()).await.unwrap().adopted.len(), 2);
     }
     let swept = life.copy().await;
-    assert_eq!(swept.archive.sweep(DAY).await.unwrap().adopted, 6);
+    assert_eq!(swept.archive.sweep(DAY, &Workspace::ENOUGH).await.unwrap().adopted, 6);
     let rebuilt = life.copy().await;
     assert_eq!(rebuilt.archive.rebuild_catalog(&VerifyProgress::default()).await.unwrap().segments, 6);
     for life in [started, swept, rebuilt] {
@@ -358,4 +364,61 @@ async fn what_told_others_goes_though_their_lines_stay_for_long() {
         assert!(left.iter().eq(wanted), "{left:?} after run {run}");
     }
     assert_eq!(life.keys("binlogs/").await.len(), 66);
+}
+
+/// Held while a segment is read.
+struct Room(Arc<AtomicBool>);
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn a_sweep_reads_segments_only_where_there_is_room() {
+    let life = Life::lived(1).await;
+    life.dedupe().await;
+    life.store.delete(&life.keys("catalog/").await).await.unwrap();
+    life.store.pass(SignedDuration::from_hours(48));
+    let (taken, is_taken) = (AtomicU64::new(0), Arc::new(AtomicBool::new(false)));
+    let room = || -> BoxFuture<'_, Box<dyn Send>> {
+        taken.fetch_add(1, Ordering::Relaxed);
+        assert!(!is_taken.swap(true, Ordering::Relaxed), "nobody holds it and waits for it");
+        Box::pin(async { Box::new(Room(Arc::clone(&is_taken))) as Box<dyn Send> })
+    };
+    let space = Workspace { bytes: Workspace::ENOUGH.bytes, room: &room };
+    assert_eq!(life.archive.sweep(DAY, &space).await.unwrap().adopted, 6);
+    // Six whole segments and four repeats, and for each of those the whole one beside it.
+    assert_eq!(taken.into_inner(), 14);
+}
+
+/// Before the first repeat is named, another run makes and names all of them.
+#[derive(Debug)]
+struct Rival {
+    archive: Archive,
+    has_run: AtomicBool,
+}
+
+#[async_trait]
+impl Listener for Rival {
+    async fn storing(&self, key: &str) -> Result<(), StoreError> {
+        if key.starts_with("binlogs/") && !self.has_run.swap(true, Ordering::Relaxed) {
+            assert_eq!(self.archive.dedupe(DAY, &Workspace::ENOUGH).await.unwrap().repeats, 4);
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn two_runs_at_once_name_one_repeat_of_each() {
+    let life = Life::lived(1).await;
+    let other = open(Arc::clone(&life.store) as Arc<dyn Store>, &life.store);
+    let rival = Overheard::new(&life.store, Rival { archive: other, has_run: AtomicBool::new(false) });
+    open(Arc::new(rival), &life.store).dedupe(DAY, &Workspace::ENOUGH).await.unwrap();
+    assert_eq!(life.archive.inventory().await.unwrap().1.repeats, 4);
+    life.settle().await;
+    life.settle().await;
+    assert_eq!(life.keys("binlogs/").await.len(), 6, "what lost the race goes");
+    assert_eq!(life.read_all().await, expected(1));
 }

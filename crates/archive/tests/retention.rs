@@ -19,7 +19,7 @@ use pitr_archive::document::PruneDocument;
 use pitr_archive::testing::{Fault, Faulty, History, Listener, Overheard, TimedStore};
 use pitr_archive::{
     Archive, Codec, ListedObject, MergeEffort, ObjectClass, Place, Retained, RetentionRules, Store, StoreError, Swept,
-    TailCoverage,
+    TailCoverage, Workspace,
 };
 use pitr_binlog::{Flavour, GtidSource, Uuid};
 use pitr_recovery::{ExpireItem, Inventory, RetentionPolicy, Timeline, WithoutBase};
@@ -115,7 +115,7 @@ impl Life {
 
     async fn retain(&self) -> (Retained, Swept) {
         let retained = self.archive.retain(&rules(WINDOW_DAYS)).await.unwrap();
-        (retained, self.archive.sweep(DAY).await.unwrap())
+        (retained, self.archive.sweep(DAY, &Workspace::ENOUGH).await.unwrap())
     }
 
     async fn keys(&self, prefix: &str) -> Vec<String> {
@@ -274,7 +274,7 @@ async fn a_run_may_die_at_any_call_and_the_next_one_finishes() {
     let run = async |store: Arc<dyn Store>, time: &Arc<TimedStore>| {
         let archive = open(store, time);
         archive.retain(&rules(WINDOW_DAYS)).await?;
-        archive.sweep(DAY).await.map(drop)
+        archive.sweep(DAY, &Workspace::ENOUGH).await.map(drop)
     };
     let copy = Arc::new(life.store.copy().await);
     let counted = Arc::new(Faulty::new(Arc::clone(&copy), u64::MAX, Fault::Fails));
@@ -322,10 +322,10 @@ async fn what_nobody_names_is_swept_and_what_is_alone_is_adopted() {
     // A segment that no page names and no other object holds.
     let lone = binlog(6);
     life.archive.write_segment(lone.draft(Place::Binlogs, 0, lone.length()), Codec::None).await.unwrap();
-    let young = life.archive.sweep(DAY).await.unwrap();
+    let young = life.archive.sweep(DAY, &Workspace::ENOUGH).await.unwrap();
     assert_eq!((young.duplicates, young.covered, young.chunks, young.runs, young.adopted), (1, 1, 1, 1, 0));
     life.store.pass(HOUR * 25);
-    let old = life.archive.sweep(DAY).await.unwrap();
+    let old = life.archive.sweep(DAY, &Workspace::ENOUGH).await.unwrap();
     assert_eq!((old.duplicates, old.adopted, old.chunks), (0, 1, 0));
     assert!(life.check(6).await.binlogs.iter().any(|found| found.id == lone.id));
 }
@@ -400,7 +400,7 @@ async fn what_is_locked_stays_and_is_named_and_goes_when_the_lock_is_off() {
     let locked = open(Arc::new(Overheard::new(&life.store, Locked)), &life.store);
     let retained = locked.retain(&rules(WINDOW_DAYS)).await.unwrap();
     assert!(!retained.refused && !retained.undeletable.is_empty() && retained.deleted_objects == 0, "{retained:?}");
-    let swept = locked.sweep(DAY).await.unwrap();
+    let swept = locked.sweep(DAY, &Workspace::ENOUGH).await.unwrap();
     assert!(!swept.undeletable.is_empty() && swept.chunks == 0);
     assert_eq!(life.keys("binlogs/").await.into_iter().collect::<BTreeSet<_>>(), before);
     life.check(10).await;
@@ -527,7 +527,7 @@ async fn an_orphan_stays_where_its_twin_is_damaged() {
     *bytes.last_mut().unwrap() ^= 1;
     life.store.put(&named, bytes.into(), ObjectClass::Content).await.unwrap();
     life.store.pass(HOUR * 25);
-    let swept = life.archive.sweep(DAY).await.unwrap();
+    let swept = life.archive.sweep(DAY, &Workspace::ENOUGH).await.unwrap();
     assert_eq!(swept.adopted, 1, "{swept:?}");
     assert!(swept.unusable.iter().any(|(key, _)| *key == named), "{swept:?}");
     let (inventory, _) = life.archive.inventory().await.unwrap();
@@ -557,7 +557,7 @@ async fn a_manifest_that_cannot_be_read_keeps_all_chunks() {
     let life = lived(5).await;
     let manifest = "backups/bb-001/manifest.json";
     life.store.put(manifest, Bytes::from_static(b"{}"), ObjectClass::Control).await.unwrap();
-    let swept = life.archive.sweep(DAY).await.unwrap();
+    let swept = life.archive.sweep(DAY, &Workspace::ENOUGH).await.unwrap();
     assert!(swept.chunks == 0 && swept.chunks_kept.is_some(), "{swept:?}");
 }
 
@@ -572,11 +572,11 @@ async fn a_backup_that_is_being_taken_keeps_its_chunks() {
     for _ in 0..60 {
         life.store.pass(SignedDuration::from_mins(40));
         writer.add_file("more", 0o640, &content("same", 0)[..]).await.unwrap();
-        life.archive.sweep(DAY).await.unwrap();
+        life.archive.sweep(DAY, &Workspace::ENOUGH).await.unwrap();
     }
     assert!(life.keys("chunks/").await.contains(&slow[0]));
     drop(writer);
     life.store.pass(HOUR * 25);
-    life.archive.sweep(DAY).await.unwrap();
+    life.archive.sweep(DAY, &Workspace::ENOUGH).await.unwrap();
     assert!(!life.keys("chunks/").await.contains(&slow[0]));
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use pitr_archive::testing::{History, Listener, Overheard, TimedStore};
-use pitr_archive::{Archive, Codec, ListedObject, Place, SegmentRecord, Store, StoreError};
+use pitr_archive::{Archive, Codec, ListedObject, Place, SegmentRecord, Store, StoreError, Workspace};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -56,7 +56,7 @@ async fn a_sweep_looks_at_the_catalog_again_before_it_deletes() {
     let other = open(Arc::clone(&time) as Arc<dyn Store>, &time);
     let copies = Mutex::new(Some((orphan, catalogued)));
     let meanwhile = Overheard::new(&time, Meanwhile { store: Arc::clone(&time), other, copies });
-    let swept = open(Arc::new(meanwhile), &time).sweep(DAY).await.unwrap();
+    let swept = open(Arc::new(meanwhile), &time).sweep(DAY, &Workspace::ENOUGH).await.unwrap();
     assert_eq!(swept.duplicates, 0, "{swept:?}");
     let reader = open(Arc::clone(&time) as Arc<dyn Store>, &time);
     let (inventory, _) = reader.inventory().await.unwrap();

@@ -14,7 +14,7 @@ use pitr_archive::backup::{BackupFacts, BackupWriter};
 use pitr_archive::testing::{History, Listener, Overheard, TimedStore};
 use pitr_archive::{
     Archive, ArchiveError, Codec, FindingKind, Operation, Place, RetentionRules, Store, StoreError, VerifyProgress,
-    VerifyRules,
+    VerifyRules, Workspace,
 };
 use pitr_binlog::{Flavour, GtidSource, Uuid};
 use pitr_recovery::{ExpireItem, PlanRequest, RecoveryTarget, RetentionPolicy, Timeline, WithoutBase};
@@ -127,7 +127,7 @@ async fn no_object_that_is_withheld_stops_anything_else() {
         assert_eq!(verified.findings.iter().find(is_lost), None, "{cold}");
         let retained = archive.retain(&rules(WithoutBase::Keep)).await.unwrap();
         assert!(retained.refused || retained.proposal.hindrances.is_empty(), "{cold}");
-        archive.sweep(DAY).await.unwrap();
+        archive.sweep(DAY, &Workspace::ENOUGH).await.unwrap();
         archive.adopt(&source).await.unwrap();
         archive.sweep_tail(&source).await.unwrap();
         let (inventory, _) = archive.inventory().await.unwrap();
@@ -250,7 +250,33 @@ async fn a_claim_that_is_withheld_keeps_all_chunks_and_nothing_else() {
     let running = BackupWriter::begin(Arc::clone(&archived.archive), "bb-2").await.unwrap();
     let claim = archived.store.list("backups/bb-2/").await.unwrap().pop().unwrap().key;
     let (_, archive) = archived.without(&claim).await;
-    let swept = archive.sweep(DAY).await.unwrap();
+    let swept = archive.sweep(DAY, &Workspace::ENOUGH).await.unwrap();
     assert!(swept.chunks == 0 && swept.chunks_kept.as_ref().is_some_and(|why| why.contains(&claim)), "{swept:?}");
     drop(running);
+}
+
+#[tokio::test]
+async fn a_page_that_may_name_what_nobody_can_read_stays_and_is_named() {
+    let archived = Archived::new().await;
+    let pages = async |store: &TimedStore| {
+        let listed = store.list("catalog/").await.unwrap().into_iter();
+        listed.map(|object| object.key).collect::<BTreeSet<String>>()
+    };
+    let damaged = pages(&archived.store).await;
+    for page in &damaged {
+        let garbage = bytes::Bytes::from_static(b"not a page");
+        archived.store.put(page, garbage, pitr_archive::ObjectClass::Control).await.unwrap();
+    }
+    let segment = archived.store.list("binlogs/").await.unwrap()[0].key.clone();
+
+    let (store, archive) = archived.without(&segment).await;
+    let rebuilt = archive.rebuild_catalog(&VerifyProgress::default()).await.unwrap();
+    let named = rebuilt.unusable.iter().filter(|(_, reason)| reason.contains(&segment)).map(|(key, _)| key.clone());
+    assert_eq!(named.collect::<BTreeSet<String>>(), damaged, "{rebuilt:?}");
+    assert!(pages(&store).await.is_superset(&damaged));
+
+    // Once the segment is back, nothing depends on those pages.
+    let (store, archive) = archived.without("").await;
+    let rebuilt = archive.rebuild_catalog(&VerifyProgress::default()).await.unwrap();
+    assert!(rebuilt.unusable.is_empty() && pages(&store).await.is_disjoint(&damaged), "{rebuilt:?}");
 }

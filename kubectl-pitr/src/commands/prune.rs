@@ -203,7 +203,11 @@ async fn carry_out(
     rules: &RetentionRules,
 ) -> Result<(pitr_archive::Retained, pitr_archive::Swept), ArchiveError> {
     let retained = archive.retain(rules).await?;
-    let swept = if retained.refused { pitr_archive::Swept::default() } else { archive.sweep(rules.grace).await? };
+    let swept = if retained.refused {
+        pitr_archive::Swept::default()
+    } else {
+        archive.sweep(rules.grace, &pitr_archive::Workspace::ENOUGH).await?
+    };
     Ok((retained, swept))
 }
 

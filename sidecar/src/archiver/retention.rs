@@ -24,13 +24,19 @@ impl Archiver {
         if !self.config.retention.here {
             return;
         }
+        // Segments of the backlog and those that are read here take turns in the same memory.
+        let memory = &pipeline.limits.memory;
+        let room = || -> BoxFuture<'_, Box<dyn Send>> {
+            Box::pin(async move { Box::new(memory.take_all().await) as Box<dyn Send> })
+        };
+        let space = Workspace { bytes: memory.backlog_bytes(), room: &room };
         let mut swept: Option<Instant> = None;
         while !self.shutdown.is_cancelled() {
             let retained = self.retain(pipeline).await;
-            let mut done = retained && self.dedupe(pipeline).await;
+            let mut done = retained && self.dedupe(pipeline, &space).await;
             // What cannot be made smaller is no reason to leave things lying about.
             if retained && swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
-                let is_swept = self.sweep(pipeline).await;
+                let is_swept = self.sweep(pipeline, &space).await;
                 swept = is_swept.then(Instant::now).or(swept);
                 done &= is_swept;
             }
@@ -98,17 +104,11 @@ impl Archiver {
     }
 
     /// Whether it was done, or is not wanted. What is stored as repeats the next sweep but one takes away.
-    async fn dedupe(&self, pipeline: &Pipeline) -> bool {
+    async fn dedupe(&self, pipeline: &Pipeline, space: &Workspace<'_>) -> bool {
         if !self.config.retention.dedupes {
             return true;
         }
-        // Segments of the backlog and those that are compared take turns in the same memory.
-        let memory = &pipeline.limits.memory;
-        let room = || -> BoxFuture<'_, Box<dyn Send>> {
-            Box::pin(async move { Box::new(memory.take_all().await) as Box<dyn Send> })
-        };
-        let space = Workspace { bytes: memory.backlog_bytes(), room: &room };
-        match pipeline.archive.dedupe(self.config.retention.rules.grace, &space).await {
+        match pipeline.archive.dedupe(self.config.retention.rules.grace, space).await {
             Ok(Deduped { repeats, whole_bytes, stored_bytes, unlike, finished }) => {
                 tracing::info!(
                     event = "deduped",
@@ -131,8 +131,8 @@ impl Archiver {
         }
     }
 
-    async fn sweep(&self, pipeline: &Pipeline) -> bool {
-        match pipeline.archive.sweep(self.config.retention.rules.grace).await {
+    async fn sweep(&self, pipeline: &Pipeline, space: &Workspace<'_>) -> bool {
+        match pipeline.archive.sweep(self.config.retention.rules.grace, space).await {
             Ok(swept) => {
                 let Swept { duplicates, adopted, covered, runs, chunks, deleted_bytes, .. } = swept;
                 tracing::info!(

@@ -71,7 +71,7 @@ async fn prune(
         return Ok((Pruned { proposal: retained.proposal, done, deduped: None }, failure));
     }
     // First what must not wait for the other.
-    let swept = archive.sweep(rules.grace).await?;
+    let swept = archive.sweep(rules.grace, &Workspace::ENOUGH).await?;
     let deduped = if dedupes { Some(archive.dedupe(rules.grace, &Workspace::ENOUGH).await?) } else { None };
     Ok((Pruned { proposal: retained.proposal.clone(), done: Some((retained, swept)), deduped }, None))
 }

@@ -1,6 +1,6 @@
 //! Adoption (T): what a predecessor stored and did not catalogue is verified and catalogued.
 
-use super::{Archive, ArchiveError, unreadable};
+use super::{Archive, ArchiveError, Workspace, unreadable};
 use crate::digest::ShortHash;
 use crate::expiry::Marks;
 use crate::layout::{EXPIRED_PREFIX, ObjectKey, Place, SegmentKey};
@@ -70,12 +70,12 @@ impl Archive {
                 adoption.adopted.append(&mut unpublished);
             }
             if repeats.len() == PAGE_SEGMENTS {
-                adoption.adopted.append(&mut self.name_lonely(&mut repeats).await?);
+                adoption.adopted.append(&mut self.name_lonely(&mut repeats, &Workspace::ENOUGH).await?);
             }
         }
         self.write_page(&unpublished).await?;
         adoption.adopted.append(&mut unpublished);
-        adoption.adopted.append(&mut self.name_lonely(&mut repeats).await?);
+        adoption.adopted.append(&mut self.name_lonely(&mut repeats, &Workspace::ENOUGH).await?);
         Ok(adoption)
     }
 

@@ -4,7 +4,7 @@ use futures::future::BoxFuture;
 use pitr_recovery::RangeRef;
 
 use super::read::in_segment;
-use super::{Archive, ArchiveError};
+use super::{Archive, ArchiveError, Workspace};
 use crate::layout::{ObjectKey, SegmentKey};
 use crate::segment::{RepeatOf, Repeated, SegmentError, SegmentHeader, SegmentRecord};
 
@@ -46,11 +46,12 @@ impl Archive {
     pub(super) async fn name_lonely(
         &self,
         repeats: &mut Vec<SegmentRecord>,
+        space: &Workspace<'_>,
     ) -> Result<Vec<SegmentRecord>, ArchiveError> {
         let begun = self.begin();
         let mut lonely = Vec::new();
         for repeat in repeats.drain(..) {
-            if !self.has_whole_beside(&repeat).await? {
+            if !self.has_whole_beside(&repeat, space).await? {
                 lonely.push(repeat);
             }
         }
@@ -61,12 +62,13 @@ impl Archive {
         Ok(lonely)
     }
 
-    async fn has_whole_beside(&self, repeat: &SegmentRecord) -> Result<bool, ArchiveError> {
+    async fn has_whole_beside(&self, repeat: &SegmentRecord, space: &Workspace<'_>) -> Result<bool, ArchiveError> {
         for key in self.stored_objects(&repeat.key.binlog).await?.into_keys() {
             let Ok(ObjectKey::Segment(key)) = key.parse() else { continue };
             if key == repeat.key || (key.start, key.end) != (repeat.key.start, repeat.key.end) {
                 continue;
             }
+            let _room = (space.room)().await;
             match self.check_segment_at(&key).await {
                 Ok(other) if other.header.repeat().is_some() => {}
                 Ok(other) if other.header.raw_sha256 == repeat.header.raw_sha256 => return Ok(true),

@@ -140,7 +140,7 @@ impl Life {
     /// The repeats take the place of the whole segments.
     pub(crate) async fn settle(&self) -> u64 {
         self.store.pass(SignedDuration::from_hours(25));
-        self.archive.sweep(DAY).await.unwrap().duplicates
+        self.archive.sweep(DAY, &Workspace::ENOUGH).await.unwrap().duplicates
     }
 
     pub(crate) async fn stored_bytes(&self) -> u64 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pitr_recovery::BinlogId;
 
-use super::{DELETE_BATCH, is_past};
+use super::{DELETE_BATCH, Workspace, is_past};
 use crate::archive::{Archive, ArchiveError};
 use crate::catalog::MergeEffort;
 use crate::layout::{CATALOG_PREFIX, ObjectKey, Place, SegmentKey, TAIL_PREFIX};
@@ -46,21 +46,25 @@ pub struct Swept {
 
 impl Archive {
     /// Takes away what is older than the grace and that nobody names, and catalogues what is named by no page and stands nowhere else
-    /// (T). Also for sources whose sidecars do not run any more. Once a day is enough.
+    /// (T). Also for sources whose sidecars do not run any more. Once a day is enough. Each segment that it reads waits for `space`.
     ///
     /// # Errors
     /// What the store answers.
-    pub async fn sweep(&self, grace: Duration) -> Result<Swept, ArchiveError> {
+    pub async fn sweep(&self, grace: Duration, space: &Workspace<'_>) -> Result<Swept, ArchiveError> {
         let now = self.store_time().await?;
         let mut swept = Swept::default();
-        self.sweep_segments((grace, now), &mut swept).await?;
+        self.sweep_segments((grace, now), (space, &mut swept)).await?;
         self.sweep_tails((grace, now), &mut swept).await?;
         self.sweep_chunks((grace, now), &mut swept).await?;
         self.merge_abandoned(now).await?;
         Ok(swept)
     }
 
-    async fn sweep_segments(&self, old: (Duration, Timestamp), swept: &mut Swept) -> Result<(), ArchiveError> {
+    async fn sweep_segments(
+        &self,
+        old: (Duration, Timestamp),
+        (space, swept): (&Workspace<'_>, &mut Swept),
+    ) -> Result<(), ArchiveError> {
         // Marks first: the objects of a marked binlog are no orphans. The catalog last: what is published meanwhile is seen.
         let (marks, _) = self.read_marks().await?;
         let mut listed: BTreeMap<SegmentKey, ListedObject> = BTreeMap::new();
@@ -95,12 +99,12 @@ impl Archive {
             if found.superseded.contains(key) && !others().any(|other| counts(other)) {
                 continue;
             }
-            let Some(record) = self.verified(key, swept).await? else { continue };
+            let Some(record) = self.verified(key, (space, &mut *swept)).await? else { continue };
             let is_repeat = record.header.repeat().is_some();
             let twins = || others().filter(|other| other.header.raw_sha256 == record.header.raw_sha256);
             // A repeat goes only for another repeat (T): on its account a whole segment may go at this moment.
             let stay = twins().filter(|other| counts(other) && (!is_repeat || other.header.repeat().is_some()));
-            if self.one_is_right(stay.map(|other| &other.key), swept).await? {
+            if self.one_is_right(stay.map(|other| &other.key), (space, &mut *swept)).await? {
                 duplicates.push(object.clone());
             } else if is_repeat && twins().next().is_none() {
                 repeats.push(record);
@@ -111,14 +115,14 @@ impl Archive {
                 swept.adopted += self.adopt_all(&mut adopted).await?;
             }
             if repeats.len() == PAGE_SEGMENTS {
-                swept.adopted += self.name_lonely(&mut repeats).await?.len() as u64;
+                swept.adopted += self.name_lonely(&mut repeats, space).await?.len() as u64;
             }
             if duplicates.len() == DELETE_BATCH {
                 self.delete_duplicates(&mut duplicates, swept).await?;
             }
         }
         swept.adopted += self.adopt_all(&mut adopted).await?;
-        swept.adopted += self.name_lonely(&mut repeats).await?.len() as u64;
+        swept.adopted += self.name_lonely(&mut repeats, space).await?.len() as u64;
         self.delete_duplicates(&mut duplicates, swept).await
     }
 
@@ -150,10 +154,10 @@ impl Archive {
     async fn one_is_right<'a>(
         &self,
         keys: impl Iterator<Item = &'a SegmentKey>,
-        swept: &mut Swept,
+        (space, swept): (&Workspace<'_>, &mut Swept),
     ) -> Result<bool, ArchiveError> {
         for key in keys {
-            if self.verified(key, swept).await?.is_some() {
+            if self.verified(key, (space, &mut *swept)).await?.is_some() {
                 return Ok(true);
             }
         }
@@ -161,7 +165,12 @@ impl Archive {
     }
 
     /// A segment, fetched and found to be right.
-    async fn verified(&self, key: &SegmentKey, swept: &mut Swept) -> Result<Option<SegmentRecord>, ArchiveError> {
+    async fn verified(
+        &self,
+        key: &SegmentKey,
+        (space, swept): (&Workspace<'_>, &mut Swept),
+    ) -> Result<Option<SegmentRecord>, ArchiveError> {
+        let _room = (space.room)().await;
         match self.check_segment_at(key).await {
             Ok(record) => {
                 self.remember(&record);

@@ -18,6 +18,7 @@ use pitr_binlog::{GtidSet, TransactionFlags};
 
 use super::is_past;
 use crate::archive::pages::Begun;
+use crate::archive::records::range_of;
 use crate::archive::{Archive, ArchiveError, compute, locked};
 use crate::digest::ShortHash;
 use crate::expiry::Marks;
@@ -65,9 +66,9 @@ pub struct Deduped {
     pub finished: bool,
 }
 
-/// What a run of `dedupe: gtid` may take in memory.
+/// What whoever reads segments of the archive in passing may take in memory: a run of `dedupe: gtid`, a sweep.
 pub struct Workspace<'a> {
-    /// Bytes for one segment at most, whatever it is compared with: one that takes more stays as it is.
+    /// Bytes for one segment at most, whatever it is compared with: one that takes more is not made a repeat.
     pub bytes: u64,
     /// Waits for them; what it gives is held until the segment is done.
     pub room: &'a (dyn Fn() -> BoxFuture<'a, Box<dyn Send>> + Send + Sync),
@@ -139,8 +140,16 @@ impl Archive {
         Ok(done)
     }
 
-    /// Names repeats in the catalog, unless the marks that this run has read are too old by now (T).
+    /// Names repeats in the catalog, unless the marks that this run has read are too old by now (T). Another run may have been faster: two
+    /// repeats of one range would both stay for as long as that does, and one that no page names goes.
     async fn name_repeats(&self, page: &mut Vec<SegmentRecord>, begun: Begun) -> Result<bool, ArchiveError> {
+        let sources: BTreeSet<String> = page.iter().map(|record| record.key.binlog.source.clone()).collect();
+        for source in sources {
+            let named = self.discover_catalogued(Some(&source)).await?.catalogued;
+            let repeats = named.values().filter(|record| record.header.repeat().is_some());
+            let told: BTreeSet<_> = repeats.map(range_of).collect();
+            page.retain(|record| !told.contains(&range_of(record)));
+        }
         if self.is_late(begun) {
             return Ok(false);
         }

@@ -8,7 +8,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::SignedDuration;
 
 use super::VerifyProgress;
-use crate::archive::{Archive, ArchiveError, READS_AT_ONCE};
+use crate::archive::{Archive, ArchiveError, READS_AT_ONCE, Workspace};
 use crate::catalog::{PAGE_BYTES_MAX, PageWriter, records};
 use crate::layout::{CATALOG_PREFIX, LEVEL_MAX, ObjectKey, PageKey, Place, SegmentKey};
 use crate::segment::{SegmentError, SegmentRecord};
@@ -58,7 +58,8 @@ pub struct Rebuilt {
     pub pages: u64,
     /// Pages that were there before, and are gone.
     pub replaced: u64,
-    /// Segments that cannot be read, and why. Those that the catalog named before it still names.
+    /// Segments that cannot be read, and why: those that the catalog named before it still names. And pages that cannot be read and stay, for
+    /// they may be all that names such a segment.
     pub unusable: Vec<(String, String)>,
 }
 
@@ -85,7 +86,9 @@ impl Archive {
         progress.total.store((named.len() + strangers.len()) as u64, Ordering::Relaxed);
         let mut rebuilt = Rebuilt::default();
         let mut sources: BTreeMap<String, Vec<SegmentRecord>> = BTreeMap::new();
-        let (mut repeats, mut has_nameless) = (Vec::new(), false);
+        let mut repeats = Vec::new();
+        // The first segment of each source that cannot be read, and that no page which can be read names.
+        let mut nameless: BTreeMap<String, SegmentKey> = BTreeMap::new();
         let named = stream::iter(named).map(|record| self.own_header(record)).buffer_unordered(READS_AT_ONCE);
         let strangers = stream::iter(strangers).map(|key| self.stranger(key)).buffer_unordered(STRANGERS_AT_ONCE);
         let mut read = std::pin::pin!(named.chain(strangers));
@@ -102,7 +105,7 @@ impl Archive {
                 Own::Unusable(reason) => {
                     rebuilt.unusable.push((key.to_string(), reason));
                     let Some(record) = known.remove(&key) else {
-                        has_nameless = true;
+                        nameless.entry(key.binlog.source.clone()).or_insert(key);
                         continue;
                     };
                     record
@@ -124,19 +127,41 @@ impl Archive {
         // A repeat that no page named is not one for which a whole segment may go soon.
         while !repeats.is_empty() {
             let mut some = repeats.split_off(repeats.len().saturating_sub(PAGE_REPEATS));
-            let named = self.name_lonely(&mut some).await?;
+            let named = self.name_lonely(&mut some, &Workspace::ENOUGH).await?;
             rebuilt.segments += named.len() as u64;
             rebuilt.pages += u64::from(!named.is_empty());
         }
-        // A page on the last level may be one of those just written. One that cannot be read may be all that names a segment which cannot
-        // be read either: it stays, and keeps retention from going by what is left.
-        let is_replaced = |page: &&PageKey| page.level < LEVEL_MAX && !(has_nameless && unread.contains(*page));
-        let replaced: Vec<String> = old.iter().filter(is_replaced).map(ToString::to_string).collect();
+        self.delete_replaced((&old, &unread), &nameless, &mut rebuilt).await?;
+        Ok(rebuilt)
+    }
+
+    /// Deletes the pages that were there before. One that cannot be read may be all that names a segment of its source which cannot be
+    /// read either: it stays, and keeps retention from going by what is left.
+    async fn delete_replaced(
+        &self,
+        (old, unread): (&[PageKey], &BTreeSet<PageKey>),
+        nameless: &BTreeMap<String, SegmentKey>,
+        rebuilt: &mut Rebuilt,
+    ) -> Result<(), ArchiveError> {
+        let mut replaced = Vec::new();
+        // A page on the last level may be one of those just written.
+        for page in old.iter().filter(|page| page.level < LEVEL_MAX) {
+            match nameless.get(&page.source).filter(|_| unread.contains(page)) {
+                None => replaced.push(page.to_string()),
+                Some(segment) => rebuilt.unusable.push((
+                    page.to_string(),
+                    format!(
+                        "it cannot be read, and stays while {segment} cannot be read either: bring that back or delete it, \
+                         then --rebuild-catalog once more"
+                    ),
+                )),
+            }
+        }
         rebuilt.replaced = replaced.len() as u64;
         if !replaced.is_empty() {
             Self::tolerate_denied(self.store.delete(&replaced).await.map_err(ArchiveError::from))?;
         }
-        Ok(rebuilt)
+        Ok(())
     }
 
     /// All pages, what of them can be read, and those that cannot be read to their end.
