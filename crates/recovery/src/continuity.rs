@@ -268,6 +268,8 @@ fn problems_of(inventory: &Inventory, coverages: &[Coverage], order: &[usize]) -
             let offset = fragment.pieces.first().map_or(0, |piece| piece.start);
             problems.push(Problem::Divergence { binlog: binlog.id.clone(), offset });
         }
+        let disputed = coverage.disputed.iter();
+        problems.extend(disputed.map(|offset| Problem::Divergence { binlog: binlog.id.clone(), offset: *offset }));
         let lost = coverage.lost.iter();
         problems.extend(lost.map(|lost| Problem::Lost { binlog: binlog.id.clone(), start: lost.start, end: lost.end }));
     }

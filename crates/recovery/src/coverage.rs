@@ -73,6 +73,8 @@ pub(crate) struct Coverage {
     pub ahead: Option<Fragment>,
     /// Ranges that contradict the chosen ones, each with the GTIDs it disagrees about.
     pub conflicting: Vec<(Fragment, GtidSet)>,
+    /// Where ranges begin that contradict the chosen ones and cannot be read any more: which of the two is right is not known by that.
+    pub disputed: Vec<u64>,
     /// Its last transactions are without GTID, so a state does not tell whether it contains them.
     pub ends_anonymous: bool,
     pub lost: Vec<Lost>,
@@ -162,6 +164,7 @@ pub(crate) fn cover(place: usize, archived: &ArchivedBinlog) -> Coverage {
     let fragments = chooser.fragments();
     let ahead = chooser.ahead(&fragments);
     let conflicting = chooser.conflicting(&fragments);
+    let disputed = chooser.disputed(&fragments);
     let usable = |fragment: &Fragment| !fragment.pieces.is_empty();
     let ends_anonymous = fragments.last().is_some_and(|last| {
         let lost = matches!(last.broken, Some(Break::Lost(Lost { anonymous: true, .. })));
@@ -172,7 +175,8 @@ pub(crate) fn cover(place: usize, archived: &ArchivedBinlog) -> Coverage {
         _ => None,
     });
     let lost = lost.collect();
-    Coverage { fragments: fragments.into_iter().filter(usable).collect(), ahead, conflicting, ends_anonymous, lost }
+    let fragments = fragments.into_iter().filter(usable).collect();
+    Coverage { fragments, ahead, conflicting, disputed, ends_anonymous, lost }
 }
 
 struct Chooser<'a> {
@@ -313,6 +317,14 @@ impl<'a> Chooser<'a> {
         }
         let lost_something = fragment.pieces.iter().any(|piece| !piece.gtids.is_empty());
         lost_something.then_some(fragment)
+    }
+
+    /// Where ranges begin that say something else than the chosen ones, and cannot be read any more.
+    fn disputed(&self, fragments: &[Fragment]) -> Vec<u64> {
+        let pieces: Vec<&Piece> = fragments.iter().flat_map(|f| &f.pieces).collect();
+        let is_unread = |range: &&ArchivedRange| !range.is_held() && self.is_owned(range);
+        let unread = self.archived.ranges.iter().filter(is_unread);
+        unread.filter(|range| self.contradicts(range, &pieces)).map(|range| range.start).collect()
     }
 
     /// Ranges that were not chosen and say something else than those that were.

@@ -131,7 +131,7 @@ impl fmt::Display for GapCause {
             }
             Self::Damaged { name, offset, reason, .. } => write!(f, "{name} is damaged at byte {offset}: {reason}"),
             Self::Lost { name, start, end, .. } => {
-                write!(f, "bytes {start} to {end} of {name} are lost in the archive: damaged or gone")
+                write!(f, "bytes {start} to {end} of {name} are lost in the archive: damaged, gone or withheld")
             }
             Self::Incident { name, .. } => write!(f, "the server reports lost events in {name}"),
             Self::WithoutGtids { name, .. } => write!(f, "{name} holds transactions without GTID"),

@@ -89,6 +89,12 @@ impl Timeline {
         Self::compute(inventory, indices, unread)
     }
 
+    /// The ranges that nobody could read, as [`Self::without_ranges`] and [`Self::without_indices`] were told.
+    #[must_use]
+    pub const fn unread(&self) -> &BTreeSet<RangeRef> {
+        &self.unread
+    }
+
     /// Whether nobody can read an index that is wanted of this binlog.
     pub(crate) fn lacks_index_of(&self, id: &BinlogId) -> bool {
         self.unread.iter().any(|range| range.binlog == *id)

@@ -205,7 +205,7 @@ fn causes_of_gaps() {
         (range(None), "binlog.000301 is not archived from byte 100 on"),
         (
             GapCause::Lost { binlog: id(), name: name(), start: 100, end: 200 },
-            "bytes 100 to 200 of binlog.000301 are lost in the archive: damaged or gone",
+            "bytes 100 to 200 of binlog.000301 are lost in the archive: damaged, gone or withheld",
         ),
         (damaged(), "binlog.000301 is damaged at byte 88213: the event's checksum is wrong"),
         (GapCause::Incident { binlog: id(), name: name() }, "the server reports lost events in binlog.000301"),

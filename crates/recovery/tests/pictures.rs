@@ -59,6 +59,7 @@ pictures! {
     crash_end
     damaged_binlog
     divergence
+    divergence_unread
     errant_transactions
     executed_without_a_log
     failover_with_lost_tail

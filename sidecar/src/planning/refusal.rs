@@ -36,10 +36,10 @@ fn meaning(answer: &Unrecoverable, timeline: &Timeline) -> String {
             format!("gaps: {}", if ids.is_empty() { "none".to_owned() } else { ids.join(", ") })
         }
         Unrecoverable::Lost { .. } => {
-            "verification found the objects that held it damaged or gone; what comes before is whole".to_owned()
+            "the objects that held it are damaged, gone or withheld by their storage class: verify names each; what comes before is whole".to_owned()
         }
         Unrecoverable::Damaged { gap, .. } if matches!(gap.cause, GapCause::Lost { .. }) => {
-            "verification found the objects that held it damaged or gone".to_owned()
+            "the objects that held it are damaged, gone or withheld by their storage class: verify names each".to_owned()
         }
         Unrecoverable::Damaged { .. } => "the bytes are kept, and what comes before them is whole".to_owned(),
         Unrecoverable::AfterLastArchived { .. } => "nothing proves what was committed after it".to_owned(),

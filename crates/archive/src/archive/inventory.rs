@@ -246,7 +246,7 @@ impl Archive {
         let Some(any) = records.first() else { return Ok(None) };
         let is_lost = |record: &&SegmentRecord| verified.is_some_and(|verified| verified.loses(record));
         let (lost, sound): (Vec<&SegmentRecord>, Vec<&SegmentRecord>) = records.iter().partition(is_lost);
-        let mut ranges: BTreeMap<(u64, u64, [u8; 32]), ArchivedRange> = BTreeMap::new();
+        let mut ranges: BTreeMap<Extent, ArchivedRange> = BTreeMap::new();
         let mut previous = None;
         let mixed = records.iter().any(|record| record.header.hash_key != any.header.hash_key);
         for record in sound {
@@ -258,16 +258,7 @@ impl Archive {
                 known.objects.push(record.stored_object());
                 continue;
             }
-            // Hashes with different keys tell nothing; then the indices decide whether the bytes are the same.
-            let same_extent = |known: &&SegmentRecord| {
-                (known.header.start, known.header.end) == (record.header.start, record.header.end)
-                    && known.header.hash_key != record.header.hash_key
-                    && known.header.parts.index_sha256 == record.header.parts.index_sha256
-            };
-            let is_known = |known: &SegmentRecord| {
-                ranges.contains_key(&(known.header.start, known.header.end, known.header.raw_sha256))
-            };
-            if mixed && records.iter().filter(same_extent).any(is_known) {
+            if mixed && known_by_another_key(record, records, &ranges).is_some() {
                 continue;
             }
             let Some(gtids) = self.gtids(record, report).await? else { continue };
@@ -282,7 +273,9 @@ impl Archive {
             let gtids = header.transactions.gtids.whole().cloned().unwrap_or_default();
             let range = ArchivedRange { objects: Vec::new(), ..archived_range(record, gtids) };
             let kind = range.kind;
-            let known = ranges.entry((header.start, header.end, header.raw_sha256)).or_insert(range);
+            let other =
+                Some(record).filter(|_| mixed).and_then(|record| known_by_another_key(record, records, &ranges));
+            let known = ranges.entry(other.unwrap_or((header.start, header.end, header.raw_sha256))).or_insert(range);
             // That the server's file has these bytes is known, whatever holds them now.
             if kind == RangeKind::Catalogued {
                 known.kind = kind;
@@ -408,6 +401,26 @@ fn vanished<'a>(found: &'a Discovered, marks: &Marks) -> impl Iterator<Item = &'
     found.gone.iter().filter(|key| {
         !marks.binlogs.contains_key(&key.binlog) && !is_covered(key, found.records().map(|record| &record.key))
     })
+}
+
+/// A range of a binlog: where it begins and ends, and the hash of its bytes.
+type Extent = (u64, u64, [u8; 32]);
+
+/// The range that has the bytes of this record under another key's hash: hashes with different keys tell nothing, and then the indices
+/// decide whether the bytes are the same.
+fn known_by_another_key(
+    record: &SegmentRecord,
+    records: &[SegmentRecord],
+    ranges: &BTreeMap<Extent, ArchivedRange>,
+) -> Option<Extent> {
+    let header = &record.header;
+    let is_the_same = |known: &&SegmentRecord| {
+        (known.header.start, known.header.end) == (header.start, header.end)
+            && known.header.hash_key != header.hash_key
+            && known.header.parts.index_sha256 == header.parts.index_sha256
+    };
+    let same = records.iter().filter(is_the_same);
+    same.map(|known| (header.start, header.end, known.header.raw_sha256)).find(|extent| ranges.contains_key(extent))
 }
 
 /// Where bytes are missing: between ranges of a binlog, at the end of one that has a successor but no word about its end, and

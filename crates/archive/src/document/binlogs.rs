@@ -192,7 +192,7 @@ fn item(binlog: &ArchivedBinlog, streams: &BTreeMap<&BinlogId, &str>) -> BinlogI
         .to_owned(),
         damage: match &binlog.damage {
             Some(damage) => Some(format!("{} at offset {}", damage.reason, damage.offset)),
-            None => (lost > 0).then(|| format!("{lost} bytes are lost in the archive: damaged or gone")),
+            None => (lost > 0).then(|| format!("{lost} bytes are lost in the archive: damaged, gone or withheld")),
         },
         gtid_set: gtids.to_string(),
         segments,

@@ -254,7 +254,7 @@ fn problem(problem: &Problem) -> String {
             format!("binlog {binlog} is damaged at offset {offset}: {reason}")
         }
         Problem::Lost { binlog, start, end } => {
-            format!("bytes {start} to {end} of binlog {binlog} are lost in the archive: damaged or gone")
+            format!("bytes {start} to {end} of binlog {binlog} are lost in the archive: damaged, gone or withheld")
         }
     }
 }
