@@ -61,6 +61,11 @@ impl Backlog {
         Self { pipeline, notes: Notes::default(), batch: Vec::new(), shown: None, store: Pause::none(), stop }
     }
 
+    /// How long the store is left alone after it failed.
+    pub(crate) fn store_rests(&self) -> Duration {
+        self.store.left(Instant::now())
+    }
+
     /// Looks at all closed binlogs of the index and archives those that are due, oldest first, those that failed before last.
     pub(crate) async fn cycle(&mut self, found: &Found) -> CycleReport {
         let closed = &found.entries[..found.entries.len().saturating_sub(1)];
@@ -133,7 +138,7 @@ impl Backlog {
     fn conclude(&self, mut report: CycleReport) -> CycleReport {
         let pauses = self.notes.pauses();
         let first = pauses.iter().min().copied().or((!self.batch.is_empty()).then_some(Duration::ZERO));
-        report.next_try = first.map(|due| self.store.left(Instant::now()).max(due));
+        report.next_try = first.map(|due| self.store_rests().max(due));
         match &report.failure {
             Some(failure) => self.pipeline.board.fail(Area::Backlog, failure.clone()),
             None if pauses.is_empty() => {

@@ -14,6 +14,7 @@ mod cutter;
 mod draft;
 mod failure;
 mod head;
+mod key_files;
 mod ledger;
 mod limits;
 mod memory;
@@ -46,6 +47,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::backlog::Backlog;
+pub(crate) use self::key_files::{KeyChange, KeyFiles};
 pub(crate) use self::niceness::be_nice;
 use self::pause::Pause;
 use self::pipeline::WorkError;
@@ -77,6 +79,7 @@ pub(crate) struct Archiver {
     pub(crate) board: Board,
     clock: Clock,
     pipeline: Arc<OnceLock<Arc<Pipeline>>>,
+    keys: Arc<OnceLock<KeyFiles>>,
     shutdown: CancellationToken,
     abort: CancellationToken,
     rotated: Arc<Notify>,
@@ -96,6 +99,7 @@ impl Archiver {
             board: Board::new(),
             clock,
             pipeline: Arc::default(),
+            keys: Arc::default(),
             shutdown,
             abort: CancellationToken::new(),
             rotated: Arc::default(),
@@ -124,6 +128,11 @@ impl Archiver {
     /// What the loops share, once the archive has answered.
     pub(crate) fn pipeline(&self) -> Option<&Arc<Pipeline>> {
         self.pipeline.get()
+    }
+
+    /// The keys in files with which the archive was opened, once it has answered.
+    pub(crate) fn keys(&self) -> Option<&KeyFiles> {
+        self.keys.get()
     }
 
     /// Archives everything that is there now, out of turn, and waits for it. What cannot be archived stands on the board.
@@ -220,7 +229,8 @@ impl Archiver {
             let interval = self.tail_interval().max(pause.left(Instant::now()));
             tokio::select! {
                 () = self.rest(interval) => {}
-                () = self.tail_turns.wanted(begun) => {}
+                // Whoever asks in a loop asks a store that fails no sooner again.
+                () = self.tail_turns.wanted(begun) => self.rest(pause.left(Instant::now())).await,
             }
         }
         // The last bytes of the server, if the store still answers.
@@ -278,7 +288,7 @@ impl Archiver {
             tokio::select! {
                 () = self.rest(pause) => {}
                 () = self.rotated.notified() => {}
-                () = self.backlog_turns.wanted(begun) => {}
+                () = self.backlog_turns.wanted(begun) => self.rest(backlog.store_rests()).await,
             }
         }
     }

@@ -95,6 +95,15 @@ impl Pipeline {
         }
     }
 
+    /// One over an archive, with what is configured by default.
+    #[cfg(test)]
+    pub(crate) fn over(archive: Archive, counts: StoreCounts) -> Arc<Self> {
+        let least = "workload: test/mysql\narchive: file:///none\n";
+        let config = crate::config::parse(least, &std::collections::BTreeMap::new()).unwrap().pipeline;
+        let settings = (&config, Limits::new(&config));
+        Arc::new(Self::new(Arc::new(archive), (Board::new(), counts), crate::clock::system(), settings))
+    }
+
     /// Takes what retention has let go.
     pub(crate) fn expire(&self, expired: Expired) {
         *self.expired.lock().unwrap_or_else(PoisonError::into_inner) = expired;

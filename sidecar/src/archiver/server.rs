@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pitr_recovery::code;
+use tokio::time::Instant;
 
 use super::server_log::ServerLog;
 use super::{Archiver, Pipeline};
@@ -15,6 +16,23 @@ use crate::status::Area;
 
 /// Between two questions.
 const EVERY: Duration = Duration::from_secs(15);
+
+/// A privilege that is granted counts for connections that begin after that: where one is lacking, another is made after this time.
+const GRANTED_WITHIN: Duration = Duration::from_secs(10 * 60);
+
+/// A connection to the server.
+struct Connection {
+    session: Session,
+    opened: Instant,
+    /// Whether it has not told the server's role, for which it needs a privilege.
+    lacks_role: bool,
+}
+
+impl Connection {
+    fn is_outdated(&self, now: Instant) -> bool {
+        self.lacks_role && now.duration_since(self.opened) >= GRANTED_WITHIN
+    }
+}
 
 impl Archiver {
     /// Asks until told to stop, and does what the server's log needs.
@@ -48,11 +66,11 @@ impl Archiver {
     async fn tend(
         &self,
         log: &mut ServerLog,
-        connection: &mut Option<Session>,
+        connection: &mut Option<Connection>,
         said: &SourceState,
         whose: (&Arc<Pipeline>, &str),
     ) {
-        let Some(session) = connection else { return };
+        let Some(Connection { session, .. }) = connection else { return };
         match self.tend_the_log(log, session, said, whose).await {
             Ok(None) => self.board.heal(Area::ServerLog),
             Ok(Some(held)) => self.board.fail(Area::ServerLog, held),
@@ -85,21 +103,27 @@ impl Archiver {
     }
 }
 
-async fn ask(connection: &mut Option<Session>, account: &MysqlConfig) -> Result<SourceState, Failure> {
+async fn ask(connection: &mut Option<Connection>, account: &MysqlConfig) -> Result<SourceState, Failure> {
     let refused = |reason: &dyn std::error::Error| {
         let cause = reason.source().map_or_else(String::new, |cause| format!(": {cause}"));
         Failure::new(&code::SOURCE_SILENT, format!("the server does not say how it is: {reason}{cause}"))
             .hint("archiving goes on; role, expiry and settings are unknown")
             .fix("look at source.mysql")
     };
-    if connection.is_none() {
-        let dsn = account.read_dsn().await.map_err(|reason| refused(&reason))?;
-        *connection = Some(Session::open(&dsn).await.map_err(|reason| refused(&reason))?);
-    }
-    match connection {
-        Some(connection) => connection.source_state().await.map_err(|reason| refused(&reason)),
-        None => Ok(SourceState::default()),
-    }
+    let now = Instant::now();
+    let known = connection.take().filter(|known| !known.is_outdated(now));
+    let known = match known {
+        Some(known) => known,
+        None => {
+            let dsn = account.read_dsn().await.map_err(|reason| refused(&reason))?;
+            let session = Session::open(&dsn).await.map_err(|reason| refused(&reason))?;
+            Connection { session, opened: now, lacks_role: false }
+        }
+    };
+    let known = connection.insert(known);
+    let said = known.session.source_state().await.map_err(|reason| refused(&reason))?;
+    known.lacks_role = said.role.is_none();
+    Ok(said)
 }
 
 /// What makes an archive of this server's binlogs worth less.

@@ -6,6 +6,7 @@ use pitr_archive::{Archive, ArchiveError, Counting, RetryPolicy, Retrying};
 
 use tokio::time::Instant;
 
+use super::key_files::KeyFiles;
 use super::limits::Limits;
 use super::outlived::Expired;
 use super::paced_store::PacedStore;
@@ -83,6 +84,7 @@ impl Archiver {
             return Ok(Arc::clone(pipeline));
         }
         let location = self.config.archive.location()?;
+        let keys = KeyFiles::read(&self.config);
         let store = Counting::new(location.bare_store().await?);
         let counts = store.counts();
         let limits = Limits::new(&self.config.pipeline);
@@ -98,6 +100,7 @@ impl Archiver {
             Some(sealer) => archive.sealed_by(sealer),
             None => archive,
         };
+        let _are_known = self.keys.set(keys?);
         let settings = (&self.config.pipeline, limits);
         let pipeline = Pipeline::new(Arc::new(archive), (self.board.clone(), counts), self.clock.clone(), settings);
         Ok(Arc::clone(self.pipeline.get_or_init(|| Arc::new(pipeline))))

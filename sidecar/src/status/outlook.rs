@@ -1,10 +1,11 @@
 //! The timeline of what this process knows to be archived, computed when somebody asks and something has changed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pitr_archive::Proofs;
-use pitr_recovery::{Timeline, WindowEnd};
+use pitr_recovery::{RangeRef, Timeline, WindowEnd};
 use tokio::time::Instant;
 
 use super::board::Facts;
@@ -14,7 +15,9 @@ use crate::planning;
 
 /// Drills and verification run elsewhere, and seldom: the archive is asked for their results this often.
 const PROOFS_EVERY: Duration = Duration::from_secs(600);
-/// What could not be read of the archive is asked for again after this time.
+/// What is damaged, gone or withheld is seldom there again soon: it goes for lost so long.
+const LOST_FOR: Duration = Duration::from_secs(600);
+/// A store that does not answer is asked again after this time.
 const AGAIN: Duration = Duration::from_secs(15);
 
 /// What was last known of the archive. Clones share it.
@@ -37,6 +40,28 @@ struct Known {
     timeline: Arc<Timeline>,
     /// Whether everything was read that windows need to be exact.
     is_exact: bool,
+    /// What could not be had of it.
+    lost: Option<Lost>,
+}
+
+impl Known {
+    /// Whether nothing of it is to be asked for (again).
+    fn is_settled(&self) -> bool {
+        self.is_exact && self.lost.as_ref().is_none_or(Lost::is_recent)
+    }
+}
+
+/// Ranges that nothing which is stored gives: not asked for at each look, for each takes several calls.
+#[derive(Debug, Clone)]
+struct Lost {
+    ranges: BTreeSet<RangeRef>,
+    since: Instant,
+}
+
+impl Lost {
+    fn is_recent(&self) -> bool {
+        self.since.elapsed() < LOST_FOR
+    }
 }
 
 impl Outlook {
@@ -73,8 +98,8 @@ impl Outlook {
     async fn known(&self, pipeline: &Arc<Pipeline>, patience: Patience) -> Option<Arc<Timeline>> {
         let is_due = |last: Option<&Known>, tried: Option<Duration>| {
             let is_current = last.is_some_and(|last| last.version == pipeline.ledger().version());
-            let is_exact = last.is_some_and(|last| last.is_exact);
-            !is_current || !is_exact && tried.is_none_or(|since| since >= AGAIN)
+            let is_settled = last.is_some_and(Known::is_settled);
+            !is_current || !is_settled && tried.is_none_or(|since| since >= AGAIN)
         };
         let asked = Arc::clone(pipeline);
         let last = self.last.get(is_due, move |last| compute(asked, last), patience).await;
@@ -89,19 +114,25 @@ async fn compute(pipeline: Arc<Pipeline>, last: Option<Arc<Known>>) -> Option<Kn
         let ledger = pipeline.ledger();
         (ledger.version(), ledger.inventory().clone())
     };
+    let lost = last.as_ref().and_then(|last| last.lost.clone()).filter(Lost::is_recent);
+    let left_out: Vec<RangeRef> = lost.iter().flat_map(|lost| &lost.ranges).cloned().collect();
     let glance = || {
-        let inventory = inventory.clone();
-        blocking(move || Timeline::new(inventory))
+        let (inventory, left_out) = (inventory.clone(), left_out.clone());
+        blocking(move || Timeline::new(inventory).without_ranges(left_out))
     };
     match planning::exact(&pipeline.archive, glance().await.ok()?).await {
-        Ok(exact) => Some(Known { version, timeline: Arc::new(exact), is_exact: true }),
+        Ok(exact) => {
+            let since = lost.map_or_else(Instant::now, |lost| lost.since);
+            let lost = (!exact.unread().is_empty()).then(|| Lost { ranges: exact.unread().clone(), since });
+            Some(Known { version, timeline: Arc::new(exact), is_exact: true, lost })
+        }
         Err(error) => {
             tracing::warn!(event = "inexact", "{error:#}");
             let timeline = match last {
                 Some(last) => Arc::clone(&last.timeline),
                 None => Arc::new(glance().await.ok()?),
             };
-            Some(Known { version, timeline, is_exact: false })
+            Some(Known { version, timeline, is_exact: false, lost })
         }
     }
 }
@@ -134,4 +165,78 @@ pub(crate) fn proven_to(facts: &Facts, timeline: &Timeline) -> Option<i64> {
         ends_there && is_held && archived >= proof.position && window.ends == WindowEnd::LastArchived && only_own;
     let proven_us = proof.at_us - UNSEEN_US;
     (is_whole && proven_us > window.to_us).then_some(proven_us)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use async_trait::async_trait;
+    use jiff::Timestamp;
+    use pitr_archive::testing::{History, Listener, Overheard};
+    use pitr_archive::{Archive, Codec, Counting, MemoryStore, Operation, Place, StoreError};
+    use pitr_recovery::BaseBackup;
+
+    use super::*;
+
+    /// What is stored of binlogs is not given.
+    #[derive(Debug)]
+    struct Cold;
+
+    #[async_trait]
+    impl Listener for Cold {
+        async fn asked(&self, key: &str) -> Result<(), StoreError> {
+            let (key, reason) = (key.to_owned(), "InvalidObjectState".to_owned());
+            if key.starts_with("binlogs/") {
+                return Err(StoreError::Withheld { operation: Operation::Get, key, reason });
+            }
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_withheld_is_not_asked_for_at_each_look() {
+        let store = Counting::new(Overheard::new(&Arc::new(MemoryStore::new()), Cold));
+        let counts = store.counts();
+        let archive = Archive::open(Arc::new(store), Arc::new(Timestamp::now));
+        let pipeline = Pipeline::over(archive, counts.clone());
+        let add = async |number| {
+            let binlog = History::new(7, number, 6);
+            let draft = binlog.draft(Place::Binlogs, 0, binlog.length());
+            let record = pipeline.archive.write_segment(draft, Codec::default()).await.unwrap();
+            pipeline.ledger().add(&record, 0);
+            binlog
+        };
+        let first = add(1).await;
+        // A base from the middle of a segment: its index tells where it begins.
+        let mut executed = first.previous.clone();
+        first.transactions[..3].iter().for_each(|done| executed.insert(&done.gtid.unwrap()));
+        let at_us = first.transactions[2].commit_us + 1;
+        pipeline.ledger().list_backups(vec![BaseBackup {
+            id: "bb-1".to_owned(),
+            method: "clone".to_owned(),
+            flavour: pitr_binlog::Flavour::MySql,
+            server_version: "9.7.0".to_owned(),
+            source: first.id.source.clone(),
+            executed,
+            position: None,
+            snapshot_us: at_us,
+            started_us: at_us,
+            finished_us: at_us,
+            raw_bytes: 1,
+            stored_bytes: 1,
+            settings: BTreeMap::new(),
+        }]);
+        let outlook = Outlook::default();
+        let lost = |timeline: &Timeline| timeline.problems().len();
+        assert_eq!(lost(&outlook.timeline(&pipeline).await.unwrap()), 1, "{:?}", counts.snapshot());
+        let asked = || (counts.calls(Operation::Get), counts.calls(Operation::List));
+        let before = asked();
+        assert!(before.1 > 0);
+        for number in 2..5 {
+            add(number).await;
+            assert_eq!(lost(&outlook.timeline(&pipeline).await.unwrap()), 1);
+        }
+        assert_eq!(asked(), before);
+    }
 }

@@ -1,6 +1,5 @@
 //! `run` and `archive`: the archiver, with and without what shows its state.
 
-mod key_files;
 mod reload;
 
 use std::process::ExitCode;

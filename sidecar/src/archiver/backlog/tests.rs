@@ -11,13 +11,10 @@ use pitr_binlog::{BinlogName, scan};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::super::limits::Limits;
 use super::super::pipeline::Pipeline;
 use super::super::tail::Tail;
 use super::{BATCH_SEGMENTS, Backlog, FILES_AT_ONCE};
-use crate::clock;
 use crate::discovery::{Found, IndexEntry};
-use crate::status::Board;
 
 /// Counts what is stored, by what it is, and may refuse pages.
 #[derive(Debug, Default, Clone)]
@@ -80,14 +77,9 @@ impl Scene {
         let desk = Desk::default();
         let store = Counting::new(Overheard::new(&Arc::new(MemoryStore::new()), desk.clone()));
         let counts = store.counts();
-        let clock = clock::system();
-        let now = clock.clone();
-        let archive = Archive::claim(Arc::new(store), Arc::new(move || now.now()), "test/mysql").await.unwrap();
-        let config =
-            crate::config::parse("workload: test/mysql\narchive: file:///none\n", &Default::default()).unwrap();
-        let settings = (&config.pipeline, Limits::new(&config.pipeline));
-        let pipeline = Pipeline::new(Arc::new(archive), (Board::new(), counts.clone()), clock, settings);
-        Self { _folder: folder, found, pipeline: Arc::new(pipeline), desk, counts }
+        let archive = Archive::claim(Arc::new(store), Arc::new(jiff::Timestamp::now), "test/mysql").await.unwrap();
+        let pipeline = Pipeline::over(archive, counts.clone());
+        Self { _folder: folder, found, pipeline, desk, counts }
     }
 
     fn backlog(&self) -> Backlog {

@@ -137,3 +137,44 @@ impl Store<'_> {
         self.pipeline.ledger().told_by(id).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pitr_archive::testing::History;
+    use pitr_archive::{Archive, Codec, Counting, MemoryStore, Place, SegmentRecord, Store as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_binlog_is_told_by_has_to_be_listed_too() {
+        let memory = Arc::new(MemoryStore::new());
+        let store = Counting::new(Arc::clone(&memory));
+        let counts = store.counts();
+        let archive = Archive::open(Arc::new(store), Arc::new(jiff::Timestamp::now));
+        let pipeline = Pipeline::over(archive, counts);
+        let add = async |server| -> (History, SegmentRecord) {
+            let binlog = History::new(server, 1, 6);
+            let draft = binlog.draft(Place::Binlogs, 0, binlog.length());
+            let record = pipeline.archive.write_segment(draft, Codec::default()).await.unwrap();
+            pipeline.ledger().add(&record, 0);
+            (binlog, record)
+        };
+        let [(own, record), (middle, _), (first, first_record)] = [add(3).await, add(2).await, add(1).await];
+        let told_by = |of: &[(&History, &History)]| {
+            let pairs = of.iter().map(|(told, by)| (told.id.clone(), BTreeSet::from([by.id.clone()])));
+            pipeline.ledger().tell(pairs.collect());
+        };
+        let (name, bytes) = (own.name.clone(), own.length());
+        let closed = ClosedBinlog { name, bytes, closed_us: 0, archived: Ok(own.id.clone()) };
+        let going = [closed.clone(), closed];
+        told_by(&[(&own, &middle), (&middle, &first)]);
+        assert_eq!(first_missing(&pipeline, &going).await, None);
+
+        memory.delete(&[first_record.key.to_string()]).await.unwrap();
+        assert_eq!(first_missing(&pipeline, &going).await, Some((0, Reason::NotArchived)));
+        told_by(&[(&own, &middle)]);
+        assert_eq!(first_missing(&pipeline, &going).await, None, "it does not need that one");
+        memory.delete(&[record.key.to_string()]).await.unwrap();
+        assert_eq!(first_missing(&pipeline, &going).await, Some((0, Reason::NotArchived)));
+    }
+}

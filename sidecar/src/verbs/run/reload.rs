@@ -9,7 +9,7 @@ use pitr_recovery::code;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::key_files::{Change, KeyFiles};
+use crate::archiver::{Archiver, KeyChange, KeyFiles};
 use crate::config::{self, Config, Settings};
 use crate::error::Failure;
 use crate::status::{Area, Heart};
@@ -34,7 +34,7 @@ async fn wait(file: &Path, heart: &Heart, pace: Pace) -> Config {
     let (running, board) = (heart.archiver.config(), &heart.archiver.board);
     let mut seen: Option<Values> = None;
     let mut tried: Option<(Values, Instant)> = None;
-    let mut keys = Keys { used: KeyFiles::read(running).ok(), seen: None };
+    let mut seen_keys: Option<KeyFiles> = None;
     loop {
         tokio::time::sleep(pace.look).await;
         let next = match config::load(file) {
@@ -49,7 +49,7 @@ async fn wait(file: &Path, heart: &Heart, pace: Pace) -> Config {
         let differing = differing(&old, &new);
         if differing.is_empty() {
             (seen, tried) = (None, None);
-            match keys.look(running) {
+            match look_at_keys(&heart.archiver, &mut seen_keys) {
                 Ok(false) => board.heal(Area::Configuration),
                 Ok(true) => match heart.archiver.try_out(&next).await {
                     Ok(()) => {
@@ -89,34 +89,15 @@ async fn wait(file: &Path, heart: &Heart, pace: Pace) -> Config {
     }
 }
 
-/// The keys in files of their own.
-struct Keys {
-    /// Those that the archiver has read; none while there were none that could be.
-    used: Option<KeyFiles>,
-    /// Others that were there at the last look.
-    seen: Option<KeyFiles>,
-}
-
-impl Keys {
-    /// Whether two looks have found another key that is to be taken. `Err`: what may not be.
-    fn look(&mut self, running: &Config) -> Result<bool, Failure> {
-        let now = KeyFiles::read(running);
-        let Some(used) = &self.used else {
-            // The archiver could not read them either, and tries again.
-            self.used = now.ok();
-            return Ok(false);
-        };
-        match used.compare(now) {
-            Change::Taken(now) => Ok(self.seen.replace(now.clone()) == Some(now)),
-            Change::None => {
-                self.seen = None;
-                Ok(false)
-            }
-            Change::Refused(failure) => {
-                self.seen = None;
-                Err(failure)
-            }
-        }
+/// Whether two looks have found another key in a file of its own that is to be taken. `Err`: what may not be. Until the archive is open,
+/// each attempt of the archiver reads the files anew.
+fn look_at_keys(archiver: &Archiver, seen: &mut Option<KeyFiles>) -> Result<bool, Failure> {
+    let Some(used) = archiver.keys() else { return Ok(false) };
+    let before = seen.take();
+    match used.compare(KeyFiles::read(archiver.config())) {
+        KeyChange::None => Ok(false),
+        KeyChange::Taken(now) => Ok(before.as_ref() == Some(&*seen.insert(now))),
+        KeyChange::Refused(failure) => Err(failure),
     }
 }
 
@@ -146,8 +127,9 @@ fn only_at_the_start(key: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
-    use crate::archiver::Archiver;
     use crate::clock;
     use crate::status::Outlook;
 
@@ -181,6 +163,28 @@ mod tests {
 
         fn said(&self) -> Option<String> {
             self.heart.archiver.board.read().problems.get(&Area::Configuration).map(ToString::to_string)
+        }
+
+        /// With keys in files: that of hashes, and that of the store.
+        fn with_keys(&mut self) -> (PathBuf, PathBuf) {
+            let [hash, customer] = ["hash", "customer"].map(|name| self.home.path().join(name));
+            std::fs::write(&hash, [1; 32]).unwrap();
+            std::fs::write(&customer, [2; 32]).unwrap();
+            let recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+            let (hash_file, customer_file) = (hash.display(), customer.display());
+            let keys = format!(
+                "encryption: {{age_recipients: [{recipient}], hash_key_file: {hash_file}}}\ns3: {{sse: 'c:{customer_file}'}}"
+            );
+            self.heart = heart(&text(&self.home, &keys));
+            self.write(&keys);
+            (hash, customer)
+        }
+
+        /// The archive has answered.
+        async fn opened(&self) {
+            // There is no binlog to archive.
+            drop(self.heart.archiver.once().await);
+            assert!(self.heart.archiver.keys().is_some());
         }
 
         async fn taken(&self) -> Config {
@@ -279,16 +283,8 @@ mod tests {
     #[tokio::test]
     async fn another_hash_key_is_taken_and_another_key_of_the_store_is_not() {
         let mut scene = Scene::new();
-        let [hash, customer] = ["hash", "customer"].map(|name| scene.home.path().join(name));
-        std::fs::write(&hash, [1; 32]).unwrap();
-        std::fs::write(&customer, [2; 32]).unwrap();
-        let recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
-        let (hash_file, customer_file) = (hash.display(), customer.display());
-        let keys = format!(
-            "encryption: {{age_recipients: [{recipient}], hash_key_file: {hash_file}}}\ns3: {{sse: 'c:{customer_file}'}}"
-        );
-        scene.heart = heart(&text(&scene.home, &keys));
-        scene.write(&keys);
+        let (hash, customer) = scene.with_keys();
+        scene.opened().await;
         scene.left_alone().await;
         let changing = async {
             tokio::time::sleep(QUICK.look * 5).await;
@@ -302,6 +298,23 @@ mod tests {
         let (taken, ()) = tokio::join!(scene.taken(), changing);
         assert_eq!(taken.workload, "shop/mysql");
         assert_eq!(scene.said(), None, "what was wrong is right again");
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_put_right_before_the_archive_has_answered_is_the_one_in_use() {
+        let mut scene = Scene::new();
+        let (_, customer) = scene.with_keys();
+        let mending = async {
+            tokio::time::sleep(QUICK.look * 5).await;
+            std::fs::write(&customer, [3; 32]).unwrap();
+            scene.opened().await;
+            tokio::time::sleep(QUICK.look * 10).await;
+        };
+        tokio::select! {
+            config = scene.taken() => panic!("taken: {config:?}"),
+            () = mending => {}
+        }
+        assert_eq!(scene.said(), None);
     }
 
     #[tokio::test]

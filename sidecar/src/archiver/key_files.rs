@@ -8,7 +8,7 @@ use crate::error::Failure;
 
 /// Which keys the files hold, never the keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KeyFiles {
+pub(crate) struct KeyFiles {
     /// The key of hashes, with which an encrypted archive is written.
     hash_key: Option<HashKeyId>,
     /// The key of SSE-C, without which nothing in the store can be read.
@@ -17,7 +17,7 @@ pub(super) struct KeyFiles {
 
 /// What has become of the keys.
 #[derive(Debug)]
-pub(super) enum Change {
+pub(crate) enum KeyChange {
     /// They are those that are in use.
     None,
     /// Another key of hashes: it is taken, and nothing becomes unreadable by it.
@@ -28,7 +28,7 @@ pub(super) enum Change {
 
 impl KeyFiles {
     /// Reads what is there now.
-    pub(super) fn read(config: &Config) -> Result<Self, Failure> {
+    pub(crate) fn read(config: &Config) -> Result<Self, Failure> {
         let hash_key = config.encryption.hash_key_file.as_deref().map(|file| {
             HashKey::read(file).map(|key| key.id()).map_err(|reason| {
                 unreadable(format!("hash key file \"{}\" {reason}", file.display()))
@@ -41,12 +41,12 @@ impl KeyFiles {
     }
 
     /// What these, which are in use, are to what is there now.
-    pub(super) fn compare(&self, now: Result<Self, Failure>) -> Change {
+    pub(crate) fn compare(&self, now: Result<Self, Failure>) -> KeyChange {
         match now {
-            Err(failure) => Change::Refused(failure),
-            Ok(now) if now.customer_key != self.customer_key => Change::Refused(another_customer_key()),
-            Ok(now) if now != *self => Change::Taken(now),
-            Ok(_) => Change::None,
+            Err(failure) => KeyChange::Refused(failure),
+            Ok(now) if now.customer_key != self.customer_key => KeyChange::Refused(another_customer_key()),
+            Ok(now) if now != *self => KeyChange::Taken(now),
+            Ok(_) => KeyChange::None,
         }
     }
 }
@@ -84,20 +84,20 @@ mod tests {
         let config = config::parse(&text, &BTreeMap::new()).unwrap();
         let used = KeyFiles::read(&config).unwrap();
         let change = || used.compare(KeyFiles::read(&config));
-        assert!(matches!(change(), Change::None));
+        assert!(matches!(change(), KeyChange::None));
         std::fs::write(&hash, [3; 32]).unwrap();
-        assert!(matches!(change(), Change::Taken(now) if now != used));
+        assert!(matches!(change(), KeyChange::Taken(now) if now != used));
         // The store's key decides.
         std::fs::write(&customer, [4; 32]).unwrap();
-        assert!(matches!(change(), Change::Refused(failure) if failure.to_string().contains("s3.sse")));
+        assert!(matches!(change(), KeyChange::Refused(failure) if failure.to_string().contains("s3.sse")));
         std::fs::write(&customer, [2; 32]).unwrap();
         std::fs::write(&hash, "no key").unwrap();
-        assert!(matches!(change(), Change::Refused(failure) if failure.to_string().contains("hash key file")));
+        assert!(matches!(change(), KeyChange::Refused(failure) if failure.to_string().contains("hash key file")));
         std::fs::remove_file(&customer).unwrap();
         std::fs::write(&hash, [1; 32]).unwrap();
-        assert!(matches!(change(), Change::Refused(failure) if failure.to_string().contains("cannot be read")));
+        assert!(matches!(change(), KeyChange::Refused(failure) if failure.to_string().contains("cannot be read")));
         std::fs::write(&customer, [2; 32]).unwrap();
-        assert!(matches!(change(), Change::None), "as it was");
+        assert!(matches!(change(), KeyChange::None), "as it was");
         let shown = format!("{used:?}");
         assert!(!shown.contains("1, 1, 1") && !shown.contains("2, 2, 2"), "{shown}");
     }
@@ -106,6 +106,6 @@ mod tests {
     fn without_keys_nothing_changes() {
         let config = config::parse("workload: w\narchive: file:///a\n", &BTreeMap::new()).unwrap();
         let used = KeyFiles::read(&config).unwrap();
-        assert!(matches!(used.compare(KeyFiles::read(&config)), Change::None));
+        assert!(matches!(used.compare(KeyFiles::read(&config)), KeyChange::None));
     }
 }
