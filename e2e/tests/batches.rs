@@ -39,12 +39,13 @@ struct Scene {
 impl Scene {
     async fn new() -> Result<Option<Self>> {
         let Some(installation) = Installation::find()? else { return Ok(None) };
-        let source = Mysqld::fresh(&installation, 1).option("--max_binlog_size=1M").start().await?;
+        let source = Mysqld::fresh(&installation, 1).option("--max_binlog_size=8M").start().await?;
         source.sql(shop::SCHEMA).await?;
         source.sql("INSTALL PLUGIN clone SONAME 'mysql_clone.so'").await?;
         let folder = tempfile::Builder::new().prefix("pitr-batches-").tempdir_in("/tmp")?;
         let url = format!("file://{}", folder.path().join("archive").display());
-        let sidecar = Sidecar::configure(&source, &url, "")?;
+        // A run goes on at the seams between segments.
+        let sidecar = Sidecar::configure(&source, &url, "pipeline: {segment_bytes: 64KiB}")?;
         sidecar.backup("clone", &installation.program("mysqld")).await?.expect(0)?;
         let load = Load { sessions: 3, transactions: TRANSACTIONS / 3, seed: 5, ddl_every: 150, flush_every: 0 };
         shop::run(&source, load).await?;

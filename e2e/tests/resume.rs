@@ -157,6 +157,50 @@ async fn a_rerun_fetches_nothing_again_but_what_was_in_flight() -> Result<()> {
     scene.is_equal(&datadir).await
 }
 
+/// One binlog in many segments: a rerun goes on within it, and what was read ahead is still on the volume.
+#[tokio::test]
+async fn a_rerun_reads_next_to_nothing_of_a_log_again() -> Result<()> {
+    let Some(mut scene) = Scene::new(&["--max_binlog_size=1G"], &[]).await? else { return Ok(()) };
+    let yaml = format!("{}\npipeline: {{segment_bytes: 1MiB}}", scene.s3.yaml());
+    scene.sidecar = Sidecar::configure(&scene.source, &format!("s3://{BUCKET}/r"), &yaml)?.through(&scene.s3);
+    scene.back_up().await?;
+    for _ in 0..1200 {
+        scene.write(2).await?;
+    }
+    scene.sidecar.archive_once().await?.expect(0)?;
+    drop(scene.s3.take_served());
+    let whole = scene.datadir("whole")?;
+    finish(&mut scene.restore(&whole)).await?.expect(0)?;
+    let (_, once) = read_bytes(&scene.s3.take_served());
+    ensure!(once > 140 << 20, "{once} bytes do not make a test");
+
+    let datadir = scene.datadir("killed")?;
+    let (mut read, mut total) = (Vec::new(), 0);
+    let kills = [once / 2, once * 3 / 4, once * 9 / 10];
+    for kill_at in kills.into_iter().chain([u64::MAX]) {
+        let log = datadir.with_extension(format!("{kill_at}.log"));
+        let mut run = spawn_logged(&mut scene.restore(&datadir), &log)?;
+        let mut own = 0;
+        while run.try_wait()?.is_none() {
+            own += read_bytes(&scene.s3.take_served()).1;
+            if total + own > kill_at {
+                run.kill().await.context("kill the restore")?;
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        own += read_bytes(&scene.s3.take_served()).1;
+        total += own;
+        read.push(own);
+        ensure!(kill_at < u64::MAX || run.wait().await?.success(), "{}", std::fs::read_to_string(&log)?);
+    }
+    println!("once: {once} bytes of log; killed three times: {read:?}, {total} in all");
+    let again = total - once;
+    ensure!(again <= kills.len() as u64 * once / 20, "{again} bytes were fetched again: {read:?}, {once} at once");
+    scene.is_equal(&datadir).await
+}
+
 #[tokio::test]
 async fn a_server_that_gives_no_answer_is_started_again() -> Result<()> {
     let Some(scene) = Scene::new(&["--max_binlog_size=256K"], &["--delay-ms", "150"]).await? else { return Ok(()) };

@@ -13,8 +13,11 @@
 //! bytes arrive, nor on what the replica has by now. So a second pass makes the same batches, and whatever a killed
 //! restore left is understood.
 //!
+//! A batch does not cross a seam of the log either, so a pass may begin at one: from the beginning of a batch on, all that follow are the
+//! same whatever came before.
+//!
 //! Two servers' logs may hold one transaction twice. What has come before in the log is dropped, so every pass over the logs of
-//! several servers must begin at the first of them; one server's log may be begun at any file.
+//! several servers must begin at the first of them; one server's log may be begun at any file or seam.
 
 mod batcher;
 mod candidate;
@@ -33,7 +36,7 @@ pub(crate) use self::payload::unpacked;
 
 /// What the same log and the same [`Windows`] are cut into changes with this number. The batches of another version cannot
 /// be made again.
-pub const CUTTER_VERSION: u32 = 2;
+pub const CUTTER_VERSION: u32 = 3;
 
 /// A larger transaction gains nothing by company, and is not held in memory. In bytes of its events.
 const TRANSACTION_BYTES_MAX: usize = 128 << 10;

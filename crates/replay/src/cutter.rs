@@ -132,6 +132,14 @@ impl Cutter {
         }
     }
 
+    /// What comes next is put together with nothing that ended before.
+    pub(crate) fn seam(&mut self, out: &mut VecDeque<Cut>) -> Result<(), Uncuttable> {
+        match self {
+            Self::One(_) => Ok(()),
+            Self::Windows(batcher) => batcher.close_run(out),
+        }
+    }
+
     /// The file has no more events.
     pub(crate) fn end_file(&mut self, out: &mut VecDeque<Cut>) -> Result<(), Uncuttable> {
         match self {

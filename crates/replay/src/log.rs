@@ -7,8 +7,8 @@ use pitr_binlog::{BinlogName, GtidSet};
 /// One pass over the log to replay, from its first piece to its exact stop.
 ///
 /// Order is the log's: a [`LogPiece::File`], then its bytes without a hole, then the next file. The bytes begin and end at
-/// transaction boundaries; where the pieces between are cut does not matter. The future of a call is always awaited
-/// to its end, unless the whole pass is given up.
+/// transaction boundaries; where the pieces between are cut does not matter, only where the seams are. The future of a call is
+/// always awaited to its end, unless the whole pass is given up.
 #[async_trait]
 pub trait LogReader: Send {
     /// The next piece, or `None` after the last.
@@ -17,8 +17,9 @@ pub trait LogReader: Send {
 
 /// Opens a pass over the log: one for each time that the replica asks for it.
 pub trait LogOpener: Send + Sync {
-    /// A new pass. It begins with a file and may leave out, at its beginning, transactions that are all in `executed`:
-    /// the replica has them. Leaving out nothing is right too, only slower: the source passes over what the replica has.
+    /// A new pass. It begins with a file, and within it at its first transaction or at a seam that is a transaction boundary; what is
+    /// before that is left out, and all of it is in `executed`: the replica has it. Leaving out nothing is right too, only slower: the
+    /// source passes over what the replica has. Every pass has the same seams.
     fn open(&self, executed: &GtidSet) -> Box<dyn LogReader>;
 }
 
@@ -33,6 +34,8 @@ pub enum LogPiece {
         head: Bytes,
         /// The offset of the first byte that follows: the end of the head, or a transaction boundary after it.
         start: u64,
+        /// The file's transactions before `start`.
+        left_out: GtidSet,
     },
     /// Raw bytes of the binlog that began last.
     Bytes {
@@ -41,6 +44,8 @@ pub enum LogPiece {
         /// The bytes.
         bytes: Bytes,
     },
+    /// No batch has transactions that end before and after this place: where a transaction ends here, too, a later pass may begin.
+    Seam,
 }
 
 /// The log could not be read on; the text says why, for a person.

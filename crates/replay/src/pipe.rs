@@ -101,8 +101,9 @@ impl<W: AsyncWrite + Unpin, T: Fn(PipeProgress) + Sync> Pipe<'_, W, T> {
         self.out.write_all(&MAGIC).await?;
         while let Some(piece) = reader.next().await.map_err(Fault::Unreadable)? {
             match piece {
-                LogPiece::File { name, head, start } => self.begin_file(name, &head, start).await?,
+                LogPiece::File { name, head, start, .. } => self.begin_file(name, &head, start).await?,
                 LogPiece::Bytes { start, bytes } => self.write_bytes(start, bytes).await?,
+                LogPiece::Seam => {}
             }
             self.tell();
         }

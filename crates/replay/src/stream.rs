@@ -104,8 +104,9 @@ impl<'a, W: AsyncWrite + Unpin> Stream<'a, W> {
     ) -> Result<(), Fault> {
         while let Some(piece) = self.wait_for_piece(reader, replica).await? {
             match piece {
-                LogPiece::File { name, head, start } => self.begin_file(name, &head, start).await?,
+                LogPiece::File { name, head, start, .. } => self.begin_file(name, &head, start).await?,
                 LogPiece::Bytes { start, bytes } => self.send_bytes(start, bytes).await?,
+                LogPiece::Seam => self.send_seam().await?,
             }
             self.tell();
         }
@@ -200,6 +201,12 @@ impl<'a, W: AsyncWrite + Unpin> Stream<'a, W> {
             }
         }
         Ok(())
+    }
+
+    async fn send_seam(&mut self) -> Result<(), Fault> {
+        let at = self.splitter.event_offset();
+        self.cutter.seam(&mut self.ready).map_err(|uncuttable| InFile::of(uncuttable, at))?;
+        self.send_ready().await
     }
 
     async fn send_part(&mut self, part: Part) -> Result<(), Fault> {

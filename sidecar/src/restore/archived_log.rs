@@ -1,5 +1,9 @@
 //! The plan's binlogs as the replication source reads them: from the archive, a little ahead, cut at the stop.
 
+mod beginning;
+mod kept;
+
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -12,14 +16,17 @@ use pitr_replay::{LogOpener, LogPiece, LogReader, ReadError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use self::beginning::Beginning;
+use self::kept::Kept;
 use super::stretch::{Stretch, reference, stretches_of};
 
 /// Raw bytes of ranges that are in memory at once: being fetched, waiting, or being sent. A range that is larger than this is alone.
 const READ_AHEAD_KIB: u32 = 48 << 10;
+/// Raw bytes that a killed run may have fetched and its server not applied: what was in memory, relay logs, and the range that both
+/// had in hand.
+pub(super) const KEPT_BYTES: u64 = (READ_AHEAD_KIB as u64 + (32 << 10) + (16 << 10)) << 10;
 /// Ranges that are fetched, checked and decompressed at once.
 const FETCHES_AT_ONCE: usize = 4;
-/// Heads that are asked for at once where a later run goes on: a small request each.
-const HEADS_AT_ONCE: usize = 8;
 /// Ranges that wait to be sent; the bytes above are the real bound.
 const RANGES_WAITING: usize = 64;
 
@@ -30,14 +37,17 @@ pub(super) struct ArchivedLog {
     files: Arc<[PlannedBinlog]>,
     /// What the base holds: a replica that has no more needs the log from its beginning.
     base: Arc<GtidSet>,
+    /// What was fetched last, for the run after a kill.
+    kept: Arc<Kept>,
     /// Why the archive could not be read, for a verdict with a name.
     failure: Arc<Mutex<Option<ArchiveError>>>,
 }
 
 impl ArchivedLog {
-    /// The log of a plan's files.
-    pub(super) fn new(archive: Arc<Archive>, files: &[PlannedBinlog], base: &GtidSet) -> Self {
-        Self { archive, files: files.into(), base: Arc::new(base.clone()), failure: Arc::default() }
+    /// The log of a plan's files. What is fetched of it is kept for a while in a folder.
+    pub(super) fn new(archive: Arc<Archive>, files: &[PlannedBinlog], base: &GtidSet, folder: PathBuf) -> Self {
+        let kept = Arc::new(Kept::open(folder, KEPT_BYTES));
+        Self { archive, files: files.into(), base: Arc::new(base.clone()), kept, failure: Arc::default() }
     }
 
     /// Takes the last failure of the archive.
@@ -49,32 +59,6 @@ impl ArchivedLog {
         let text = format!("{:#}", anyhow::Error::msg(error.to_string()));
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         ReadError::new(text)
-    }
-
-    /// A file before which nothing is missing in `executed`. Of several servers' logs none is passed over: batches drop what has
-    /// come before, and must see it.
-    async fn first_needed(&self, executed: &GtidSet) -> Result<usize, ReadError> {
-        if *executed == *self.base || is_from_several_servers(&self.files) {
-            return Ok(0);
-        }
-        let previous = |number: usize| {
-            let log = self.clone();
-            async move { log.previous(&log.files[number]).await }
-        };
-        let mut heads = futures::stream::iter(0..self.files.len()).map(previous).buffered(HEADS_AT_ONCE).boxed();
-        let Some(mut last) = heads.next().await.transpose()? else { return Ok(0) };
-        let mut needed = 0;
-        while let Some(next) = heads.next().await.transpose()? {
-            if !tells_of_all(&last, &next) || !next.is_subset_of(executed) {
-                break;
-            }
-            (needed, last) = (needed + 1, next);
-        }
-        // Two parts of one binlog, with a gap between them, have one head: it says nothing of the second one.
-        while needed > 0 && self.files[needed - 1].id == self.files[needed].id {
-            needed -= 1;
-        }
-        Ok(needed)
     }
 
     /// What was executed before a file, by its head.
@@ -91,10 +75,17 @@ impl ArchivedLog {
     }
 
     async fn range(&self, binlog: &BinlogId, range: &PlannedRange) -> Result<Bytes, ReadError> {
-        self.archive.read_range(&reference(binlog, range), &range.objects).await.map_err(|error| self.failed(error))
+        if let Some(bytes) = self.kept.read(range).await {
+            return Ok(bytes);
+        }
+        let read = self.archive.read_range(&reference(binlog, range), &range.objects).await;
+        let bytes = read.map_err(|error| self.failed(error))?;
+        self.kept.keep(range, bytes.clone()).await;
+        Ok(bytes)
     }
 
-    /// The pieces that one step yields: a file's beginning, and bytes.
+    /// The pieces that one step yields: a file's beginning, and bytes up to a seam. So what a plan is cut into decides what is put
+    /// together, and is the same for every pass.
     async fn pieces(self, step: Step) -> Result<Vec<LogPiece>, ReadError> {
         let file = &self.files[step.file];
         let mut pieces = Vec::new();
@@ -103,13 +94,15 @@ impl ArchivedLog {
             None => None,
         };
         let mut first = file.from;
-        if step.begins {
+        if let Some(left_out) = step.begins {
             let head = match &bytes {
                 Some((part, bytes)) if part.range == file.head => head_in(bytes, file)?,
                 Some(_) | None => self.head(file).await?,
             };
-            first = first.max(head.length);
-            pieces.push(LogPiece::File { name: file.name.clone(), head: head.bytes.into(), start: first });
+            let begins_at = step.part.as_ref().map_or(0, |part| part.from);
+            first = first.max(head.length).max(begins_at);
+            let (name, head) = (file.name.clone(), head.bytes.into());
+            pieces.push(LogPiece::File { name, head, start: first, left_out });
         }
         if let Some((part, bytes)) = bytes {
             let (from, to) = (part.from.max(first), part.to);
@@ -119,28 +112,18 @@ impl ArchivedLog {
                 let cut = bytes.get(place(from)..place(to)).ok_or_else(lost)?;
                 pieces.push(LogPiece::Bytes { start: from, bytes: bytes.slice_ref(cut) });
             }
+            pieces.push(LogPiece::Seam);
         }
         Ok(pieces)
     }
-}
-
-/// Whether a head tells of all that the one before it does, and of the file between. Under another base name a server's log begins
-/// with an empty head, and goes on without what it had under the first: whatever such a head says, more stands before it.
-fn tells_of_all(last: &GtidSet, next: &GtidSet) -> bool {
-    !next.is_empty() && last.is_subset_of(next)
-}
-
-/// Whether the files are of more than one server: then a transaction may be in two of them.
-fn is_from_several_servers(files: &[PlannedBinlog]) -> bool {
-    files.iter().any(|file| file.id.source != files[0].id.source)
 }
 
 /// One fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Step {
     file: usize,
-    /// Whether the file begins here.
-    begins: bool,
+    /// The file begins here, without those of its transactions that stand before.
+    begins: Option<GtidSet>,
     /// What is sent of which range.
     part: Option<Part>,
 }
@@ -159,14 +142,21 @@ struct Part {
     to: u64,
 }
 
-/// A file as fetches, the first of which begins it.
-fn steps_of(number: usize, file: &PlannedBinlog) -> Vec<Step> {
-    let part = |stretch: Stretch<'_>| Part { range: stretch.range.clone(), from: stretch.from, to: stretch.to };
-    let mut parts: Vec<Option<Part>> = stretches_of(file).map(part).map(Some).collect();
-    if parts.is_empty() {
-        parts.push(None);
+/// The log as fetches from a place on. The first one of each file begins it.
+fn steps_from(files: &[PlannedBinlog], beginning: Beginning) -> Vec<Step> {
+    let Beginning { file: first, stretch, left_out } = beginning;
+    let mut steps: Vec<Step> = Vec::new();
+    for (number, file) in files.iter().enumerate().skip(first) {
+        let part = |stretch: Stretch<'_>| Part { range: stretch.range.clone(), from: stretch.from, to: stretch.to };
+        let mut parts: Vec<Option<Part>> = stretches_of(file).map(part).map(Some).collect();
+        parts.drain(..if number == first { stretch.min(parts.len()) } else { 0 });
+        if parts.is_empty() {
+            parts.push(None);
+        }
+        let mut begins = Some(if number == first { left_out.clone() } else { GtidSet::new() });
+        steps.extend(parts.into_iter().map(|part| Step { file: number, begins: begins.take(), part }));
     }
-    parts.into_iter().enumerate().map(|(at, part)| Step { file: number, begins: at == 0, part }).collect()
+    steps
 }
 
 fn head_in(bytes: &[u8], file: &PlannedBinlog) -> Result<Head, ReadError> {
@@ -250,9 +240,7 @@ fn counted(pieces: Vec<LogPiece>, room: OwnedSemaphorePermit) -> Vec<LogPiece> {
 
 /// Begins a pass where a replica that has executed this set needs it.
 async fn begin(log: ArchivedLog, executed: GtidSet) -> Result<Pieces, ReadError> {
-    let first = if log.files.is_empty() { 0 } else { log.first_needed(&executed).await? };
-    let files = log.files.iter().enumerate().skip(first);
-    let steps: Vec<Step> = files.flat_map(|(number, file)| steps_of(number, file)).collect();
+    let steps = steps_from(&log.files, log.beginning(&executed).await?);
     let (to, fetched) = mpsc::channel(RANGES_WAITING);
     let mut reader = JoinSet::new();
     reader.spawn(read_ahead(log, steps, to));
@@ -280,51 +268,35 @@ impl LogReader for Pass {
 
 #[cfg(test)]
 mod tests {
-    use pitr_recovery::{BinlogId, PlannedBinlog};
+    use pitr_recovery::PlannedBinlog;
 
     use super::super::stretch::planned;
-    use super::{is_from_several_servers, steps_of, tells_of_all};
+    use super::{Beginning, steps_from};
+
+    /// The file, whether it begins there, and what is sent of it.
+    type Told = (usize, bool, Option<(u64, u64)>);
+
+    fn steps(files: &[PlannedBinlog], beginning: Beginning) -> Vec<Told> {
+        let told = |step: super::Step| (step.file, step.begins.is_some(), step.part.map(|part| (part.from, part.to)));
+        steps_from(files, beginning).into_iter().map(told).collect()
+    }
 
     #[test]
     fn the_first_fetch_begins_the_file_even_without_bytes() {
-        let steps = |file: &PlannedBinlog| -> Vec<_> {
-            steps_of(0, file)
-                .into_iter()
-                .map(|step| (step.begins, step.part.map(|part| (part.from, part.to))))
-                .collect()
-        };
-        assert_eq!(steps(&planned(&[], 157, 157)), [(true, None)]);
-        let two = [(true, Some((157, 1000))), (false, Some((1000, 1500)))];
-        assert_eq!(steps(&planned(&[(0, 1000), (800, 1500)], 157, 1500)), two);
+        let files = [planned(&[], 157, 157), planned(&[(0, 1000), (800, 1500)], 157, 1500)];
+        let expected = [(0, true, None), (1, true, Some((157, 1000))), (1, false, Some((1000, 1500)))];
+        assert_eq!(steps(&files, Beginning::default()), expected);
     }
 
     #[test]
-    fn logs_of_several_servers_are_told_from_those_of_one() {
-        let file = |source: &str, number| PlannedBinlog {
-            id: BinlogId { source: source.into(), number, head: [0; 8] },
-            ..planned(&[], 157, 157)
-        };
-        assert!(!is_from_several_servers(&[]));
-        assert!(!is_from_several_servers(&[file("a", 1), file("a", 2)]));
-        assert!(is_from_several_servers(&[file("a", 1), file("a", 2), file("b", 1)]));
-    }
-
-    #[test]
-    fn a_head_under_another_base_name_tells_of_nothing_before_it() {
-        let set = |numbers: &str| match numbers {
-            "" => pitr_binlog::GtidSet::new(),
-            numbers => format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:{numbers}").parse().unwrap(),
-        };
-        let cases = [
-            ("", "1-100", true),
-            ("1-100", "1-150", true),
-            ("1-100", "1-100", true), // an empty file
-            ("1-100", "", false),     // renamed
-            ("", "", false),          // renamed after its first file
-            ("1-100", "101-150", false),
-        ];
-        for (last, next, expected) in cases {
-            assert_eq!(tells_of_all(&set(last), &set(next)), expected, "{last:?} {next:?}");
-        }
+    fn a_later_pass_begins_within_a_file_and_the_files_after_it_are_whole() {
+        let two = planned(&[(0, 1000), (1000, 1500)], 157, 1500);
+        let left_out: pitr_binlog::GtidSet = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-9".parse().unwrap();
+        let beginning = Beginning { file: 1, stretch: 1, left_out: left_out.clone() };
+        let files = [two.clone(), two.clone(), two];
+        let expected = [(1, true, Some((1000, 1500))), (2, true, Some((157, 1000))), (2, false, Some((1000, 1500)))];
+        assert_eq!(steps(&files, beginning.clone()), expected);
+        let begins: Vec<_> = steps_from(&files, beginning).into_iter().filter_map(|step| step.begins).collect();
+        assert_eq!(begins, [left_out, pitr_binlog::GtidSet::new()]);
     }
 }

@@ -77,7 +77,7 @@ pub(super) fn finish(restore: &mut Restore<'_>) -> anyhow::Result<()> {
     let report = report(restore, notes);
     let text = serde_json::to_vec_pretty(&report).context("write the report")?;
     write_durably(&restore.volume.restored(), &text).context("write the report")?;
-    for directory in [restore.volume.relay(), restore.volume.ours().join("new")] {
+    for directory in [restore.volume.relay(), restore.volume.fetched(), restore.volume.ours().join("new")] {
         match fs::remove_dir_all(&directory) {
             Ok(()) => {}
             Err(reason) if reason.kind() == io::ErrorKind::NotFound => {}

@@ -8,14 +8,15 @@ use pitr_archive::Archive;
 use pitr_archive::backup::BackupReader;
 use pitr_recovery::{BaseBackup, RestorePlan, code};
 
+use super::archived_log::KEPT_BYTES;
 use super::volume::{Volume, free_bytes};
 use super::{BatchSize, Engine, RestoreArgs};
 use crate::error::Failure;
 use crate::mysql::OptionFile;
 use crate::server::{MatchedSettings, Programs, ServerVersion};
 
-/// Relay logs, the private server's temporary tables, our journal.
-const ROOM_EXTRA: u64 = 128 << 20;
+/// Relay logs, the private server's temporary tables, our journal, and what was last fetched of the log.
+const ROOM_EXTRA: u64 = (128 << 20) + KEPT_BYTES;
 /// What fails if a volume does not say how large it is.
 const ASK_ROOM: &str = "ask how much room the volume has";
 /// Smallest and largest redo log of a restoring server.

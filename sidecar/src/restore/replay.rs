@@ -125,7 +125,8 @@ async fn drive(restore: &mut Restore<'_>, server: &Mysqld) -> Result<(), Halt> {
     if restore.plan.expected().is_subset_of(&executed) {
         return Ok(());
     }
-    let log = ArchivedLog::new(Arc::clone(&restore.archive), restore.plan.files(), &restore.plan.base().executed);
+    let (archive, base) = (Arc::clone(&restore.archive), &restore.plan.base().executed);
+    let log = ArchivedLog::new(archive, restore.plan.files(), base, restore.volume.fetched());
     let batch = batches::settle(restore, &mut connection, &log, executed).await?;
     if restore.args.engine == Engine::Pipe {
         return pipe::drive(restore, server, &mut connection, &log).await;

@@ -119,6 +119,11 @@ impl Volume {
         self.ours().join("relay")
     }
 
+    /// What was last fetched of the log, for the run after a kill.
+    pub(crate) fn fetched(&self) -> PathBuf {
+        self.ours().join("fetched")
+    }
+
     /// Where files of another tool's base go that must not be read meanwhile.
     pub(crate) fn aside(&self) -> PathBuf {
         self.ours().join("aside")

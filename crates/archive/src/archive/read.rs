@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use pitr_binlog::GtidSet;
 use pitr_recovery::{BinlogId, IndexEntry, RangeRef, StoredObject, TransactionIndex};
 
 use super::records::FIRST_READ_BYTES;
@@ -15,7 +14,7 @@ use super::{Archive, ArchiveError, Fetched, compute};
 use crate::digest::{ShortHash, sha256};
 use crate::layout::{ObjectKey, Place, SegmentKey};
 use crate::segment::{
-    HeldSet, IndexedTransaction, SegmentError, SegmentHeader, SegmentRecord, index_of, raw_bytes, read_header,
+    IndexedTransaction, SegmentError, SegmentHeader, SegmentRecord, index_of, raw_bytes, read_header,
 };
 use crate::store::StoreError;
 
@@ -75,30 +74,6 @@ impl Archive {
             entries.extend(more.into_iter().filter(|entry| entry.end > after));
         }
         Ok(index(entries, range))
-    }
-
-    /// The GTIDs before a file, as the header of an object with its beginning tells them, in clear; `None`: no such object is left
-    /// where the range says, and its bytes must be read.
-    ///
-    /// # Errors
-    /// What the store answers.
-    pub async fn read_previous(
-        &self,
-        beginning: &RangeRef,
-        known: &[StoredObject],
-    ) -> Result<Option<GtidSet>, ArchiveError> {
-        for key in segment_keys(beginning, known) {
-            match self.read_header(&key).await {
-                Ok(Ok((header, _))) if header.raw_sha256 == beginning.raw_sha256 => {
-                    if let Some(previous) = header.previous.as_ref().and_then(HeldSet::whole) {
-                        return Ok(Some(previous.clone()));
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => pass_over(error)?,
-            }
-        }
-        Ok(None)
     }
 
     /// The transactions of a range whose hash was made with a key that is not known here: its bytes cannot be compared with it.
@@ -297,7 +272,7 @@ fn record(key: SegmentKey, object: &Bytes, header: SegmentHeader) -> SegmentReco
 }
 
 /// The segments that a plan or a range knows.
-fn segment_keys(range: &RangeRef, known: &[StoredObject]) -> Vec<SegmentKey> {
+pub(super) fn segment_keys(range: &RangeRef, known: &[StoredObject]) -> Vec<SegmentKey> {
     let keys = known.iter().filter_map(|object| match object.key.parse() {
         Ok(ObjectKey::Segment(key)) => Some(key),
         _ => None,

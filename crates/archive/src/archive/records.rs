@@ -282,8 +282,17 @@ impl Archive {
         &self,
         key: &SegmentKey,
     ) -> Result<Result<(SegmentHeader, bytes::Bytes), SegmentError>, ArchiveError> {
+        self.read_header_within(key, FIRST_READ_BYTES).await
+    }
+
+    /// The same with so many bytes at first: fewer where the index behind the header is not wanted.
+    pub(super) async fn read_header_within(
+        &self,
+        key: &SegmentKey,
+        first: u64,
+    ) -> Result<Result<(SegmentHeader, bytes::Bytes), SegmentError>, ArchiveError> {
         let text = key.to_string();
-        let mut needed = FIRST_READ_BYTES;
+        let mut needed = first;
         loop {
             let first = self.store.get_range(&text, 0..needed).await?;
             match header_of(&first, key) {

@@ -131,10 +131,11 @@ impl BackupReader {
     ) -> Result<u64, ArchiveError> {
         let failed = |source| ArchiveError::Io { action: "write", path: entry.path.clone(), source };
         let mut written = 0;
-        let mut chunks = Box::pin(self.fetch_all(entry, chunks_of(entry).to_vec()));
-        while let Some((chunk, raw, _room)) = chunks.try_next().await? {
+        let mut chunks =
+            stream::iter(chunks_of(entry)).map(|chunk| self.fetch(entry, chunk)).buffered(CHUNKS_AHEAD).boxed();
+        while let Some((raw, _room)) = chunks.try_next().await? {
             out.write_all(&raw).await.map_err(failed)?;
-            written += chunk.length;
+            written += raw.len() as u64;
         }
         out.flush().await.map_err(failed)?;
         Ok(written)
@@ -182,7 +183,7 @@ impl BackupReader {
         let mut file = options.read(true).write(true).create(true).truncate(false).open(path).await.map_err(failed)?;
         let present = file.metadata().await.map_err(failed)?.len();
         let mut restored = Restored::default();
-        let (mut missing, mut places) = (Vec::new(), Vec::new());
+        let mut missing = Vec::new();
         let mut position = 0;
         for chunk in chunks {
             let there = position + chunk.length <= present && {
@@ -192,18 +193,17 @@ impl BackupReader {
             if there {
                 restored.kept += chunk.length;
             } else {
-                missing.push(chunk.clone());
-                places.push(position);
+                missing.push((position, chunk));
             }
             position += chunk.length;
         }
-        let mut places = places.into_iter();
-        let mut fetched = Box::pin(self.fetch_all(entry, missing));
-        while let Some((chunk, raw, _room)) = fetched.try_next().await? {
-            let place = places.next().unwrap_or_default();
+        // As they come, so that a kill loses none that is here.
+        let fetch = async |(place, chunk)| Ok::<_, ArchiveError>((place, self.fetch(entry, chunk).await?));
+        let mut fetched = stream::iter(missing).map(fetch).buffer_unordered(CHUNKS_AHEAD).boxed();
+        while let Some((place, (raw, _room))) = fetched.try_next().await? {
             file.seek(SeekFrom::Start(place)).await.map_err(failed)?;
             file.write_all(&raw).await.map_err(failed)?;
-            restored.fetched += chunk.length;
+            restored.fetched += raw.len() as u64;
         }
         file.flush().await.map_err(failed)?;
         file.set_len(length).await.map_err(failed)?;
@@ -231,28 +231,25 @@ impl BackupReader {
         compute(move || archive.has_digest(&bytes, &wanted)).await.map_err(std::io::Error::other)
     }
 
-    /// Fetches chunks ahead, and gives them in order, each with the room that it takes.
-    fn fetch_all<'a>(
-        &'a self,
-        entry: &'a BackupEntry,
-        chunks: Vec<BackupChunk>,
-    ) -> impl stream::Stream<Item = Result<(BackupChunk, Bytes, Option<OwnedSemaphorePermit>), ArchiveError>> + Send + 'a
-    {
-        let fetch = move |chunk: BackupChunk| async move {
-            let room = self.room.take(chunk.length).await;
-            let raw = match chunk::fetch(&self.archive, &chunk).await {
-                Ok(raw) => raw,
-                Err(ArchiveError::Store(error @ (StoreError::NotFound { .. } | StoreError::Corrupt { .. }))) => {
-                    return Err(self.damaged(entry, &error.to_string()));
-                }
-                Err(error) => return Err(error),
-            };
-            if raw.len() as u64 != chunk.length {
-                return Err(self.damaged(entry, "a chunk does not have its length"));
+    /// A chunk, with the room that it takes.
+    async fn fetch(
+        &self,
+        entry: &BackupEntry,
+        chunk: &BackupChunk,
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ArchiveError> {
+        let room = self.room.take(chunk.length).await;
+        let raw = match chunk::fetch(&self.archive, chunk).await {
+            Ok(raw) => raw,
+            Err(ArchiveError::Store(error @ (StoreError::NotFound { .. } | StoreError::Corrupt { .. }))) => {
+                return Err(self.damaged(entry, &error.to_string()));
             }
-            Ok((chunk, raw, room))
+            Err(error) => return Err(error),
         };
-        stream::iter(chunks).map(fetch).buffered(CHUNKS_AHEAD)
+        if raw.len() as u64 == chunk.length {
+            Ok((raw, room))
+        } else {
+            Err(self.damaged(entry, "a chunk does not have its length"))
+        }
     }
 
     fn damaged(&self, entry: &BackupEntry, reason: &str) -> ArchiveError {

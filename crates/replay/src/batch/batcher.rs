@@ -230,7 +230,8 @@ impl Batcher {
         Ok(())
     }
 
-    fn close_run(&mut self, out: &mut VecDeque<Cut>) -> Result<(), Uncuttable> {
+    /// Sends what is whole: what follows is put together with none of it, neither with a transaction that is begun.
+    pub(crate) fn close_run(&mut self, out: &mut VecDeque<Cut>) -> Result<(), Uncuttable> {
         while !self.run.is_empty() {
             self.send_group(out)?;
         }

@@ -185,15 +185,17 @@ pub async fn left_open(
     let mut to_find = None;
     while to_find.is_none_or(|to_find| pass.batcher.found() < to_find) {
         match reader.next().await? {
-            Some(LogPiece::File { head, start, .. }) => {
+            Some(LogPiece::File { head, start, left_out, .. }) => {
                 let head = FileHead::parse(&head)?;
-                // What the reader left out at the beginning is all in the first file's previous set.
-                to_find.get_or_insert_with(|| executed.subtract(&windows.start).subtract(&head.previous()).count());
+                // What the reader left out at the beginning: earlier files, and a part of this one.
+                let not_read = windows.start.union(&head.previous()).union(&left_out);
+                to_find.get_or_insert_with(|| executed.subtract(&not_read).count());
                 pass.end_file()?;
                 pass.splitter.restart(start)?;
                 pass.batcher.restart(head.format.checksum);
             }
             Some(LogPiece::Bytes { bytes, .. }) => pass.read(bytes)?,
+            Some(LogPiece::Seam) => pass.close_run()?,
             None => {
                 pass.end_file()?;
                 break;
@@ -218,6 +220,12 @@ impl Pass {
             self.batcher.cut(part, &mut self.unsent)?;
             self.unsent.clear();
         }
+        Ok(())
+    }
+
+    fn close_run(&mut self) -> Result<(), ReadError> {
+        self.batcher.close_run(&mut self.unsent)?;
+        self.unsent.clear();
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! The batcher as a function: a file in, events out. Files are those of real servers, and made ones.
 
+mod seams;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 

@@ -86,7 +86,14 @@ impl Log {
             let has = |gtid: &Option<Gtid>| gtid.is_some_and(|gtid| executed.contains(&gtid));
             let known = file.transactions.iter().take_while(|(gtid, _)| has(gtid)).last();
             let mut start = known.map_or(file.head.length, |(_, end)| *end);
-            pieces.push(LogPiece::File { name: file.name.clone(), head: file.head.bytes.clone().into(), start });
+            let left_out =
+                file.transactions.iter().take_while(|(_, end)| *end <= start).filter_map(|(gtid, _)| *gtid).collect();
+            pieces.push(LogPiece::File {
+                name: file.name.clone(),
+                head: file.head.bytes.clone().into(),
+                start,
+                left_out,
+            });
             let rest = file.bytes.slice(start as usize..);
             for piece in rest.chunks(self.piece) {
                 pieces.push(LogPiece::Bytes { start, bytes: rest.slice_ref(piece) });

@@ -103,3 +103,33 @@ async fn what_a_predecessor_catalogued_in_part_is_swept_with_the_rest() {
     assert_eq!(published.covered, [tail.key.to_string()]);
     assert!(memory.list("tail/").await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_range_is_passed_over_by_the_header_of_an_object_that_holds_just_it() {
+    let (memory, archive) = claimed().await;
+    let history = History::new(1, 1, 12);
+    let at = |n: usize| history.boundary(n);
+    let whole = history.draft(Place::Binlogs, at(1), at(4));
+    // The fifth transaction goes on in the next segment.
+    let cut =
+        crate::segment::SegmentDraft { ends_in_transaction: true, ..history.draft(Place::Binlogs, at(4), at(8) - 1) };
+    let mut nameless = history.draft(Place::Binlogs, at(8), at(10));
+    nameless.transactions[0].gtid = None;
+    let gtids_of = |n: std::ops::Range<usize>| -> pitr_binlog::GtidSet {
+        history.transactions[n].iter().filter_map(|transaction| transaction.gtid).collect()
+    };
+    for (draft, expected) in
+        [(whole, Some((gtids_of(2..5), false))), (cut, Some((gtids_of(5..8), true))), (nameless, None)]
+    {
+        let record = archive.write_segment(draft, Codec::default()).await.unwrap();
+        let (start, end) = (record.key.start, record.key.end);
+        let wanted = range(&history, start, end);
+        let told = reader(&memory).read_gtids(&wanted, &[record.stored_object()]).await.unwrap();
+        assert_eq!(told.map(|told| (told.gtids, told.ends_in_transaction)), expected);
+        // An object that is gone, and one with other bytes, tell nothing.
+        let other = RangeRef { raw_sha256: [7; 32], ..wanted.clone() };
+        assert_eq!(reader(&memory).read_gtids(&other, &[record.stored_object()]).await.unwrap(), None);
+        memory.delete(&[record.key.to_string()]).await.unwrap();
+        assert_eq!(reader(&memory).read_gtids(&wanted, &[record.stored_object()]).await.unwrap(), None);
+    }
+}
