@@ -75,19 +75,37 @@ pub(super) async fn run(restore: &mut Restore<'_>) -> anyhow::Result<Mysqld> {
                 tracing::warn!(event = "server-died", deaths, %death, error = format!("{error:#}"), "starting it again");
             }
             Some(death) => return Err(error.context(death.to_string())),
-            None if is_silent(&error) && deaths <= DEATHS_WITHOUT_PROGRESS => {
-                tracing::warn!(event = "server-silent", deaths, error = format!("{error:#}"), "starting it again");
-                if server.end_within(LAST_WORDS).await.context("end the server that gives no answer")? {
-                    restore.journal.replica_ran = false;
-                    restore.write_journal()?;
+            None if is_silent(&error) => {
+                let error_text = format!("{error:#}");
+                tracing::warn!(
+                    event = "server-silent",
+                    deaths,
+                    error = error_text,
+                    "ending it, at the latest in a minute"
+                );
+                end_silent(restore, server).await?;
+                if deaths > DEATHS_WITHOUT_PROGRESS {
+                    return Err(error.context("the server gives no answer, however often it is started"));
                 }
             }
             None => {
-                restore.shut_down(server).await.context("shut down the server after a failure")?;
+                // Whatever its end is like: why it came to that is what counts.
+                if let Err(trouble) = restore.shut_down(server).await {
+                    tracing::warn!(event = "no-orderly-end", error = format!("{trouble:#}"), "after a failure");
+                }
                 return Err(error);
             }
         }
     }
+}
+
+/// Ends a server that gives no answer, and notes whether that was in order.
+async fn end_silent(restore: &mut Restore<'_>, server: Mysqld) -> anyhow::Result<()> {
+    if server.end_within(LAST_WORDS).await.context("end the server that gives no answer")? {
+        restore.journal.replica_ran = false;
+        restore.write_journal()?;
+    }
+    Ok(())
 }
 
 /// A killed server may keep rows of an engine without transactions whose GTID it has lost. They would be sent again and be there

@@ -93,14 +93,14 @@ impl Watch<'_, '_> {
             let receiver = self.connection.receiver_state().await?;
             if receiver.running {
                 if moved.elapsed() > SILENCE && !self.connection.is_applying().await? {
-                    return Err(self.stalled().into());
+                    return Err(silent(&self.restore.facts.missing).into());
                 }
                 continue;
             }
             let sent = self.sent.borrow().clone();
             if sent.finished {
                 if moved.elapsed() > STALL && !self.connection.is_applying().await? {
-                    return Err(self.stalled().into());
+                    return Err(stalled(&self.restore.facts.missing).into());
                 }
                 continue;
             }
@@ -135,22 +135,27 @@ impl Watch<'_, '_> {
             Some(other) => Err(anyhow::Error::new(other).into()),
         }
     }
+}
 
-    fn stalled(&self) -> anyhow::Error {
-        let facts = &self.restore.facts;
-        let message = format!(
-            "restore is incomplete: {} planned transactions are not on the restored server",
-            facts.missing.count()
-        );
-        Failure::new(&code::RESTORE_INCOMPLETE, message)
-            .hint(format!(
-                "everything was sent, and for {} s nothing was applied; missing {}",
-                STALL.as_secs(),
-                facts.missing
-            ))
-            .fix("run the same command again")
-            .into()
-    }
+/// The server has had all of the plan, and does not apply it.
+fn stalled(missing: &GtidSet) -> anyhow::Error {
+    let message =
+        format!("restore is incomplete: {} planned transactions are not on the restored server", missing.count());
+    Failure::new(&code::RESTORE_INCOMPLETE, message)
+        .hint(format!("everything was sent, and for {} s nothing was applied; missing {missing}", STALL.as_secs()))
+        .fix("run the same command again")
+        .into()
+}
+
+/// Neither does the log come, nor does the server apply what it has: another attempt may fare better.
+fn silent(missing: &GtidSet) -> anyhow::Error {
+    let minutes = SILENCE.as_secs() / 60;
+    let message =
+        format!("restore failed: for {minutes} minutes nothing was sent to the server, and it applied nothing");
+    Failure::new(&code::RESTORE_FAILED, message)
+        .hint(format!("what is done stays done; {} transactions are missing: {missing}", missing.count()))
+        .fix("run the same command again")
+        .into()
 }
 
 /// The applier refuses an event: no row is ever skipped.
@@ -179,5 +184,23 @@ pub(super) fn unreadable(error: ArchiveError) -> anyhow::Error {
                 .into()
         }
         other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{silent, stalled};
+    use crate::error::Rendered;
+
+    #[test]
+    fn what_stopped_moving_is_told_as_it_is() {
+        let missing = "3e11fa47-71ca-11e1-9e33-c80aa9429562:4-7".parse().unwrap();
+        let (stalled, silent) = (Rendered::of(&stalled(&missing)), Rendered::of(&silent(&missing)));
+        // Only what was sent in full is incomplete, which no Job tries again.
+        assert_eq!((stalled.code.as_deref(), stalled.exit), (Some("PITR0411"), 5));
+        assert_eq!((silent.code.as_deref(), silent.exit), (Some("PITR0410"), 5));
+        assert!(stalled.text().contains("everything was sent, and for 60 s nothing was applied"), "{}", stalled.text());
+        assert!(silent.text().contains("for 20 minutes nothing was sent"), "{}", silent.text());
+        assert!(silent.text().contains("4 transactions are missing"), "{}", silent.text());
     }
 }
