@@ -15,8 +15,8 @@ use crate::error::Failure;
 use crate::mysql::OptionFile;
 use crate::server::{MatchedSettings, Programs, ServerVersion};
 
-/// Relay logs, the private server's temporary tables, our journal, and what was last fetched of the log.
-const ROOM_EXTRA: u64 = (128 << 20) + KEPT_BYTES;
+/// Relay logs, the private server's temporary tables, our journal.
+const ROOM_EXTRA: u64 = 128 << 20;
 /// What fails if a volume does not say how large it is.
 const ASK_ROOM: &str = "ask how much room the volume has";
 /// Smallest and largest redo log of a restoring server.
@@ -154,7 +154,9 @@ fn enough(free: u64, used: u64, plan: &RestorePlan) -> anyhow::Result<()> {
 
 fn needed(free: u64, plan: &RestorePlan) -> u64 {
     let data = data_bytes(plan.base());
-    data + data / 20 + plan.parts().bytes + redo_capacity(free) + ROOM_EXTRA
+    let log = plan.parts().bytes;
+    // What was last fetched of the log lies beside what it adds.
+    data + data / 20 + log + log.min(KEPT_BYTES) + redo_capacity(free) + ROOM_EXTRA
 }
 
 fn size(bytes: u64) -> String {
