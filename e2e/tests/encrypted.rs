@@ -188,6 +188,32 @@ async fn a_base_after_a_change_of_recipients_needs_only_the_new_ones() -> Result
     is_same(&scene, "restored").await
 }
 
+/// Nobody has the identity that the newest base backup is encrypted to; an older one and the whole log are encrypted to another.
+#[tokio::test]
+async fn a_base_that_no_identity_opens_is_passed_over() -> Result<()> {
+    let Some(scene) = scene().await? else { return Ok(()) };
+    let ours = sidecar(&scene, &[RECIPIENT], "zstd:3")?;
+    let first = stored_id(&backup(&scene, &ours).await?)?;
+    load(&scene, 1, 100).await?;
+    let second = stored_id(&backup(&scene, &sidecar(&scene, &[OTHER_RECIPIENT], "zstd:3")?).await?)?;
+    ours.archive_once().await?.expect(0)?;
+    // Without identities it is the cheapest, whoever it is encrypted to: the plan says to whom.
+    let planned =
+        finish(&mut ours.command(&["plan", "--archive", &scene.url(), "--to", "latest", "-o", "text"])).await?;
+    let planned = planned.expect(0)?.stdout;
+    ensure!(planned.contains(&second) && planned.contains(OTHER_RECIPIENT), "{planned}");
+    let restored = restore(&scene, "identity", "restored").await?.expect(0)?;
+    ensure!(restored.stderr.contains("base-passed-over") && restored.stderr.contains(OTHER_RECIPIENT), "{restored:?}");
+    let plan = std::fs::read_to_string(scene.volume("restored").join(".pitr/plan.json"))?;
+    ensure!(plan.contains(&first) && !plan.contains(&second), "{plan}");
+    is_same(&scene, "restored").await?;
+    let file = scene.volume("identity").display().to_string();
+    let named = ["--identity-file", &file, "--from-backup", &second];
+    let refused = scene.restore("named", ["--to", "latest"], &named).await?.expect(4)?;
+    ensure!(refused.stderr.contains("PITR0311") && refused.stderr.contains(OTHER_RECIPIENT), "{refused:?}");
+    Ok(())
+}
+
 /// The base backup that was taken.
 fn stored_id(outcome: &Outcome) -> Result<String> {
     ensure!(outcome.code == Some(0), "{outcome:?}");

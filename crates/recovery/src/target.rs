@@ -1,5 +1,6 @@
 //! Where a restore shall stop.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -108,6 +109,8 @@ pub struct PlanRequest {
     pub clock: Clock,
     /// The base backup to start from, instead of the cheapest one; a unique prefix is enough.
     pub from_backup: Option<String>,
+    /// Base backups that nobody at hand can open: none of them is chosen, unless it is named.
+    pub sealed: BTreeSet<String>,
     /// What the cheapest is reckoned by.
     pub pace: RestorePace,
     /// The branch, instead of the live one; a unique prefix is enough.
@@ -135,6 +138,7 @@ impl PlanRequest {
             target,
             clock: Clock::Original,
             from_backup: None,
+            sealed: BTreeSet::new(),
             pace: RestorePace { base: None, replay: None },
             branch: None,
             skip: Vec::new(),

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use pitr_archive::document::{PlanDocument, plan_hash};
-use pitr_archive::{Estimate, Pace, StopDescription};
+use pitr_archive::{ArchiveError, Estimate, Pace, StopDescription};
 use pitr_binlog::Gtid;
 use pitr_recovery::{BoundaryTransaction, Clock, PlanParts, PlanWarning, Timeline, format_time};
 
@@ -26,7 +26,12 @@ pub(super) async fn run(args: &PlanArgs, context: &Context) -> anyhow::Result<Ex
         OutputFormat::Text => {
             let stop = archive.describe_stop(&inventory, &plan).await;
             let estimate = Estimate::of(plan.parts(), pace.as_ref());
-            output::print_line(&lines(plan.parts(), &stop, &estimate, &plan_hash(&bytes)).join("\n"))?;
+            let mut lines = lines(plan.parts(), &stop, &estimate, &plan_hash(&bytes));
+            // Not being able to tell is no error: whoever restores is told.
+            if let Err(ArchiveError::BackupSealed { recipients, .. }) = archive.check_base(&plan.base().id).await {
+                lines.push(sealed(&plan.base().id, &recipients));
+            }
+            output::print_line(&lines.join("\n"))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -78,6 +83,13 @@ fn lines(plan: &PlanParts, words: &StopDescription, estimate: &Estimate, hash: &
     lines.push(format!("Estimate    {}", estimate.text(binary_size, duration)));
     lines.push(format!("Plan        {hash}; nothing was created"));
     lines
+}
+
+fn sealed(base: &str, recipients: &[String]) -> String {
+    format!(
+        "Warning     base {base} is encrypted to {}: a restore needs one of their identities",
+        recipients.join(", ")
+    )
 }
 
 fn boundary(transaction: &BoundaryTransaction, clock: Clock, words: Option<&str>) -> String {

@@ -30,16 +30,48 @@ impl Archive {
     }
 
     /// The plan for a target, or why there is none, and the timeline with all that was read for it. What cannot be had now and only makes
-    /// windows exact stands in the way of no plan that does without it.
+    /// windows exact stands in the way of no plan that does without it. Where identities are at hand, a base backup that none of them
+    /// opens is passed over for another one, unless it is named.
     ///
     /// # Errors
-    /// What the store answers, or what keeps an index that this plan needs from being read.
+    /// What the store answers, what keeps an index that this plan needs from being read, or that no base backup which leads there is
+    /// opened: [`ArchiveError::BackupSealed`] of the cheapest.
     pub async fn plan(
         &self,
         timeline: Timeline,
         request: &PlanRequest,
     ) -> Result<(Timeline, Result<RestorePlan, Unrecoverable>), ArchiveError> {
-        let mut timeline = self.exact(timeline).await?;
+        let (mut timeline, mut request) = (self.exact(timeline).await?, request.clone());
+        let mut cheapest = None;
+        loop {
+            let answer;
+            (timeline, answer) = self.plan_from_any(timeline, &request).await?;
+            let plan = match answer {
+                Ok(plan) => plan,
+                Err(why) => return cheapest.map_or(Ok((timeline, Err(why))), Err),
+            };
+            if self.identities().is_empty() || request.from_backup.is_some() {
+                return Ok((timeline, Ok(plan)));
+            }
+            let id = plan.base().id.clone();
+            match self.check_base(&id).await {
+                Err(sealed @ ArchiveError::BackupSealed { .. }) => {
+                    tracing::warn!(event = "base-passed-over", backup = id, reason = %sealed, "no identity at hand opens it");
+                    request.sealed.insert(id);
+                    cheapest.get_or_insert(sealed);
+                }
+                // What else is wrong with it is for whoever reads it to meet.
+                Ok(()) | Err(_) => return Ok((timeline, Ok(plan))),
+            }
+        }
+    }
+
+    /// The same whoever the base backup is encrypted to.
+    async fn plan_from_any(
+        &self,
+        mut timeline: Timeline,
+        request: &PlanRequest,
+    ) -> Result<(Timeline, Result<RestorePlan, Unrecoverable>), ArchiveError> {
         loop {
             match timeline.ranges_to_read(request) {
                 Err(answer) => return Ok((timeline, Err(answer))),

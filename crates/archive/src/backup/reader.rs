@@ -86,26 +86,9 @@ impl BackupReader {
         self
     }
 
-    /// Whether the identities at hand open its chunks, asked of one chunk of each run that stored some.
+    /// Whether the identities at hand open its chunks.
     pub(crate) async fn check_identities(&self) -> Result<(), ArchiveError> {
-        let mut runs = BTreeSet::new();
-        for chunk in self.entries.iter().flat_map(chunks_of).filter(|chunk| chunk.key.encrypted) {
-            if !runs.insert(&chunk.key.backup) {
-                continue;
-            }
-            let key = chunk.key.to_string();
-            let first = self.archive.store().get_range(&key, 0..seal::HEADER_BYTES_MAX as u64).await?;
-            match self.archive.check_opens(&first, &self.recipients) {
-                Err(SegmentError::Encrypted { recipients }) => {
-                    return Err(ArchiveError::BackupSealed { key, recipients, wrong: false });
-                }
-                Err(SegmentError::WrongIdentity { recipients }) => {
-                    return Err(ArchiveError::BackupSealed { key, recipients, wrong: true });
-                }
-                checked => checked.map_err(|source| ArchiveError::Segment { key, source })?,
-            }
-        }
-        Ok(())
+        self.archive.check_chunks(&self.entries, &self.recipients).await
     }
 
     /// What the manifest says.
@@ -274,6 +257,40 @@ async fn set_mode(path: &Path, mode: u32) -> Result<(), ArchiveError> {
 }
 
 impl Archive {
+    /// Whether the identities at hand open a base backup.
+    ///
+    /// # Errors
+    /// [`ArchiveError::BackupSealed`], or as for [`BackupReader::open`].
+    pub async fn check_base(&self, id: &str) -> Result<(), ArchiveError> {
+        let manifest = self.read_manifest(id).await?;
+        if manifest.recipients.is_empty() {
+            return Ok(());
+        }
+        self.check_chunks(&self.read_files(&manifest).await?, &manifest.recipients).await
+    }
+
+    /// Whether the identities at hand open chunks, asked of one chunk of each run that stored some.
+    async fn check_chunks(&self, entries: &[BackupEntry], recipients: &[String]) -> Result<(), ArchiveError> {
+        let mut runs = BTreeSet::new();
+        for chunk in entries.iter().flat_map(chunks_of).filter(|chunk| chunk.key.encrypted) {
+            if !runs.insert(&chunk.key.backup) {
+                continue;
+            }
+            let key = chunk.key.to_string();
+            let first = self.store().get_range(&key, 0..seal::HEADER_BYTES_MAX as u64).await?;
+            match self.check_opens(&first, recipients) {
+                Err(SegmentError::Encrypted { recipients }) => {
+                    return Err(ArchiveError::BackupSealed { key, recipients, wrong: false });
+                }
+                Err(SegmentError::WrongIdentity { recipients }) => {
+                    return Err(ArchiveError::BackupSealed { key, recipients, wrong: true });
+                }
+                checked => checked.map_err(|source| ArchiveError::Segment { key, source })?,
+            }
+        }
+        Ok(())
+    }
+
     /// The list of files of a backup, checked against the hash in its manifest.
     pub(crate) async fn read_files(&self, manifest: &Manifest) -> Result<Vec<BackupEntry>, ArchiveError> {
         let id = manifest.backup.id.clone();

@@ -221,7 +221,10 @@ impl<'a> Planner<'a> {
         request: &PlanRequest,
         named: Option<usize>,
     ) -> Result<&'c Entry, Unrecoverable> {
-        let fits = |entry: &&Entry| named.is_none_or(|named| entry.backup == named);
+        let fits = |entry: &&Entry| match named {
+            Some(named) => entry.backup == named,
+            None => !request.sealed.contains(&self.backup(entry).id),
+        };
         let cost = |entry: &&Entry| {
             let log = self.between(&course.sections[goal.section], entry.place, goal.place);
             cost::us(self.backup(entry), log, &request.pace)
