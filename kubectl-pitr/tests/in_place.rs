@@ -11,37 +11,21 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use pitr_archive::document::PlanDocument;
-use pitr_binlog::Flavour;
 use pitr_recovery::{BaseBackup, Clock, LaterBeforeTarget, PlanParts, RecoveryTarget, RestorePlan};
 use serde_json::{Value, json};
 
 use support::api::start;
+use support::base_backup::{SERVER, base_backup};
 
-const SERVER: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 const CONFIG: &str = "workload: shop/mysql\narchive: s3://b/shop/mysql\ns3: {region: eu-west-1}\n";
 
 /// A base backup and nothing to replay.
 fn plan() -> Vec<u8> {
-    let executed = format!("{SERVER}:1-9");
     let plan = RestorePlan::from_parts(PlanParts {
         workload: "shop/mysql".into(),
         target: RecoveryTarget::Latest,
         clock: Clock::Original,
-        base: BaseBackup {
-            id: "bb-20261121-020009-4c1d".into(),
-            method: "clone".into(),
-            flavour: Flavour::MySql,
-            server_version: "8.4.6".into(),
-            source: SERVER.into(),
-            executed: executed.parse().unwrap(),
-            position: None,
-            snapshot_us: 1_795_245_243_000_000,
-            started_us: 1_795_245_243_000_000,
-            finished_us: 1_795_245_243_000_000,
-            raw_bytes: 4 << 30,
-            stored_bytes: 1 << 30,
-            settings: BTreeMap::new(),
-        },
+        base: BaseBackup { raw_bytes: 4 << 30, stored_bytes: 1 << 30, ..base_backup(9, 1_795_245_243_000_000) },
         branch: "br-3fa0".into(),
         stream: None,
         files: Vec::new(),
@@ -50,7 +34,7 @@ fn plan() -> Vec<u8> {
         first_excluded: None,
         later_before_target: LaterBeforeTarget::default(),
         same_second: 0,
-        expected: executed.parse().unwrap(),
+        expected: format!("{SERVER}:1-9").parse().unwrap(),
         skip: "".parse().unwrap(),
         transactions: 0,
         bytes: 0,

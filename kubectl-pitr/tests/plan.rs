@@ -4,8 +4,6 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kubectl_pitr::args::{DataChecks, ProofArgs};
 use kubectl_pitr::inject::survey::Owner;
@@ -18,14 +16,14 @@ use kubectl_pitr::objects::{
 use kubectl_pitr::refusal;
 use kubectl_pitr::render::{Named, PlanFacts, Zone, plan_text};
 use pitr_archive::document::PlanDocument;
-use pitr_binlog::{BinlogName, Flavour, TransactionFlags};
+use pitr_binlog::{BinlogName, TransactionFlags};
 use pitr_recovery::{
-    BaseBackup, BinlogId, BoundaryTransaction, Clock, Gap, GapCause, LaterBeforeTarget, PlanParts, PlanRequest,
-    PlanWarning, PlannedBinlog, PlannedRange, RecoveryTarget, RestorePlan, Stop, TransactionPoint, Unrecoverable,
+    BinlogId, BoundaryTransaction, Clock, Gap, GapCause, LaterBeforeTarget, PlanParts, PlanRequest, PlanWarning,
+    PlannedBinlog, PlannedRange, RecoveryTarget, RestorePlan, Stop, TransactionPoint, Unrecoverable,
 };
+use support::base_backup::{SERVER, base_backup};
 use support::golden;
 
-const SERVER: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 /// 2026-11-21T07:14:03Z
 const TARGET_US: i64 = 1_795_245_243_000_000;
 
@@ -49,21 +47,7 @@ fn plan() -> RestorePlan {
         workload: "shop/mysql".into(),
         target: RecoveryTarget::Time(TARGET_US),
         clock: Clock::Original,
-        base: BaseBackup {
-            id: "bb-20261121-020009-4c1d".into(),
-            method: "clone".into(),
-            flavour: Flavour::MySql,
-            server_version: "8.4.6".into(),
-            source: SERVER.into(),
-            executed: format!("{SERVER}:1-83673813").parse().unwrap(),
-            position: None,
-            snapshot_us: TARGET_US - 18_000_000_000,
-            started_us: TARGET_US - 18_600_000_000,
-            finished_us: TARGET_US - 17_400_000_000,
-            raw_bytes: 44_238_013_235,
-            stored_bytes: 14_924_860_621,
-            settings: BTreeMap::new(),
-        },
+        base: base_backup(83_673_813, TARGET_US - 18_000_000_000),
         branch: "br-3fa0".into(),
         stream: Some("st-9c1d".into()),
         files: vec![PlannedBinlog { id, name, head: range.clone(), ranges: vec![range], from: 157, to: 23_118_774 }],

@@ -2,6 +2,8 @@
 
 #[allow(dead_code, reason = "not every test asks an API server")]
 pub(crate) mod api;
+#[allow(dead_code, reason = "not every test makes a plan")]
+pub(crate) mod base_backup;
 
 use std::path::PathBuf;
 

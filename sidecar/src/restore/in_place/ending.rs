@@ -196,12 +196,7 @@ impl Work<'_> {
                     self.set(Standing::Withdrawing)?;
                 }
                 Standing::Withdrawing => {
-                    let _held = hold(&self.places.root)?;
-                    self.guard()?;
-                    let withdrawn = self.places.withdrawn();
-                    self.hand.make(&withdrawn).context("make a place for the restored data")?;
-                    transfer(&self.places, &withdrawn, Way::Out, self.hand).context("move the restored data away")?;
-                    self.set(Standing::Returning)?;
+                    self.leave("restored data", &self.places.withdrawn(), Standing::Returning)?;
                 }
                 Standing::Returning => {
                     self.bring_back()?;

@@ -1,5 +1,7 @@
 //! safety-copy: the old data goes aside and the verified data takes its place.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use pitr_recovery::code;
 
@@ -37,12 +39,7 @@ impl Work<'_> {
                     self.set(Standing::Leaving)?;
                 }
                 Standing::Leaving => {
-                    let _held = hold(&self.places.root)?;
-                    self.guard()?;
-                    let aside = self.places.aside();
-                    self.hand.make(&aside).context("make a place for the old data")?;
-                    transfer(&self.places, &aside, Way::Out, self.hand).context("move the old data aside")?;
-                    self.set(Standing::Entering)?;
+                    self.leave("old data", &self.places.aside(), Standing::Entering)?;
                 }
                 Standing::Entering => {
                     self.enter()?;
@@ -55,6 +52,15 @@ impl Work<'_> {
                 | Standing::Finishing => return Ok(()),
             }
         }
+    }
+
+    /// Moves the data that is in place to where it is kept; nobody starts a server on it meanwhile.
+    pub(super) fn leave(&mut self, what: &str, place: &Path, then: Standing) -> anyhow::Result<()> {
+        let _held = hold(&self.places.root)?;
+        self.guard()?;
+        self.hand.make(place).with_context(|| format!("make a place for the {what}"))?;
+        transfer(&self.places, place, Way::Out, self.hand).with_context(|| format!("move the {what} aside"))?;
+        self.set(then)
     }
 
     fn refuse_unmovable(&self) -> anyhow::Result<()> {
