@@ -93,7 +93,7 @@ async fn set_up(cluster: &Kubernetes) -> Result<()> {
     Ok(())
 }
 
-/// Counts changes of what pods are made of: what a rollout notes on the object and forgets again is none.
+/// Counts changes of what pods are made of.
 async fn generation(cluster: &Kubernetes) -> Result<String> {
     cluster.run(&["-n", "shop", "get", "statefulset", "mysql", "-o", "jsonpath={.metadata.generation}"]).await
 }
@@ -113,9 +113,10 @@ async fn inject(cluster: &Kubernetes) -> Result<()> {
     let image = concat!("pitr-sidecar:", env!("CARGO_PKG_VERSION"));
     cluster.run(&[INJECT, &["--image", image, "--live", "--confirm", "mysql"]].concat()).await?;
     cluster.run(&["-n", "shop", "rollout", "status", "statefulset/mysql", "--timeout=180s"]).await?;
-    // A second time there is nothing to do, and nothing restarts.
+    // A second time there is nothing to do: nothing is asked, and nothing restarts.
     let before = generation(cluster).await?;
-    cluster.run(&[INJECT, &["--live", "--confirm", "mysql"]].concat()).await?;
+    let again = cluster.kubectl(&[INJECT, &["--live"]].concat()).await?.expect(0)?;
+    ensure!(again.stderr.contains("nothing was changed"), "a second injection said:\n{}", again.stderr);
     ensure!(generation(cluster).await? == before, "a second injection changed the StatefulSet");
     Ok(())
 }

@@ -209,8 +209,11 @@ async fn from_cluster(session: &Session, args: &InjectArgs, name: &WorkloadName)
             Ok(0)
         }
         DryRun::Server => {
-            try_out(&cluster, &found.name, (&patch, &injection), args.force_conflicts).await?;
-            session.tell("the API server would accept this; nothing was changed");
+            let changes = try_out(&cluster, &workload.object, (&patch, &injection), args.force_conflicts).await?;
+            session.tell(match changes {
+                true => "the API server would accept this; nothing was changed",
+                false => "this would change nothing",
+            });
             Ok(0)
         }
         DryRun::None => apply(session, &cluster, args, (&found, &injection, &patch, &workload.object)).await,
@@ -256,16 +259,18 @@ pub(super) async fn examined_owner(
     None
 }
 
-/// Everything once without effect, so that a refusal leaves nothing half done.
+/// Everything once without effect, so that a refusal leaves nothing half done. Tells whether it would change anything.
 async fn try_out(
     cluster: &Cluster,
-    name: &str,
+    live: &StatefulSet,
     (patch, injection): (&Value, &Injection),
     force: bool,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
+    let name = live.metadata.name.as_deref().unwrap_or_default();
     let options = ApplyOptions { dry_run: true, force };
-    injected_map::put(cluster, &rollout::map_name(name), &injection.config_map, options).await?;
-    cluster.apply_stateful_set(name, patch, options).await.map(|_| ())
+    let other_map = injected_map::put(cluster, &rollout::map_name(name), &injection.config_map, options).await?;
+    let tried = cluster.apply_stateful_set(name, patch, options).await?;
+    Ok(other_map || live.spec != tried.spec)
 }
 
 async fn apply(
@@ -275,12 +280,19 @@ async fn apply(
     (found, injection, patch, live): (&Found, &Injection, &Value, &StatefulSet),
 ) -> Result<u8> {
     let (name, map_name) = (&found.name, rollout::map_name(&found.name));
-    try_out(cluster, name, (patch, injection), args.force_conflicts).await?;
+    let rollout = rollout::Rollout::of(live, args.rollout == Some(Rollout::Rolling));
+    let changes = try_out(cluster, live, (patch, injection), args.force_conflicts).await?;
+    if !changes && !rollout.is_unfinished() {
+        session.tell(&format!(
+            "statefulset/{name} is injected like that already, nothing was changed\nNext: kubectl pitr status {name} -n {}",
+            cluster.namespace()
+        ));
+        return Ok(0);
+    }
     session.confirm(name, args.confirm.confirm.as_deref(), &format!("This restarts the pods of statefulset/{name}"))?;
     // Read now, and not before the name was typed: what was changed in the meantime is what is brought back.
     let map = injected_map::look(cluster, &map_name).await?.map(|map| injected_map::as_it_was(&map));
     let entries = ours::entries(&serde_json::to_value(live).context("read the object")?);
-    let rollout = rollout::Rollout::of(live, args.rollout == Some(Rollout::Rolling));
     let before = rollout.before(entries, map);
     let change = async {
         rollout.hold_back(cluster, name, &before).await?;

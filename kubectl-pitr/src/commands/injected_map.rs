@@ -43,17 +43,22 @@ pub(super) fn as_it_was(map: &ConfigMap) -> Value {
         "labels": map.metadata.labels, "annotations": of_ours(&map.metadata.annotations)}, "data": map.data})
 }
 
-/// Applies a map with the pins that are there at that moment.
-pub(super) async fn put(cluster: &Cluster, name: &str, wanted: &Value, options: ApplyOptions) -> Result<(), Failure> {
+/// Applies a map with the pins that are there at that moment, and tells whether that makes it another.
+pub(super) async fn put(cluster: &Cluster, name: &str, wanted: &Value, options: ApplyOptions) -> Result<bool, Failure> {
     let mut tries = TRIES;
     loop {
         let there = look(cluster, name).await?;
         let object = there.as_ref().map_or_else(|| Ok(wanted.clone()), |there| over(wanted, there))?;
         match cluster.apply_config_map(name, &object, options).await {
             Err(conflict) if conflict.number() == Some(code::APPLY_CONFLICT.number) && tries > 1 => tries -= 1,
-            outcome => return outcome.map(|_| ()),
+            outcome => return outcome.map(|applied| there.as_ref().is_none_or(|there| !is_same(there, &applied))),
         }
     }
+}
+
+fn is_same(one: &ConfigMap, other: &ConfigMap) -> bool {
+    (&one.data, &one.metadata.labels, &one.metadata.annotations)
+        == (&other.data, &other.metadata.labels, &other.metadata.annotations)
 }
 
 /// What is wanted in place of what is there: with its pins, and only if it is still that one.

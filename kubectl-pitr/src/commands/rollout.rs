@@ -93,9 +93,14 @@ impl Rollout {
         cluster.set_partition(name, partition, json!({ANNOTATION_PARTITION: null, ANNOTATION_BEFORE: null})).await
     }
 
+    /// Whether an injection before this one has not ended.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.held || self.unproven.is_some()
+    }
+
     /// The same, where an injection that had not ended left something.
     pub(super) async fn let_go_if_held(&self, cluster: &Cluster, name: &str) -> Result<(), Failure> {
-        if self.held || self.unproven.is_some() { self.let_go(cluster, name).await } else { Ok(()) }
+        if self.is_unfinished() { self.let_go(cluster, name).await } else { Ok(()) }
     }
 
     /// After the change: waits for the last pod, then lets the others have it and waits for each of them. The change is taken back

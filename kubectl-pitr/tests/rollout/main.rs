@@ -195,6 +195,22 @@ fn a_dry_run_changes_nothing() {
 }
 
 #[test]
+fn what_is_injected_already_is_not_injected_again() {
+    let api = Api::start(World::new(0));
+    assert_eq!(api.inject(GOOD, &[]).0, 0);
+    let changes = api.world().changes;
+    let (code, text) = api.inject(GOOD, &["--dry-run=server"]);
+    assert_eq!((code, text.contains("this would change nothing")), (0, true), "{text}");
+    let (code, text) = api.inject(GOOD, &[]);
+    assert_eq!((code, text.contains("is injected like that already, nothing was changed")), (0, true), "{text}");
+    assert_eq!(api.world().changes, changes, "{text}");
+    // The configuration alone is a change too.
+    let (code, text) = api.inject(GOOD, &["--retention", "30d"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(api.world().changes > changes, "{text}");
+}
+
+#[test]
 fn a_setting_that_wants_a_restart_goes_to_one_pod_first() {
     let api = Api::start(World::new(0));
     assert_eq!(api.inject(GOOD, &[]).0, 0);
