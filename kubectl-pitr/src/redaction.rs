@@ -56,21 +56,35 @@ pub fn redact(value: &mut Value) {
             for (key, inner) in fields.iter_mut() {
                 match inner {
                     Value::String(_) | Value::Number(_) if is_secret(key) => *inner = REDACTED.into(),
+                    Value::Array(items) if is_secret(key) => hide_all(items),
                     inner => redact(inner),
                 }
             }
         }
         Value::Array(items) => {
-            // `--password`, and its value as the next argument.
-            let flags: Vec<bool> = items.iter().map(|item| item.as_str().is_some_and(is_secret_flag)).collect();
-            for (item, _) in items.iter_mut().skip(1).zip(flags).filter(|(item, flag)| *flag && item.is_string()) {
-                *item = REDACTED.into();
+            // `--password`, and its value as the next argument; `-u`, and a name with a password behind it.
+            let flags: Vec<Option<String>> = items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
+            for (item, flag) in items.iter_mut().skip(1).zip(flags.into_iter().map(Option::unwrap_or_default)) {
+                if item.as_str().is_some_and(|text| is_secret_flag(&flag) || is_login(&flag, text)) {
+                    *item = REDACTED.into();
+                }
             }
             items.iter_mut().for_each(redact);
         }
         Value::String(text) if text.starts_with(ASSERTION) => *text = redacted_server_log(text),
         Value::String(text) => *text = redacted_document(text).unwrap_or_else(|| redacted_text(text)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// A list below a secret name: each of its texts and numbers is one.
+fn hide_all(items: &mut [Value]) {
+    for item in items {
+        match item {
+            Value::String(_) | Value::Number(_) => *item = REDACTED.into(),
+            Value::Array(inner) => hide_all(inner),
+            item => redact(item),
+        }
     }
 }
 
@@ -107,6 +121,11 @@ fn is_secret(name: &str) -> bool {
 
 fn is_secret_flag(word: &str) -> bool {
     word.starts_with("--") && !word.contains('=') && is_secret(word)
+}
+
+/// `-u name:password`, as curl takes it.
+fn is_login(flag: &str, word: &str) -> bool {
+    matches!(flag, "-u" | "--user") && word.contains(':')
 }
 
 fn is_shown_variable(name: &str) -> bool {
@@ -158,12 +177,14 @@ mod tests {
             "httpHeaders": [{"name": "Authorization", "value": "Bearer planted05"}],
             "args": ["--user", "root", "--password", "planted06", "-pplanted07", "--master-password=planted08"],
             "command": ["sh", "-c", "mysqladmin -uroot -pplanted09 ping"],
+            "script": ["sh", "-c", "mysqladmin -uroot -p\"planted38 more\" ping; curl -u admin:planted39 --user=admin:planted40 http://h/"],
+            "login": ["curl", "-u", "admin:planted41"],
             "privateKey": "planted10",
             "config.yaml": "s3:\n  access-key: planted11\nage: AGE-SECRET-KEY-1PLANTED12\ntls_key: |\n  -----BEGIN PRIVATE KEY-----\n  \
                             planted13\n  -----END PRIVATE KEY-----\nmy_password: |\n  planted14\n  planted15\nregion: eu\n",
         });
         object["pin_password"] = 4_111_111.into();
-        object["annotations"] = json!({"agent/template": "{\"env\": [{\"name\": \"A\", \"value\": \"planted28\"}], \"token\": \"planted29\"}"});
+        object["annotations"] = json!({"agent/template": "{\"env\": [{\"name\": \"A\", \"value\": \"planted28\"}], \"token\": \"planted29\", \"passwords\": [\"planted42\", 4111111]}"});
         object["job"] = json!(["--assert=SELECT COUNT(*) FROM t WHERE card = 4111111111 AND name = \"planted30\""]);
         object["more.yaml"] =
             "db_pass: planted31\nclient_password:\n  planted32\npasswords:\n- planted33\nsecrets:\n  name: kept-name\n"

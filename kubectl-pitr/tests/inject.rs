@@ -138,7 +138,7 @@ fn other_forms() {
     golden("inject/patch.yaml", &output::patch(&injection, found.namespace.as_deref()).unwrap());
     golden("inject/kustomize.yaml", &output::kustomize(&injection).unwrap());
     let around = Circumstances {
-        replicas: Some(3),
+        restarts: vec!["mysql-2".into(), "mysql-1".into(), "mysql-0".into()],
         deployer: Some("Argo CD app \"shop\"".into()),
         live: false,
         assumed_native: false,

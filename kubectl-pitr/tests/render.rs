@@ -267,7 +267,7 @@ fn checks_of_a_workload() {
         store: tried(vec![step("put", "PutObject", None), step("delete", "DeleteObject", None)], 0.2),
         plugin_version: "0.1.0".into(),
         volumes_go: true,
-        partition: 0,
+        held_back: None,
         rights: vec![
             ("backup".into(), vec![]),
             ("restore".into(), vec!["create jobs.batch".into(), "create persistentvolumeclaims".into()]),

@@ -15,6 +15,9 @@ use pitr_recovery::code;
 /// Under this name the API server remembers which entries are ours.
 pub const FIELD_MANAGER: &str = "kubectl-pitr";
 
+/// The API server's reason where a field is another manager's: `metav1.CauseTypeFieldManagerConflict`.
+const CAUSE_OTHER_MANAGER: &str = "FieldManagerConflict";
+
 /// In a pod template: when its pods were last restarted by hand.
 const ANNOTATION_RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
 
@@ -39,10 +42,10 @@ impl Cluster {
         let params =
             PatchParams { dry_run: options.dry_run, force: options.force, ..PatchParams::apply(FIELD_MANAGER) };
         let applied = api.patch(name, &params, &Patch::Apply(patch)).await;
-        applied.map_err(|e| self.apply_failed(&e, "statefulsets.apps", name))
+        applied.map_err(|e| self.apply_failed(&e, ("statefulsets.apps", name), options.dry_run))
     }
 
-    /// Applies a ConfigMap of ours.
+    /// Applies a ConfigMap of ours, whoever else has changed fields of it.
     pub async fn apply_config_map(
         &self,
         name: &str,
@@ -51,7 +54,9 @@ impl Cluster {
     ) -> Result<ConfigMap, Failure> {
         let api: Api<ConfigMap> = self.api();
         let params = PatchParams { dry_run: options.dry_run, force: true, ..PatchParams::apply(FIELD_MANAGER) };
-        api.patch(name, &params, &Patch::Apply(object)).await.map_err(|e| self.apply_failed(&e, "configmaps", name))
+        api.patch(name, &params, &Patch::Apply(object))
+            .await
+            .map_err(|e| self.apply_failed(&e, ("configmaps", name), options.dry_run))
     }
 
     /// Changes a ConfigMap of ours that nobody has changed since it was read: the patch names its `resourceVersion`.
@@ -98,23 +103,25 @@ impl Cluster {
     /// stands there or goes in the same moment.
     pub async fn set_partition(&self, name: &str, partition: Option<i32>, annotations: Value) -> Result<(), Failure> {
         let api: Api<StatefulSet> = self.api();
-        let mut patch = json!({"metadata": {"annotations": annotations}});
-        if let Some(partition) = partition {
-            patch["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = partition.into();
-        }
+        let patch = rollout_patch(partition, &annotations);
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let patched = api.patch(name, &params, &Patch::Merge(&patch)).await;
-        patched.map(|_| ()).map_err(|e| self.apply_failed(&e, "statefulsets.apps", name))
+        patched.map(|_| ()).map_err(|e| self.apply_failed(&e, ("statefulsets.apps", name), false))
     }
 
-    /// Has every pod made anew, as `kubectl rollout restart` does it.
-    pub async fn restart_stateful_set(&self, name: &str, now: Timestamp) -> Result<(), Failure> {
+    /// Has every pod made anew, as `kubectl rollout restart` does it, and sets partition and annotations as [`Self::set_partition`] does.
+    pub async fn restart_stateful_set(
+        &self,
+        name: &str,
+        (partition, annotations): (Option<i32>, Value),
+        (now, dry_run): (Timestamp, bool),
+    ) -> Result<(), Failure> {
         let api: Api<StatefulSet> = self.api();
-        let annotations = json!({ANNOTATION_RESTARTED: now.to_string()});
-        let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let mut patch = rollout_patch(partition, &annotations);
+        patch["spec"]["template"]["metadata"]["annotations"] = json!({ANNOTATION_RESTARTED: now.to_string()});
+        let params = PatchParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let patched = api.patch(name, &params, &Patch::Merge(&patch)).await;
-        patched.map(|_| ()).map_err(|e| self.apply_failed(&e, "statefulsets.apps", name))
+        patched.map(|_| ()).map_err(|e| self.apply_failed(&e, ("statefulsets.apps", name), dry_run))
     }
 
     /// One pod, if it is there.
@@ -124,14 +131,27 @@ impl Cluster {
         api.get_opt(name).await.map_err(|e| call.failed(&e))
     }
 
-    fn apply_failed(&self, error: &kube::Error, resource: &str, name: &str) -> Failure {
+    fn apply_failed(&self, error: &kube::Error, (resource, name): (&str, &str), dry_run: bool) -> Failure {
         if let kube::Error::Api(status) = error
             && is_conflict(error)
         {
-            return Failure::new(code::APPLY_CONFLICT, status.message.clone())
-                .hint("nothing was changed")
-                .fix("--force-conflicts");
+            let failure = Failure::new(code::APPLY_CONFLICT, status.message.clone());
+            let failure = if dry_run { failure.hint("nothing was changed") } else { failure };
+            let causes = status.details.iter().flat_map(|details| &details.causes);
+            return match causes.into_iter().any(|cause| cause.reason == CAUSE_OTHER_MANAGER) {
+                true => failure.fix("kubectl pitr inject takes those fields over with --force-conflicts"),
+                false => failure.fix("the same command again"),
+            };
         }
         Call { verb: "patch", resource, name, namespace: self.namespace() }.failed(error)
     }
+}
+
+/// A merge patch of the update strategy's partition, if there is one to set, and of annotations of the object.
+fn rollout_patch(partition: Option<i32>, annotations: &Value) -> Value {
+    let mut patch = json!({"metadata": {"annotations": annotations}});
+    if let Some(partition) = partition {
+        patch["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = partition.into();
+    }
+    patch
 }

@@ -7,13 +7,14 @@ use pitr_recovery::code;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use super::injected_map;
 use super::restore::manifests;
-use super::{injected_map, rollout};
 use crate::args::{AttachArgs, DetachArgs, DryRun, OutputFormat};
 use crate::cluster::{ApplyOptions, Cluster, Need, WorkloadName, require};
 use crate::failure::Failure;
 use crate::inject::attach::{self, Stream, Surroundings};
 use crate::inject::settings::{Settings, check_archive_url, default_image};
+use crate::inject::sidecar::config_map_name;
 use crate::render::quantity;
 use crate::session::Session;
 
@@ -70,19 +71,19 @@ pub async fn attach(session: &Session, args: &AttachArgs) -> Result<u8> {
         return Ok(0);
     }
     apply(&cluster, &name, (&map, &set), false).await?;
-    session.tell(&format!("configmap/{}, statefulset/{name} applied", rollout::map_name(&name)));
+    session.tell(&format!("configmap/{}, statefulset/{name} applied", config_map_name(&name)));
     Ok(0)
 }
 
 /// What was pinned since stays pinned.
 async fn apply(cluster: &Cluster, name: &str, (map, set): (&Value, &Value), dry_run: bool) -> Result<(), Failure> {
     let options = ApplyOptions { dry_run, force: false };
-    injected_map::put(cluster, &rollout::map_name(name), map, options).await?;
+    injected_map::put(cluster, &config_map_name(name), map, options).await?;
     cluster.apply_stateful_set(name, set, options).await.map(|_| ())
 }
 
 async fn pins_of(cluster: &Cluster, name: &str) -> Result<Vec<String>, Failure> {
-    let map = injected_map::look(cluster, &rollout::map_name(name)).await?;
+    let map = injected_map::look(cluster, &config_map_name(name)).await?;
     Ok(map.as_ref().map(injected_map::pinned).unwrap_or_default())
 }
 
@@ -207,7 +208,7 @@ pub async fn detach(session: &Session, args: &DetachArgs) -> Result<u8> {
     session.confirm(&name, args.confirm.as_deref(), &format!("statefulset/{name} archives its server no more"))?;
     cluster.delete_stateful_set(&name, false).await?;
     wait_until_gone(&cluster, &name, args.timeout).await?;
-    cluster.delete_config_map(&format!("pitr-{name}")).await?;
+    cluster.delete_config_map(&config_map_name(&name)).await?;
     session.tell(&format!(
         "statefulset/{name} and configmap/pitr-{name} deleted, and Kubernetes deletes the spool's volume. The archive stays, \
          and so do schedules: kubectl get cronjob -n {} shows pitr-backup-{name}, pitr-drill-{name}, pitr-verify-{name} and pitr-prune-{name}, \

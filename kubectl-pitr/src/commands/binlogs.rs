@@ -18,8 +18,15 @@ pub async fn run(session: &Session, args: &BinlogsArgs) -> Result<u8> {
     let format = session.output(OutputFormat::Table)?;
     let filter = filter(session, args)?;
     let order = source::row_order(&args.list)?;
+    let mut none = "no such binlog is archived".to_owned();
     let mut document = match args.list.is_of_many() {
-        true => of_many(session, args, &filter).await?,
+        true => {
+            let (document, is_any) = of_many(session, args, &filter).await?;
+            if !is_any {
+                none = source::none_archived(session, &args.list);
+            }
+            document
+        }
         false => {
             let origin = Origin::find(session, args.workload.as_deref(), (&args.state, &args.archive)).await?;
             origin.binlogs(&filter).await?
@@ -36,15 +43,15 @@ pub async fn run(session: &Session, args: &BinlogsArgs) -> Result<u8> {
         OutputFormat::Name => {
             session.print(&list.items.iter().map(|b| format!("{}\n", b.binlog)).collect::<String>())?;
         }
-        _ if list.items.is_empty() => session.tell("no such binlog is archived"),
+        _ if list.items.is_empty() => session.tell(&none),
         _ if args.segments => session.print(&segments_table(&list, !args.list.no_headers))?,
         _ => session.print(&binlogs_table(&list, !args.list.no_headers, format == OutputFormat::Wide))?,
     }
     Ok(0)
 }
 
-/// One document of the binlogs of several workloads, each with whose it is.
-async fn of_many(session: &Session, args: &BinlogsArgs, filter: &BinlogFilter) -> Result<Value> {
+/// One document of the binlogs of several workloads, each with whose it is, and whether any workload is meant.
+async fn of_many(session: &Session, args: &BinlogsArgs, filter: &BinlogFilter) -> Result<(Value, bool)> {
     if args.archive.archive.is_some() {
         source::refuse_many(&args.list)?;
     }
@@ -53,14 +60,16 @@ async fn of_many(session: &Session, args: &BinlogsArgs, filter: &BinlogFilter) -
     });
     let mut whole = json!({"apiVersion": "kubectl-pitr/v1", "kind": "BinlogList", "items": []});
     let mut items = Vec::new();
-    for (workload, mut document) in heard.await? {
+    let heard = heard.await?;
+    let is_any = !heard.is_empty();
+    for (workload, mut document) in heard {
         for mut item in document["items"].as_array_mut().map(std::mem::take).unwrap_or_default() {
             (item["namespace"], item["workload"]) = (json!(workload.namespace), json!(workload.name));
             items.push(item);
         }
     }
     whole["items"] = items.into();
-    Ok(whole)
+    Ok((whole, is_any))
 }
 
 fn filter(session: &Session, args: &BinlogsArgs) -> Result<BinlogFilter, Failure> {

@@ -1,7 +1,9 @@
 //! `support-bundle`: what is needed to find out what went wrong, in one file, without secrets.
 
 use std::fmt::Display;
+use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use anyhow::{Context, Result};
 use futures::StreamExt;
@@ -11,7 +13,7 @@ use serde_json::{Value, json};
 use super::source;
 use crate::args::{BundleArgs, Via};
 use crate::cluster::{Cluster, LogPart, Workload, WorkloadName};
-use crate::inject::sidecar::{CONTAINER, LABEL_MANAGED, LABEL_WORKLOAD, MANAGER};
+use crate::inject::sidecar::{CONTAINER, LABEL_MANAGED, LABEL_WORKLOAD, MANAGER, config_map_name};
 use crate::inject::tree;
 use crate::redaction::{redact, redacted_own_log, redacted_server_log, redacted_text};
 use crate::render::binary_size;
@@ -68,7 +70,8 @@ pub async fn run(session: &Session, args: &BundleArgs) -> Result<u8> {
 
 fn write(file: &std::path::Path, tarball: Tarball) -> Result<u64> {
     let what = || format!("write {}", file.display());
-    let out = std::fs::File::create_new(file).with_context(what)?;
+    // What is in it, with or without secrets, is for who made it.
+    let out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).with_context(what)?;
     let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::default());
     encoder.write_all(&tarball.finish()).with_context(what)?;
     let out = encoder.finish().with_context(what)?;
@@ -109,7 +112,7 @@ async fn objects(bundle: &mut Bundle, cluster: &Cluster, workload: &Workload) {
     let selector = format!("{LABEL_MANAGED}={MANAGER},{LABEL_WORKLOAD}={}", workload.name);
     bundle.document("statefulset.yaml", &workload.object);
     bundle.document("pods.yaml", &workload.pods);
-    bundle.take("configmap.yaml", cluster.config_map(&format!("pitr-{}", workload.name)).await);
+    bundle.take("configmap.yaml", cluster.config_map(&config_map_name(&workload.name)).await);
     bundle.take("jobs.yaml", cluster.jobs(&selector, false).await);
     bundle.take("claims.yaml", cluster.claims(&selector, false).await);
 }

@@ -9,13 +9,14 @@ use pitr_archive::document::{CycleDocument, StoreCheckDocument};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
+use super::rollout::Rollout;
 use super::{check_pre, source};
 use crate::args::{CheckArgs, Threshold, Via};
 use crate::cluster::{Cluster, Need, Workload, WorkloadName, missing};
 use crate::inject::attach;
 use crate::render::{check_document, check_text};
 use crate::session::Session;
-use crate::state::{Check, ClusterFacts, Limits, Mark, checks, judge};
+use crate::state::{Check, ClusterFacts, HeldBack, Limits, Mark, checks, judge};
 
 /// Something is not well.
 const EXIT_DEGRADED: u8 = 3;
@@ -37,24 +38,11 @@ enum CheckFormat {
 
 /// What people want to do, and what each needs.
 const RIGHTS: [(&str, &[Need]); 5] = [
-    (
-        "windows, base backups, timeline, plans",
-        &[Need::sub("get", "pods", "portforward"), Need::sub("create", "pods", "portforward")],
-    ),
-    (
-        "backup",
-        &[Need::of("create", "batch", "jobs"), Need::of("get", "batch", "jobs"), Need::core("get", "configmaps")],
-    ),
-    (
-        "restore",
-        &[
-            Need::of("create", "batch", "jobs"),
-            Need::core("create", "persistentvolumeclaims"),
-            Need::core("create", "configmaps"),
-        ],
-    ),
+    ("windows, base backups, timeline, plans", &super::restore::FORWARDING),
+    ("backup", &super::backup::NEEDS),
+    ("restore", &super::restore::NEEDS),
     ("verify, prune", &super::upkeep::NEEDS),
-    ("inject --live", &[Need::of("patch", "apps", "statefulsets"), Need::core("patch", "configmaps")]),
+    ("inject --live", &super::inject::LIVE_NEEDS),
 ];
 
 pub async fn run(session: &Session, args: &CheckArgs) -> Result<u8> {
@@ -156,7 +144,7 @@ async fn facts(cluster: &Cluster, workload: &Workload) -> ClusterFacts {
         plugin_version: env!("CARGO_PKG_VERSION").to_owned(),
         // The spool of an archiver of ours is to go with it.
         volumes_go: volumes_go(&workload.object) && !attach::is_archiver(&workload.object),
-        partition: partition(&workload.object),
+        held_back: held_back(&workload.object),
         rights,
         store: None,
         cycle: None,
@@ -168,7 +156,10 @@ fn volumes_go(object: &StatefulSet) -> bool {
     policy.is_some_and(|p| [&p.when_deleted, &p.when_scaled].iter().any(|when| when.as_deref() == Some("Delete")))
 }
 
-fn partition(object: &StatefulSet) -> i32 {
+/// Which pods keep the template that they have, and what that is for.
+fn held_back(object: &StatefulSet) -> Option<HeldBack> {
     let strategy = object.spec.as_ref().and_then(|s| s.update_strategy.as_ref());
-    strategy.and_then(|s| s.rolling_update.as_ref()).and_then(|r| r.partition).unwrap_or(0)
+    let partition = strategy.and_then(|s| s.rolling_update.as_ref()).and_then(|r| r.partition).unwrap_or(0);
+    let rollout = Rollout::of(object, false).is_unfinished();
+    (partition > 0 || rollout).then_some(HeldBack { partition, rollout })
 }

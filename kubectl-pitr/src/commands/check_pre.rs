@@ -3,10 +3,11 @@
 use pitr_recovery::code;
 
 use super::inject::{LIVE_NEEDS, NATIVE_SINCE, examined_owner, option_files, text_of};
-use super::{injected_map, rollout};
+use super::injected_map;
 use crate::cluster::{Cluster, Workload, missing};
 use crate::failure::Failure;
 use crate::inject::plan::{self, Found};
+use crate::inject::sidecar::config_map_name;
 use crate::inject::survey::{Hints, Owner};
 use crate::inject::{manifest, ownership};
 use crate::state::{Area, Check, Mark};
@@ -45,8 +46,8 @@ pub(super) async fn checks(cluster: &Cluster, workload: &Workload) -> anyhow::Re
         },
         Err(failure) => refused(Area::Cluster, Mark::Warning, &failure),
     });
-    checks.push(match injected_map::look(cluster, &rollout::map_name(name)).await {
-        Ok(None) => said(Area::Cluster, Mark::Good, format!("configmap/{} is free", rollout::map_name(name))),
+    checks.push(match injected_map::look(cluster, &config_map_name(name)).await {
+        Ok(None) => said(Area::Cluster, Mark::Good, format!("configmap/{} is free", config_map_name(name))),
         Ok(Some(_)) => said(Area::Cluster, Mark::Good, "its ConfigMap is an earlier injection's: pins in it stay"),
         Err(failure) => refused(Area::Cluster, Mark::Bad, &failure),
     });

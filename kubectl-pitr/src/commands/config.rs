@@ -12,6 +12,7 @@ use crate::args::{ConfigArgs, ConfigSetArgs, ConfigVerb, ConfigViewArgs, DryRun,
 use crate::cluster::{Cluster, Need, Workload, WorkloadName, require};
 use crate::failure::{EXIT_INTERRUPTED, Failure};
 use crate::inject::keys::{self, Effective, effective};
+use crate::inject::sidecar::config_map_name;
 use crate::inject::{ownership, settings, together, tree};
 use crate::objects::copied;
 use crate::render::Table;
@@ -57,7 +58,7 @@ async fn held(cluster: &Cluster, workload: &str) -> Result<Held, Failure> {
     if !workload.is_archived() {
         return Err(source::not_injected(&workload));
     }
-    let name = format!("pitr-{}", workload.name);
+    let name = config_map_name(&workload.name);
     let map = cluster.config_map(&name).await?.ok_or_else(|| {
         Failure::new(code::NOT_REACHABLE, format!("configmap \"{name}\" not found"))
             .hint("the sidecar's configuration is in it")
@@ -113,11 +114,11 @@ async fn set(session: &Session, args: &ConfigSetArgs) -> Result<u8> {
     if args.dry_run != DryRun::Client {
         require(&cluster, &SET_NEEDS, "injector").await?;
     }
-    if args.restart && args.dry_run == DryRun::None {
+    if args.restart && args.dry_run != DryRun::Client {
         require(&cluster, &RESTART_NEEDS, "injector").await?;
     }
     let held = held(&cluster, &args.workload).await?;
-    refuse_under_way(&held.workload)?;
+    refuse_under_way(&cluster, &held.workload).await?;
     let mut config = held.config.clone();
     for (key, value) in &args.settings {
         settings::set(&mut config, key, value)?;
@@ -126,6 +127,9 @@ async fn set(session: &Session, args: &ConfigSetArgs) -> Result<u8> {
     let text = tree::emit(&config)?;
     if args.dry_run == DryRun::Client {
         session.print(&text)?;
+        if args.restart {
+            session.tell(&would_restart(&held.workload));
+        }
         return Ok(0);
     }
     let restarts = args.restart && args.dry_run == DryRun::None;
@@ -144,17 +148,34 @@ async fn set(session: &Session, args: &ConfigSetArgs) -> Result<u8> {
             false => tell(session, &held, &args.settings, restarts),
         }
     }
-    if restarts { restart(session, &cluster, &held, args.timeout).await } else { Ok(0) }
+    match (args.restart, restarts) {
+        (true, true) => restart(session, &cluster, &held, args.timeout).await,
+        (true, false) => {
+            Rollout::of(&held.workload.object, false).try_restart(&cluster, name, session.now()).await?;
+            session.tell(&would_restart(&held.workload));
+            Ok(0)
+        }
+        (false, _) => Ok(0),
+    }
+}
+
+fn would_restart(workload: &Workload) -> String {
+    let pods = Rollout::of(&workload.object, false).restarts(&workload.name);
+    match pods.is_empty() {
+        true => "no pod would restart by itself: there is none, or its update strategy holds them back".to_owned(),
+        false => format!("would restart {}, each once the one before it archives", pods.join(", ")),
+    }
 }
 
 /// The pods that start now take all of it.
 async fn restart(session: &Session, cluster: &Cluster, held: &Held, limit: Duration) -> Result<u8> {
     let name = &held.workload.name;
-    let rollout = Rollout::of(&held.workload.object, false);
+    // Read now, and not before the name was typed.
+    let (_, rollout) = Rollout::now(cluster, name, false).await?;
     tokio::select! {
         ended = rollout.restart(session, cluster, name, (limit, session.now())) => ended?,
         _ = tokio::signal::ctrl_c() => {
-            session.tell(&rollout::standing(cluster, name).await);
+            session.tell(&rollout::standing(cluster, name, None).await);
             return Ok(EXIT_INTERRUPTED);
         }
     }
@@ -162,8 +183,8 @@ async fn restart(session: &Session, cluster: &Cluster, held: &Held, limit: Durat
 }
 
 /// An injection that fails brings the configuration back that was there before it, and with it takes away what was set meanwhile.
-fn refuse_under_way(workload: &Workload) -> Result<(), Failure> {
-    if !rollout::is_under_way(&workload.object) {
+async fn refuse_under_way(cluster: &Cluster, workload: &Workload) -> Result<(), Failure> {
+    if !rollout::is_under_way(cluster, &workload.name, &workload.object).await? {
         return Ok(());
     }
     let text = format!("an injection of statefulset/{} has not come to its end", workload.name);

@@ -11,7 +11,7 @@ use crate::cluster::{Cluster, Workload};
 use crate::failure::Failure;
 use crate::inject::attach;
 use crate::inject::settings::default_image;
-use crate::inject::sidecar::{ANNOTATION_MYSQL_SECRET, CREDENTIALS_DIRECTORY};
+use crate::inject::sidecar::{ANNOTATION_MYSQL_SECRET, CREDENTIALS_DIRECTORY, config_map_name};
 use crate::inject::survey::{Hints, Owner, Survey, survey};
 use crate::objects::{Server, Store, copied};
 use crate::render::quantity;
@@ -125,7 +125,7 @@ pub(super) async fn data_volume(cluster: &Cluster, object: &StatefulSet) -> Resu
 
 /// The sidecar's configuration, and the Secret that its ConfigMap names for base backups.
 async fn configuration(cluster: &Cluster, workload: &Workload) -> Result<(Value, Option<String>), Failure> {
-    let name = format!("pitr-{}", workload.name);
+    let name = config_map_name(&workload.name);
     let map = cluster.config_map(&name).await?.ok_or_else(|| {
         Failure::new(
             code::NOT_REACHABLE,

@@ -16,7 +16,7 @@ use crate::failure::{EXIT_INTERRUPTED, Failure};
 use crate::inject::plan::{self, Found};
 use crate::inject::report::{Circumstances, report};
 use crate::inject::settings::{Settings, check_archive_url, default_image};
-use crate::inject::sidecar::{ANNOTATION_BEFORE, ANNOTATION_PARTITION, Injection};
+use crate::inject::sidecar::{ANNOTATION_BEFORE, ANNOTATION_PARTITION, Injection, config_map_name};
 use crate::inject::survey::{Hints, Owner, parse_owner};
 use crate::inject::{attach, manifest, ours, output, ownership, pins, tree};
 use crate::objects::copied;
@@ -114,7 +114,7 @@ fn from_files(session: &Session, args: &InjectArgs, path: &Path) -> Result<u8> {
 fn tell(session: &Session, found: &Found, owner: Owner, (settings, assumed, live): (&Settings, bool, bool)) {
     let around = Circumstances {
         assumed_native: assumed,
-        replicas: found.object.spec.as_ref().and_then(|s| s.replicas).or(Some(1)),
+        restarts: rollout::Rollout::of(&found.object, false).restarts(&found.name),
         deployer: ownership::deployer(&found.object),
         live,
     };
@@ -185,7 +185,7 @@ async fn from_cluster(session: &Session, args: &InjectArgs, name: &WorkloadName)
         InjectMode::Plain => false,
     };
     let mut settings = settings(args, native, copied::sidecar_image(&workload.object))?;
-    let map = injected_map::look(&cluster, &rollout::map_name(&name.0)).await?;
+    let map = injected_map::look(&cluster, &config_map_name(&name.0)).await?;
     settings.pins = map.as_ref().map(injected_map::pinned).unwrap_or_default();
     let text = manifest::strip(&text_of(&workload.object)?, false)?;
     let files = option_files(&cluster, &workload.object).await;
@@ -268,7 +268,7 @@ async fn try_out(
 ) -> Result<bool, Failure> {
     let name = live.metadata.name.as_deref().unwrap_or_default();
     let options = ApplyOptions { dry_run: true, force };
-    let other_map = injected_map::put(cluster, &rollout::map_name(name), &injection.config_map, options).await?;
+    let other_map = injected_map::put(cluster, &config_map_name(name), &injection.config_map, options).await?;
     let tried = cluster.apply_stateful_set(name, patch, options).await?;
     Ok(other_map || live.spec != tried.spec)
 }
@@ -279,10 +279,10 @@ async fn apply(
     args: &InjectArgs,
     (found, injection, patch, live): (&Found, &Injection, &Value, &StatefulSet),
 ) -> Result<u8> {
-    let (name, map_name) = (&found.name, rollout::map_name(&found.name));
-    let rollout = rollout::Rollout::of(live, args.rollout == Some(Rollout::Rolling));
+    let (name, map_name) = (&found.name, config_map_name(&found.name));
+    let at_once = args.rollout == Some(Rollout::Rolling);
     let changes = try_out(cluster, live, (patch, injection), args.force_conflicts).await?;
-    if !changes && !rollout.is_unfinished() {
+    if !changes && !rollout::Rollout::of(live, at_once).is_unfinished() {
         session.tell(&format!(
             "statefulset/{name} is injected like that already, nothing was changed\nNext: kubectl pitr status {name} -n {}",
             cluster.namespace()
@@ -292,6 +292,7 @@ async fn apply(
     session.confirm(name, args.confirm.confirm.as_deref(), &format!("This restarts the pods of statefulset/{name}"))?;
     // Read now, and not before the name was typed: what was changed in the meantime is what is brought back.
     let map = injected_map::look(cluster, &map_name).await?.map(|map| injected_map::as_it_was(&map));
+    let (live, rollout) = rollout::Rollout::now(cluster, name, at_once).await?;
     let entries = ours::entries(&serde_json::to_value(live).context("read the object")?);
     let before = rollout.before(entries, map);
     let change = async {
@@ -309,7 +310,8 @@ async fn apply(
     tokio::select! {
         ended = change => ended?,
         _ = tokio::signal::ctrl_c() => {
-            session.tell(&rollout::standing(cluster, name).await);
+            let undo = format!("kubectl pitr uninject {name} -n {} --live", cluster.namespace());
+            session.tell(&rollout::standing(cluster, name, Some(&undo)).await);
             return Ok(EXIT_INTERRUPTED);
         }
     }
@@ -326,6 +328,6 @@ async fn apply_both(
     (patch, map): (&Value, &Value),
     options: ApplyOptions,
 ) -> Result<(), Failure> {
-    injected_map::put(cluster, &rollout::map_name(name), map, options).await?;
+    injected_map::put(cluster, &config_map_name(name), map, options).await?;
     cluster.apply_stateful_set(name, patch, options).await.map(|_| ())
 }

@@ -8,6 +8,7 @@ use super::source;
 use crate::args::{DryRun, PinArgs, StateArgs};
 use crate::cluster::{Cluster, Need, Workload, WorkloadName, require};
 use crate::failure::Failure;
+use crate::inject::sidecar::config_map_name;
 use crate::inject::{ownership, pins};
 use crate::objects::copied;
 use crate::session::Session;
@@ -33,7 +34,7 @@ pub(super) async fn run(session: &Session, args: &PinArgs, change: Change) -> Re
     if !workload.is_archived() {
         return Err(source::not_injected(&workload).into());
     }
-    let map_name = format!("pitr-{}", workload.name);
+    let map_name = config_map_name(&workload.name);
     let map = cluster.config_map(&map_name).await?.ok_or_else(|| {
         Failure::new(code::NOT_REACHABLE, format!("configmap \"{map_name}\" not found"))
             .hint("the sidecar's configuration is in it, and the pins with it")

@@ -37,7 +37,7 @@ pub(super) async fn wait_for(cluster: &Cluster, (name, pod): (&str, &str), limit
 }
 
 /// Why a pod cannot be said to archive with the StatefulSet as it is now; nothing if it does.
-async fn look(cluster: &Cluster, name: &str, pod: &str) -> Result<Option<String>, Failure> {
+pub(super) async fn look(cluster: &Cluster, name: &str, pod: &str) -> Result<Option<String>, Failure> {
     let set = cluster.stateful_set(name).await?;
     let Some(found) = cluster.pod(pod).await? else { return Ok(Some("it is being replaced".to_owned())) };
     if !is_of_newest(&found, &set) || !carries(&found) {
@@ -45,15 +45,17 @@ async fn look(cluster: &Cluster, name: &str, pod: &str) -> Result<Option<String>
     }
     let state = cluster.pod_states(std::slice::from_ref(&found), Via::Auto, STATE_LIMIT).await;
     Ok(match state.into_iter().next().and_then(|s| s.heartbeat) {
-        Some(heartbeat) => doubt(&heartbeat, ready_since(&found)),
+        Some(heartbeat) => doubt(&heartbeat, ready_since(&found), has_server(&found)),
         None => Some(waiting_reason(&found).unwrap_or_else(|| "no heartbeat yet".to_owned())),
     })
 }
 
 /// What keeps a heartbeat from being proof that a pod archives. A sidecar starts before its server, and begins with the binlog that the one
-/// before it had archived: only what it says once the server is there tells of its own work. Both times are of the pod's node.
-fn doubt(heartbeat: &Value, ready_since: Option<Timestamp>) -> Option<String> {
-    if !archives(heartbeat) {
+/// before it had archived: only what it says once the server is there tells of its own work, and only what it has stored itself proves that
+/// it may. A server that starts begins a binlog, so there is something to store; one elsewhere may have nothing to say for hours. Both times
+/// are of the pod's node.
+fn doubt(heartbeat: &Value, ready_since: Option<Timestamp>, has_server: bool) -> Option<String> {
+    if !archives(heartbeat) || (has_server && heartbeat["store"]["storedAt"].is_null()) {
         return Some(codes(heartbeat));
     }
     let Some(since) = ready_since else { return Some("it is not ready".to_owned()) };
@@ -74,6 +76,11 @@ pub(super) fn carries(pod: &Pod) -> bool {
     let Some(spec) = &pod.spec else { return false };
     let alive = pod.metadata.deletion_timestamp.is_none();
     alive && spec.containers.iter().chain(spec.init_containers.iter().flatten()).any(|c| c.name == CONTAINER)
+}
+
+/// Whether the server restarts with its sidecar: an archiver of a server elsewhere is alone in its pod.
+fn has_server(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.containers.iter().any(|c| c.name != CONTAINER))
 }
 
 pub(super) fn is_ready(pod: &Pod) -> bool {
@@ -98,5 +105,26 @@ fn codes(heartbeat: &Value) -> String {
         "nothing is archived yet".to_owned()
     } else {
         format!("nothing is archived: {}", codes.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_what_a_sidecar_has_stored_since_its_server_was_there_is_proof() {
+        let since: Timestamp = "2026-11-21T07:00:00Z".parse().unwrap();
+        let beat = |ts: &str, stored: Value| json!({"ts": ts, "active": {"shippedBytes": 9}, "store": {"storedAt": stored}, "codes": []});
+        let own = beat("2026-11-21T07:00:05Z", "2026-11-21T07:00:04Z".into());
+        assert_eq!(doubt(&own, Some(since), true), None);
+        assert_eq!(doubt(&own, None, true).unwrap(), "it is not ready");
+        let before = beat("2026-11-21T06:59:59Z", "2026-11-21T06:59:58Z".into());
+        assert_eq!(doubt(&before, Some(since), true).unwrap(), "no heartbeat since it became ready");
+        // What the one before it had shipped says nothing about what this one may store.
+        let idle = beat("2026-11-21T07:00:05Z", Value::Null);
+        assert_eq!(doubt(&idle, Some(since), true).unwrap(), "nothing is archived yet");
+        assert_eq!(doubt(&idle, Some(since), false), None, "its server was not restarted");
     }
 }

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::injected_map;
-use super::proof::{LOOK_EVERY, carries, is_ready, wait_for};
+use super::proof::{self, LOOK_EVERY, carries, is_ready, wait_for};
 use crate::cluster::{ApplyOptions, Cluster, waiting_reason};
 use crate::failure::Failure;
-use crate::inject::sidecar::{ANNOTATION_BEFORE, ANNOTATION_PARTITION};
+use crate::inject::sidecar::{ANNOTATION_BEFORE, ANNOTATION_PARTITION, config_map_name};
 use crate::render::duration;
 use crate::session::Session;
 
@@ -59,6 +59,31 @@ impl Rollout {
         let partition = held.unwrap_or(now);
         let canary = partition < replicas - 1 && !at_once && !on_delete;
         Self { replicas, start, on_delete, canary, partition, held: held.is_some(), unproven: unproven(object) }
+    }
+
+    /// The same of the object as it is now, with that object. A change that was broken off before a pod had proven it may have been proven
+    /// since: it is what a failure comes back to then.
+    pub(super) async fn now(cluster: &Cluster, name: &str, at_once: bool) -> Result<(StatefulSet, Self), Failure> {
+        let object = cluster.stateful_set(name).await?;
+        let mut rollout = Self::of(&object, at_once);
+        if rollout.is_proven(cluster, name).await? {
+            rollout.unproven = None;
+        }
+        Ok((object, rollout))
+    }
+
+    /// Whether the last pod archives with the change that no rollout saw proven.
+    async fn is_proven(&self, cluster: &Cluster, name: &str) -> Result<bool, Failure> {
+        if self.unproven.is_none() || self.replicas == 0 {
+            return Ok(false);
+        }
+        Ok(proof::look(cluster, name, &self.pod_name(name, self.replicas - 1)).await?.is_none())
+    }
+
+    /// The pods that a change restarts, in that order; none where somebody else decides when.
+    pub(super) fn restarts(&self, name: &str) -> Vec<String> {
+        let last = if self.on_delete { self.partition } else { self.replicas };
+        (self.partition..last).rev().map(|index| self.pod_name(name, index)).collect()
     }
 
     /// What a change of this object takes the place of.
@@ -120,7 +145,7 @@ impl Rollout {
         Err(match index == self.replicas - 1 {
             true => self.give_up(cluster, name, &self.pod_name(name, index), (failure, before)).await,
             false => {
-                let failure = self.stop(cluster, name, index, failure).await;
+                let failure = self.stop(cluster, name, index, failure);
                 failure.fix(format!("kubectl pitr uninject {name} -n {namespace} --live"))
             }
         })
@@ -134,18 +159,33 @@ impl Rollout {
         name: &str,
         (limit, now): (Duration, Timestamp),
     ) -> Result<(), Failure> {
-        if self.canary {
-            let annotations = json!({ANNOTATION_PARTITION: self.partition.to_string()});
-            cluster.set_partition(name, Some(self.replicas - 1), annotations).await?;
-        }
-        cluster.restart_stateful_set(name, now).await?;
+        self.begin_restart(cluster, name, (now, false)).await?;
         if !self.begin(session, cluster, name).await? {
             return Ok(());
         }
         match self.follow(session, cluster, name, limit).await? {
             None => Ok(()),
-            Some((index, failure)) => Err(self.stop(cluster, name, index, failure).await),
+            Some((index, failure)) => Err(self.stop(cluster, name, index, failure)),
         }
+    }
+
+    /// The patch of a restart: all of it in one, so that none of it stands alone.
+    async fn begin_restart(
+        &self,
+        cluster: &Cluster,
+        name: &str,
+        (now, dry_run): (Timestamp, bool),
+    ) -> Result<(), Failure> {
+        let (partition, annotations) = match self.canary {
+            true => (Some(self.replicas - 1), json!({ANNOTATION_PARTITION: self.partition.to_string()})),
+            false => (None, json!({})),
+        };
+        cluster.restart_stateful_set(name, (partition, annotations), (now, dry_run)).await
+    }
+
+    /// Asks the API server whether a restart would be accepted.
+    pub(super) async fn try_restart(&self, cluster: &Cluster, name: &str, now: Timestamp) -> Result<(), Failure> {
+        self.begin_restart(cluster, name, (now, true)).await
     }
 
     /// After a change: whether any pod gets it by itself.
@@ -157,18 +197,19 @@ impl Rollout {
         if self.held && !self.canary {
             cluster.set_partition(name, Some(self.partition), json!({ANNOTATION_PARTITION: null})).await?;
         }
-        if self.partition > 0 && self.partition >= self.replicas {
+        if self.partition >= self.replicas {
             self.let_go(cluster, name).await?;
-            let partition = self.partition;
-            session
-                .tell(&format!("  its partition {partition} holds every pod back: the change comes as you lower it"));
+            session.tell(&match self.partition {
+                0 => "  it has no pods: the change comes with the first one".to_owned(),
+                held => format!("  its partition {held} holds every pod back: the change comes as you lower it"),
+            });
             return Ok(false);
         }
         Ok(true)
     }
 
-    /// Waits for each pod that gets the change, from the last one on, and lets the others have it when that one archives. Tells which
-    /// pod does not.
+    /// Waits for each pod that gets the change, from the last one on, and lets the next one have it when that one archives. Tells
+    /// which pod does not.
     async fn follow(
         &self,
         session: &Session,
@@ -184,28 +225,36 @@ impl Rollout {
                 return Ok(Some((index, Failure::new(code::NOT_ARCHIVING_IN_TIME, text))));
             }
             session.tell(&format!("pod/{pod} archives"));
-            if index == last {
-                self.let_go(cluster, name).await?;
-            }
+            self.pass_on(cluster, name, index).await?;
         }
         Ok(None)
+    }
+
+    /// A pod has proven the change: it need not be taken back any more, and the next one gets it. A controller alone would go on as soon as
+    /// a pod is ready, which says nothing about its sidecar.
+    async fn pass_on(&self, cluster: &Cluster, name: &str, proven: i32) -> Result<(), Failure> {
+        let (next, is_first) = (proven - 1, proven == self.replicas - 1);
+        match self.canary {
+            true if next > self.partition => {
+                cluster.set_partition(name, Some(next), json!({ANNOTATION_BEFORE: null})).await
+            }
+            true if next == self.partition => self.let_go(cluster, name).await,
+            false if is_first => self.let_go(cluster, name).await,
+            _ => Ok(()),
+        }
     }
 
     fn pod_name(&self, name: &str, index: i32) -> String {
         format!("{name}-{}", self.start + index)
     }
 
-    /// Holds the pods back that have not had the change.
-    async fn stop(&self, cluster: &Cluster, name: &str, index: i32, failure: Failure) -> Failure {
+    /// What stands where a pod does not archive: the partition holds those back that have not had the change.
+    fn stop(&self, cluster: &Cluster, name: &str, index: i32, failure: Failure) -> Failure {
         let (pod, namespace) = (self.pod_name(name, index), cluster.namespace());
         let those = if index == self.replicas - 1 { "" } else { "those before it archive; " };
-        let annotations = json!({ANNOTATION_PARTITION: self.partition.to_string()});
         let failure = match self.canary && index > self.partition {
             false => failure.hint(format!("{those}the change stays")),
-            true => match cluster.set_partition(name, Some(index), annotations).await {
-                Ok(()) => failure.hint(format!("{those}the others are held back by partition {index}")),
-                Err(reason) => failure.hint(format!("the others are restarted nevertheless: {reason}")),
-            },
+            true => failure.hint(format!("{those}the others are held back by partition {index}")),
         };
         failure.fix(format!("kubectl describe pod {pod} -n {namespace}; then the same command goes on"))
     }
@@ -243,7 +292,7 @@ impl Rollout {
         name: &str,
         before: &Before,
     ) -> Result<Option<String>, Failure> {
-        let (back, map) = (self.proven(before), map_name(name));
+        let (back, map) = (self.proven(before), config_map_name(name));
         if let Some(object) = &back.map {
             injected_map::put(cluster, &map, object, ApplyOptions::default()).await?;
         }
@@ -296,12 +345,11 @@ impl Rollout {
                     let failure = Failure::new(code::WAIT_TIMED_OUT, text);
                     return Err(match wedged {
                         None => failure.hint("the rollout goes on"),
-                        Some(reason) => failure
-                            .hint(format!("its sidecar cannot start, and only deleting the pod helps: {reason}"))
-                            .fix(format!(
-                                "kubectl delete pod {pod} -n {}, or --delete-wedged-pods",
-                                cluster.namespace()
-                            )),
+                        Some(reason) => {
+                            failure.hint(format!("it cannot start, and only deleting the pod helps: {reason}")).fix(
+                                format!("kubectl delete pod {pod} -n {}, or --delete-wedged-pods", cluster.namespace()),
+                            )
+                        }
                     });
                 }
                 sleep(LOOK_EVERY).await;
@@ -322,22 +370,18 @@ fn unproven(object: &StatefulSet) -> Option<Before> {
 }
 
 /// Whether an injection has changed this object and no pod has proven the change yet.
-pub(super) fn is_under_way(object: &StatefulSet) -> bool {
-    object.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(ANNOTATION_BEFORE))
+pub(super) async fn is_under_way(cluster: &Cluster, name: &str, object: &StatefulSet) -> Result<bool, Failure> {
+    let rollout = Rollout::of(object, false);
+    Ok(rollout.unproven.is_some() && !rollout.is_proven(cluster, name).await?)
 }
 
-/// The ConfigMap of a workload's sidecars.
-pub(super) fn map_name(workload: &str) -> String {
-    format!("pitr-{workload}")
-}
-
-/// What a rollout that is not watched any longer will do by itself.
-pub(super) async fn standing(cluster: &Cluster, name: &str) -> String {
+/// What a rollout that is not watched any longer will do by itself; `undo` is what takes its change out, if a command does.
+pub(super) async fn standing(cluster: &Cluster, name: &str, undo: Option<&str>) -> String {
     let namespace = cluster.namespace();
+    let undo = undo.map(|command| format!("; {command} takes it out")).unwrap_or_default();
     match cluster.stateful_set(name).await {
         Ok(object) if remembered(&object).is_some() => format!(
-            "statefulset/{name} is held back by its partition: only its last pods have the change. The same command goes on; \
-             kubectl pitr uninject {name} -n {namespace} --live takes it out"
+            "statefulset/{name} is held back by its partition: only its last pods have the change. The same command goes on{undo}"
         ),
         Ok(_) => format!("statefulset/{name} goes on with it by itself: kubectl pitr status {name} -n {namespace}"),
         Err(reason) => format!("what becomes of statefulset/{name} is not known: {reason}"),

@@ -106,6 +106,14 @@ pub(super) async fn one_workload(cluster: &Cluster, name: Option<&WorkloadName>)
     }
 }
 
+/// What to say where no workload is archived.
+pub(super) fn none_archived(session: &Session, list: &ListArgs) -> String {
+    let namespace = (!list.all_namespaces).then(|| session.namespace_here().ok()).flatten();
+    let place = namespace.map(|namespace| format!(" in namespace \"{namespace}\"")).unwrap_or_default();
+    let selected = if list.selector.is_some() || list.field_selector.is_some() { " like that" } else { "" };
+    format!("no archived workload{selected}{place}. Next: kubectl pitr inject WORKLOAD --archive URL")
+}
+
 /// What each of the workloads that are meant answers. One that does not answer is a warning, unless none does.
 pub(super) async fn each<T, F>(
     session: &Session,

@@ -32,21 +32,17 @@ pub async fn run(session: &Session, args: &StatusArgs) -> Result<u8> {
     if args.watch {
         return watch(session, args, order.as_ref()).await;
     }
-    let (states, place) = match archive {
+    let states = match archive {
         Some(location) => {
             let view = source::view(session, &location, args.workload.as_deref()).await?;
-            (vec![source::offline(&view).0], String::new())
+            vec![source::offline(&view).0]
         }
-        None => {
-            let cluster = session.cluster().await?;
-            (states(session, args, &cluster, format).await?, format!(" in namespace \"{}\"", cluster.namespace()))
-        }
+        None => states(session, args, &session.cluster().await?, format).await?,
     };
     let limits = limits(session, args);
     let rows = judged(states, limits, order.as_ref());
     if rows.is_empty() && format.is_text() {
-        let place = if args.list.all_namespaces { String::new() } else { place };
-        session.tell(&format!("no archived workload{place}. Next: kubectl pitr inject WORKLOAD --archive URL"));
+        session.tell(&source::none_archived(session, &args.list));
         return Ok(exit(args, &rows));
     }
     if args.show_gaps && (rows.len() > 1 || format == OutputFormat::Wide) {

@@ -6,11 +6,13 @@ use serde_json::{Value, json};
 
 use super::inject::{read_manifests, text_of};
 use super::injected_map;
+use super::proof;
 use super::restore::manifests;
-use super::rollout::{Rollout, map_name};
+use super::rollout::Rollout;
 use crate::args::{DryRun, OutputFormat, UninjectArgs};
-use crate::cluster::{ApplyOptions, Cluster, Need, require};
+use crate::cluster::{ApplyOptions, Cluster, Need, WorkloadName, require};
 use crate::failure::Failure;
+use crate::inject::sidecar::config_map_name;
 use crate::inject::{attach, manifest, ours};
 use crate::session::Session;
 
@@ -33,7 +35,7 @@ pub async fn run(session: &Session, args: &UninjectArgs) -> Result<u8> {
         return Ok(0);
     }
     let name = args.workload.as_deref().ok_or_else(|| Failure::usage("name a WORKLOAD or give -f FILE"))?;
-    let name: crate::cluster::WorkloadName = name.parse()?;
+    let name: WorkloadName = name.parse()?;
     let cluster = session.cluster().await?;
     if !args.live {
         let object = cluster.stateful_set(&name.0).await?;
@@ -59,11 +61,10 @@ async fn live(session: &Session, cluster: &Cluster, args: &UninjectArgs, name: &
     if args.dry_run == DryRun::Client {
         manifests(session, &[nothing(cluster, name)], session.output(OutputFormat::Yaml)?)?;
         if !args.keep_config {
-            session.tell(&format!("configmap/{} would be deleted", map_name(name)));
+            session.tell(&format!("configmap/{} would be deleted", config_map_name(name)));
         }
         return Ok(0);
     }
-    let rollout = Rollout::of(&object, true);
     let waiting = (args.confirm.timeout, args.delete_wedged_pods);
     let carries = |object| serde_json::to_value(object).map(|v| ours::holds_ours(&v)).context("read the object");
     if carries(&object)? {
@@ -76,34 +77,49 @@ async fn live(session: &Session, cluster: &Cluster, args: &UninjectArgs, name: &
                 .into());
         }
         if args.dry_run == DryRun::Server {
-            session.tell("the API server would accept this; nothing was changed");
+            let map = if args.keep_config {
+                String::new()
+            } else {
+                format!(", then configmap/{} deleted", config_map_name(name))
+            };
+            session.tell(&format!("the API server would accept this{map}; nothing was changed"));
             return Ok(0);
         }
-        confirm(session, args, name)?;
+        confirm(session, args, (name, "This restarts the pods"))?;
+        let rollout = Rollout::of(&cluster.stateful_set(name).await?, true);
         cluster.apply_stateful_set(name, &nothing, ApplyOptions::default()).await?;
         session.tell(&format!("statefulset/{name} changed"));
         rollout.let_go_if_held(cluster, name).await?;
         rollout.wait_without_sidecar(cluster, name, waiting).await?;
     } else {
         session.tell(&format!("statefulset/{name} carries no sidecar"));
+        let rollout = Rollout::of(&object, true);
+        // An injection that was interrupted before its change may have held the pods back.
+        if rollout.is_unfinished() {
+            session.tell("an injection that was broken off holds its pods back: they are let go");
+        }
         if args.dry_run == DryRun::Server {
             return Ok(0);
         }
-        // An injection that was interrupted before its change may have held the pods back.
+        if rollout.is_unfinished() || args.delete_wedged_pods {
+            confirm(session, args, (name, "This may restart pods"))?;
+        } else if !args.keep_config && matches!(injected_map::look(cluster, &config_map_name(name)).await, Ok(Some(_)))
+        {
+            confirm(session, args, (name, "This deletes the configuration"))?;
+        }
         rollout.let_go_if_held(cluster, name).await?;
         if args.delete_wedged_pods {
-            confirm(session, args, name)?;
             rollout.wait_without_sidecar(cluster, name, waiting).await?;
         }
     }
     if !args.keep_config {
-        delete_config(session, cluster, &map_name(name)).await?;
+        delete_config(session, cluster, name).await?;
     }
     Ok(0)
 }
 
-fn confirm(session: &Session, args: &UninjectArgs, name: &str) -> Result<()> {
-    let what = format!("This restarts the pods of statefulset/{name}");
+fn confirm(session: &Session, args: &UninjectArgs, (name, what): (&str, &str)) -> Result<()> {
+    let what = format!("{what} of statefulset/{name}");
     session.confirm(name, args.confirm.confirm.as_deref(), &what)
 }
 
@@ -113,13 +129,23 @@ fn nothing(cluster: &Cluster, name: &str) -> Value {
         "metadata": {"name": name, "namespace": cluster.namespace()}})
 }
 
-/// Deletes the configuration that an injection made; a ConfigMap of that name which is somebody else's stays.
-async fn delete_config(session: &Session, cluster: &Cluster, map: &str) -> Result<()> {
+/// Deletes the configuration that an injection made. A ConfigMap of that name which is somebody else's stays, and one that a pod mounts: it
+/// would not start again without.
+async fn delete_config(session: &Session, cluster: &Cluster, name: &str) -> Result<()> {
+    let map = &config_map_name(name);
+    let pods = cluster.workload(&WorkloadName(name.to_owned())).await?.pods;
+    let mounting: Vec<_> =
+        pods.iter().filter(|pod| proof::carries(pod)).filter_map(|pod| pod.metadata.name.as_deref()).collect();
     let left = match injected_map::look(cluster, map).await {
-        Ok(Some(_)) => {
+        Ok(Some(_)) if mounting.is_empty() => {
             cluster.delete_config_map(map).await?;
             format!("configmap/{map} deleted")
         }
+        Ok(Some(_)) => format!(
+            "configmap/{map} stays: {} would not start without. When they have been restarted: kubectl pitr uninject {name} -n {} --live",
+            mounting.join(", "),
+            cluster.namespace()
+        ),
         Ok(None) => return Ok(()),
         Err(failure) if failure.number() == Some(code::APPLY_CONFLICT.number) => {
             format!("configmap/{map} stays: it was not made here")

@@ -12,6 +12,7 @@ use super::watch::{Made, made};
 use crate::args::{ArchiveArgs, DryRun, JobArgs, OutputFormat};
 use crate::cluster::{Cluster, DryMode, JobEnd, Need, Watching, Workload, WorkloadName, require};
 use crate::failure::Failure;
+use crate::inject::sidecar::config_map_name;
 use crate::objects::{Upkeep, UpkeepJob, stem, upkeep_job};
 use crate::render::job_failure;
 use crate::session::Session;
@@ -76,7 +77,7 @@ impl Place {
             namespace: self.workload.namespace.clone(),
             workload: name.clone(),
             options,
-            policy: (upkeep == Upkeep::Prune).then(|| format!("pitr-{name}")),
+            policy: (upkeep == Upkeep::Prune).then(|| config_map_name(name)),
             image: self.facts.image.clone(),
             server: self.facts.server.clone(),
             store: self.facts.store.clone(),

@@ -4,7 +4,7 @@ use pitr_recovery::code;
 use serde_json::{Value, json};
 
 use super::schema::name_of;
-use super::sidecar::{ANNOTATION_CONFIG, CONFIG_FLAG, CONTAINER, LABEL_WORKLOAD, VOLUMES};
+use super::sidecar::{ANNOTATION_CONFIG, CONFIG_FLAG, CONTAINER, LABEL_WORKLOAD, VOLUMES, config_map_name};
 use crate::failure::Failure;
 
 /// The lists of a pod template that an injection touches. Containers go before the volumes that they mount.
@@ -33,7 +33,7 @@ fn is_our_volume(object: &Value, volume: &Value) -> bool {
     let name = volume["name"].as_str().unwrap_or_default();
     let template = &object["spec"]["template"];
     let kind_fits = match VOLUMES.iter().position(|known| *known == name) {
-        Some(0) => volume["configMap"]["name"].as_str() == Some(&format!("pitr-{}", name_of(object))),
+        Some(0) => volume["configMap"]["name"].as_str() == Some(&config_map_name(name_of(object))),
         Some(_) => volume["secret"].is_object(),
         None => false,
     };

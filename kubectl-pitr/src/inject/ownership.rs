@@ -5,6 +5,10 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use crate::failure::Failure;
 use pitr_recovery::code;
 
+/// Field managers of what keeps objects as they are declared elsewhere.
+const RECONCILERS: [(&str, &str); 3] =
+    [("argocd-controller", "Argo CD"), ("kustomize-controller", "Flux"), ("helm-controller", "Flux")];
+
 /// The operator that owns the object, as `Kind/name (group)`.
 pub fn operator(object: &StatefulSet) -> Option<String> {
     let owners = object.metadata.owner_references.iter().flatten();
@@ -30,26 +34,19 @@ pub fn deployer(object: &StatefulSet) -> Option<String> {
     if let Some(name) = annotation("meta.helm.sh/release-name") {
         return Some(format!("Helm release \"{name}\""));
     }
-    let managers = meta.managed_fields.iter().flatten().filter_map(|f| f.manager.as_deref());
-    let known = [
-        ("argocd-controller", "Argo CD"),
-        ("kustomize-controller", "Flux"),
-        ("helm-controller", "Flux"),
-        ("Helm", "Helm"),
-    ];
-    let mut found = managers.filter_map(|m| known.iter().find(|(name, _)| *name == m));
-    found.next().map(|(_, deployer)| (*deployer).to_owned())
+    manager(object, &RECONCILERS).or_else(|| manager(object, &[("Helm", "Helm")]))
+}
+
+/// The first of these that manages a field of the object.
+fn manager(object: &StatefulSet, known: &[(&str, &str)]) -> Option<String> {
+    let mut managers = object.metadata.managed_fields.iter().flatten().filter_map(|f| f.manager.as_deref());
+    managers.find_map(|m| known.iter().find(|(name, _)| *name == m)).map(|(_, deployer)| (*deployer).to_owned())
 }
 
 /// What keeps the object as it is declared elsewhere, all the time. Helm is none: between two upgrades it does nothing.
 pub fn reconciler(object: &StatefulSet) -> Option<String> {
     let reconciles = |owner: &String| !owner.starts_with("Helm");
-    deployer(object).filter(reconciles).or_else(|| {
-        let managers = object.metadata.managed_fields.iter().flatten().filter_map(|f| f.manager.as_deref());
-        let known = [("argocd-controller", "Argo CD"), ("kustomize-controller", "Flux"), ("helm-controller", "Flux")];
-        let mut found = managers.filter_map(|m| known.iter().find(|(name, _)| *name == m));
-        found.next().map(|(_, owner)| (*owner).to_owned())
-    })
+    deployer(object).filter(reconciles).or_else(|| manager(object, &RECONCILERS))
 }
 
 /// Refuses what an operator owns, in any mode: it would revert the change.

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::sidecar::config_map_name;
 use super::tree;
 use crate::objects::copied;
 
@@ -13,7 +14,7 @@ pub fn listed(config: &Value) -> Vec<String> {
 
 /// The pins of the ConfigMap that an earlier injection left in a stream of manifests.
 pub fn of_manifests(text: &str, workload: &str) -> Vec<String> {
-    let name = format!("pitr-{workload}");
+    let name = config_map_name(workload);
     let documents = tree::parse(text).unwrap_or_default();
     let ours =
         documents.iter().find(|d| d.value["kind"] == "ConfigMap" && d.value["metadata"]["name"] == name.as_str());

@@ -7,7 +7,8 @@ use super::survey::{Owner, Survey};
 /// Facts for the report that are not in the survey.
 #[derive(Debug, Clone, Default)]
 pub struct Circumstances {
-    pub replicas: Option<i32>,
+    /// The pods that the change restarts, in that order.
+    pub restarts: Vec<String>,
     pub deployer: Option<String>,
     pub live: bool,
     /// It is a native sidecar because nobody said otherwise and no cluster was asked.
@@ -34,14 +35,14 @@ pub fn report(name: &str, survey: &Survey, owner: Owner, settings: &Settings, ar
         };
         lines.push(format!("  managed  {deployer}: {live}"));
     }
-    match around.replicas {
-        Some(0) | None => lines.push("  restart  applying it restarts every pod of the StatefulSet".to_owned()),
-        Some(count) => {
-            let pods: Vec<_> = (0..count).rev().map(|n| format!("{name}-{n}")).collect();
+    lines.push(match around.restarts.len() {
+        0 => "  restart  applying it restarts no pod by itself: there is none, or its update strategy holds them back"
+            .to_owned(),
+        count => {
             let order = if count > 1 { ", in this order" } else { "" };
-            lines.push(format!("  restart  applying it restarts {}{order}", pods.join(", ")));
+            format!("  restart  applying it restarts {}{order}", around.restarts.join(", "))
         }
-    }
+    });
     if settings.secret.is_none() {
         lines.push("  store    no --secret: the sidecar takes the credentials of the pod's ServiceAccount".to_owned());
     }

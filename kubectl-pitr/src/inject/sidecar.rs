@@ -103,6 +103,11 @@ fn hash(config: &Value) -> Result<String> {
     Ok(Sha256::digest(super::tree::emit(&config)?).iter().map(|b| format!("{b:02x}")).collect())
 }
 
+/// The name of the ConfigMap of a workload's sidecars.
+pub fn config_map_name(workload: &str) -> String {
+    format!("pitr-{workload}")
+}
+
 fn config_map(name: &str, namespace: Option<&str>, config: String, settings: &Settings) -> Result<Value> {
     let labels =
         BTreeMap::from([(LABEL_MANAGED.to_owned(), MANAGER.to_owned()), (LABEL_WORKLOAD.to_owned(), name.to_owned())]);
@@ -110,7 +115,7 @@ fn config_map(name: &str, namespace: Option<&str>, config: String, settings: &Se
         settings.mysql_secret.as_ref().map(|s| BTreeMap::from([(ANNOTATION_MYSQL_SECRET.to_owned(), s.clone())]));
     let object = ConfigMap {
         metadata: ObjectMeta {
-            name: Some(format!("pitr-{name}")),
+            name: Some(config_map_name(name)),
             namespace: namespace.map(str::to_owned),
             labels: Some(labels),
             annotations,
@@ -125,7 +130,7 @@ fn config_map(name: &str, namespace: Option<&str>, config: String, settings: &Se
 fn volumes(name: &str, settings: &Settings) -> Result<Vec<Value>, serde_json::Error> {
     let config = Volume {
         name: VOLUMES[0].to_owned(),
-        config_map: Some(ConfigMapVolumeSource { name: format!("pitr-{name}"), ..ConfigMapVolumeSource::default() }),
+        config_map: Some(ConfigMapVolumeSource { name: config_map_name(name), ..ConfigMapVolumeSource::default() }),
         ..Volume::default()
     };
     let secret = |name: &str, secret: &String| Volume {

@@ -1,6 +1,6 @@
 //! Secrets in text that nobody has taken apart: configuration, arguments, the words of a server.
 
-use super::{REDACTED, is_secret};
+use super::{REDACTED, is_login, is_secret};
 
 /// Begin and end of a key as PEM.
 const PEM_BEGIN: &str = "-----BEGIN";
@@ -108,7 +108,7 @@ fn is_of_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
 }
 
-/// Word by word: `https://user:word@host`, `user:word@tcp(host)/`, `-pword`, keys of age.
+/// Word by word: `https://user:word@host`, `user:word@tcp(host)/`, `-pword`, `-u user:word`, keys of age.
 fn without_words(line: &str) -> String {
     let word = |word: &str| {
         if let Some(at) = word.find(AGE_IDENTITY) {
@@ -120,17 +120,35 @@ fn without_words(line: &str) -> String {
         if word.starts_with("-p") && word.len() > 2 {
             return format!("-p{REDACTED}");
         }
+        if let Some((flag, name)) = word.split_once('=').filter(|(flag, name)| is_login(flag, name)) {
+            return format!("{flag}={}:{REDACTED}", name.split(':').next().unwrap_or_default());
+        }
         let address = word.rfind('@').filter(|at| !word[*at..].starts_with("@sha256:"));
         let Some(at) = address.filter(|at| word[..*at].contains([':', '/'])) else { return word.to_owned() };
         let from = word[..at].find("://").map_or(0, |scheme| scheme + 3);
         format!("{}{REDACTED}{}", &word[..from], &word[at..])
     };
-    line.split_inclusive([' ', '\t', '"'])
-        .map(|piece| {
-            let bare = piece.trim_end_matches([' ', '\t', '"']);
-            word(bare) + &piece[bare.len()..]
-        })
-        .collect()
+    let mut out = String::with_capacity(line.len());
+    let (mut before, mut in_password) = ("", false);
+    for piece in line.split_inclusive([' ', '\t', '"']) {
+        let bare = piece.trim_end_matches([' ', '\t', '"']);
+        // `-p"two words"`: all of it up to the quote that closes it.
+        if in_password {
+            in_password = !piece.ends_with('"');
+            if !in_password {
+                out.push_str(REDACTED);
+                out.push('"');
+            }
+            continue;
+        }
+        in_password = bare == "-p" && piece.ends_with('"');
+        out.push_str(&if is_login(before, bare) { REDACTED.to_owned() } else { word(bare) });
+        out.push_str(&piece[bare.len()..]);
+        if !bare.is_empty() {
+            before = bare;
+        }
+    }
+    out
 }
 
 fn is_access_key(word: &str) -> bool {

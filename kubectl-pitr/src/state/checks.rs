@@ -69,14 +69,23 @@ pub struct Check {
     pub code: Option<Code>,
 }
 
+/// Pods that a StatefulSet's update strategy holds back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldBack {
+    /// Those below this ordinal; 0 holds back none.
+    pub partition: i32,
+    /// An injection or restart of ours has not come to its end.
+    pub rollout: bool,
+}
+
 /// What the objects in the cluster say.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ClusterFacts {
     pub plugin_version: String,
     /// Deleting the StatefulSet, or scaling it down, deletes volumes.
     pub volumes_go: bool,
-    /// Pods below this ordinal keep the template that they have.
-    pub partition: i32,
+    /// Pods that keep the template that they have.
+    pub held_back: Option<HeldBack>,
     /// What the caller may do, and each right that is missing for the rest.
     pub rights: Vec<(String, Vec<String>)>,
     /// What a sidecar found when it tried the store; none when it was not to.
@@ -266,9 +275,18 @@ fn cluster(state: &WorkloadState, facts: &ClusterFacts) -> Vec<Check> {
             "persistentVolumeClaimRetentionPolicy: Retain",
         ));
     }
-    if facts.partition > 0 {
-        let text = format!("its update strategy holds back the pods below ordinal {}", facts.partition);
-        checks.push(warning(Area::Cluster, text, "spec.updateStrategy.rollingUpdate.partition: 0"));
+    match facts.held_back {
+        None => {}
+        // To lower it by hand would let every pod have what none has proven.
+        Some(HeldBack { partition, rollout: true }) => {
+            let held = if partition > 0 { format!(": the pods below ordinal {partition} wait") } else { String::new() };
+            let text = format!("an injection or restart of ours has not come to its end{held}");
+            checks.push(warning(Area::Cluster, text, "the same command again; or kubectl pitr uninject --live"));
+        }
+        Some(HeldBack { partition, rollout: false }) => {
+            let text = format!("its update strategy holds back the pods below ordinal {partition}");
+            checks.push(warning(Area::Cluster, text, "spec.updateStrategy.rollingUpdate.partition: 0"));
+        }
     }
     for (what, missing) in &facts.rights {
         checks.push(if missing.is_empty() {

@@ -16,7 +16,7 @@ mod times;
 mod windows;
 
 pub use backups::{Backup, Backups};
-pub use checks::{Area, Check, ClusterFacts, Mark, checks};
+pub use checks::{Area, Check, ClusterFacts, HeldBack, Mark, checks};
 pub use findings::{Finding, Health, Judged, Limits, PURGE_SECONDS, judge};
 pub use heartbeat::{Active, Archive, BaseBackups, Closed, Heartbeat, Server, Store, Verify, Window};
 pub use merge::{Beat, Pod, WorkloadState, from_archive, merge};

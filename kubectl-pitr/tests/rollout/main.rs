@@ -23,7 +23,7 @@ fn the_last_pod_goes_first_and_the_others_follow() {
     let (code, text) = api.inject(GOOD, &[]);
     assert_eq!(code, 0, "{text}");
     let world = api.world();
-    assert_eq!((world.images(), &world.partitions, world.remembered()), (all(GOOD), &vec![2, 0], None), "{text}");
+    assert_eq!((world.images(), &world.partitions, world.remembered()), (all(GOOD), &vec![2, 1, 0], None), "{text}");
 }
 
 #[test]
@@ -47,13 +47,14 @@ fn an_upgrade_that_cannot_start_is_taken_back_to_what_ran_before() {
 #[test]
 fn a_later_pod_that_does_not_archive_stops_the_rollout_which_then_goes_on() {
     let mut world = World::new(0);
-    world.stuck.insert(1);
+    // Ready, as its server is: a controller alone would go on.
+    world.mute.insert(1);
     let api = Api::start(world);
     let (code, text) = api.inject(GOOD, &["--timeout", "1s"]);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("mysql-1 does not archive") && text.contains("held back by partition 1"), "{text}");
     assert_eq!(api.standing(), (1, Some("0".to_owned()), vec![None, Some(GOOD.to_owned()), Some(GOOD.to_owned())]));
-    api.world().stuck.clear();
+    api.world().mute.clear();
     let (code, text) = api.inject(BETTER, &["--timeout", "10s"]);
     assert_eq!(code, 0, "{text}");
     let world = api.world();
@@ -211,6 +212,63 @@ fn what_is_injected_already_is_not_injected_again() {
 }
 
 #[test]
+fn what_was_proven_after_all_is_what_a_later_failure_comes_back_to() {
+    let mut world = World::new(0);
+    world.stuck.insert(2);
+    let api = Api::start(world);
+    let child =
+        api.command(GOOD, &["--rollout", "rolling"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    while api.world().pods[2] == 0 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(told(&child.wait_with_output().unwrap()).0, 130);
+    let set = ["config", "set", "mysql", "retention.window=30d"];
+    let (code, text) = api.run(&set);
+    assert!(code == 1 && text.contains("has not come to its end"), "{code}: {text}");
+    // Nobody watches, and it archives.
+    api.world().stuck.clear();
+    let (code, text) = api.run(&set);
+    assert_eq!(code, 0, "{text}");
+    assert!(api.world().has_before());
+    let (code, text) = api.inject(BAD, &["--timeout", "1s"]);
+    assert_eq!(code, 1, "{text}");
+    let world = api.world();
+    assert_eq!((world.images(), world.has_before()), (all(GOOD), false), "{text}");
+    assert_eq!(world.config()["retention"]["window"], "30d", "{text}");
+}
+
+#[test]
+fn a_configuration_that_a_pod_mounts_is_not_deleted() {
+    let api = Api::start(World::new(0));
+    assert_eq!(api.inject(GOOD, &[]).0, 0);
+    api.world().set["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = 2.into();
+    let words = ["uninject", "mysql", "--live", "--confirm", "mysql"];
+    let (code, text) = api.run(&words);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("configmap/pitr-mysql stays: mysql-0, mysql-1 would not start without"), "{text}");
+    assert!(api.world().map.is_some());
+    // Nothing goes without the name, though there is no sidecar in the template any more.
+    api.world().set["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = 0.into();
+    let changes = api.world().changes;
+    let (code, text) = api.run(&words[..3]);
+    assert_eq!((code, api.world().changes), (4, changes), "{text}");
+    let (code, text) = api.run(&words);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(api.world().map, None, "{text}");
+}
+
+#[test]
+fn a_workload_of_no_pods_gets_the_change_with_the_first_one() {
+    let mut world = World::new(0);
+    world.set["spec"]["replicas"] = 0.into();
+    let api = Api::start(world);
+    let (code, text) = api.inject(GOOD, &[]);
+    assert!(code == 0 && text.contains("it has no pods"), "{code}: {text}");
+    assert!(!api.world().has_before() && api.world().remembered().is_none());
+}
+
+#[test]
 fn a_setting_that_wants_a_restart_goes_to_one_pod_first() {
     let api = Api::start(World::new(0));
     assert_eq!(api.inject(GOOD, &[]).0, 0);
@@ -218,6 +276,8 @@ fn a_setting_that_wants_a_restart_goes_to_one_pod_first() {
     let (code, text) = api.run(&restart);
     assert_eq!(code, 4, "it wants the name: {text}");
     assert_eq!(api.world().config()["s3"]["endpoint"], json!(null));
+    let (code, text) = api.run(&[&restart[..], &["--dry-run=server"]].concat());
+    assert!(code == 0 && text.contains("would restart mysql-2, mysql-1, mysql-0"), "{code}: {text}");
     let before = api.world().pods.clone();
     api.world().stuck.insert(2);
     api.world().partitions.clear();

@@ -32,8 +32,10 @@ pub(crate) struct World {
     pub(crate) changes: usize,
     /// A pod that is not ready is replaced by nothing, as where its StatefulSet starts pods in their order.
     pub(crate) waits_for_pods: bool,
-    /// Pods that never archive.
+    /// Pods that never archive, and are not ready either.
     pub(crate) stuck: BTreeSet<usize>,
+    /// Pods that are ready, and whose sidecar archives nothing.
+    pub(crate) mute: BTreeSet<usize>,
     /// Pods whose sidecar has said nothing since they became ready.
     pub(crate) silent: BTreeSet<usize>,
     /// What the partition was set to, one after the other.
@@ -48,7 +50,7 @@ impl World {
         set["metadata"]["generation"] = 1.into();
         set["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": partition}});
         let templates = vec![set["spec"]["template"].clone()];
-        let (stuck, silent) = (BTreeSet::new(), BTreeSet::new());
+        let (stuck, mute, silent) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let (pods, partitions) = (vec![0; 3], Vec::new());
         Self {
             set,
@@ -59,6 +61,7 @@ impl World {
             changes: 0,
             waits_for_pods: false,
             stuck,
+            mute,
             silent,
             partitions,
         }
@@ -137,7 +140,7 @@ impl World {
     }
 
     pub(crate) fn is_ready(&self, index: usize) -> bool {
-        Self::image(&self.templates[self.pods[index]]).is_none() || self.archives(index)
+        Self::image(&self.templates[self.pods[index]]).is_none() || self.runs(index)
     }
 
     pub(crate) fn revision(&self) -> usize {
@@ -151,9 +154,16 @@ impl World {
         set
     }
 
-    pub(crate) fn archives(&self, index: usize) -> bool {
+    /// Its sidecar has started.
+    fn runs(&self, index: usize) -> bool {
         let image = Self::image(&self.templates[self.pods[index]]);
         image.is_some_and(|image| image != BAD) && !self.stuck.contains(&index)
+    }
+
+    fn heartbeat(&self, index: usize) -> Value {
+        let stored_at = (!self.mute.contains(&index)).then(|| self.said_at(index));
+        json!({"ts": self.said_at(index), "event": "heartbeat", "state": "ok", "codes": [],
+            "active": {"binlog": "b.1", "positionBytes": 9, "shippedBytes": 9}, "store": {"storedAt": stored_at}})
     }
 
     pub(crate) fn pod(&self, index: usize) -> Value {
@@ -255,11 +265,9 @@ impl World {
             }
             ("GET", other) => match other.strip_prefix("pods/mysql-") {
                 Some(index) if index.len() == 1 => (200, self.pod(index.parse().unwrap())),
-                Some(log) if log.ends_with("/log") && self.archives(log[..1].parse().unwrap()) => (
-                    200,
-                    json!({"ts": self.said_at(log[..1].parse().unwrap()), "event": "heartbeat", "state": "ok",
-                        "active": {"binlog": "b.1", "positionBytes": 9, "shippedBytes": 9}}),
-                ),
+                Some(log) if log.ends_with("/log") && self.runs(log[..1].parse().unwrap()) => {
+                    (200, self.heartbeat(log[..1].parse().unwrap()))
+                }
                 _ => absent,
             },
             _ => absent,

@@ -207,6 +207,7 @@ impl Pipeline {
         self.board.note(|facts| {
             facts.totals.raw_bytes += bytes;
             facts.totals.stored_bytes += record.length;
+            facts.successes.stored_us = Some(self.clock.now_us());
         });
         let last_us = record.header.transactions.last.as_ref().map(|last| last.commit_us);
         let lag_us = last_us.map(|last| (self.clock.now_us() - last).max(0));

@@ -211,6 +211,8 @@ pub(crate) struct Successes {
     pub(crate) archive_us: Option<i64>,
     /// The active binlog was archived up to its end.
     pub(crate) tail_us: Option<i64>,
+    /// A part of a binlog was stored.
+    pub(crate) stored_us: Option<i64>,
     /// A page was stored.
     pub(crate) catalog_us: Option<i64>,
     /// Retention ran here.

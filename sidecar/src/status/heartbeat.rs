@@ -170,6 +170,7 @@ pub(crate) fn document(config: &Config, snapshot: &Snapshot) -> Heartbeat {
             errors_1h: facts.store.errors_within_hour(tokio::time::Instant::now()),
             last_error_code: facts.store.failing.as_ref().map(|failure| failure.code().to_string()),
             retry_in_seconds: facts.store.retry_at.filter(|_| facts.store.failing.is_some()).map(seconds_until),
+            stored_at: facts.successes.stored_us.map(Instant),
         },
         verify: snapshot.proofs.document(),
         rss_bytes: resident_bytes(),

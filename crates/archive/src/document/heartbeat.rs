@@ -202,6 +202,9 @@ pub struct StoreState {
     pub last_error_code: Option<String>,
     /// When the next attempt is made.
     pub retry_in_seconds: Option<f64>,
+    /// When this process last stored a part of a binlog; not there before it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_at: Option<Instant>,
 }
 
 /// The last proofs.

@@ -225,7 +225,12 @@ fn a_heartbeat_of_a_sidecar_that_knows_nothing_yet_is_written_like_this() {
         seconds_until_purge: None,
         volume_free_bytes: None,
         base_backups: BackupSummary { usable: 0, newest_id: None, newest_at: None },
-        store: StoreState { errors_1h: 3, last_error_code: Some("PITR0502".to_owned()), retry_in_seconds: Some(2.5) },
+        store: StoreState {
+            errors_1h: 3,
+            last_error_code: Some("PITR0502".to_owned()),
+            retry_in_seconds: Some(2.5),
+            stored_at: None,
+        },
         verify: VerifyState::default(),
         rss_bytes: None,
         ..heartbeat()
@@ -288,7 +293,12 @@ fn heartbeat() -> Heartbeat {
             newest_id: Some("bb-20231114-221320-0002".to_owned()),
             newest_at: Some(at(75_000)),
         },
-        store: StoreState { errors_1h: 0, last_error_code: None, retry_in_seconds: None },
+        store: StoreState {
+            errors_1h: 0,
+            last_error_code: None,
+            retry_in_seconds: None,
+            stored_at: Some(Instant(1_795_246_218_402_117)),
+        },
         verify: VerifyState { checksums_at: Some(at(0)), ..VerifyState::default() },
         rss_bytes: Some(25 << 20),
     }
