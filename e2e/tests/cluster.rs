@@ -599,6 +599,11 @@ async fn a_workload_is_restored_in_place(cluster: &Kubernetes) -> Result<()> {
     cluster.run(&["-n", "still", "rollout", "status", "statefulset/mysql", "--timeout=180s"]).await?;
     let back = holdings(cluster).await?;
     ensure!(back[0] == old[0] && back[1] != old[1] && back[2] == "after", "{back:?} is not the old data");
+    // Once the old server has written again, its history is the one that goes on, and nobody has to name it.
+    write_an_order(cluster, "again").await?;
+    let plan = ["pitr", "restore", "mysql", "-n", "still", "--to", "latest", "--plan", "-o", "json", "--as", identity];
+    let planned = cluster.until(&plan, MINUTE).await?.stdout;
+    ensure!(!planned.contains(&new[0]), "the withdrawn server's history is planned:\n{planned}");
     cluster.run(finish).await?;
     let left = cluster.run(&["-n", "still", "get", "jobs,configmaps", "-o", "name"]).await?;
     ensure!(!left.contains("/back"), "{left}");

@@ -37,6 +37,9 @@ pub struct Inventory {
     pub backups: Vec<BaseBackup>,
     /// When the first listing behind this inventory began.
     pub listed_us: i64,
+    /// The server that whoever asks sees running, and not as a replica: its history has not ended, whatever times say. None where nobody
+    /// looks at a server.
+    pub running: Option<String>,
 }
 
 /// What is archived of one binlog.
@@ -141,6 +144,9 @@ pub struct RangeFlags {
     pub starts_in_transaction: bool,
     /// Its last bytes belong to a transaction that ends in a later range.
     pub ends_in_transaction: bool,
+    /// It ends with the server's word that it was shut down. A binlog whose end nobody catalogued, because its volume went, tells it in the
+    /// tail.
+    pub shut_down: bool,
 }
 
 /// Where one transaction lies in its binlog, and when it was committed.

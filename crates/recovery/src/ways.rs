@@ -224,7 +224,9 @@ pub(crate) fn find_ways(logs: &Logs<'_>) -> (Vec<Way>, bool) {
 }
 
 /// The way of the newest live server. Servers that write their own transactions come before those that only repeat others';
-/// a server is out of the running when all it has is older than what a later one has alone. If two remain, none is chosen.
+/// a server is out of the running when all it has is older than what a later one has alone, or when it was shut down before a later one
+/// wrote its last. If two remain, none is chosen, and none beside one that is seen running: a restore that was turned back leaves a later
+/// history than that of the server which runs again.
 fn find_live(ways: &[Way], logs: &Logs<'_>) -> Option<usize> {
     let log_of = |way: &Way| way.leaf.map(|leaf| &logs.logs[leaf]);
     // A volume was copied and both go on under one name: which one is the server, only a human knows.
@@ -243,11 +245,29 @@ fn find_live(ways: &[Way], logs: &Logs<'_>) -> Option<usize> {
     };
     let writers: Vec<usize> = running.iter().copied().filter(is_writer).collect();
     let candidates = if writers.is_empty() { running } else { writers };
-    let wins = |place: &&usize| {
-        candidates.iter().all(|other| *other == **place || is_superseded(&ways[*other], &ways[**place], logs))
+    let shut_down = shut_down(logs);
+    let gives_way = |old: usize, new: usize| {
+        let has_ended = ways[old].leaf.is_some_and(|leaf| shut_down.contains(&leaf));
+        is_superseded(&ways[old], &ways[new], logs) || (has_ended && ways[old].last_us() < ways[new].last_us())
     };
+    let wins = |place: &&usize| candidates.iter().all(|other| *other == **place || gives_way(*other, **place));
     let winners: BTreeSet<usize> = candidates.iter().filter(wins).copied().collect();
-    if winners.len() == 1 { winners.first().copied() } else { None }
+    let [winner] = winners.iter().copied().collect::<Vec<_>>()[..] else { return None };
+    let is_seen = |place: usize| {
+        let seen = logs.reader.inventory().running.as_ref();
+        log_of(&ways[place]).is_some_and(|log| seen == Some(&log.stream.source))
+    };
+    (is_seen(winner) || !candidates.iter().any(|place| is_seen(*place))).then_some(winner)
+}
+
+/// The logs that end in a clean shutdown.
+fn shut_down(logs: &Logs<'_>) -> BTreeSet<usize> {
+    let last = |log: &Log| log.stream.binlogs.last().map(|(id, _)| id.clone());
+    let ends: BTreeMap<_, usize> =
+        logs.logs.iter().enumerate().filter_map(|(place, log)| Some((last(log)?, place))).collect();
+    let binlogs = logs.reader.inventory().binlogs.iter();
+    let stopped = binlogs.filter(|binlog| binlog.ranges.iter().any(|range| range.flags.shut_down));
+    stopped.filter_map(|binlog| ends.get(&binlog.id).copied()).collect()
 }
 
 fn last_gtid(way: &Way, logs: &Logs<'_>) -> Option<Gtid> {

@@ -80,6 +80,8 @@ pictures! {
     renamed_log
     replica_fills_a_hole
     reset
+    restore_turned_back
+    restore_turned_back_idle
     restored_server
     restored_server_without_backup
     returned_numbers_and_replicas

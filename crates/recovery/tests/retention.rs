@@ -269,6 +269,7 @@ fn daily(days: u64, bases: &[u64]) -> World {
         flavour: Flavour::MySql,
         files: (0..days).map(file).collect(),
         backups: bases.iter().enumerate().map(base).collect(),
+        running: None,
     }
 }
 

@@ -21,6 +21,12 @@ impl Ending {
         Self::default()
     }
 
+    /// The piece reaches to where the file ended when it was read. Only a shutdown tells by itself that nothing follows; whether the bytes
+    /// are all there is for the catalog to say, once the file is closed.
+    pub(crate) fn of_active(end: &FileEnd) -> Self {
+        Self { closes: matches!(end, FileEnd::Stop).then_some(Closes::Stop), damage: None }
+    }
+
     /// The piece is the last one of a file that the server has left.
     pub(crate) fn of(end: &FileEnd, damage: Option<SegmentDamage>) -> Self {
         let closes = match end {

@@ -69,12 +69,20 @@ impl Ledger {
         self.recent.retain(|(at, _)| *at >= began);
         self.removed.retain(|(at, _)| *at >= began);
         self.places = inventory.binlogs.iter().enumerate().map(|(at, binlog)| (binlog.id.clone(), at)).collect();
-        self.inventory = inventory;
+        self.inventory = Inventory { running: self.inventory.running.take(), ..inventory };
         let recent: Vec<SegmentRecord> = self.recent.iter().map(|(_, record)| record.clone()).collect();
         recent.iter().for_each(|record| self.lay(record));
         let removed: Vec<String> = self.removed.iter().flat_map(|(_, keys)| keys).cloned().collect();
         for key in &removed {
             self.forget(key);
+        }
+    }
+
+    /// Which server is seen running, and not as a replica.
+    pub(crate) fn see_running(&mut self, server: Option<&str>) {
+        if self.inventory.running.as_deref() != server {
+            self.version += 1;
+            self.inventory.running = server.map(str::to_owned);
         }
     }
 

@@ -86,6 +86,8 @@ impl Tail {
     /// Ships what is whole and new. `seen` was made before the index was read.
     pub(crate) async fn tick(&mut self, found: &Found, seen: Seen) -> Result<Tick, WorkError> {
         let Some(entry) = found.entries.last() else { return Ok(Tick::default()) };
+        let writes = self.pipeline.board.read().replicates == Some(false);
+        self.pipeline.ledger().see_running(writes.then_some(found.source.as_str()));
         let rotated = self.leave(entry).await?;
         let result = self.ship_entry(entry, &found.source, seen).await;
         if result.is_err() {
@@ -208,7 +210,8 @@ impl Tail {
 
     async fn store_young(&self, active: &mut Active, piece: Piece) -> Result<(), WorkError> {
         let end = piece.end;
-        let record = self.pipeline.store(draft(Place::Tail, &active.binlog, piece, Ending::none())).await?;
+        let ending = active.cutter.as_ref().map_or_else(Ending::none, |cutter| Ending::of_active(cutter.file_end()));
+        let record = self.pipeline.store(draft(Place::Tail, &active.binlog, piece, ending)).await?;
         let now_us = self.pipeline.clock.now_us();
         self.pipeline.ledger().add(&record, now_us);
         active.shipped = end;

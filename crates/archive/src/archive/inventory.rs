@@ -96,7 +96,7 @@ impl Archive {
         let records = found.catalogued.into_values().chain(found.tail.into_values());
         let binlogs = self.binlogs(records, (&marks, verified.as_ref()), &mut report).await?;
         report.verified = verified;
-        Ok((Inventory { workload, binlogs, backups, listed_us }, report))
+        Ok((Inventory { workload, binlogs, backups, listed_us, running: None }, report))
     }
 
     /// What verification found, for whoever may read it. Without that right nothing is known of it.
@@ -116,7 +116,7 @@ impl Archive {
     ) -> Result<Everything, ArchiveError> {
         let (found, backups, mut report) = self.look((marks, bad_marks), verified).await?;
         let binlogs = self.binlogs(found.records().cloned(), (marks, None), &mut report).await?;
-        let inventory = Inventory { workload: String::new(), binlogs, backups, listed_us: 0 };
+        let inventory = Inventory { binlogs, backups, ..Inventory::default() };
         Ok(Everything { inventory, report, found })
     }
 
@@ -382,6 +382,7 @@ fn archived_range(record: &SegmentRecord, gtids: GtidSet) -> ArchivedRange {
             whole_seconds: summary.whole_seconds,
             starts_in_transaction: header.starts_in_transaction,
             ends_in_transaction: header.ends_in_transaction,
+            shut_down: header.closes == Some(Closes::Stop),
         },
         objects: vec![record.stored_object()],
     }

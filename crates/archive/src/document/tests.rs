@@ -182,7 +182,7 @@ async fn windows_of_one_branch_are_no_others() {
 
 #[test]
 fn nothing_is_written_like_this() {
-    let empty = Inventory { workload: "shop/mysql".to_owned(), binlogs: vec![], backups: vec![], listed_us: 0 };
+    let empty = Inventory { workload: "shop/mysql".to_owned(), ..Inventory::default() };
     let timeline = Timeline::new(empty);
     assert_golden("windows-none.json", &WindowsDocument::from(&timeline));
     assert_golden("backups-none.json", &BackupsDocument::from(&timeline));

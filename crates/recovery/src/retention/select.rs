@@ -105,6 +105,7 @@ impl Kept {
             binlogs: of.binlogs.iter().filter(|binlog| self.binlogs.contains_key(&binlog.id)).cloned().collect(),
             backups: of.backups.iter().filter(|backup| self.backups.contains_key(&backup.id)).cloned().collect(),
             listed_us: of.listed_us,
+            running: of.running.clone(),
         }
     }
 }

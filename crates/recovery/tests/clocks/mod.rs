@@ -68,7 +68,7 @@ fn world(times: &[(i64, i64)], cuts: &[usize], bases: &[usize]) -> World {
         let count = (*count).min(txs.len());
         backup(&format!("bb-{n}"), REPLICA, executed(count), times[count - 1].1)
     };
-    World { flavour: Flavour::MySql, files, backups: bases.iter().enumerate().map(base).collect() }
+    World { flavour: Flavour::MySql, files, backups: bases.iter().enumerate().map(base).collect(), running: None }
 }
 
 fn by(clock: Clock, (us, here_us): (i64, i64)) -> i64 {

@@ -16,7 +16,7 @@ pub(crate) struct Picture {
 
 /// Reads a picture and the questions below it.
 pub(crate) fn read(text: &str) -> Picture {
-    let world = World { flavour: Flavour::MySql, files: Vec::new(), backups: Vec::new() };
+    let world = World { flavour: Flavour::MySql, files: Vec::new(), backups: Vec::new(), running: None };
     let mut reader = Reader { world, states: BTreeMap::new(), next_id: 0, questions: Vec::new() };
     for line in text.lines() {
         let line = line.split_once('#').map_or(line, |(before, _)| before).trim();
@@ -40,6 +40,7 @@ impl Reader {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
             "?" => self.questions.push(rest.to_owned()),
+            "running" => self.world.running = Some(source_of(rest)),
             "flavour" => self.world.flavour = rest.parse().unwrap(),
             "backup" => self.backup(rest),
             "tail" => {

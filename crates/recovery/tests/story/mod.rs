@@ -168,7 +168,7 @@ struct Teller {
 
 /// Lets a script happen.
 pub(crate) fn tell(script: &Script) -> Story {
-    let world = World { flavour: Flavour::MySql, files: Vec::new(), backups: Vec::new() };
+    let world = World { flavour: Flavour::MySql, files: Vec::new(), backups: Vec::new(), running: None };
     let story =
         Story { world, before: Vec::new(), kept: Vec::new(), next: Vec::new(), silent: false, bases: Vec::new() };
     let mut teller = Teller {

@@ -57,6 +57,8 @@ pub(crate) struct World {
     pub(crate) flavour: Flavour,
     pub(crate) files: Vec<File>,
     pub(crate) backups: Vec<BaseBackup>,
+    /// The server that is seen running.
+    pub(crate) running: Option<String>,
 }
 
 /// The end of the `count`-th transaction of a file.
@@ -127,6 +129,7 @@ impl File {
                 whole_seconds: inside().any(|(_, tx)| tx.whole_second),
                 starts_in_transaction: within(span.start),
                 ends_in_transaction: within(span.end),
+                shut_down: self.closed == Closed::Stopped && span.end == boundary(self.txs.len()),
             },
             objects: if self.lost.contains(&span) { Vec::new() } else { vec![self.object(span)] },
         }
@@ -183,6 +186,7 @@ impl World {
             binlogs: binlogs.into_iter().map(Arc::new).collect(),
             backups: self.backups.clone(),
             listed_us: 0,
+            running: self.running.clone(),
         }
     }
 

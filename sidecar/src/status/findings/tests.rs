@@ -77,7 +77,7 @@ fn timeline(binlogs: Vec<ArchivedBinlog>, backups: Vec<BaseBackup>) -> Timeline 
         workload: "a/b".to_owned(),
         binlogs: binlogs.into_iter().map(std::sync::Arc::new).collect(),
         backups,
-        listed_us: 0,
+        ..Inventory::default()
     })
 }
 
