@@ -164,6 +164,18 @@ fn status_of_an_archive_without_a_cluster() {
 }
 
 #[test]
+fn several_histories_of_which_none_goes_on_are_not_nothing() {
+    let mut state = never();
+    for beat in state.pods.iter_mut().filter_map(|pod| pod.beat.as_mut()) {
+        beat.heartbeat.codes = vec!["PITR0306".into()];
+    }
+    let judged = judge(&state, limits());
+    let codes: Vec<u16> = judged.findings.iter().map(|finding| finding.code.number).collect();
+    assert_eq!(judged.health, Health::Degraded, "{judged:?}");
+    assert!(codes.contains(&306) && !codes.contains(&503), "{judged:?}");
+}
+
+#[test]
 fn status_of_many() {
     let rows: Vec<_> =
         [degraded(), never(), healthy()].into_iter().map(|state| (state.clone(), judge(&state, limits()))).collect();

@@ -279,8 +279,12 @@ pub(super) async fn ask(
     let answer = cluster.ask(pods, path, body, (via, limit)).await;
     answer.map_err(|silences| {
         let words: Vec<_> = silences.iter().map(|(pod, s)| format!("{pod}: {}", silence(s))).collect();
-        let reason = if words.is_empty() { "no pod runs the sidecar".to_owned() } else { words.join("; ") };
-        Failure::new(code::NOT_REACHABLE, reason)
+        match words.is_empty() {
+            false => Failure::new(code::NOT_REACHABLE, words.join("; ")),
+            true => Failure::new(code::NOT_REACHABLE, "no pod runs the sidecar")
+                .hint("a sidecar answers while a pod of the workload runs; the archive needs none")
+                .fix("the same with --archive URL and --endpoint: kubectl pitr config view WORKLOAD tells both"),
+        }
     })
 }
 

@@ -157,7 +157,7 @@ pub(super) async fn carry_out(
     (job, args): (&UpkeepJob, &JobArgs),
 ) -> Result<Carried> {
     let (name, verb) = (&job.name, job.upkeep.verb());
-    let attach = format!("kubectl pitr logs {} -n {} -f --job {name}", job.workload, job.namespace);
+    let attach = format!("kubectl pitr logs -n {} -f --job {name}", job.namespace);
     cluster.create_job(&upkeep_job(job), DryMode::Real).await?;
     let watching = Watching { job: name, container: verb, limit: args.timeout };
     match made(session, cluster, &watching, (args.wait, &attach)).await? {

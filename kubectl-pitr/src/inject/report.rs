@@ -58,7 +58,8 @@ pub fn report(name: &str, survey: &Survey, owner: Owner, settings: &Settings, ar
                 .to_owned(),
         );
     }
-    if settings.image == default_image() {
+    // A live change was told which one to take, or takes the one that runs.
+    if settings.image == default_image() && !around.live {
         lines
             .push(format!("  warning  {} is in no public registry: push it to yours and give --image", settings.image));
     }

@@ -71,15 +71,27 @@ pub fn judge(state: &WorkloadState, limits: Limits) -> Judged {
     let degraded = findings.iter().any(|f| f.code.exit != 0);
     let health = match () {
         () if !heard => Health::Unknown,
-        () if state.windows.is_empty() => Health::Never,
+        () if state.windows.is_empty() && !is_undecided(state) => Health::Never,
         () if degraded => Health::Degraded,
         () => Health::Ok,
     };
     Judged { health, findings, end_age_seconds }
 }
 
+/// Whether a sidecar tells of several histories of which none is known to go on: then it claims no window, though there are some.
+fn is_undecided(state: &WorkloadState) -> bool {
+    let says_so = |told: &String| parse_code(told) == Some(code::SEVERAL_BRANCHES.number);
+    state.fresh().any(|(_, heartbeat)| heartbeat.codes.iter().any(says_so))
+}
+
 fn archive_findings(state: &WorkloadState, end_age: Option<u64>, limits: Limits, findings: &mut Vec<Finding>) {
     let again = |verb: &str| Some(format!("kubectl pitr {verb} {} -n {}", state.name, state.namespace));
+    if state.windows.is_empty() && is_undecided(state) {
+        let text =
+            "several branches, and none is known to be the one that goes on: a restore names its --branch".to_owned();
+        findings.push(Finding { code: code::SEVERAL_BRANCHES, text, fix: again("timeline") });
+        return;
+    }
     if state.windows.is_empty() {
         let binlogs = state.archiving() > 0 || state.offline;
         let (code, text, fix) = if binlogs && state.usable_backups() == Some(0) {
