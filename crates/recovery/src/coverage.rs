@@ -156,10 +156,9 @@ pub(crate) fn cover(place: usize, archived: &ArchivedBinlog) -> Coverage {
     let chooser = Chooser::new(place, archived);
     // Without the first range there is no format description: nothing in the file can be decoded.
     if !archived.previous_known || chooser.choose(0).is_none() {
-        let lost = chooser.lost_from(0);
         let is_anonymous = |range: &ArchivedRange| chooser.is_owned(range) && range.flags.anonymous;
         let ends_anonymous = archived.ranges.iter().any(is_anonymous);
-        return Coverage { lost: lost.into_iter().collect(), ends_anonymous, ..Coverage::default() };
+        return Coverage { lost: chooser.lost(), ends_anonymous, ..Coverage::default() };
     }
     let fragments = chooser.fragments();
     let ahead = chooser.ahead(&fragments);
@@ -217,6 +216,20 @@ impl<'a> Chooser<'a> {
         let end = lost().map(|range| range.end).max()?;
         let anonymous = lost().any(|range| range.flags.anonymous);
         Some(Lost { start: at, end: if until == u64::MAX { end } else { until }, anonymous })
+    }
+
+    /// All that cannot be read and was archived.
+    fn lost(&self) -> Vec<Lost> {
+        let (mut lost, mut at) = (Vec::new(), 0);
+        loop {
+            if let Some(held) = self.choose(at) {
+                at = self.archived.ranges[held].end;
+                continue;
+            }
+            lost.extend(self.lost_from(at));
+            let Some(next) = self.resume_after(at) else { return lost };
+            at = next;
+        }
     }
 
     /// The best range that holds the byte at an offset.

@@ -69,6 +69,7 @@ pictures! {
     hole_in_a_binlog
     incident
     lost_anonymous
+    lost_beginning
     lost_binlog_of_a_replica
     lost_end
     lost_in_the_archive

@@ -56,8 +56,9 @@ impl Reader {
                 let lost = file.archived.iter().filter(|span| {
                     span.kind == RangeKind::Catalogued && span.start >= start && span.end <= boundary(to + 1)
                 });
-                file.lost = lost.copied().collect();
-                assert!(!file.lost.is_empty(), "{rest} loses nothing");
+                let lost: Vec<_> = lost.copied().collect();
+                assert!(!lost.is_empty(), "{rest} loses nothing");
+                file.lost.extend(lost);
             }
             "damage" => {
                 let (file, at) = rest.split_once(' ').unwrap();
