@@ -7,10 +7,12 @@
 //! pitr-bench cost                   # what a sidecar takes from the server beside it: the same load with and without, in turns
 //! pitr-bench restore                # replay, beside mysqlbinlog | mysql and plain replication, same base and settings
 //! pitr-bench status                 # what is recoverable, over an archive of 100,000 binlogs: time, memory, requests
+//! pitr-bench known                  # what a sidecar at rest holds in memory of an archive of many binlogs (11 minutes)
 //! ```
 
 mod archive;
 mod cost;
+mod known;
 mod memory;
 mod process;
 mod recoverable;
@@ -50,6 +52,12 @@ enum Bench {
         /// How many such binlogs (links to one file)
         #[arg(long, default_value_t = 20)]
         times: u64,
+    },
+    /// What a sidecar at rest holds in memory of an archive of many binlogs, after two listings (11 minutes)
+    Known {
+        /// How many binlogs (repeatable) [default: 1, 15000, 100000]
+        #[arg(long)]
+        binlogs: Vec<u64>,
     },
     /// From COMMIT until the bucket alone proves that the transaction is recoverable
     Recoverable {
@@ -100,6 +108,10 @@ async fn main() -> ExitCode {
     let result = match Arguments::parse().bench {
         Bench::Archive { mib, rounds } => archive::run(mib, rounds).await,
         Bench::Memory { mib, times } => memory::run(mib, times).await,
+        Bench::Known { binlogs } => {
+            let usual = vec![1, 15_000, 100_000];
+            known::run(if binlogs.is_empty() { &usual } else { &binlogs }).await
+        }
         Bench::Recoverable { commits, loaded } => recoverable::run(commits, loaded).await,
         Bench::Cost { transactions, rounds } => cost::run(transactions, rounds).await,
         Bench::Status { binlogs, rounds } => {

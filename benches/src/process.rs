@@ -37,16 +37,16 @@ pub(crate) async fn measure(command: &mut Command) -> Result<Cost> {
 }
 
 fn observe(pid: u32, cost: &mut Cost) {
-    if let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) {
-        let peak = status
-            .lines()
-            .find_map(|l| l.strip_prefix("VmHWM:"))
-            .and_then(|l| l.split_whitespace().next()?.parse().ok());
-        cost.peak_kib = cost.peak_kib.max(peak.unwrap_or(0));
-    }
+    cost.peak_kib = cost.peak_kib.max(memory_kib(pid, "VmHWM:").unwrap_or(0));
     if let Some(cpu_s) = cpu_seconds(pid) {
         cost.cpu_s = cpu_s;
     }
+}
+
+/// What `/proc/PID/status` says under a name such as `VmHWM:`, in KiB.
+pub(crate) fn memory_kib(pid: u32, name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
 
 /// User and system time of all children of this process that have ended and were waited for, and of theirs.

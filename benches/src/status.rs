@@ -54,7 +54,7 @@ fn clock() -> Clock {
 }
 
 /// Leaves in `folder` what an archiver has made of so many binlogs, without their segments; gives the catalog's length.
-async fn make(binlogs: u64, folder: &Path) -> Result<u64> {
+pub(crate) async fn make(binlogs: u64, folder: &Path) -> Result<u64> {
     let memory = Arc::new(MemoryStore::new());
     let store = Arc::clone(&memory) as Arc<dyn Store>;
     let archive = Arc::new(Archive::claim(store, clock(), "bench/mysql").await?);

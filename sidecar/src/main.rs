@@ -41,10 +41,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::start(&cli.logging);
     // Not where a server is started: it would inherit what suits us.
-    match cli.verb {
-        Verb::Run(_) | Verb::Archive(_) => allocator::settle(allocator::LONG_WORK),
-        Verb::Status(_) | Verb::Plan(_) | Verb::Get(_) => allocator::settle(allocator::ONE_ANSWER),
-        _ => {}
+    if matches!(cli.verb, Verb::Run(_) | Verb::Archive(_) | Verb::Status(_) | Verb::Plan(_) | Verb::Get(_)) {
+        allocator::settle();
     }
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         return error::report(&anyhow::anyhow!("a TLS provider was installed before ours"));

@@ -117,7 +117,7 @@ async fn numbers_grow_past_six_digits() {
     let timeline = Timeline::new(inventory.clone());
     assert!(timeline.problems().is_empty() && timeline.gaps().is_empty(), "{:?}", timeline.gaps());
     let binlogs = timeline.streams().iter().flat_map(|stream| stream.binlogs.iter());
-    assert_eq!(binlogs.map(|(id, _)| id.number).collect::<Vec<_>>(), [1, 999_999, 1_000_000, 1_000_001]);
+    assert_eq!(binlogs.map(|binlog| binlog.id.number).collect::<Vec<_>>(), [1, 999_999, 1_000_000, 1_000_001]);
     assert_eq!(timeline.branches().len(), 1);
     assert_eq!(inventory.binlogs.iter().filter(|binlog| binlog.closed == Closed::Open).count(), 1);
 }

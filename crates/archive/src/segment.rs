@@ -79,6 +79,6 @@ impl SegmentRecord {
         // Room for all of a usual key at once: an inventory has very many.
         let mut key = String::with_capacity(KEY_BYTES);
         let _never = write!(key, "{}", self.key);
-        StoredObject { key, length: self.length, sha256_16: self.key.hash.to_string() }
+        StoredObject { key, length: self.length, sha256_begins: self.key.hash.0 }
     }
 }

@@ -313,7 +313,7 @@ async fn ended(life: &Life, days: u64) -> Vec<String> {
 
 async fn catalogued(life: &Life) -> BTreeSet<String> {
     let found = life.archive.discover(None).await.unwrap();
-    found.catalogued.keys().map(ToString::to_string).collect()
+    found.catalogued.iter().map(|record| record.key.to_string()).collect()
 }
 
 #[tokio::test]
@@ -522,7 +522,7 @@ async fn an_orphan_stays_where_its_twin_is_damaged() {
     let twin = binlog(3);
     life.archive.write_segment(twin.draft(Place::Binlogs, 0, twin.boundary(2)), Codec::None).await.unwrap();
     let named = life.archive.discover(None).await.unwrap().catalogued;
-    let named = named.keys().find(|key| key.binlog == twin.id && key.start == 0).unwrap().to_string();
+    let named = named.iter().find(|known| known.key.binlog == twin.id && known.key.start == 0).unwrap().key.to_string();
     let mut bytes = life.store.get(&named).await.unwrap().to_vec();
     *bytes.last_mut().unwrap() ^= 1;
     life.store.put(&named, bytes.into(), ObjectClass::Content).await.unwrap();

@@ -413,7 +413,7 @@ async fn a_listing_that_is_late_takes_no_young_line_away() {
     let rebuilt = archived.archive.rebuild_catalog(&VerifyProgress::default()).await.unwrap();
     assert_eq!(rebuilt.segments, 2 * BINLOGS + 1);
     archived.overwrite(&key, bytes.to_vec()).await;
-    assert!(archived.archive.discover(None).await.unwrap().catalogued.contains_key(&record.key));
+    assert!(archived.archive.discover(None).await.unwrap().catalogued.contains(&record.key));
     // What is gone for longer is gone.
     archived.store.delete(&[key]).await.unwrap();
     archived.store.pass(SignedDuration::from_hours(2));

@@ -2,6 +2,7 @@
 //! Nothing else: no closing event, no upload time, no listing order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use pitr_binlog::GtidSet;
 
@@ -93,7 +94,7 @@ impl Chain {
         let stream = Stream {
             id: ids.name("st", &content),
             source: first.map_or_else(String::new, |piece| archived(&piece.binlog).id.source.clone()),
-            binlogs: binlogs.iter().map(|b| (archived(b).id.clone(), archived(b).name.clone())).collect(),
+            binlogs: binlogs.iter().map(|place| Arc::clone(archived(place))).collect(),
             before: self.before,
             after,
             first_us: timed().next().and_then(|piece| piece.first_us),

@@ -31,7 +31,8 @@ impl fmt::Display for BinlogId {
 pub struct Inventory {
     /// What the archive belongs to.
     pub workload: String,
-    /// In any order, and shared by whoever knows the same of them: an archive of years has very many.
+    /// In any order (a listing gives them in that of their ids), and shared by whoever knows the same of them: an archive of years has
+    /// very many.
     pub binlogs: Vec<Arc<ArchivedBinlog>>,
     /// In any order.
     pub backups: Vec<BaseBackup>,
@@ -43,7 +44,7 @@ pub struct Inventory {
 }
 
 /// What is archived of one binlog.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchivedBinlog {
     /// Which binlog.
     pub id: BinlogId,
@@ -92,7 +93,7 @@ pub struct Damage {
 }
 
 /// Bytes `start..end` of a binlog, as one or more objects with the same content.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchivedRange {
     /// First byte.
     pub start: u64,
@@ -169,8 +170,8 @@ pub struct StoredObject {
     pub key: String,
     /// Its length as stored.
     pub length: u64,
-    /// First 16 hex digits of the SHA-256 of what is stored.
-    pub sha256_16: String,
+    /// The beginning of the SHA-256 of what is stored.
+    pub sha256_begins: [u8; 8],
 }
 
 /// A restorable copy of the data, with the exact set of transactions that it contains.
@@ -254,6 +255,13 @@ impl IndexEntry {
             Clock::Original => self.commit_us,
             Clock::Immediate => self.immediate_us.unwrap_or(self.commit_us),
         }
+    }
+}
+
+impl Inventory {
+    /// Where a binlog stands among those that are in the order of their ids. `Err`: where it would.
+    pub fn place_of(&self, id: &BinlogId) -> Result<usize, usize> {
+        self.binlogs.binary_search_by(|binlog| binlog.id.cmp(id))
     }
 }
 

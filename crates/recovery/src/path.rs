@@ -131,7 +131,7 @@ impl Walk<'_> {
 
     /// Streams that have something of what is needed, and nothing that was there before it.
     fn candidates(&self) -> impl Iterator<Item = usize> + '_ {
-        let first_number = |log: usize| self.log(log).stream.binlogs.first().map(|(id, _)| id.number);
+        let first_number = |log: usize| self.log(log).stream.binlogs.first().map(|binlog| binlog.id.number);
         (0..self.logs.logs.len()).filter(move |candidate| {
             let log = self.log(*candidate);
             // A number that returns on the same server means RESET: what has the higher number is not the past.
@@ -229,7 +229,7 @@ impl Walk<'_> {
 
     /// The number of the last binlog of a stream.
     fn last_number(&self, log: usize) -> Option<u64> {
-        self.log(log).stream.binlogs.last().map(|(id, _)| id.number)
+        self.log(log).stream.binlogs.last().map(|binlog| binlog.id.number)
     }
 }
 

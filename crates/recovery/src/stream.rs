@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use pitr_binlog::{BinlogName, GtidSet};
+use pitr_binlog::GtidSet;
 
-use crate::inventory::BinlogId;
+use crate::inventory::ArchivedBinlog;
 
 /// An unbroken run of binlogs of one source: each file's previous set equals what came before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +13,8 @@ pub struct Stream {
     pub id: String,
     /// The server.
     pub source: String,
-    /// Its binlogs, in order, with their names. The first may be used from a hole in it on, the last up to one.
-    pub binlogs: Arc<[(BinlogId, BinlogName)]>,
+    /// Its binlogs, in order. The first may be used from a hole in it on, the last up to one.
+    pub binlogs: Arc<[Arc<ArchivedBinlog>]>,
     /// What was executed before its first transaction.
     pub before: GtidSet,
     /// What is executed after its last one.

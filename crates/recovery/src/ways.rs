@@ -172,7 +172,7 @@ impl Way {
         let restarted = self.leaf.is_some_and(|leaf| {
             let (end, other) = (&logs.logs[leaf].stream, &log.stream);
             end.source == other.source
-                && other.binlogs.first().map(|b| b.0.number) > end.binlogs.last().map(|b| b.0.number)
+                && other.binlogs.first().map(|b| b.id.number) > end.binlogs.last().map(|b| b.id.number)
         });
         let state = log.after();
         let around = self.sections.iter().rev().find(|section| section.start.is_subset_of(state));
@@ -262,9 +262,8 @@ fn find_live(ways: &[Way], logs: &Logs<'_>) -> Option<usize> {
 
 /// The logs that end in a clean shutdown.
 fn shut_down(logs: &Logs<'_>) -> BTreeSet<usize> {
-    let last = |log: &Log| log.stream.binlogs.last().map(|(id, _)| id.clone());
-    let ends: BTreeMap<_, usize> =
-        logs.logs.iter().enumerate().filter_map(|(place, log)| Some((last(log)?, place))).collect();
+    let ends = |(place, log): (usize, &Log)| log.stream.binlogs.last().map(|binlog| (binlog.id.clone(), place));
+    let ends: BTreeMap<_, usize> = logs.logs.iter().enumerate().filter_map(ends).collect();
     let binlogs = logs.reader.inventory().binlogs.iter();
     let stopped = binlogs.filter(|binlog| binlog.ranges.iter().any(|range| range.flags.shut_down));
     stopped.filter_map(|binlog| ends.get(&binlog.id).copied()).collect()
@@ -286,7 +285,7 @@ fn is_superseded(way: &Way, by: &Way, logs: &Logs<'_>) -> bool {
     let stream = |way: &Way| way.leaf.map(|leaf| &logs.logs[leaf].stream);
     if let (Some(old), Some(new), false) = (stream(way), stream(by), disputed) {
         let went_on = old.source == new.source
-            && old.binlogs.last().map(|b| b.0.number) < new.binlogs.first().map(|b| b.0.number);
+            && old.binlogs.last().map(|b| b.id.number) < new.binlogs.first().map(|b| b.id.number);
         if went_on {
             return true;
         }

@@ -176,7 +176,7 @@ impl Case<'_> {
         let stream = self.timeline.streams().iter().find(|s| s.id == *stream).expect("a stream");
         // An empty binlog does not tell whose it is when numbers have returned: the last one with transactions does.
         let file_of = |id: &BinlogId| self.story().world.files.iter().position(|file| file.id == *id).expect("a file");
-        let files: Vec<usize> = stream.binlogs.iter().map(|(id, _)| file_of(id)).collect();
+        let files: Vec<usize> = stream.binlogs.iter().map(|binlog| file_of(&binlog.id)).collect();
         let written = files.iter().rfind(|file| self.truth.is_written(**file));
         if written.is_none() && self.truth.has_collision() {
             return Ok(None);

@@ -39,9 +39,8 @@ impl Progress {
 /// What is archived of the whole workload.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
+    /// Its binlogs are in the order of their ids.
     inventory: Inventory,
-    /// Where each binlog stands in the inventory.
-    places: BTreeMap<BinlogId, usize>,
     /// The tail objects of this source's binlogs, in the order of the file.
     tail: BTreeMap<BinlogId, Vec<SegmentRecord>>,
     /// What was stored lately, and when.
@@ -63,12 +62,12 @@ impl Ledger {
     }
 
     /// Takes a listing. What was stored or deleted since it began is laid over it.
-    pub(crate) fn list(&mut self, inventory: Inventory) {
+    pub(crate) fn list(&mut self, mut inventory: Inventory) {
         self.version += 1;
         let began = inventory.listed_us;
         self.recent.retain(|(at, _)| *at >= began);
         self.removed.retain(|(at, _)| *at >= began);
-        self.places = inventory.binlogs.iter().enumerate().map(|(at, binlog)| (binlog.id.clone(), at)).collect();
+        inventory.binlogs.sort_by(|a, b| a.id.cmp(&b.id));
         self.inventory = Inventory { running: self.inventory.running.take(), ..inventory };
         let recent: Vec<SegmentRecord> = self.recent.iter().map(|(_, record)| record.clone()).collect();
         recent.iter().for_each(|record| self.lay(record));
@@ -109,7 +108,7 @@ impl Ledger {
 
     fn lay(&mut self, record: &SegmentRecord) {
         let known = self.known_by_another_key(record);
-        lay(&mut self.inventory, &mut self.places, known.as_ref().unwrap_or(record));
+        lay_over(&mut self.inventory, known.as_ref().unwrap_or(record));
     }
 
     /// The record under the hash by which its bytes are known: what another key hashed is the same where the index is, as in a listing.
@@ -156,16 +155,11 @@ impl Ledger {
                 self.tail.remove(&key.binlog);
             }
         }
-        let Some(place) = self.places.get(&key.binlog).copied() else { return };
+        let Ok(place) = self.inventory.place_of(&key.binlog) else { return };
         let Some(binlog) = self.inventory.binlogs.get_mut(place).map(Arc::make_mut) else { return };
         binlog.ranges.retain_mut(|range| remove_from(range, |key| key == text));
-        if !binlog.ranges.is_empty() {
-            return;
-        }
-        self.inventory.binlogs.swap_remove(place);
-        self.places.remove(&key.binlog);
-        if let Some(moved) = self.inventory.binlogs.get(place) {
-            self.places.insert(moved.id.clone(), place);
+        if binlog.ranges.is_empty() {
+            self.inventory.binlogs.remove(place);
         }
     }
 
@@ -202,8 +196,9 @@ impl Ledger {
 
     /// The number of the oldest binlog of a source of which something is archived.
     pub(crate) fn oldest(&self, source: &str) -> Option<u64> {
-        let first = BinlogId { source: source.to_owned(), number: 0, head: [0; 8] };
-        self.places.range(first..).next().map(|(id, _)| id).filter(|id| id.source == source).map(|id| id.number)
+        let binlogs = &self.inventory.binlogs;
+        let first = binlogs.partition_point(|binlog| binlog.id.source.as_str() < source);
+        binlogs.get(first).map(|binlog| &binlog.id).filter(|id| id.source == source).map(|id| id.number)
     }
 
     /// How far a binlog is archived.
@@ -230,23 +225,12 @@ impl Ledger {
 
     /// What is archived of a binlog.
     pub(crate) fn binlog(&self, id: &BinlogId) -> Option<&Arc<ArchivedBinlog>> {
-        self.places.get(id).and_then(|at| self.inventory.binlogs.get(*at))
+        self.inventory.place_of(id).ok().and_then(|place| self.inventory.binlogs.get(place))
     }
 
     /// Everything.
     pub(crate) fn inventory(&self) -> &Inventory {
         &self.inventory
-    }
-}
-
-/// Lays a record over an inventory whose places are known.
-fn lay(inventory: &mut Inventory, places: &mut BTreeMap<BinlogId, usize>, record: &SegmentRecord) {
-    let place = places.get(&record.key.binlog).copied();
-    lay_over(inventory, place, record);
-    // A record that cannot be laid over adds nothing.
-    let last = inventory.binlogs.len().saturating_sub(1);
-    if place.is_none() && inventory.binlogs.last().is_some_and(|binlog| binlog.id == record.key.binlog) {
-        places.insert(record.key.binlog.clone(), last);
     }
 }
 

@@ -227,9 +227,7 @@ fn summary(window: &Window, facts: &Facts, timeline: &Timeline) -> WindowSummary
 fn last_of_live(timeline: &Timeline) -> Option<pitr_binlog::Gtid> {
     let branch = live_branch(timeline)?;
     let stream = timeline.streams().iter().find(|stream| branch.streams.last() == Some(&stream.id))?;
-    let ids = stream.binlogs.iter().rev().map(|(id, _)| id);
-    let mut last = ids.filter_map(|id| {
-        let binlog = timeline.inventory().binlogs.iter().find(|binlog| binlog.id == *id)?;
+    let mut last = stream.binlogs.iter().rev().filter_map(|binlog| {
         binlog.ranges.iter().filter_map(|range| range.last.as_ref()).max_by_key(|point| point.end)?.gtid
     });
     last.next()

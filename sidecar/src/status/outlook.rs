@@ -157,7 +157,7 @@ pub(crate) fn proven_to(facts: &Facts, timeline: &Timeline) -> Option<i64> {
         pitr_binlog::GtidSource::MariaDb { .. } => false,
     });
     let stream = live.streams.last().and_then(|id| timeline.streams().iter().find(|stream| stream.id == *id))?;
-    let ends_there = stream.binlogs.last().is_some_and(|(id, _)| *id == proof.binlog);
+    let ends_there = stream.binlogs.last().is_some_and(|last| last.id == proof.binlog);
     let binlog = timeline.inventory().binlogs.iter().find(|binlog| binlog.id == proof.binlog)?;
     let archived = binlog.ranges.iter().map(|range| range.end).max().unwrap_or(0);
     let is_held = binlog.ranges.iter().all(pitr_recovery::ArchivedRange::is_held);

@@ -1,13 +1,13 @@
 //! `cat`: archived binlogs as one stream, for `mysqlbinlog` or any other tool. Every byte is verified before it is written, and a stream
 //! that would have a hole is refused before its first byte.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use pitr_archive::Archive;
 use pitr_binlog::{Gtid, GtidSet, MAGIC};
 use pitr_recovery::{
-    ArchivedBinlog, ArchivedRange, BinlogId, Branch, Closed, Problem, RangeKind, TimeTarget, Timeline, code, parse_time,
+    ArchivedBinlog, ArchivedRange, Branch, Closed, Problem, RangeKind, TimeTarget, Timeline, code, parse_time,
 };
 
 use super::Context;
@@ -131,10 +131,7 @@ fn between<'a>(
     (from, to): (Option<&Bound>, Option<&Bound>),
 ) -> Result<Vec<&'a ArchivedBinlog>, Failure> {
     let streams = branch.streams.iter().filter_map(|id| timeline.streams().iter().find(|stream| stream.id == *id));
-    let ids = streams.flat_map(|stream| stream.binlogs.iter().map(|(id, _)| id));
-    let binlogs: BTreeMap<&BinlogId, &ArchivedBinlog> =
-        timeline.inventory().binlogs.iter().map(|binlog| (&binlog.id, binlog.as_ref())).collect();
-    let all: Vec<&ArchivedBinlog> = ids.filter_map(|id| binlogs.get(id).copied()).collect();
+    let all: Vec<&ArchivedBinlog> = streams.flat_map(|stream| stream.binlogs.iter().map(Arc::as_ref)).collect();
     let has = |binlog: &ArchivedBinlog, gtid: &Gtid| binlog.ranges.iter().any(|range| range.gtids.contains(gtid));
     let busy = |binlog: &ArchivedBinlog| binlog.ranges.iter().any(|range| range.transactions > 0);
     let last_us = |binlog: &ArchivedBinlog| binlog.ranges.iter().map(|range| range.max_commit_us).max().unwrap_or(0);
@@ -223,7 +220,7 @@ fn hole(message: String) -> Failure {
 #[cfg(test)]
 mod tests {
     use pitr_binlog::{BinlogName, Flavour};
-    use pitr_recovery::{Inventory, RangeFlags, StoredObject};
+    use pitr_recovery::{BinlogId, Inventory, RangeFlags, StoredObject};
 
     use super::*;
 
@@ -245,7 +242,7 @@ mod tests {
             max_commit_us: 0,
             step_back_us: 0,
             flags: RangeFlags::default(),
-            objects: vec![StoredObject { key: String::new(), length: 9, sha256_16: String::new() }],
+            objects: vec![StoredObject { key: String::new(), length: 9, sha256_begins: [0; 8] }],
         };
         ArchivedBinlog {
             id: BinlogId { source: server.to_owned(), number, head: [number as u8; 8] },

@@ -93,7 +93,7 @@ impl Archive {
         report.hidden_backups.extend(lost);
         report.told_by = found.told_by();
         // What is found goes as the inventory grows: both at once would be twice the memory.
-        let records = found.catalogued.into_values().chain(found.tail.into_values());
+        let records = found.catalogued.into_iter().chain(found.tail);
         let binlogs = self.binlogs(records, (&marks, verified.as_ref()), &mut report).await?;
         report.verified = verified;
         Ok((Inventory { workload, binlogs, backups, listed_us, running: None }, report))
@@ -178,21 +178,24 @@ impl Archive {
     /// Takes out whole segments that serve in place of a lost repeat and are gone: a line says no more than that they were there.
     async fn drop_gone_wholes(&self, found: &mut Discovered, verified: &LastVerified) -> Result<(), ArchiveError> {
         let is_lost = |record: &&SegmentRecord| record.header.repeat().is_some() && verified.loses(record);
-        let lost: BTreeSet<_> = found.catalogued.values().filter(is_lost).map(range_of).collect();
+        let lost: BTreeSet<_> = found.catalogued.iter().filter(is_lost).map(range_of).collect();
         if lost.is_empty() {
             return Ok(());
         }
-        let wholes = found.catalogued.values().filter(|whole| whole.header.repeat().is_none());
+        let wholes = found.catalogued.iter().filter(|whole| whole.header.repeat().is_none());
         let keys: Vec<SegmentKey> =
             wholes.filter(|whole| lost.contains(&range_of(whole))).map(|whole| whole.key.clone()).collect();
         let mut heads = stream::iter(keys)
             .map(|key| async move { (self.is_there(&key.to_string()).await, key) })
             .buffer_unordered(READS_AT_ONCE);
+        let mut gone = BTreeSet::new();
         while let Some((is_there, key)) = heads.next().await {
             if !is_there? {
-                found.catalogued.remove(&key);
+                gone.insert(key);
             }
         }
+        drop(heads);
+        found.catalogued.take_out(|record| gone.contains(&record.key));
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, stream};
 use pitr_recovery::BinlogId;
 
+use super::record_list::RecordList;
 use super::verify::LastVerified;
 use super::{Archive, ArchiveError, READS_AT_ONCE, locked};
 use crate::catalog::{PageError, records};
@@ -27,9 +28,9 @@ pub(super) const FIRST_READ_BYTES: u64 = 64 << 10;
 #[derive(Debug, Clone, Default)]
 pub struct Discovered {
     /// Segments that the catalog names.
-    pub catalogued: BTreeMap<SegmentKey, SegmentRecord>,
+    pub catalogued: RecordList,
     /// Segments of the tail.
-    pub tail: BTreeMap<SegmentKey, SegmentRecord>,
+    pub tail: RecordList,
     /// Keys that are none of an archive's.
     pub unknown_keys: Vec<String>,
     /// Objects that cannot be read, and why.
@@ -45,7 +46,7 @@ pub struct Discovered {
 impl Discovered {
     /// All records, the catalogued ones first.
     pub fn records(&self) -> impl Iterator<Item = &SegmentRecord> {
-        self.catalogued.values().chain(self.tail.values())
+        self.catalogued.iter().chain(self.tail.iter())
     }
 
     /// How many pages were read.
@@ -55,13 +56,13 @@ impl Discovered {
 
     /// Whether a page names a segment, even one in whose place a repeat stands.
     pub(super) fn names(&self, key: &SegmentKey) -> bool {
-        self.catalogued.contains_key(key) || self.superseded.contains(key)
+        self.catalogued.contains(key) || self.superseded.contains(key)
     }
 
     /// Which binlogs stand in the archive as what differs from which others.
     pub(super) fn told_by(&self) -> BTreeMap<BinlogId, BTreeSet<BinlogId>> {
         let mut told_by: BTreeMap<BinlogId, BTreeSet<BinlogId>> = BTreeMap::new();
-        for record in self.catalogued.values() {
+        for record in self.catalogued.iter() {
             let Some(repeat) = record.header.repeat() else { continue };
             let of = repeat.of.iter().map(|of| of.key.binlog.clone());
             told_by.entry(record.key.binlog.clone()).or_default().extend(of);
@@ -74,20 +75,18 @@ impl Discovered {
         let stands_for_others = |record: &&SegmentRecord| {
             record.header.repeat().is_some() && !verified.is_some_and(|verified| verified.loses(record))
         };
-        let repeats: HashSet<_> = self.catalogued.values().filter(stands_for_others).map(range_of).collect();
+        let repeats: HashSet<_> = self.catalogued.iter().filter(stands_for_others).map(range_of).collect();
         if repeats.is_empty() {
             return;
         }
-        let superseded = self
-            .catalogued
-            .extract_if(.., |_, record| record.header.repeat().is_none() && repeats.contains(&range_of(record)));
-        self.superseded.extend(superseded.map(|(key, _)| key));
+        let superseded =
+            self.catalogued.take_out(|record| record.header.repeat().is_none() && repeats.contains(&range_of(record)));
+        self.superseded.extend(superseded.into_iter().map(|record| record.key));
     }
 
     pub(super) fn absorb(&mut self, mut other: Self) {
-        // Nothing is moved where one of the two is empty, and a first look is.
-        self.catalogued.append(&mut other.catalogued);
-        self.tail.append(&mut other.tail);
+        self.catalogued.add(other.catalogued);
+        self.tail.add(other.tail);
         self.gone.extend(other.gone);
         self.superseded.append(&mut other.superseded);
         self.pages.extend(other.pages);
@@ -158,7 +157,7 @@ impl Archive {
 
     /// The pages under a prefix that are not `known`.
     async fn read_catalog(&self, prefix: &str, known: &HashSet<PageKey>) -> Result<Discovered, ArchiveError> {
-        let mut found = Discovered::default();
+        let (mut found, mut catalogued) = (Discovered::default(), Vec::new());
         let unknown = self
             .each_page(prefix, known, records, |page, read| {
                 let key = page.to_string();
@@ -171,7 +170,7 @@ impl Archive {
                     }
                 };
                 // The lines before the damage count. What it hides shows up as a hole.
-                found.catalogued.extend(records.into_iter().map(|record| (record.key.clone(), record)));
+                catalogued.extend(records);
                 match end {
                     Err(PageError::NewerFormat { found }) => return Err(ArchiveError::NewerFormat { key, found }),
                     Err(error) => found.unreadable.push((key, error.to_string())),
@@ -181,6 +180,7 @@ impl Archive {
             })
             .await?;
         found.unknown_keys = unknown;
+        found.catalogued.add(catalogued);
         Ok(found)
     }
 
@@ -197,7 +197,7 @@ impl Archive {
     }
 
     async fn read_tail_once(&self, prefix: &str) -> Result<Discovered, ArchiveError> {
-        let mut found = Discovered::default();
+        let (mut found, mut tail) = (Discovered::default(), Vec::new());
         let mut segments = Vec::new();
         for object in self.store.list(prefix).await? {
             match object.key.parse() {
@@ -223,7 +223,7 @@ impl Archive {
                 Ok(record) => record,
             };
             match record {
-                Ok(record) => drop(found.tail.insert(key, record)),
+                Ok(record) => tail.push(record),
                 Err(SegmentError::NewerFormat { found }) => {
                     return Err(ArchiveError::NewerFormat { key: key.to_string(), found });
                 }
@@ -231,6 +231,7 @@ impl Archive {
             }
         }
         drop(records);
+        found.tail.add(tail);
         Ok(found)
     }
 

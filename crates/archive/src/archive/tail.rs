@@ -147,11 +147,11 @@ impl Archive {
     pub async fn sweep_tail(&self, source: &str) -> Result<TailReport, ArchiveError> {
         let listed = self.store.list(&Place::Tail.source_prefix(source)).await?;
         let found = self.discover(Some(source)).await?;
-        let catalogued: Vec<&SegmentRecord> = found.catalogued.values().collect();
+        let catalogued: Vec<&SegmentRecord> = found.catalogued.iter().collect();
         let unusable = found.unreadable.iter().filter(|(key, _)| key.starts_with(TAIL_PREFIX)).cloned().collect();
         let mut report = TailReport { unusable, ..TailReport::default() };
         let mut candidates = Vec::new();
-        for record in found.tail.into_values() {
+        for record in found.tail {
             if is_within(&record, catalogued.iter().copied()) {
                 candidates.push(record);
             } else {

@@ -140,7 +140,7 @@ fn wanted<'a>(timeline: &'a Timeline, filter: &BinlogFilter) -> Vec<&'a Arc<Arch
 /// The stream of each binlog.
 fn streams(timeline: &Timeline) -> BTreeMap<&BinlogId, &str> {
     let streams = timeline.streams().iter();
-    streams.flat_map(|stream| stream.binlogs.iter().map(|(id, _)| (id, stream.id.as_str()))).collect()
+    streams.flat_map(|stream| stream.binlogs.iter().map(|binlog| (&binlog.id, stream.id.as_str()))).collect()
 }
 
 /// The binlog that a cursor names, whether or not it is still there.

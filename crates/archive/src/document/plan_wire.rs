@@ -232,7 +232,7 @@ impl From<&PlannedRange> for RangeWire {
         let object = |object: &StoredObject| ObjectWire {
             key: object.key.clone(),
             stored_bytes: object.length,
-            sha256: object.sha256_16.clone(),
+            sha256: hex::encode(object.sha256_begins),
         };
         Self {
             start: range.start,
@@ -248,16 +248,16 @@ impl RangeWire {
         if self.start >= self.end {
             return Err("ranges.end");
         }
-        let object = |object: ObjectWire| StoredObject {
-            key: object.key,
-            length: object.stored_bytes,
-            sha256_16: object.sha256,
+        let object = |object: ObjectWire| {
+            let mut sha256_begins = [0; 8];
+            hex::decode_to_slice(&object.sha256, &mut sha256_begins).map_err(|_| "objects.sha256")?;
+            Ok(StoredObject { key: object.key, length: object.stored_bytes, sha256_begins })
         };
         Ok(PlannedRange {
             start: self.start,
             end: self.end,
             raw_sha256: parse_digest(&self.raw_sha256).ok_or("ranges.rawSha256")?,
-            objects: self.objects.into_iter().map(object).collect(),
+            objects: self.objects.into_iter().map(object).collect::<Result<_, Invalid>>()?,
         })
     }
 }

@@ -181,8 +181,8 @@ impl From<&Stream> for StreamItem {
         Self {
             id: stream.id.clone(),
             source: stream.source.clone(),
-            first_binlog: stream.binlogs.first().map(|(_, name)| name.to_string()),
-            last_binlog: stream.binlogs.last().map(|(_, name)| name.to_string()),
+            first_binlog: stream.binlogs.first().map(|binlog| binlog.name.to_string()),
+            last_binlog: stream.binlogs.last().map(|binlog| binlog.name.to_string()),
             first_at: stream.first_us.map(Instant),
             last_at: stream.last_us.map(Instant),
             transactions: stream.transactions,

@@ -209,8 +209,8 @@ impl<'a> Selection<'a> {
                 continue;
             }
             let logs = way.sections.iter().flat_map(|section| &section.legs).map(|leg| &self.timeline.logs[leg.log]);
-            for (id, _) in logs.flat_map(|log| log.stream.binlogs.iter()) {
-                let reasons = kept.binlogs.entry(id.clone()).or_default();
+            for binlog in logs.flat_map(|log| log.stream.binlogs.iter()) {
+                let reasons = kept.binlogs.entry(binlog.id.clone()).or_default();
                 let reason = KeepReason::Tells { backup: told.backup.clone() };
                 if !reasons.contains(&reason) {
                     reasons.push(reason);
@@ -275,7 +275,7 @@ impl<'a> Selection<'a> {
                 for item in section.items.iter().skip(entry.place.item) {
                     let (log, piece) = (section.legs[item.leg].log, section.piece_of(item, &self.timeline.logs));
                     let binlog = &self.binlogs()[piece.binlog].id;
-                    let in_stream = self.timeline.logs[log].stream.binlogs.iter().position(|(id, _)| id == binlog);
+                    let in_stream = self.timeline.logs[log].stream.binlogs.iter().position(|own| own.id == *binlog);
                     let needed = (in_stream.unwrap_or(0), entry.backup);
                     let known = first.entry(log).or_insert(needed);
                     *known = needed.min(*known);
@@ -284,9 +284,9 @@ impl<'a> Selection<'a> {
         }
         for (log, (from, backup)) in first {
             let backup = &self.backups()[backup].id;
-            for (id, _) in self.timeline.logs[log].stream.binlogs.iter().skip(from) {
+            for binlog in self.timeline.logs[log].stream.binlogs.iter().skip(from) {
                 let reason = KeepReason::Needed { backup: backup.clone() };
-                let reasons = kept.binlogs.entry(id.clone()).or_default();
+                let reasons = kept.binlogs.entry(binlog.id.clone()).or_default();
                 if !reasons.iter().any(|known| matches!(known, KeepReason::Needed { .. })) {
                     reasons.push(reason);
                 }

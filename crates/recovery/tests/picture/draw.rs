@@ -19,7 +19,7 @@ pub(crate) fn draw(timeline: &Timeline) -> String {
         }
         text.push('\n');
         for stream in timeline.streams().iter().filter(|stream| branch.streams.contains(&stream.id)) {
-            let binlogs: Vec<String> = stream.binlogs.iter().map(|(id, _)| binlog(id)).collect();
+            let binlogs: Vec<String> = stream.binlogs.iter().map(|own| binlog(&own.id)).collect();
             let (before, after) = (set(&stream.before), set(&stream.after));
             writeln!(text, "  stream {} {before} to {after}", binlogs.join(" ")).unwrap();
         }

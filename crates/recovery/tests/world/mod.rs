@@ -139,7 +139,7 @@ impl File {
         StoredObject {
             key: format!("{}/{}-{}", self.id, span.start, span.end),
             length: span.end - span.start,
-            sha256_16: String::new(),
+            sha256_begins: [0; 8],
         }
     }
 

@@ -36,7 +36,7 @@ fn binlog(number: u64, head: u8, (first, last): (u64, u64), from_us: i64) -> Arc
         max_commit_us: point(last).commit_us,
         step_back_us: 0,
         flags: RangeFlags::default(),
-        objects: vec![StoredObject { key: format!("{number}-{head}"), length: 1, sha256_16: String::new() }],
+        objects: vec![StoredObject { key: format!("{number}-{head}"), length: 1, sha256_begins: [0; 8] }],
     };
     let name = |number: u64| BinlogName::parse(&format!("binlog.{number:06}")).unwrap();
     ArchivedBinlog {

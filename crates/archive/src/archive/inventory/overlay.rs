@@ -9,15 +9,15 @@ use super::{archived_range, closed};
 use crate::layout::Place;
 use crate::segment::{HeldSet, SegmentRecord};
 
-/// Lays a stored segment over an inventory, for whoever stored it and does not want to list everything again, and knows where the binlog
-/// stands in the inventory; none: not yet, and then it becomes the last.
+/// Lays a stored segment over an inventory whose binlogs are in the order of their ids, as those of a listing, for whoever stored it and does
+/// not want to list everything again.
 ///
 /// A set of GTIDs that the record only identifies cannot be laid over: such a record is left to the next listing.
-pub fn lay_over(inventory: &mut Inventory, place: Option<usize>, record: &SegmentRecord) {
+pub fn lay_over(inventory: &mut Inventory, record: &SegmentRecord) {
     let Some(gtids) = record.header.transactions.gtids.whole() else { return };
-    let place = place.unwrap_or_else(|| {
-        inventory.binlogs.push(Arc::new(unknown_binlog(record)));
-        inventory.binlogs.len() - 1
+    let place = inventory.place_of(&record.key.binlog).unwrap_or_else(|place| {
+        inventory.binlogs.insert(place, Arc::new(unknown_binlog(record)));
+        place
     });
     let Some(binlog) = inventory.binlogs.get_mut(place).map(Arc::make_mut) else { return };
     if !binlog.previous_known

@@ -78,7 +78,7 @@ impl Archive {
             }
         };
         let mut lines: BTreeMap<BinlogId, Vec<SegmentRecord>> = BTreeMap::new();
-        for record in everything.found.catalogued.into_values() {
+        for record in everything.found.catalogued {
             if marks.marks.binlogs.contains_key(&record.key.binlog) {
                 lines.entry(record.key.binlog.clone()).or_default().push(record);
             }

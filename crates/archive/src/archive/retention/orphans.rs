@@ -78,12 +78,12 @@ impl Archive {
         let is_named = |key: &SegmentKey| found.names(key) || marks.binlogs.contains_key(&key.binlog);
         swept.orphan_bytes = listed.iter().filter(|(key, _)| !is_named(key)).map(|(_, object)| object.length).sum();
         let is_orphan = |(key, object): &(&SegmentKey, &ListedObject)| {
-            !catalogued.contains_key(key)
+            !catalogued.contains(key)
                 && !marks.binlogs.contains_key(&key.binlog)
                 && is_past(object.modified, old.0, old.1)
         };
         let mut by_binlog: BTreeMap<&BinlogId, Vec<&SegmentRecord>> = BTreeMap::new();
-        for record in catalogued.values().filter(|record| listed.contains_key(&record.key)) {
+        for record in catalogued.iter().filter(|record| listed.contains_key(&record.key)) {
             by_binlog.entry(&record.key.binlog).or_default().push(record);
         }
         // A repeat counts when it has been there for a grace, and what it is told by is not on its way out.
@@ -136,8 +136,7 @@ impl Archive {
             return Ok(());
         }
         let named = self.discover_catalogued(None).await?.catalogued;
-        duplicates
-            .retain(|object| !matches!(object.key.parse(), Ok(ObjectKey::Segment(key)) if named.contains_key(&key)));
+        duplicates.retain(|object| !matches!(object.key.parse(), Ok(ObjectKey::Segment(key)) if named.contains(&key)));
         swept.duplicates += self.delete_swept(duplicates, swept).await?;
         duplicates.clear();
         Ok(())

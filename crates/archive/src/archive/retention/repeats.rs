@@ -146,7 +146,7 @@ impl Archive {
         let sources: BTreeSet<String> = page.iter().map(|record| record.key.binlog.source.clone()).collect();
         for source in sources {
             let named = self.discover_catalogued(Some(&source)).await?.catalogued;
-            let repeats = named.values().filter(|record| record.header.repeat().is_some());
+            let repeats = named.iter().filter(|record| record.header.repeat().is_some());
             let told: BTreeSet<_> = repeats.map(range_of).collect();
             page.retain(|record| !told.contains(&range_of(record)));
         }
@@ -173,7 +173,7 @@ impl Archive {
             }
         }
         let mut logs: BTreeMap<String, Log> = BTreeMap::new();
-        for record in self.discover_catalogued(None).await?.catalogued.into_values() {
+        for record in self.discover_catalogued(None).await?.catalogued {
             let is_whole = matches!(record.header.codec, HeaderCodec::Known(_)) && record.header.recipients.is_empty();
             if is_whole && old.contains(&record.key) && !marks.binlogs.contains_key(&record.key.binlog) {
                 logs.entry(record.key.binlog.source.clone()).or_default().records.push(record);

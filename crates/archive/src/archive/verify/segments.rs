@@ -38,7 +38,7 @@ impl Archive {
             for object in self.store.list(prefix).await? {
                 if let Ok(ObjectKey::Segment(key)) = object.key.parse() {
                     let is_old = self.now().duration_since(object.modified) > UNNAMED_FOR;
-                    if is_old && key.place == Place::Binlogs && !found.catalogued.contains_key(&key) {
+                    if is_old && key.place == Place::Binlogs && !found.catalogued.contains(&key) {
                         unnamed.insert(key.clone());
                     }
                     listed.insert(key, object.length);
