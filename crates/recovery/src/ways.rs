@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pitr_binlog::{Gtid, GtidSet};
 
-use crate::inventory::{BaseBackup, IndexEntry};
+use crate::inventory::{ArchivedBinlog, BaseBackup, BinlogId, IndexEntry};
 use crate::log::Log;
 use crate::path::{Logs, is_of, trace, writes};
 use crate::section::{Item, Section};
@@ -224,9 +224,9 @@ pub(crate) fn find_ways(logs: &Logs<'_>) -> (Vec<Way>, bool) {
 }
 
 /// The way of the newest live server. Servers that write their own transactions come before those that only repeat others';
-/// a server is out of the running when all it has is older than what a later one has alone, or when it was shut down before a later one
-/// wrote its last. If two remain, none is chosen, and none beside one that is seen running: a restore that was turned back leaves a later
-/// history than that of the server which runs again.
+/// a server is out of the running when all it has is older than what a later one has alone, or when it ran while that one stood still. If
+/// two remain, none is chosen, and none beside one that is seen running: a restore that was turned back leaves a later history than that
+/// of the server which runs again.
 fn find_live(ways: &[Way], logs: &Logs<'_>) -> Option<usize> {
     let log_of = |way: &Way| way.leaf.map(|leaf| &logs.logs[leaf]);
     // A volume was copied and both go on under one name: which one is the server, only a human knows.
@@ -245,11 +245,8 @@ fn find_live(ways: &[Way], logs: &Logs<'_>) -> Option<usize> {
     };
     let writers: Vec<usize> = running.iter().copied().filter(is_writer).collect();
     let candidates = if writers.is_empty() { running } else { writers };
-    let shut_down = shut_down(logs);
-    let gives_way = |old: usize, new: usize| {
-        let has_ended = ways[old].leaf.is_some_and(|leaf| shut_down.contains(&leaf));
-        is_superseded(&ways[old], &ways[new], logs) || (has_ended && ways[old].last_us() < ways[new].last_us())
-    };
+    let gives_way =
+        |old: usize, new: usize| is_superseded(&ways[old], &ways[new], logs) || stood_in(&ways[old], &ways[new], logs);
     let wins = |place: &&usize| candidates.iter().all(|other| *other == **place || gives_way(*other, **place));
     let winners: BTreeSet<usize> = candidates.iter().filter(wins).copied().collect();
     let [winner] = winners.iter().copied().collect::<Vec<_>>()[..] else { return None };
@@ -260,13 +257,25 @@ fn find_live(ways: &[Way], logs: &Logs<'_>) -> Option<usize> {
     (is_seen(winner) || !candidates.iter().any(|place| is_seen(*place))).then_some(winner)
 }
 
-/// The logs that end in a clean shutdown.
-fn shut_down(logs: &Logs<'_>) -> BTreeSet<usize> {
-    let ends = |(place, log): (usize, &Log)| log.stream.binlogs.last().map(|binlog| (binlog.id.clone(), place));
-    let ends: BTreeMap<_, usize> = logs.logs.iter().enumerate().filter_map(ends).collect();
-    let binlogs = logs.reader.inventory().binlogs.iter();
-    let stopped = binlogs.filter(|binlog| binlog.ranges.iter().any(|range| range.flags.shut_down));
-    stopped.filter_map(|binlog| ends.get(&binlog.id).copied()).collect()
+/// Whether all that one way has alone was written while the other one's server stood still, which then was started again and went on: a
+/// restore that was turned back. Both words for a shutdown are needed, the one that ends it and the one before the other's start: of two
+/// servers that merely wrote in turn, one of which is down for a moment, nobody knows which is to go on.
+fn stood_in(way: &Way, by: &Way, logs: &Logs<'_>) -> bool {
+    let (Some(log), Some(other)) = (way.leaf.map(|leaf| &logs.logs[leaf]), by.leaf.map(|leaf| &logs.logs[leaf])) else {
+        return false;
+    };
+    let was_shut_down = |binlog: &ArchivedBinlog| binlog.ranges.iter().any(|range| range.flags.shut_down);
+    let (Some(begun_us), Some(ended_us)) = (own_from_us(way, by, logs), way.last_us()) else { return false };
+    let spans = own_spans(by, way, logs);
+    let is_clear = spans.iter().all(|span| span.to_us < begun_us || span.from_us > ended_us);
+    if !is_clear || !log.stream.binlogs.last().is_some_and(|binlog| was_shut_down(binlog)) {
+        return false;
+    }
+    let place = |span: &OwnSpan| other.stream.binlogs.iter().position(|binlog| binlog.id == span.binlog);
+    let (before, after): (Vec<_>, Vec<_>) = spans.iter().partition(|span| span.to_us < begun_us);
+    let last_before = before.into_iter().filter_map(place).max().unwrap_or(0);
+    let Some(first_after) = after.into_iter().filter_map(place).min() else { return false };
+    other.stream.binlogs.get(last_before..first_after).is_some_and(|between| between.iter().any(|b| was_shut_down(b)))
 }
 
 fn last_gtid(way: &Way, logs: &Logs<'_>) -> Option<Gtid> {
@@ -296,8 +305,22 @@ fn is_superseded(way: &Way, by: &Way, logs: &Logs<'_>) -> bool {
 
 /// The least commit time of what one way has and another has not.
 fn own_from_us(way: &Way, other: &Way, logs: &Logs<'_>) -> Option<i64> {
+    own_spans(way, other, logs).iter().map(|span| span.from_us).min()
+}
+
+/// What a way has alone of one range.
+struct OwnSpan {
+    binlog: BinlogId,
+    /// The least commit time of it.
+    from_us: i64,
+    /// No commit time of it is greater.
+    to_us: i64,
+}
+
+/// What one way has and another has not.
+fn own_spans(way: &Way, other: &Way, logs: &Logs<'_>) -> Vec<OwnSpan> {
     let shared = way.shared_with(other, logs);
-    let mut least = None;
+    let mut spans = Vec::new();
     for section in &way.sections {
         for item in &section.items {
             let gtids = section.gtids_of(item, logs.logs);
@@ -309,8 +332,9 @@ fn own_from_us(way: &Way, other: &Way, logs: &Logs<'_>) -> Option<i64> {
                 let own = entries.into_iter().filter(|(_, e)| e.gtid.is_none_or(|gtid| !shared.contains(&gtid)));
                 own.map(|(_, entry)| entry.commit_us).min().unwrap_or(item.max_us)
             });
-            least = least.into_iter().chain([own.unwrap_or(item.min_us)]).min();
+            let binlog = &logs.reader.inventory().binlogs[section.piece_of(item, logs.logs).binlog];
+            spans.push(OwnSpan { binlog: binlog.id.clone(), from_us: own.unwrap_or(item.min_us), to_us: item.max_us });
         }
     }
-    least
+    spans
 }

@@ -93,6 +93,8 @@ pictures! {
     two_backups
     two_clocks
     two_live_servers
+    two_servers_one_shut_down
+    two_servers_restarted_in_turn
     whole_seconds
     xa
 }

@@ -235,12 +235,13 @@ impl Rollout {
     async fn pass_on(&self, cluster: &Cluster, name: &str, proven: i32) -> Result<(), Failure> {
         let (next, is_first) = (proven - 1, proven == self.replicas - 1);
         match self.canary {
-            true if next > self.partition => {
+            true if next >= self.partition => {
                 cluster.set_partition(name, Some(next), json!({ANNOTATION_BEFORE: null})).await
             }
-            true if next == self.partition => self.let_go(cluster, name).await,
+            // What it comes back to is remembered to the end: whoever goes on waits for the last pod, too.
+            true => self.let_go(cluster, name).await,
             false if is_first => self.let_go(cluster, name).await,
-            _ => Ok(()),
+            false => Ok(()),
         }
     }
 

@@ -23,7 +23,7 @@ fn the_last_pod_goes_first_and_the_others_follow() {
     let (code, text) = api.inject(GOOD, &[]);
     assert_eq!(code, 0, "{text}");
     let world = api.world();
-    assert_eq!((world.images(), &world.partitions, world.remembered()), (all(GOOD), &vec![2, 1, 0], None), "{text}");
+    assert_eq!((world.images(), &world.partitions, world.remembered()), (all(GOOD), &vec![2, 1, 0, 0], None), "{text}");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn pods_that_their_owner_holds_back_stay_as_they_are() {
     let world = api.world();
     assert_eq!(
         (&world.partitions, world.images()[0].as_ref(), world.images()[1].as_deref()),
-        (&vec![2, 1], None, Some(GOOD))
+        (&vec![2, 1, 1], None, Some(GOOD))
     );
 }
 

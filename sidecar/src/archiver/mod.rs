@@ -62,6 +62,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::discovery::{self, Found, Lookout};
 use crate::error::Failure;
+use crate::mysql::Role;
 use crate::status::{self, Area, Board, Stage, Task};
 
 /// After the signal to stop, whatever is still being stored is given up: Kubernetes kills after 30 s.
@@ -202,12 +203,24 @@ impl Archiver {
         match lookout.look() {
             Ok(found) => {
                 self.board.heal(Area::Discovery);
+                if let Some(pipeline) = self.pipeline() {
+                    pipeline.ledger().see_running(self.is_writing().then_some(found.source.as_str()));
+                }
                 Some(found)
             }
             Err(error) => {
                 self.board.fail(Area::Discovery, error.failure());
                 None
             }
+        }
+    }
+
+    /// Whether the server runs, and not as a replica. Where it can be asked its own word counts: the files of one that crashed look the same.
+    fn is_writing(&self) -> bool {
+        let facts = self.board.read();
+        match self.config.source.mysql {
+            Some(_) => facts.said.is_some_and(|said| said.role == Some(Role::Primary)),
+            None => facts.replicates == Some(false),
         }
     }
 

@@ -86,8 +86,6 @@ impl Tail {
     /// Ships what is whole and new. `seen` was made before the index was read.
     pub(crate) async fn tick(&mut self, found: &Found, seen: Seen) -> Result<Tick, WorkError> {
         let Some(entry) = found.entries.last() else { return Ok(Tick::default()) };
-        let writes = self.pipeline.board.read().replicates == Some(false);
-        self.pipeline.ledger().see_running(writes.then_some(found.source.as_str()));
         let rotated = self.leave(entry).await?;
         let result = self.ship_entry(entry, &found.source, seen).await;
         if result.is_err() {

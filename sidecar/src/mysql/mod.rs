@@ -29,5 +29,5 @@ pub(crate) use local_account::LocalAccount;
 pub(crate) use option_file::OptionFile;
 pub(crate) use replica::ApplierError;
 pub(crate) use scheduled_events::{EventStatus, ScheduledEvent};
-pub(crate) use source_state::SourceState;
+pub(crate) use source_state::{Role, SourceState};
 pub(crate) use tables::UserTable;

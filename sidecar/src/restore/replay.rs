@@ -83,7 +83,10 @@ pub(super) async fn run(restore: &mut Restore<'_>) -> anyhow::Result<Mysqld> {
                     error = error_text,
                     "ending it, at the latest in a minute"
                 );
-                end_silent(restore, server).await?;
+                if let Err(trouble) = end_silent(restore, server).await {
+                    tracing::warn!(event = "no-orderly-end", error = format!("{trouble:#}"), "after it gave no answer");
+                    return Err(error);
+                }
                 if deaths > DEATHS_WITHOUT_PROGRESS {
                     return Err(error.context("the server gives no answer, however often it is started"));
                 }

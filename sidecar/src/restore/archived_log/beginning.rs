@@ -24,10 +24,10 @@ pub(super) struct Beginning {
 }
 
 impl ArchivedLog {
-    /// A place before which nothing is missing in `executed`. Of several servers' logs nothing is passed over: batches drop what has
-    /// come before, and must see it.
+    /// A place before which nothing is missing in `executed`. Of logs that are not one server's unbroken run nothing is passed over:
+    /// batches drop what has come before, and must see it.
     pub(super) async fn beginning(&self, executed: &GtidSet) -> Result<Beginning, ReadError> {
-        if self.files.is_empty() || *executed == *self.base || is_from_several_servers(&self.files) {
+        if self.files.is_empty() || *executed == *self.base || !is_one_run(&self.files) {
             return Ok(Beginning::default());
         }
         let file = self.first_needed(executed).await?;
@@ -112,9 +112,13 @@ fn tells_of_all(last: &GtidSet, next: &GtidSet) -> bool {
     !next.is_empty() && last.is_subset_of(next)
 }
 
-/// Whether the files are of more than one server: then a transaction may be in two of them.
-fn is_from_several_servers(files: &[PlannedBinlog]) -> bool {
-    files.iter().any(|file| file.id.source != files[0].id.source)
+/// Whether the files are one server's, each followed by its next: else a transaction may be in two of them, as where a server was made
+/// again under its own name.
+fn is_one_run(files: &[PlannedBinlog]) -> bool {
+    files.windows(2).all(|two| {
+        let (id, next) = (&two[0].id, &two[1].id);
+        id == next || (id.source == next.source && id.number + 1 == next.number)
+    })
 }
 
 #[cfg(test)]
@@ -124,7 +128,7 @@ mod tests {
     use pitr_recovery::{BinlogId, PlannedBinlog};
 
     use super::super::super::stretch::planned;
-    use super::{Passed, is_from_several_servers, tells_of_all};
+    use super::{Passed, is_one_run, tells_of_all};
 
     fn set(numbers: &str) -> GtidSet {
         match numbers {
@@ -184,14 +188,18 @@ mod tests {
     }
 
     #[test]
-    fn logs_of_several_servers_are_told_from_those_of_one() {
+    fn one_servers_unbroken_run_is_told_from_other_logs() {
         let file = |source: &str, number| PlannedBinlog {
             id: BinlogId { source: source.into(), number, head: [0; 8] },
             ..planned(&[], 157, 157)
         };
-        assert!(!is_from_several_servers(&[]));
-        assert!(!is_from_several_servers(&[file("a", 1), file("a", 2)]));
-        assert!(is_from_several_servers(&[file("a", 1), file("a", 2), file("b", 1)]));
+        assert!(is_one_run(&[]));
+        // A gap within a binlog makes two parts of it.
+        assert!(is_one_run(&[file("a", 1), file("a", 2), file("a", 2), file("a", 3)]));
+        assert!(!is_one_run(&[file("a", 1), file("a", 2), file("b", 1)]));
+        // Made again from a copy, under its own name.
+        assert!(!is_one_run(&[file("a", 7), file("a", 1)]));
+        assert!(!is_one_run(&[file("a", 1), file("a", 3)]));
     }
 
     #[test]

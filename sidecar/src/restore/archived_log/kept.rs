@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -107,13 +108,14 @@ fn left_in(folder: &Path) -> VecDeque<(String, u64)> {
     found.into_iter().map(|(_, name, length)| (name, length)).collect()
 }
 
-/// Not synced: after a crash of the machine the hash tells, and the range is fetched again.
+/// For its owner alone. Not synced: after a crash of the machine the hash tells, and the range is fetched again.
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     use io::Write as _;
-    fs::create_dir_all(folder)?;
+    // The archive may be encrypted, and this is not.
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let part = folder.join(name).with_extension("part");
     let written = || {
-        let mut file = fs::File::create(&part)?;
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
         file.write_all(bytes)?;
         file.write_all(&Sha256::digest(bytes))?;
         fs::rename(&part, folder.join(name))

@@ -20,7 +20,7 @@ use crate::verbs::Context;
 use crate::{output, termination};
 
 /// What is ours in `.pitr` beside the data, in the order in which it goes.
-const RECORDS: [&str; 5] = ["mysqld.pid", "mysqld.log", "relay", "new", "plan.json"];
+const RECORDS: [&str; 6] = ["mysqld.pid", "mysqld.log", "relay", "fetched", "new", "plan.json"];
 /// What tells of the restored data, and goes with it.
 const RESULTS: [&str; 2] = ["RESTORED.json", "dump"];
 /// Container exit: the volume is not in a state for this.

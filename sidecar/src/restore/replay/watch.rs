@@ -147,7 +147,7 @@ fn stalled(missing: &GtidSet) -> anyhow::Error {
         .into()
 }
 
-/// Neither does the log come, nor does the server apply what it has: another attempt may fare better.
+/// Neither does the log come, nor does the server apply what it has: the same again may fare better.
 fn silent(missing: &GtidSet) -> anyhow::Error {
     let minutes = SILENCE.as_secs() / 60;
     let message =
