@@ -54,3 +54,20 @@ pub(crate) fn draft(place: Place, file: &Identified, piece: Piece, ending: Endin
         ends_in_transaction: piece.ends_in_transaction,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pitr_archive::Closes;
+    use pitr_binlog::FileEnd;
+
+    use super::Ending;
+
+    #[test]
+    fn of_a_file_that_may_go_on_only_a_shutdown_is_told() {
+        let closes = |end: FileEnd| Ending::of_active(&end).closes;
+        assert_eq!(closes(FileEnd::Stop), Some(Closes::Stop));
+        assert_eq!(closes(FileEnd::Open), None, "the server is writing it");
+        // The backlog closes it, once its end is in the catalog.
+        assert_eq!(closes(FileEnd::Rotate { next: "binlog.000002".parse().unwrap() }), None);
+    }
+}

@@ -346,11 +346,15 @@ impl Teller {
             let end = boundary(kept);
             let ends_catalogued =
                 file.archived.iter().any(|span| span.end == end && span.kind == RangeKind::Catalogued);
-            if let (true, Some(_)) = (ends_catalogued, self.story.next[place]) {
-                let crashed = file.txs.len() > kept;
-                file.closed =
-                    if crashed { Closed::Crashed } else { Closed::Rotated { next: name(file.id.number + 1) } };
-            }
+            let crashed = file.txs.len() > kept;
+            // Some servers were shut down where others began the next file, and some are down at the end.
+            let shut_down = cuts.next().unwrap_or_default() % 4 == 0;
+            file.closed = match (ends_catalogued, self.story.next[place]) {
+                (true, Some(_)) if crashed => Closed::Crashed,
+                (true, _) if shut_down && !crashed => Closed::Stopped,
+                (true, Some(_)) => Closed::Rotated { next: name(file.id.number + 1) },
+                (true, None) | (false, _) => Closed::Open,
+            };
         }
     }
 }

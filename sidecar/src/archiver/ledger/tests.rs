@@ -150,3 +150,18 @@ async fn a_listing_does_not_forget_what_was_stored_since_it_began() {
     ledger.list(Inventory { listed_us: 30, ..Inventory::default() });
     assert_eq!(ledger.progress(&id()), Progress::default());
 }
+
+#[test]
+fn who_runs_is_known_over_a_listing() {
+    let mut ledger = Ledger::default();
+    let before = ledger.version();
+    ledger.see_running(Some("a"));
+    let version = ledger.version();
+    assert!(version > before, "what was computed without it is not what is known");
+    ledger.see_running(Some("a"));
+    assert_eq!(ledger.version(), version);
+    ledger.list(Inventory { listed_us: 1, ..Inventory::default() });
+    assert_eq!(ledger.inventory().running.as_deref(), Some("a"));
+    ledger.see_running(None);
+    assert_eq!(ledger.inventory().running, None);
+}
