@@ -150,6 +150,12 @@ async fn backups_are_listed(cluster: &Kubernetes) -> Result<()> {
     let status: Value =
         serde_json::from_str(&cluster.run(&["pitr", "status", "mysql", "-n", "shop", "-o", "json"]).await?)?;
     ensure!(status["items"][0].to_string().contains("window"), "{status:#}");
+    // The same, read from the archive by a Job that is gone afterwards.
+    let before = objects(cluster).await?;
+    let by_job = ["pitr", "backups", "mysql", "-n", "shop", "-o", "json", "--via=job"];
+    let read: Value = serde_json::from_str(&cluster.run(&by_job).await?)?;
+    ensure!(read["items"][0]["id"] == backups[0]["id"], "{read:#}");
+    ensure!(objects(cluster).await? == before, "the Job that read the archive left something");
     Ok(())
 }
 

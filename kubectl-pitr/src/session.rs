@@ -169,6 +169,17 @@ impl Session {
         }
     }
 
+    /// A question to whoever sits there: nobody, and everything but "y" and "yes", says no.
+    pub fn agrees(&self, question: &str) -> bool {
+        if !self.terminal.interactive {
+            return false;
+        }
+        eprint!("{question} [y/N] ");
+        let mut line = String::new();
+        let read = std::io::stdin().read_line(&mut line);
+        read.is_ok() && ["y", "yes"].contains(&line.trim().to_ascii_lowercase().as_str())
+    }
+
     /// Wants the name typed at a terminal, or given with `--confirm`.
     pub fn confirm(&self, name: &str, given: Option<&str>, what: &str) -> Result<()> {
         let refused = |message: String| {

@@ -5,14 +5,15 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use kubectl_pitr::inject::attach::{self, Stream, Surroundings};
 use kubectl_pitr::inject::plan::{Found, find};
-use kubectl_pitr::inject::report::{Circumstances, report};
+use kubectl_pitr::inject::report::{Circumstances, report, report_document};
 use kubectl_pitr::inject::settings::Settings;
 use kubectl_pitr::inject::survey::{Hints, Owner};
 use kubectl_pitr::inject::{manifest, output, ownership, tree};
-use support::{golden, manifest};
+use support::{compare, golden, manifest};
 
 fn settings() -> Settings {
     Settings {
@@ -135,6 +136,11 @@ fn other_forms() {
     let text = manifest("mysql.yaml");
     let found = found(&text);
     let injection = found.injection(None, found.owner().unwrap(), &settings()).unwrap();
+    let plain = Settings { set: Vec::new(), ..settings() };
+    let map = found.injection(None, found.owner().unwrap(), &plain).unwrap().config_map;
+    let head = "# The sidecar's configuration, as \"kubectl pitr inject\" writes it. All keys: docs/configuration.md\n";
+    let base = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../manifests/base/configmap.yaml");
+    compare(&base, &(head.to_owned() + &tree::emit(&map).unwrap()));
     golden("inject/patch.yaml", &output::patch(&injection, found.namespace.as_deref()).unwrap());
     golden("inject/kustomize.yaml", &output::kustomize(&injection).unwrap());
     let around = Circumstances {
@@ -147,6 +153,11 @@ fn other_forms() {
         "inject/report.txt",
         &report("mysql", &found.survey, Owner { uid: 999, gid: Some(999) }, &settings(), &around),
     );
+    let objects = [output::named_patch(&injection, Some("shop")), injection.config_map.clone()];
+    let owner = Owner { uid: 999, gid: Some(999) };
+    let place = ("mysql", Some("shop"));
+    let document = report_document(place, &found.survey, owner, &settings(), (&around, &objects));
+    golden("inject/report.json", &(serde_json::to_string_pretty(&document).unwrap() + "\n"));
 }
 
 fn refusal(text: &str) -> String {

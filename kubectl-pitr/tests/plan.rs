@@ -4,14 +4,17 @@
 
 mod support;
 
+use std::path::PathBuf;
+
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kubectl_pitr::args::{DataChecks, ProofArgs};
 use kubectl_pitr::inject::survey::Owner;
 use kubectl_pitr::inject::tree;
 use kubectl_pitr::objects::sizing::restore_bytes;
 use kubectl_pitr::objects::{
-    BackupJob, Claim, DrillJob, RestoreJob, Scratch, Server, Store, Upkeep, UpkeepJob, backup_job, claim, copied,
-    cron_job, cron_name, drill_job, plan_config_map, restore_job, upkeep_job,
+    BackupJob, Claim, DrillJob, InspectJob, OwnVolume, RestoreJob, Scratch, Server, Store, Upkeep, UpkeepJob,
+    backup_job, claim, copied, cron_job, cron_name, drill_job, inspect_job, plan_config_map, restore_job, serve,
+    upkeep_job,
 };
 use kubectl_pitr::refusal;
 use kubectl_pitr::render::{Named, PlanFacts, Zone, plan_text};
@@ -22,7 +25,7 @@ use pitr_recovery::{
     PlannedBinlog, PlannedRange, RecoveryTarget, RestorePlan, Stop, TransactionPoint, Unrecoverable,
 };
 use support::base_backup::{SERVER, base_backup};
-use support::golden;
+use support::{compare, golden};
 
 /// 2026-11-21T07:14:03Z
 const TARGET_US: i64 = 1_795_245_243_000_000;
@@ -106,6 +109,13 @@ fn manifest(object: &impl serde::Serialize) -> String {
     tree::emit(&serde_json::to_value(object).unwrap()).unwrap()
 }
 
+/// What we ship as an example of what a command makes: `manifests/jobs/`.
+fn shipped(name: &str, command: &str, objects: &str) {
+    let folder = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../manifests/jobs");
+    let head = format!("# What \"kubectl pitr {command}\" makes: see README.md here.\n");
+    compare(&folder.join(format!("{name}.yaml")), &(head + objects));
+}
+
 fn restore() -> RestoreJob {
     RestoreJob {
         name: "mysql-pitr-20261121-071403".into(),
@@ -135,7 +145,17 @@ fn a_restore_is_a_claim_a_job_and_a_plan() {
     let map = plan_config_map(&job, b"{}\n");
     let text =
         [manifest(&claim(&job, &volume)), manifest(&restore_job(&job, &volume.name)), manifest(&map)].join("---\n");
-    golden("plan/restore.yaml", &text);
+    shipped("restore-new-volume", "restore mysql -n shop --to 2026-11-21T07:14:03Z", &text);
+    let pod = serve::pod(&restore_job(&job, &volume.name), &job.restore).unwrap();
+    shipped("serve", "restores serve mysql-pitr-20261121-071403 -n shop", &manifest(&pod));
+    let own_volume = OwnVolume {
+        fs_group: Some(999),
+        fs_group_change_policy: Some("OnRootMismatch".into()),
+        restore_id: "mysql-pitr-20261121-071403.1795245620".into(),
+    };
+    let in_place = RestoreJob { own_volume: Some(own_volume), ..job.clone() };
+    let text = [manifest(&restore_job(&in_place, "data-mysql-0")), manifest(&plan_config_map(&in_place, b"{}\n"))];
+    shipped("restore-in-place", "restore mysql -n shop --to 2026-11-21T07:14:03Z --in-place", &text.join("---\n"));
 
     let options = ProofArgs {
         tables: vec!["shop.orders".into(), "shop.*".into()],
@@ -273,7 +293,11 @@ fn backup() -> BackupJob {
 
 #[test]
 fn a_backup_is_one_job() {
-    golden("plan/backup.yaml", &manifest(&backup_job(&backup())));
+    for method in ["clone", "dump"] {
+        let job = BackupJob { method: method.into(), ..backup() };
+        let command = format!("backup mysql -n shop --method {method}");
+        shipped(&format!("backup-{method}"), &command, &manifest(&backup_job(&job)));
+    }
 }
 
 #[test]
@@ -309,6 +333,7 @@ fn upkeep(upkeep: Upkeep) -> UpkeepJob {
             Upkeep::Prune => vec!["--window=14d".into(), "--apply".into()],
         },
         policy: (upkeep == Upkeep::Prune).then(|| "pitr-mysql".into()),
+        identity_secret: None,
         image: "pitr-sidecar:VERSION".into(),
         server: Server { image: String::new(), ..server() },
         store: store(),
@@ -317,12 +342,33 @@ fn upkeep(upkeep: Upkeep) -> UpkeepJob {
 
 #[test]
 fn verify_and_prune_are_jobs_of_our_image_alone() {
-    golden("plan/verify.yaml", &manifest(&upkeep_job(&upkeep(Upkeep::Verify))));
+    let command = "verify mysql -n shop --sample 5%";
+    shipped("verify", command, &manifest(&upkeep_job(&upkeep(Upkeep::Verify))));
     let prune = upkeep_job(&upkeep(Upkeep::Prune));
+    shipped("prune", "prune mysql -n shop --window 14d --confirm mysql", &manifest(&prune));
     let name = cron_name("prune", "mysql");
     golden("plan/prune-schedule.yaml", &manifest(&cron_job(prune.clone(), &name, "15 3 * * *")));
+    let opening = UpkeepJob { identity_secret: Some("pitr-identity".into()), ..upkeep(Upkeep::Verify) };
+    let opening = serde_json::to_string(&upkeep_job(&opening)).unwrap();
+    assert!(opening.contains(r#"{"name":"PITR_IDENTITY_FILE","value":"/etc/pitr-identity/identity"}"#), "{opening}");
     let text = manifest(&prune);
     assert!(!text.contains("initContainers") && !text.contains("mysql:8.4.6"), "{text}");
+}
+
+#[test]
+fn one_question_is_a_job_of_our_image_that_does_not_outlive_it() {
+    let job = InspectJob {
+        name: "pitr-inspect-mysql-20261121-073102".into(),
+        namespace: "shop".into(),
+        workload: "mysql".into(),
+        path: "/v1/plan".into(),
+        body: Some(r#"{"target":{"latest":true}}"#.into()),
+        image: "pitr-sidecar:VERSION".into(),
+        server: Server { image: String::new(), ..server() },
+        store: store(),
+    };
+    let command = "restore mysql -n shop --to latest --plan --via=job";
+    shipped("inspect", command, &manifest(&inspect_job(&job)));
 }
 
 #[test]

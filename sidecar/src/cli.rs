@@ -242,6 +242,9 @@ pub(crate) struct GetArgs {
     /// Where the running sidecar listens
     #[arg(long, default_value = "127.0.0.1:9398", value_name = "HOST:PORT")]
     pub(crate) address: String,
+    /// Answer in one line, errors too, that is found again in a log with other lines in it
+    #[arg(long, requires = "archive")]
+    pub(crate) in_log: bool,
     #[command(flatten)]
     pub(crate) archive: ArchiveArgs,
 }

@@ -269,6 +269,18 @@ async fn the_control_api_answers() {
     // The same documents from the archive alone.
     let alone = scene.ask(&["get", "/v1/windows", "--archive", &scene.url()]).await;
     assert_eq!(serde_json::from_slice::<Value>(&alone.stdout).unwrap()["kind"], "WindowList");
+    // And in a log, where an error is an answer, too.
+    let in_log = async |url: &str, words: &[&str]| {
+        let output = scene.ask(&[&["get", "--archive", url, "--in-log", "--log-format=json"], words].concat()).await;
+        let line = json(String::from_utf8(output.stdout).unwrap().trim_end());
+        assert_eq!((&line["kind"], line["ok"].as_bool()), (&"Answer".into(), Some(output.status.success())));
+        (output.status.code().unwrap(), json(line["body"].as_str().unwrap()))
+    };
+    assert_eq!(in_log(&scene.url(), &["/v1/windows"]).await.1["kind"], "WindowList");
+    let (exit, refused) = in_log(&scene.url(), &["/v1/plan", "--data", r#"{"target":{"latest":true}}"#]).await;
+    assert_eq!((exit, &refused["code"]), (4, &"PITR0302".into()));
+    let (exit, refused) = in_log("file:///nowhere/at/all", &["/v1/backups"]).await;
+    assert!(exit != 0 && refused["kind"] == "Error" && refused["code"].is_string(), "{refused}");
     assert_eq!(terminate(&mut run).await, Some(0));
 }
 

@@ -25,6 +25,6 @@ impl DataChecks {
 }
 
 /// A text as Kubernetes passes it on unchanged: it would take `$(NAME)` for a variable.
-pub(super) fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     text.replace("$(", "$$(")
 }

@@ -9,7 +9,7 @@ use super::client::{duration, key_value};
 /// Add the archiving sidecar to a StatefulSet
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl pitr inject mysql -n shop --secret pitr-s3 -o patch \\\n    --archive s3://backups/shop/mysql --image REGISTRY/pitr-sidecar:0.1.0\n  kubectl pitr inject -f mysql.yaml -n shop --secret pitr-s3 \\\n    --archive s3://backups/shop/mysql --image REGISTRY/pitr-sidecar:0.1.0 \\\n    | kubectl apply -f -\n  kubectl pitr inject mysql -n shop --secret pitr-s3 -o helm-values=bitnami-mysql \\\n    --archive s3://backups/shop/mysql --image REGISTRY/pitr-sidecar:0.1.0\n\n-o yaml (default), patch, kustomize, helm-values=bitnami-mysql\n\nNeeds: nothing for files; with a WORKLOAD statefulsets get, configmaps get, \
+    after_help = "Examples:\n  kubectl pitr inject mysql -n shop --secret pitr-s3 -o patch \\\n    --archive s3://backups/shop/mysql --image REGISTRY/pitr-sidecar:0.1.0\n  kubectl pitr inject -f mysql.yaml -n shop --secret pitr-s3 \\\n    --archive s3://backups/shop/mysql --image REGISTRY/pitr-sidecar:0.1.0 \\\n    | kubectl apply -f -\n  kubectl pitr inject mysql -n shop --secret pitr-s3 -o helm-values=bitnami-mysql \\\n    --archive s3://backups/shop/mysql --image REGISTRY/pitr-sidecar:0.1.0\n\n-o yaml (default), patch, kustomize, helm-values=bitnami-mysql; json is the report, with the objects in it\n\nNeeds: nothing for files; with a WORKLOAD statefulsets get, configmaps get, \
 pods list and, unless --run-as-user says who owns the data, pods/exec get,create; with --live also statefulsets patch, configmaps \
 create,patch, pods get,list and pods/log get; with --live --dry-run=client none of these."
 )]
@@ -138,4 +138,6 @@ pub enum InjectOutput {
     Yaml,
     Patch,
     Kustomize,
+    /// The report as a document, with our own entries of the objects in it
+    Json,
 }

@@ -55,10 +55,11 @@ impl OutputFormat {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Way to the state")]
 pub struct StateArgs {
-    /// Way to the sidecar's state: auto tries the log, then port-forward, then exec
+    /// Way to the sidecar's state: auto tries the log, then port-forward, then exec. "job" asks no sidecar: a Job reads the archive and is
+    /// deleted when it has answered (needs jobs create,get,delete; configmaps get)
     #[arg(long, value_enum, default_value = "auto", value_name = "WAY")]
     pub via: Via,
-    /// Time limit of each way and pod
+    /// Time limit of each way and pod; a Job has at least 2m, as its pod has to start
     #[arg(long, default_value = "5s", value_parser = duration, value_name = "DURATION")]
     pub via_timeout: Duration,
 }
@@ -69,4 +70,5 @@ pub enum Via {
     Log,
     Portforward,
     Exec,
+    Job,
 }

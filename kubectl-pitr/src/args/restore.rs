@@ -5,7 +5,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::checks::literal;
 use super::client::duration;
-use super::{ArchiveArgs, DataChecks, JobArgs, StateArgs, TargetArgs};
+use super::{ArchiveArgs, DataChecks, JobArgs, ListArgs, StateArgs, TargetArgs};
 
 /// Restore to an instant or a transaction, onto a new volume or in place
 #[derive(Debug, Args)]
@@ -182,7 +182,7 @@ impl ChangeArgs {
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Example:\n  kubectl pitr restores -n shop\n\nNeeds: pods list; pods/log get; jobs get,list; \
+    after_help = "Examples:\n  kubectl pitr restores -n shop\n  kubectl pitr restores -A -l kubectl-pitr/workload=mysql --sort-by .state\n\nNeeds: pods list; pods/log get; jobs get,list; \
                   persistentvolumeclaims list. resume: jobs create; configmaps create,get. abort, prune, finish: jobs delete. In place: as restore --in-place. \
                   serve: pods get,create; finish: pods delete. statefulset: statefulsets, configmaps get. \
                   --with-volumes: persistentvolumeclaims delete."
@@ -190,25 +190,14 @@ impl ChangeArgs {
 pub struct RestoresArgs {
     #[command(subcommand)]
     pub verb: Option<RestoresVerb>,
-    /// Every namespace
-    #[arg(short = 'A', long)]
-    pub all_namespaces: bool,
-    /// Leave the header line out
-    #[arg(long)]
-    pub no_headers: bool,
+    #[command(flatten)]
+    pub list: ListArgs,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum RestoresVerb {
     /// A row per restore
-    List {
-        /// Every namespace
-        #[arg(short = 'A', long)]
-        all_namespaces: bool,
-        /// Leave the header line out
-        #[arg(long)]
-        no_headers: bool,
-    },
+    List(ListArgs),
     /// Everything known of one restore
     Describe { name: String },
     /// Follow a restore to its end

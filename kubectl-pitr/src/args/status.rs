@@ -12,10 +12,10 @@ pub struct ListArgs {
     /// Every namespace
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
-    /// Label selector of the workloads
+    /// Label selector of the workloads; for "restores" of their Jobs and volumes
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub selector: Option<String>,
-    /// Field selector of the workloads, as the API server has it: metadata.name!=test
+    /// Field selector of the workloads, as the API server has it: metadata.name!=test; for "restores" of their Jobs
     #[arg(long, value_name = "SELECTOR")]
     pub field_selector: Option<String>,
     /// Leave the header line out
@@ -24,6 +24,9 @@ pub struct ListArgs {
     /// Order of the rows, by a field of "-o json": .workload, .endAgeSeconds, .storedBytes
     #[arg(long, value_name = "PATH")]
     pub sort_by: Option<String>,
+    /// Go on and show rows again when they change, until Ctrl-C
+    #[arg(short = 'w', long)]
+    pub watch: bool,
 }
 
 impl ListArgs {
@@ -43,9 +46,6 @@ pub struct StatusArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME; without it every archived workload of the namespace
     #[arg(value_name = "WORKLOAD", conflicts_with_all = ["all_namespaces", "selector", "field_selector"])]
     pub workload: Option<String>,
-    /// Go on and show rows again when they change, until Ctrl-C
-    #[arg(short = 'w', long)]
-    pub watch: bool,
     /// List every known gap of one workload
     #[arg(long, conflicts_with_all = ["watch", "all_namespaces", "selector", "field_selector"])]
     pub show_gaps: bool,

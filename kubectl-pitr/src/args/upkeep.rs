@@ -28,6 +28,9 @@ pub struct VerifyArgs {
     /// Not now but again and again: five fields of cron, in UTC; makes a CronJob, or changes it
     #[arg(long, value_name = "CRON", conflicts_with = "rebuild_catalog")]
     pub schedule: Option<String>,
+    /// Secret whose key "identity" opens an encrypted archive: without it only what is in clear and the hashes of what is stored are checked
+    #[arg(long, value_name = "NAME", conflicts_with = "archive")]
+    pub identity_secret: Option<String>,
     #[command(flatten)]
     pub job: JobArgs,
     #[command(flatten)]

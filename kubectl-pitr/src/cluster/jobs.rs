@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::problem::{Call, is_absent, is_conflict};
-use super::{Cluster, FIELD_MANAGER};
+use super::{Cluster, FIELD_MANAGER, Selection};
 use crate::failure::Failure;
 use pitr_recovery::code;
 
@@ -116,9 +116,14 @@ impl Cluster {
 
     /// Our Jobs with these labels.
     pub async fn jobs(&self, selector: &str, all: bool) -> Result<Vec<Job>, Failure> {
-        let api: Api<Job> = if all { Api::all(self.client.clone()) } else { self.api() };
+        self.selected_jobs(Selection { all, labels: Some(selector), fields: None }).await
+    }
+
+    /// The Jobs that are selected.
+    pub async fn selected_jobs(&self, selection: Selection<'_>) -> Result<Vec<Job>, Failure> {
+        let api: Api<Job> = if selection.all { Api::all(self.client.clone()) } else { self.api() };
         let call = Call { verb: "list", resource: "jobs.batch", name: "", namespace: self.namespace() };
-        api.list(&ListParams::default().labels(selector)).await.map(|l| l.items).map_err(|e| call.failed(&e))
+        api.list(&selection.params()).await.map(|l| l.items).map_err(|e| call.failed(&e))
     }
 
     /// Our volume claims with these labels.

@@ -36,7 +36,8 @@ impl Transport {
 
     fn of(via: Via) -> &'static [Self] {
         match via {
-            Via::Auto => &[Self::Log, Self::PortForward, Self::Exec],
+            // A Job reads the archive, which has no heartbeat: who asks for one all the same asks as ever.
+            Via::Auto | Via::Job => &[Self::Log, Self::PortForward, Self::Exec],
             Via::Log => &[Self::Log],
             Via::Portforward => &[Self::PortForward],
             Via::Exec => &[Self::Exec],

@@ -43,12 +43,22 @@ impl fmt::Display for WorkloadName {
     }
 }
 
-/// Which workloads: those of a namespace, or of all, with these labels and fields.
+/// Which objects: those of a namespace, or of all, with these labels and fields.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Selection<'a> {
     pub all: bool,
     pub labels: Option<&'a str>,
     pub fields: Option<&'a str>,
+}
+
+impl Selection<'_> {
+    pub(super) fn params(&self) -> ListParams {
+        ListParams {
+            label_selector: self.labels.map(str::to_owned),
+            field_selector: self.fields.map(str::to_owned),
+            ..ListParams::default()
+        }
+    }
 }
 
 /// A StatefulSet and the pods that it owns, in the order of their ordinals.
@@ -118,14 +128,10 @@ impl Cluster {
 
     /// Every workload that carries the sidecar and is selected.
     pub async fn archived_workloads(&self, selection: Selection<'_>) -> Result<Vec<Workload>, Failure> {
-        let Selection { all, labels, fields } = selection;
-        let params = ListParams {
-            label_selector: labels.map(str::to_owned),
-            field_selector: fields.map(str::to_owned),
-            ..ListParams::default()
-        };
+        let all = selection.all;
         let api: Api<StatefulSet> = if all { Api::all(self.client.clone()) } else { self.api() };
-        let sets = api.list(&params).await.map_err(|e| self.call("list", "statefulsets.apps", "").failed(&e))?;
+        let sets = api.list(&selection.params()).await;
+        let sets = sets.map_err(|e| self.call("list", "statefulsets.apps", "").failed(&e))?;
         let archived: Vec<_> = sets.items.into_iter().filter(carries_sidecar).collect();
         if archived.is_empty() {
             return Ok(Vec::new());

@@ -12,7 +12,7 @@ use super::watch::{Telling, told};
 use crate::args::{BackupArgs, DryRun, OutputFormat};
 use crate::cluster::{DryMode, JobEnd, Need, Watching, Workload, WorkloadName, require};
 use crate::failure::Failure;
-use crate::objects::{BACKUP_CONTAINER, BackupJob, Scratch, backup_job, sizing, stem};
+use crate::objects::{BACKUP_CONTAINER, BackupJob, Scratch, backup_job, overridden, sizing, stem};
 use crate::render::backup_verdict;
 use crate::session::Session;
 use crate::state::WorkloadState;
@@ -48,6 +48,7 @@ pub async fn run(session: &Session, args: &BackupArgs) -> Result<u8> {
     if let Some(size) = &args.scratch_size {
         sizing::scratch_size(Some(size), None, None)?;
     }
+    source::refuse_job(&args.state, "backup")?;
     let cluster = session.cluster().await?;
     match args.schedule {
         // Nothing is made, so no right to make it is needed.
@@ -65,6 +66,7 @@ pub async fn run(session: &Session, args: &BackupArgs) -> Result<u8> {
         _ => origin(args, &workload, &state)?,
     };
     let job = job(session, args, (&workload, &state), (facts, &origin))?;
+    let object = overridden(backup_job(&job), args.job.overrides.as_ref())?;
     if let Some(schedule) = &args.schedule {
         let schedule = Schedule {
             cron: schedule,
@@ -74,13 +76,13 @@ pub async fn run(session: &Session, args: &BackupArgs) -> Result<u8> {
             format,
             what: format!("method {}, always from {}", job.method, origin.shown),
         };
-        return scheduling::apply(session, &cluster, backup_job(&job), &schedule).await;
+        return scheduling::apply(session, &cluster, object, &schedule).await;
     }
-    if let Some(code) = upkeep::dry_run(session, &cluster, (&backup_job(&job), args.job.dry_run, format)).await? {
+    if let Some(code) = upkeep::dry_run(session, &cluster, (&object, args.job.dry_run, format)).await? {
         return Ok(code);
     }
     session.tell(&format!("{:<9}{} from {}; scratch {}", "Method", job.method, origin.shown, job.scratch));
-    cluster.create_job(&backup_job(&job), DryMode::Real).await?;
+    cluster.create_job(&object, DryMode::Real).await?;
     let (name, namespace) = (&job.name, cluster.namespace());
     let attach = format!("kubectl pitr logs -n {namespace} -f --job {name}");
     let again = format!("kubectl pitr backup {} -n {namespace}", workload.name);

@@ -10,6 +10,7 @@ use futures::StreamExt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::asking::Asking;
 use super::source;
 use crate::args::{BundleArgs, Via};
 use crate::cluster::{Cluster, LogPart, Workload, WorkloadName};
@@ -38,6 +39,7 @@ struct Bundle {
 }
 
 pub async fn run(session: &Session, args: &BundleArgs) -> Result<u8> {
+    source::refuse_job(&args.state, "support-bundle")?;
     let cluster = session.cluster().await?;
     let name = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;
     let workload = source::one_workload(&cluster, name.as_ref()).await?;
@@ -131,10 +133,10 @@ async fn answers(
     let heartbeats: Vec<Value> =
         heartbeats.into_iter().map(|s| json!({"pod": s.pod, "heartbeat": s.heartbeat})).collect();
     bundle.document("heartbeats.json", &heartbeats);
-    let pods = source::pods_to_ask(cluster, workload, &args.state, session.now()).await;
+    let asking = Asking::of(session, cluster, workload, &args.state).await.without_offer();
     for path in ASKED {
         let name = format!("{}.json", path.trim_start_matches("/v1/"));
-        bundle.take(&name, source::document(cluster, (workload, &pods), path, &args.state).await);
+        bundle.take(&name, asking.document(path).await);
     }
 }
 

@@ -9,6 +9,7 @@ use pitr_archive::document::{CycleDocument, StoreCheckDocument};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
+use super::asking::Asking;
 use super::rollout::Rollout;
 use super::{check_pre, source};
 use crate::args::{CheckArgs, Threshold, Via};
@@ -47,6 +48,7 @@ const RIGHTS: [(&str, &[Need]); 5] = [
 
 pub async fn run(session: &Session, args: &CheckArgs) -> Result<u8> {
     let format = session.output(CheckFormat::Table)?;
+    source::refuse_job(&args.state, "check")?;
     let cluster = session.cluster().await?;
     let name = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;
     let limit = match args.failure_threshold {
@@ -120,9 +122,8 @@ async fn asked<T: DeserializeOwned>(
     workload: &Workload,
     (path, args): (&str, &CheckArgs),
 ) -> Result<T, String> {
-    let pods = source::pods_to_ask(cluster, workload, &args.state, session.now()).await;
-    let way = (args.state.via, args.state.via_timeout.max(TRIAL_LIMIT));
-    let reply = source::ask(cluster, &pods, (path, Some("{}")), way).await.map_err(|e| e.to_string())?;
+    let asking = Asking::of(session, cluster, workload, &args.state).await.without_offer().patient(TRIAL_LIMIT);
+    let reply = asking.reply(path, Some("{}")).await.map_err(|e| e.to_string())?;
     match serde_json::from_slice::<T>(&reply.body) {
         Ok(document) if reply.ok => Ok(document),
         _ if serde_json::from_slice::<serde_json::Value>(&reply.body).is_ok() => {

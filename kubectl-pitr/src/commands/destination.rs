@@ -3,6 +3,7 @@
 use anyhow::Result;
 use pitr_archive::document::PlanDocument;
 use pitr_recovery::{RestorePlan, code};
+use serde_json::Value;
 
 use super::facts::JobFacts;
 use super::making::RestoreObjects;
@@ -44,6 +45,7 @@ pub(super) struct Destination {
     claim: String,
     stateful_set: Option<String>,
     own_volume: Option<OwnVolume>,
+    overrides: Option<Value>,
 }
 
 /// A name that Kubernetes takes for a Job, a claim and a label.
@@ -107,6 +109,7 @@ pub(super) fn beside(
         storage_class: args.storage_class.clone().or(facts.storage_class),
         identity_secret: args.identity_secret.clone(),
         options: args.proof.options(),
+        overrides: args.job.overrides.clone(),
     })
 }
 
@@ -133,7 +136,7 @@ pub(super) fn from_archive(
                 .hint(format!("its pod cannot reach {endpoint}, which is this machine"))
                 .fix("--endpoint with an address that pods reach; --plan works from here"));
         }
-        if args.job.secret.is_none() && args.job.service_account.is_none() {
+        if args.job.pod.secret.is_none() && args.job.pod.service_account.is_none() {
             return Err(no_identity(&url)
                 .hint("your own credentials are never copied into the cluster")
                 .fix("--secret NAME (keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY), or --service-account NAME"));
@@ -151,7 +154,7 @@ pub(super) fn from_archive(
         storage_class: None,
         age_recipients: None,
         hash_key_file: None,
-        secret: args.job.secret.clone(),
+        secret: args.job.pod.secret.clone(),
         claim,
     };
     // With a plan in a file, nothing is read from here: --ca-bundle then names the file that the Job has.
@@ -169,10 +172,10 @@ pub(super) fn from_archive(
         namespace: namespace.to_owned(),
         workload,
         target: parts.target.to_string(),
-        image: args.job.image.clone().unwrap_or_else(default_image),
+        image: args.job.pod.image.clone().unwrap_or_else(default_image),
         server: Server {
             image,
-            service_account: args.job.service_account.clone(),
+            service_account: args.job.pod.service_account.clone(),
             owner: owner.or(Some(IMAGE_OWNER)),
             ..Server::default()
         },
@@ -184,6 +187,7 @@ pub(super) fn from_archive(
         storage_class: args.storage_class.clone(),
         options: args.proof.options(),
         identity_secret: args.identity_secret.clone(),
+        overrides: args.job.overrides.clone(),
     })
 }
 
@@ -283,7 +287,7 @@ impl Destination {
         let stored = if compressed { gzip(plan.bytes())? } else { plan.bytes().to_vec() };
         Ok(RestoreObjects {
             claim: objects::claim(&job, &claim),
-            job: objects::restore_job(&job, &claim.name),
+            job: objects::overridden(objects::restore_job(&job, &claim.name), self.overrides.as_ref())?,
             plan: objects::plan_config_map(&job, &stored),
         })
     }

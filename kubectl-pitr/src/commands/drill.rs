@@ -11,7 +11,7 @@ use super::watch::{Telling, told};
 use crate::args::{DrillArgs, DryRun, OutputFormat};
 use crate::cluster::{DryMode, JobEnd, Watching, Workload, WorkloadName, require};
 use crate::failure::Failure;
-use crate::objects::{DRILL_COMPONENT, DrillJob, Scratch, drill_job, sizing, stem};
+use crate::objects::{DRILL_COMPONENT, DrillJob, Scratch, drill_job, overridden, sizing, stem};
 use crate::render::drill_verdict;
 use crate::session::Session;
 use crate::target;
@@ -39,6 +39,7 @@ pub async fn run(session: &Session, args: &DrillArgs) -> Result<u8> {
     facts.refuse_unknown_server()?;
     upkeep::refuse_directory(&facts.store.url, "pitr-sidecar drill --scratch DIR")?;
     let job = job(session, args, &workload, facts)?;
+    let object = overridden(drill_job(&job), args.job.overrides.as_ref())?;
     if let Some(cron) = &args.schedule {
         let schedule = Schedule {
             cron,
@@ -48,13 +49,13 @@ pub async fn run(session: &Session, args: &DrillArgs) -> Result<u8> {
             format,
             what: format!("to the end of what is archived each time; scratch {}", job.scratch),
         };
-        return scheduling::apply(session, &cluster, drill_job(&job), &schedule).await;
+        return scheduling::apply(session, &cluster, object, &schedule).await;
     }
-    if let Some(code) = upkeep::dry_run(session, &cluster, (&drill_job(&job), args.job.dry_run, format)).await? {
+    if let Some(code) = upkeep::dry_run(session, &cluster, (&object, args.job.dry_run, format)).await? {
         return Ok(code);
     }
     session.tell(&format!("Scratch  {}", job.scratch));
-    cluster.create_job(&drill_job(&job), DryMode::Real).await?;
+    cluster.create_job(&object, DryMode::Real).await?;
     let attach = format!("kubectl pitr logs -n {} -f --job {}", job.namespace, job.name);
     let watching = Watching { job: &job.name, container: DRILL_COMPONENT, limit: args.job.timeout };
     let telling = Telling { wait: args.job.wait, attach: &attach, format, document };

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use pitr_recovery::code::{self, Code};
 
+use super::asking::Asking;
 use super::source;
 use crate::args::ExplainArgs;
 use crate::cluster::WorkloadName;
@@ -39,7 +40,7 @@ async fn gap(session: &Session, args: &ExplainArgs) -> Result<u8> {
         None => {
             let cluster = session.cluster().await?;
             let workload = source::one_workload(&cluster, name.as_ref()).await?;
-            let windows = source::required(&cluster, &workload, ("/v1/windows", &args.state), session.now()).await?;
+            let windows = Asking::of(session, &cluster, &workload, &args.state).await.required("/v1/windows").await?;
             (windows, format!("kubectl pitr backup {} -n {}", workload.name, workload.namespace))
         }
     };

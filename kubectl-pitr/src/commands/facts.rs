@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::inject::{examined_owner, option_files};
 use super::source::not_injected;
-use crate::args::JobArgs;
+use crate::args::{JobArgs, PodArgs};
 use crate::cluster::{Cluster, Workload};
 use crate::failure::Failure;
 use crate::inject::attach;
@@ -55,28 +55,28 @@ pub(super) struct ArchiveFacts {
 }
 
 /// Image, place and store of a workload's Jobs. The server itself is not looked at: `server.image` is empty.
-pub(super) async fn of_archive(cluster: &Cluster, workload: &Workload, job: &JobArgs) -> Result<ArchiveFacts, Failure> {
+pub(super) async fn of_archive(cluster: &Cluster, workload: &Workload, pod: &PodArgs) -> Result<ArchiveFacts, Failure> {
     if !workload.is_archived() {
         return Err(not_injected(workload));
     }
     let (config, mysql_secret) = configuration(cluster, workload).await?;
-    let store = store(workload, &config, job)?;
+    let store = store(workload, &config, pod)?;
     let mut server = copied::server(&workload.object, String::new(), copied::sidecar_owner(&workload.object));
-    server.service_account = job.service_account.clone().or(server.service_account);
-    let image = job.image.clone().or_else(|| copied::sidecar_image(&workload.object)).unwrap_or_else(default_image);
+    server.service_account = pod.service_account.clone().or(server.service_account);
+    let image = pod.image.clone().or_else(|| copied::sidecar_image(&workload.object)).unwrap_or_else(default_image);
     let archive_of = copied::archive_of(&config, (&workload.namespace, &workload.name));
     let address = copied::streamed_from(&config);
     Ok(ArchiveFacts { image, server, store, archive_of, address, mysql_secret })
 }
 
 /// How the Jobs of a workload reach its archive.
-fn store(workload: &Workload, config: &Value, job: &JobArgs) -> Result<Store, Failure> {
+fn store(workload: &Workload, config: &Value, pod: &PodArgs) -> Result<Store, Failure> {
     let mut store = copied::store(config, &workload.object);
     if store.url.is_empty() {
         return Err(Failure::new(code::BAD_CONFIGURATION_KEY, "the sidecar's configuration names no archive")
             .fix(format!("kubectl pitr inject {} -n {} --archive URL", workload.name, workload.namespace)));
     }
-    store.secret = job.secret.clone().or(store.secret);
+    store.secret = pod.secret.clone().or(store.secret);
     store.refuse_unseen_files().map_err(|failure| {
         let secret = store.secret.as_deref().unwrap_or("NAME");
         failure.fix(format!(
@@ -96,7 +96,7 @@ pub(super) async fn gather(
     run_as_user: Option<Owner>,
 ) -> Result<JobFacts, Failure> {
     let ArchiveFacts { image, mut server, store, archive_of, address, mysql_secret } =
-        of_archive(cluster, workload, job).await?;
+        of_archive(cluster, workload, &job.pod).await?;
     let survey = if attach::is_archiver(&workload.object) {
         attach::survey()
     } else {

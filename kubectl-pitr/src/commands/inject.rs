@@ -14,7 +14,7 @@ use crate::args::{DryRun, InjectArgs, InjectMode, InjectOutput, OutputFormat, Ro
 use crate::cluster::{ApplyOptions, Cluster, Need, WorkloadName, require};
 use crate::failure::{EXIT_INTERRUPTED, Failure};
 use crate::inject::plan::{self, Found};
-use crate::inject::report::{Circumstances, report};
+use crate::inject::report::{Circumstances, report, report_document};
 use crate::inject::settings::{Settings, check_archive_url, default_image};
 use crate::inject::sidecar::{ANNOTATION_BEFORE, ANNOTATION_PARTITION, Injection, config_map_name};
 use crate::inject::survey::{Hints, Owner, parse_owner};
@@ -105,23 +105,28 @@ fn from_files(session: &Session, args: &InjectArgs, path: &Path) -> Result<u8> {
         };
         let settings = Settings { pins: pins::of_manifests(&given, &found.name), ..settings.clone() };
         let injection = found.injection(Some(&namespace), owner, &settings)?;
-        tell(session, found, owner, (&settings, args.mode == InjectMode::Auto, false));
-        print(session, &text, found, &injection)?;
+        let around = circumstances(found, args.mode == InjectMode::Auto, false);
+        session.tell(&report(&found.name, &found.survey, owner, &settings, &around));
+        print(session, &text, (found, &injection), (owner, &settings, &around))?;
     }
     Ok(0)
 }
 
-fn tell(session: &Session, found: &Found, owner: Owner, (settings, assumed, live): (&Settings, bool, bool)) {
-    let around = Circumstances {
-        assumed_native: assumed,
+fn circumstances(found: &Found, assumed_native: bool, live: bool) -> Circumstances {
+    Circumstances {
+        assumed_native,
         restarts: rollout::Rollout::of(&found.object, false).restarts(&found.name),
         deployer: ownership::deployer(&found.object),
         live,
-    };
-    session.tell(&report(&found.name, &found.survey, owner, settings, &around));
+    }
 }
 
-fn print(session: &Session, text: &str, found: &Found, injection: &Injection) -> Result<()> {
+fn print(
+    session: &Session,
+    text: &str,
+    (found, injection): (&Found, &Injection),
+    (owner, settings, around): (Owner, &Settings, &Circumstances),
+) -> Result<()> {
     if let Some(chart) = session.output_text().and_then(|text| text.strip_prefix("helm-values=")) {
         return session.print(&output::helm_values(injection, chart)?);
     }
@@ -129,6 +134,13 @@ fn print(session: &Session, text: &str, found: &Found, injection: &Injection) ->
         InjectOutput::Yaml => manifest::add(text, found.place, injection)?,
         InjectOutput::Patch => output::patch(injection, found.namespace.as_deref())?,
         InjectOutput::Kustomize => output::kustomize(injection)?,
+        InjectOutput::Json => {
+            let namespace = injection.config_map["metadata"]["namespace"].as_str();
+            let objects = [output::named_patch(injection, namespace), injection.config_map.clone()];
+            let place = (found.name.as_str(), namespace);
+            let document = report_document(place, &found.survey, owner, settings, (around, &objects));
+            return session.print_document(&document, OutputFormat::Json);
+        }
     })
 }
 
@@ -197,9 +209,10 @@ async fn from_cluster(session: &Session, args: &InjectArgs, name: &WorkloadName)
             .ok_or(unknown)?,
     };
     let injection = found.injection(Some(cluster.namespace()), owner, &settings)?;
-    tell(session, &found, owner, (&settings, false, args.live));
+    let around = circumstances(&found, false, args.live);
+    session.tell(&report(&found.name, &found.survey, owner, &settings, &around));
     if !args.live {
-        print(session, &text, &found, &injection)?;
+        print(session, &text, (&found, &injection), (owner, &settings, &around))?;
         return Ok(0);
     }
     let patch = output::named_patch(&injection, Some(cluster.namespace()));

@@ -1,5 +1,6 @@
 //! One file a command: it gathers values, hands them to functions of values, and prints or creates what comes out.
 
+mod asking;
 pub mod attach;
 pub mod backup;
 pub mod backups;
@@ -17,7 +18,9 @@ mod facts;
 mod in_place;
 pub mod inject;
 mod injected_map;
+mod inspecting;
 pub mod logs;
+mod looking;
 mod making;
 pub mod man;
 mod origin;

@@ -1,4 +1,4 @@
-//! Who answers a question about one workload: its sidecars, or its archive.
+//! Who answers a question about one workload: itself, or its archive.
 
 use std::time::Duration;
 
@@ -6,34 +6,27 @@ use anyhow::Result;
 use pitr_archive::document::BinlogFilter;
 use serde_json::Value;
 
+use super::asking::Asking;
 use super::source;
 use crate::archive_view::ArchiveView;
 use crate::args::{ArchiveArgs, StateArgs};
-use crate::cluster::{Cluster, Workload, WorkloadName};
+use crate::cluster::WorkloadName;
 use crate::failure::Failure;
 use crate::question::{Question, binlogs_path};
 use crate::session::Session;
 
 /// An answer may be read from the store.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// A workload that can be asked.
-pub(super) enum Origin {
-    Sidecars(Box<Sidecars>),
+pub(super) enum Origin<'a> {
+    Workload(Box<Asking<'a>>),
     Archive(Box<ArchiveView>),
 }
 
-/// The sidecars of a workload, and how they are asked.
-pub(super) struct Sidecars {
-    cluster: Cluster,
-    workload: Workload,
-    pods: Vec<String>,
-    state: StateArgs,
-}
-
-impl Origin {
+impl<'a> Origin<'a> {
     pub(super) async fn find(
-        session: &Session,
+        session: &'a Session,
         name: Option<&str>,
         (state, archive): (&StateArgs, &ArchiveArgs),
     ) -> Result<Self> {
@@ -43,42 +36,45 @@ impl Origin {
         let name = name.map(str::parse::<WorkloadName>).transpose()?;
         let cluster = session.cluster().await?;
         let workload = source::one_workload(&cluster, name.as_ref()).await?;
-        let cluster = cluster.in_namespace(&workload.namespace);
-        Ok(Self::of(session, cluster, workload, state).await)
+        let asking = Asking::of(session, &cluster, &workload, state).await;
+        Ok(Self::Workload(Box::new(asking.patient(ANSWER_LIMIT))))
     }
 
-    /// The sidecars of a workload; `cluster` is in its namespace.
-    pub(super) async fn of(session: &Session, cluster: Cluster, workload: Workload, state: &StateArgs) -> Self {
-        let pods = source::pods_to_ask(&cluster, &workload, state, session.now()).await;
-        let state = StateArgs { via_timeout: state.via_timeout.max(ANSWER_LIMIT), ..state.clone() };
-        Self::Sidecars(Box::new(Sidecars { cluster, workload, pods, state }))
+    /// Nobody is asked for a Job.
+    pub(super) fn without_offer(self) -> Self {
+        match self {
+            Self::Workload(asking) => Self::Workload(Box::new(asking.without_offer())),
+            archive @ Self::Archive(_) => archive,
+        }
     }
 
     /// What follows the verb in a command about this workload: `mysql -n shop`.
     pub(super) fn place(&self) -> String {
         match self {
-            Self::Sidecars(of) => of.workload.place(),
+            Self::Workload(asking) => asking.place(),
             Self::Archive(view) => view.flags.trim_start().to_owned(),
+        }
+    }
+
+    /// Whether each answer is a Job's, which Ctrl-C must not leave behind.
+    pub(super) fn is_by_job(&self) -> bool {
+        match self {
+            Self::Workload(asking) => asking.is_by_job(),
+            Self::Archive(_) => false,
         }
     }
 
     pub(super) async fn timeline(&self, question: &Question) -> Result<Value, Failure> {
         match self {
+            Self::Workload(asking) => asking.document(&question.path()).await,
             Self::Archive(view) => view.timeline(question).await,
-            Self::Sidecars(of) => of.asked(&question.path()).await,
         }
     }
 
     pub(super) async fn binlogs(&self, filter: &BinlogFilter) -> Result<Value, Failure> {
         match self {
+            Self::Workload(asking) => asking.document(&binlogs_path(filter)).await,
             Self::Archive(view) => view.binlogs(filter),
-            Self::Sidecars(of) => of.asked(&binlogs_path(filter)).await,
         }
-    }
-}
-
-impl Sidecars {
-    async fn asked(&self, path: &str) -> Result<Value, Failure> {
-        source::document(&self.cluster, (&self.workload, &self.pods), path, &self.state).await
     }
 }

@@ -1,23 +1,15 @@
 //! Lists that a sidecar gives in pages, as one.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
-use super::source;
-use crate::args::Via;
-use crate::cluster::{Cluster, Reply};
+use super::asking::Asking;
+use crate::cluster::Reply;
 use crate::failure::Failure;
 use crate::question::with_cursor;
 
 /// The whole list at `path`: asked for page by page. What is no list comes as it is.
-pub(super) async fn whole(
-    cluster: &Cluster,
-    pods: &[String],
-    path: &str,
-    way: (Via, Duration),
-) -> Result<Reply, Failure> {
-    joined(path, async |path: &str| source::ask(cluster, pods, (path, None), way).await).await
+pub(super) async fn whole(asking: &Asking<'_>, path: &str) -> Result<Reply, Failure> {
+    joined(path, async |path: &str| asking.reply(path, None).await).await
 }
 
 async fn joined(path: &str, ask: impl AsyncFn(&str) -> Result<Reply, Failure>) -> Result<Reply, Failure> {

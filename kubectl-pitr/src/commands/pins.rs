@@ -4,6 +4,7 @@ use anyhow::Result;
 use pitr_recovery::code;
 use serde_json::json;
 
+use super::asking::Asking;
 use super::source;
 use crate::args::{DryRun, PinArgs, StateArgs};
 use crate::cluster::{Cluster, Need, Workload, WorkloadName, require};
@@ -74,7 +75,7 @@ async fn known(
     cluster: &Cluster,
     (workload, state): (&Workload, &StateArgs),
 ) -> Result<Vec<String>, Failure> {
-    let list: Backups = source::required(cluster, workload, ("/v1/backups", state), session.now()).await?;
+    let list: Backups = Asking::of(session, cluster, workload, state).await.required("/v1/backups").await?;
     Ok(list.items.into_iter().map(|backup| backup.id).collect())
 }
 

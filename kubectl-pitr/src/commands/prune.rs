@@ -15,7 +15,7 @@ use super::watch::DETACHED;
 use crate::archive_view::Direct;
 use crate::args::{DryRun, OutputFormat, PruneArgs, is_duration};
 use crate::failure::Failure;
-use crate::objects::{Upkeep, upkeep_job};
+use crate::objects::Upkeep;
 use crate::refusal;
 use crate::render::{prune_refusal, prune_text};
 use crate::session::Session;
@@ -54,7 +54,7 @@ pub async fn run(session: &Session, args: &PruneArgs) -> Result<u8> {
             format,
             what: "marking what expires and deleting what was marked a grace ago".to_owned(),
         };
-        return scheduling::apply(session, &place.cluster, upkeep_job(&job), &schedule).await;
+        return scheduling::apply(session, &place.cluster, upkeep::object(&job, &args.job)?, &schedule).await;
     }
     if args.confirm.is_some() {
         session.confirm(&name, args.confirm.as_deref(), WARNING)?;
@@ -129,12 +129,14 @@ fn again(args: &PruneArgs, place: &str) -> String {
     let mut words = vec!["kubectl pitr prune".to_owned(), place.to_owned()];
     words.extend(options(args, false));
     let job = [
-        ("--image", &args.job.image),
+        ("--image", &args.job.pod.image),
         ("--server-image", &args.job.server_image),
-        ("--secret", &args.job.secret),
-        ("--service-account", &args.job.service_account),
+        ("--secret", &args.job.pod.secret),
+        ("--service-account", &args.job.pod.service_account),
     ];
     words.extend(job.into_iter().filter_map(|(flag, value)| value.as_ref().map(|value| format!("{flag}={value}"))));
+    let overrides = args.job.overrides.as_ref().map(|overrides| overrides.to_string().replace('\'', r"'\''"));
+    words.extend(overrides.map(|overrides| format!("--overrides='{overrides}'")));
     words.join(" ")
 }
 
@@ -145,7 +147,8 @@ async fn job(
     (place, format, apply): (&Place, OutputFormat, bool),
 ) -> Result<(u8, Option<PruneDocument>)> {
     let job = place.job(session, Upkeep::Prune, options(args, apply));
-    if let Some(code) = upkeep::dry_run(session, &place.cluster, (&upkeep_job(&job), args.job.dry_run, format)).await? {
+    let object = upkeep::object(&job, &args.job)?;
+    if let Some(code) = upkeep::dry_run(session, &place.cluster, (&object, args.job.dry_run, format)).await? {
         return Ok((code, None));
     }
     let found = match upkeep::carry_out(session, &place.cluster, (&job, &args.job)).await? {

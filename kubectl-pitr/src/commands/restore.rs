@@ -7,6 +7,7 @@ use pitr_archive::document::PlanDocument;
 use pitr_archive::{ArchiveUrl, S3Options};
 use pitr_recovery::{PlanRequest, RecoveryTarget, code};
 
+use super::asking::Asking;
 use super::destination::{self, Destination};
 use super::making::RestoreObjects;
 use super::watch::{DETACHED, Leaving, Watched, watch};
@@ -32,6 +33,8 @@ pub(super) const NEEDS: [Need; 7] = [
     Need::sub("get", "pods", "log"),
     Need::core("get", "persistentvolumeclaims"),
 ];
+/// A plan reads indices from the store.
+const PLAN_LIMIT: Duration = Duration::from_secs(60);
 /// What finding the workload and asking its sidecar takes.
 pub(super) const ASKING: [Need; 2] = [Need::of("get", "apps", "statefulsets"), Need::core("get", "configmaps")];
 pub(super) const FORWARDING: [Need; 2] =
@@ -218,10 +221,11 @@ async fn ask_for_plan(
     request: &PlanRequest,
 ) -> Result<(PlanDocument, Notes), Failure> {
     let body = target::body(request);
-    let reply = match source::plan(cluster, workload, (&body, &args.state), session.now()).await {
+    let asking = Asking::of(session, cluster, workload, &args.state).await.with_pod(&args.job.pod).patient(PLAN_LIMIT);
+    let reply = match asking.plan(&body).await {
         Ok(reply) => reply,
         // Nobody could be asked: if rights are missing, all of them are said at once.
-        Err(failure) if failure.number() == Some(code::NOT_REACHABLE.number) => {
+        Err(failure) if failure.number() == Some(code::NOT_REACHABLE.number) && !asking.is_by_job() => {
             let way = if args.state.via == Via::Exec { EXECUTING } else { FORWARDING };
             let mut needs = [ASKING, way].concat();
             if !args.plan {

@@ -9,13 +9,13 @@ use super::ending;
 use super::in_place;
 use super::making::take_back;
 use super::restore::{follow, print_row};
-use super::restores_state::{jobs_of, rows};
-use super::{serving, standing};
-use crate::args::{OutputFormat, RestoresArgs, RestoresVerb};
-use crate::cluster::{Cluster, DryMode, Need, finished, require};
+use super::restores_state::{jobs_of, rows, selected};
+use super::{looking, serving, source, standing};
+use crate::args::{ListArgs, OutputFormat, RestoresArgs, RestoresVerb};
+use crate::cluster::{Cluster, DryMode, Need, Selection, finished, require};
 use crate::failure::Failure;
 use crate::objects::resume as again;
-use crate::render::{RestoreRow, restore_story, restores_document, restores_table};
+use crate::render::{RestoreRow, restore_item, restore_story, restores_document, restores_table};
 use crate::session::Session;
 
 pub(super) const RESUME_NEEDS: [Need; 2] = [Need::of("create", "batch", "jobs"), Need::core("create", "configmaps")];
@@ -31,10 +31,8 @@ pub async fn run(session: &Session, args: &RestoresArgs) -> Result<u8> {
     }
     let cluster = session.cluster().await?;
     match &args.verb {
-        None => list(session, &cluster, (args.all_namespaces, args.no_headers), format).await,
-        Some(RestoresVerb::List { all_namespaces, no_headers }) => {
-            list(session, &cluster, (*all_namespaces, *no_headers), format).await
-        }
+        None => list(session, &cluster, &args.list, format).await,
+        Some(RestoresVerb::List(wanted)) => list(session, &cluster, wanted, format).await,
         Some(RestoresVerb::Describe { name }) => {
             let row = one(session, &cluster, name).await?;
             if format.is_text() {
@@ -81,20 +79,36 @@ pub async fn run(session: &Session, args: &RestoresArgs) -> Result<u8> {
     }
 }
 
-async fn list(
-    session: &Session,
-    cluster: &Cluster,
-    (all, no_headers): (bool, bool),
-    format: OutputFormat,
-) -> Result<u8> {
-    let rows = rows(cluster, all, session.now()).await?;
+async fn list(session: &Session, cluster: &Cluster, args: &ListArgs, format: OutputFormat) -> Result<u8> {
+    let (all, headers) = (args.all_namespaces, !args.no_headers);
+    let order = source::row_order(args)?;
+    let look = async || {
+        let (labels, fields) = (args.selector.as_deref(), args.field_selector.as_deref());
+        let mut rows = selected(cluster, Selection { all, labels, fields }, session.now()).await?;
+        if let Some(order) = &order {
+            order.sort(&mut rows, restore_item);
+        }
+        anyhow::Ok(rows)
+    };
+    if args.watch {
+        let print = |rows: Vec<RestoreRow>, is_first: bool| print(session, &rows, (all, headers && is_first), format);
+        return looking::watch(session, look, said, print).await;
+    }
+    let rows = look().await?;
     if rows.is_empty() && format.is_text() {
         let place = if all { String::new() } else { format!(" in namespace \"{}\"", cluster.namespace()) };
-        session.tell(&format!("no restore{place}"));
+        let like = if args.selector.is_some() || args.field_selector.is_some() { " like that" } else { "" };
+        session.tell(&format!("no restore{like}{place}"));
         return Ok(0);
     }
-    print(session, &rows, (all, !no_headers), format)?;
+    print(session, &rows, (all, headers), format)?;
     Ok(0)
+}
+
+/// Which restore it is, and what it says beside how long ago it ended.
+fn said(row: &RestoreRow) -> (String, String) {
+    let says = restore_item(&RestoreRow { ended_seconds_ago: None, ..row.clone() }).to_string();
+    (format!("{}/{}", row.namespace, row.name), says)
 }
 
 fn print(session: &Session, rows: &[RestoreRow], (all, headers): (bool, bool), format: OutputFormat) -> Result<()> {

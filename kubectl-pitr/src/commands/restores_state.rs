@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::cluster::{Cluster, finished, termination, verdict_in, waiting_reason};
+use crate::cluster::{Cluster, Selection, finished, termination, verdict_in, waiting_reason};
 use crate::failure::Failure;
 use crate::inject::sidecar::{LABEL_MANAGED, LABEL_WORKLOAD, MANAGER};
 use crate::job_line::{JobLine, Verdict};
@@ -28,10 +28,27 @@ fn selector() -> String {
 
 /// Every restore, the newest first.
 pub(super) async fn rows(cluster: &Cluster, all: bool, now: Timestamp) -> Result<Vec<RestoreRow>, Failure> {
-    let jobs = cluster.jobs(&selector(), all).await?;
-    // A list of Jobs without their volumes is better than none.
-    let claims = cluster.claims(&selector(), all).await.unwrap_or_default();
-    let maps = cluster.config_maps(&all_steps(), all).await.unwrap_or_default();
+    selected(cluster, Selection { all, ..Selection::default() }, now).await
+}
+
+/// Those whose objects have these labels, and whose Jobs have these fields.
+pub(super) async fn selected(
+    cluster: &Cluster,
+    Selection { all, labels, fields }: Selection<'_>,
+    now: Timestamp,
+) -> Result<Vec<RestoreRow>, Failure> {
+    let with = |ours: String| labels.iter().fold(ours, |ours, labels| format!("{ours},{labels}"));
+    let ours = with(selector());
+    let jobs = cluster.selected_jobs(Selection { all, labels: Some(&ours), fields }).await?;
+    // What is left of a restore without a Job has no fields of one.
+    let (claims, maps) = match fields {
+        Some(_) => (Vec::new(), Vec::new()),
+        // A list of Jobs without their volumes is better than none.
+        None => (
+            cluster.claims(&ours, all).await.unwrap_or_default(),
+            cluster.config_maps(&with(all_steps()), all).await.unwrap_or_default(),
+        ),
+    };
     let steps: BTreeMap<(String, String), &ConfigMap> = maps
         .iter()
         .filter_map(|map| {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::{
-    attach, backup, config, ending, in_place, inject, pins, restore, restores, scheduling, serving, uninject, upkeep,
+    attach, backup, config, ending, in_place, inject, inspecting, pins, restore, restores, scheduling, serving,
+    uninject, upkeep,
 };
 use crate::cluster::Need;
 use crate::inject::tree;
@@ -75,7 +76,7 @@ fn assert_fits(role: &str, needs: &[&[Need]], optional: &[&str]) {
 fn whoever_restores_needs_our_restorer_and_no_more() {
     let restores: [&[Need]; 4] =
         [&restores::RESUME_NEEDS, &ending::ABORT_NEEDS, &serving::SERVE_NEEDS, &serving::FINISH_NEEDS];
-    let restore: [&[Need]; 3] = [&restore::NEEDS, &restore::ASKING, &restore::FORWARDING];
+    let restore: [&[Need]; 4] = [&restore::NEEDS, &restore::ASKING, &restore::FORWARDING, &inspecting::NEEDS];
     // A list of restores shows the volumes, too.
     assert_fits("restorer", &[&restores[..], &restore].concat(), &["list persistentvolumeclaims"]);
 }

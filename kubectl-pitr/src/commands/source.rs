@@ -1,15 +1,13 @@
 //! Where state comes from: the sidecars of a workload, or the archive itself.
 
-use std::time::Duration;
-
 use futures::StreamExt;
 use jiff::Timestamp;
 use pitr_archive::{ArchiveUrl, S3Options};
 use pitr_recovery::code;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::pages;
+use super::asking::Asking;
 use crate::archive_view::{self, ArchiveView, Direct};
 use crate::args::{ArchiveArgs, ListArgs, PathStyle, StateArgs, Via};
 use crate::cluster::{Cluster, Reply, Selection, Silence, Workload, WorkloadName, runs_sidecar};
@@ -17,12 +15,12 @@ use crate::failure::Failure;
 use crate::refusal;
 use crate::render::JsonPath;
 use crate::session::Session;
-use crate::state::{Backups, Beat, Heartbeat, Pod, SCHEMA_VERSION, Windows, WorkloadState, from_archive, merge};
+use crate::state::{
+    Backups, Beat, Heartbeat, Pod, SCHEMA_VERSION, Verify, Windows, WorkloadState, from_archive, merge,
+};
 
 /// Workloads asked at once: each one asks several pods.
 const AT_ONCE: usize = 16;
-/// A plan reads indices from the store.
-const PLAN_LIMIT: Duration = Duration::from_secs(60);
 
 /// The archive that the flags name, checked without a call.
 pub(super) fn archive(args: &ArchiveArgs, state: &StateArgs) -> Result<Option<(ArchiveUrl, S3Options)>, Failure> {
@@ -125,6 +123,19 @@ where
 {
     let cluster = session.cluster().await?;
     let workloads = workloads(&cluster, None, list).await?;
+    each_of(session, &cluster, workloads, ask).await
+}
+
+/// The same for workloads that are found.
+pub(super) async fn each_of<T, F>(
+    session: &Session,
+    cluster: &Cluster,
+    workloads: Vec<Workload>,
+    ask: impl Fn(Cluster, Workload) -> F,
+) -> Result<Vec<(Workload, T)>, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
     let asked = workloads.into_iter().map(|workload| {
         let answer = ask(cluster.in_namespace(&workload.namespace), workload.clone());
         async move { (workload, answer.await) }
@@ -163,6 +174,14 @@ pub(super) fn refuse_many(list: &ListArgs) -> Result<(), Failure> {
     }
 }
 
+/// Heartbeats come from sidecars alone, and so does what only they can do.
+pub(super) fn refuse_job(state: &StateArgs, what: &str) -> Result<(), Failure> {
+    match state.via {
+        Via::Job => Err(Failure::usage(format!("{what} asks the sidecars themselves: --via=job does not go with it"))),
+        Via::Auto | Via::Log | Via::Portforward | Via::Exec => Ok(()),
+    }
+}
+
 /// No sidecar is in its pod template.
 pub(super) fn not_injected(workload: &Workload) -> Failure {
     Failure::new(code::NO_ARCHIVER, format!("statefulset/{} has no archiver", workload.name))
@@ -197,10 +216,10 @@ pub(super) async fn observe(
     if !detail || args.via == Via::Log {
         return merge(state, None, None);
     }
-    let pods = order(&state);
-    let windows = list(session, &cluster, &pods, ("/v1/windows", args)).await;
+    let asking = Asking::among(session, cluster, workload, (args, order(&state)));
+    let windows = asking.optional("/v1/windows").await;
     let backups = match &windows {
-        Some(_) => list(session, &cluster, &pods, ("/v1/backups", args)).await,
+        Some(_) => asking.optional("/v1/backups").await,
         None => None,
     };
     merge(state, windows, backups)
@@ -250,44 +269,6 @@ fn order(state: &WorkloadState) -> Vec<String> {
     pods.into_iter().map(|p| p.name.clone()).collect()
 }
 
-/// A list that is a help and no condition: without it the heartbeat alone is shown.
-async fn list<T: DeserializeOwned>(
-    session: &Session,
-    cluster: &Cluster,
-    pods: &[String],
-    (path, args): (&str, &StateArgs),
-) -> Option<T> {
-    match pages::whole(cluster, pods, path, (args.via, args.via_timeout)).await {
-        Ok(reply) => match serde_json::from_slice(&reply.body) {
-            Ok(list) if reply.ok => Some(list),
-            _ => None,
-        },
-        Err(failure) => {
-            session.tell(&format!("warning[PITR0704]: no list of windows and base backups: {failure}"));
-            None
-        }
-    }
-}
-
-/// One question to the first sidecar that answers.
-pub(super) async fn ask(
-    cluster: &Cluster,
-    pods: &[String],
-    (path, body): (&str, Option<&str>),
-    (via, limit): (Via, Duration),
-) -> Result<Reply, Failure> {
-    let answer = cluster.ask(pods, path, body, (via, limit)).await;
-    answer.map_err(|silences| {
-        let words: Vec<_> = silences.iter().map(|(pod, s)| format!("{pod}: {}", silence(s))).collect();
-        match words.is_empty() {
-            false => Failure::new(code::NOT_REACHABLE, words.join("; ")),
-            true => Failure::new(code::NOT_REACHABLE, "no pod runs the sidecar")
-                .hint("a sidecar answers while a pod of the workload runs; the archive needs none")
-                .fix("the same with --archive URL and --endpoint: kubectl pitr config view WORKLOAD tells both"),
-        }
-    })
-}
-
 /// Pods that run the sidecar, in the order in which they are worth asking.
 pub(super) async fn pods_to_ask(
     cluster: &Cluster,
@@ -296,59 +277,6 @@ pub(super) async fn pods_to_ask(
     now: Timestamp,
 ) -> Vec<String> {
     order(&heard(cluster, workload, args, now).await)
-}
-
-/// A document that the command is about, as it came.
-pub(super) async fn document(
-    cluster: &Cluster,
-    (workload, pods): (&Workload, &[String]),
-    path: &str,
-    args: &StateArgs,
-) -> Result<Value, Failure> {
-    let via = if args.via == Via::Log { Via::Auto } else { args.via };
-    let reply = pages::whole(cluster, pods, path, (via, args.via_timeout)).await?;
-    match serde_json::from_slice(&reply.body) {
-        Ok(document) if reply.ok => Ok(document),
-        Ok(_) => Err(told(&reply, &workload.place())),
-        Err(_) => {
-            let name = path.split('?').next().unwrap_or(path);
-            let words = String::from_utf8_lossy(&reply.body).trim().chars().take(200).collect::<String>();
-            Err(Failure::without_code(1, format!("the sidecar does not answer {name}: {words}"))
-                .hint("it is older than this plugin, or another version")
-                .fix("kubectl pitr version; kubectl pitr inject again brings the sidecar of this version"))
-        }
-    }
-}
-
-/// A list that the command is about.
-pub(super) async fn required<T: DeserializeOwned>(
-    cluster: &Cluster,
-    workload: &Workload,
-    (path, args): (&str, &StateArgs),
-    now: Timestamp,
-) -> Result<T, Failure> {
-    let state = heard(cluster, workload, args, now).await;
-    let via = if args.via == Via::Log { Via::Auto } else { args.via };
-    let reply = pages::whole(cluster, &order(&state), path, (via, args.via_timeout)).await?;
-    if !reply.ok {
-        return Err(told(&reply, &workload.place()));
-    }
-    serde_json::from_slice(&reply.body)
-        .map_err(|_| Failure::without_code(1, format!("the sidecar's answer to {path} is not understood")))
-}
-
-/// The plan that a sidecar makes: the exact bytes that it answers with.
-pub(super) async fn plan(
-    cluster: &Cluster,
-    workload: &Workload,
-    (request, args): (&Value, &StateArgs),
-    now: Timestamp,
-) -> Result<Reply, Failure> {
-    let state = heard(cluster, workload, args, now).await;
-    let via = if args.via == Via::Log { Via::Auto } else { args.via };
-    let limit = args.via_timeout.max(PLAN_LIMIT);
-    let reply = ask(cluster, &order(&state), ("/v1/plan", Some(&request.to_string())), (via, limit)).await?;
-    if reply.ok { Ok(reply) } else { Err(told(&reply, &workload.place())) }
 }
 
 /// A sidecar's `kind: Error` as our own.
@@ -373,6 +301,32 @@ fn words(value: &Value) -> Vec<String> {
         Value::Array(texts) => texts.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => Vec::new(),
     }
+}
+
+/// The status of an archive alone, as its Job tells it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    archive: Option<String>,
+    /// `MySQL 8.4.6`
+    server: Option<String>,
+    windows: Windows,
+    backups: Backups,
+    verify: Verify,
+}
+
+/// The picture that a Job reads from the archive: no pod is asked, as in [`offline`].
+pub(super) async fn inspected(asking: &Asking<'_>, workload: &Workload) -> Result<WorkloadState, Failure> {
+    let status: Status = asking.required("/v1/status").await?;
+    let server = status.server.as_deref().and_then(|server| server.split_once(' '));
+    let state = WorkloadState {
+        namespace: workload.namespace.clone(),
+        name: workload.name.clone(),
+        server: server.map(|(flavour, version)| (flavour.to_lowercase(), version.to_owned())),
+        archive_url: status.archive,
+        ..WorkloadState::default()
+    };
+    Ok(from_archive(state, &status.windows, status.backups, status.verify))
 }
 
 /// The picture from the archive alone.

@@ -1,23 +1,18 @@
 //! `status`: can I restore, and to when?
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use anyhow::Result;
 
-use super::source;
-use crate::args::{OutputFormat, StatusArgs};
+use super::asking::Asking;
+use super::{looking, source};
+use crate::args::{OutputFormat, StatusArgs, Via};
 use crate::cluster::{Cluster, WorkloadName};
-use crate::failure::{self, EXIT_INTERRUPTED, Failure};
+use crate::failure::Failure;
 use crate::render::{JsonPath, status_document, status_said, status_table, status_text};
 use crate::session::Session;
 use crate::state::{Health, Judged, Limits, WorkloadState, judge};
 
 /// A workload and what is wrong with it.
 type Row = (WorkloadState, Judged);
-
-/// Between two looks of --watch: a sidecar tells its state every 15 s, and whenever it changes.
-const WATCH_EVERY: Duration = Duration::from_secs(5);
 
 /// Something shown is not OK, and `--exit-code` was given.
 const EXIT_DEGRADED: u8 = 3;
@@ -29,7 +24,8 @@ pub async fn run(session: &Session, args: &StatusArgs) -> Result<u8> {
     if archive.is_some() {
         refuse_with_archive(args)?;
     }
-    if args.watch {
+    looking::refuse_archive(&args.list, &args.state, &args.archive)?;
+    if args.list.watch {
         return watch(session, args, order.as_ref()).await;
     }
     let states = match archive {
@@ -56,9 +52,6 @@ pub async fn run(session: &Session, args: &StatusArgs) -> Result<u8> {
 
 /// An archive is one workload, and nothing in it changes by itself.
 fn refuse_with_archive(args: &StatusArgs) -> Result<(), Failure> {
-    if args.watch {
-        return Err(Failure::usage("--watch follows sidecars: with --archive there are none"));
-    }
     if args.list.sort_by.is_some() {
         return Err(Failure::usage("--sort-by is for several workloads: an --archive is one"));
     }
@@ -77,8 +70,22 @@ async fn states(
 ) -> Result<Vec<WorkloadState>> {
     let name = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;
     let workloads = source::workloads(cluster, name.as_ref(), &args.list).await?;
-    let detail = !args.watch && (workloads.len() == 1 || !format.is_text());
-    Ok(source::observe_all(session, cluster, &workloads, (&args.state, detail)).await)
+    if args.state.via == Via::Job {
+        let inspected = source::each_of(session, cluster, workloads, |cluster, workload| async move {
+            source::inspected(&Asking::of(session, &cluster, &workload, &args.state).await, &workload).await
+        });
+        return Ok(inspected.await?.into_iter().map(|(_, state)| state).collect());
+    }
+    let detail = !args.list.watch && (workloads.len() == 1 || !format.is_text());
+    let states = source::observe_all(session, cluster, &workloads, (&args.state, detail)).await;
+    // One that nobody tells of is looked up in its archive, if whoever sits there wants it.
+    if let (true, [workload], [state]) = (detail, &workloads[..], &states[..])
+        && state.fresh().next().is_none()
+        && let Some(asking) = Asking::offered(session, cluster, workload, &args.state)
+    {
+        return Ok(vec![source::inspected(&asking, workload).await?]);
+    }
+    Ok(states)
 }
 
 /// The rows in the wanted order.
@@ -90,64 +97,22 @@ fn judged(states: Vec<WorkloadState>, limits: Limits, order: Option<&JsonPath>) 
     rows
 }
 
-/// A row for each workload, and again for each that has changed in what it says beside its age. Ctrl-C ends it.
+/// A row for each workload, and again for each that has changed in what it says beside its age.
 async fn watch(session: &Session, args: &StatusArgs, order: Option<&JsonPath>) -> Result<u8> {
     let format = session.output(OutputFormat::Table)?;
     let cluster = session.cluster().await?;
-    let mut shown: BTreeMap<(String, String), String> = BTreeMap::new();
-    let mut headers = !args.list.no_headers;
-    let mut told = None;
-    loop {
-        let states = match states(session, args, &cluster, format).await {
-            Ok(states) => states,
-            // The first look says what is wrong with the question; later ones, what is wrong for a while.
-            Err(error) if shown.is_empty() && told.is_none() => return Err(error),
-            Err(error) => {
-                let text = failure::of(&error).text();
-                if told.as_ref() != Some(&text) {
-                    session.tell(&text);
-                }
-                told = Some(text);
-                if let Some(code) = pause().await {
-                    return Ok(code);
-                }
-                continue;
-            }
-        };
-        told = None;
-        let rows = judged(states, limits(session, args), order);
-        let changed: Vec<Row> = rows
-            .into_iter()
-            .filter(|row| {
-                let key = (row.0.namespace.clone(), row.0.name.clone());
-                let says = status_said(row);
-                shown.insert(key, says.clone()) != Some(says)
-            })
-            .collect();
-        if !changed.is_empty() {
-            match format {
-                OutputFormat::Json | OutputFormat::Yaml => {
-                    session.print_document(&status_document(&changed), format)?;
-                }
-                OutputFormat::Name => session.print(&names(&changed))?,
-                OutputFormat::Table | OutputFormat::Wide => {
-                    session.print(&status_table(&changed, headers, format == OutputFormat::Wide))?;
-                    headers = false;
-                }
-            }
+    let look =
+        async || anyhow::Ok(judged(states(session, args, &cluster, format).await?, limits(session, args), order));
+    let said = |row: &Row| (format!("{}/{}", row.0.namespace, row.0.name), status_said(row));
+    let print = |rows: Vec<Row>, is_first: bool| match format {
+        OutputFormat::Json | OutputFormat::Yaml => session.print_document(&status_document(&rows), format),
+        OutputFormat::Name => session.print(&names(&rows)),
+        OutputFormat::Table | OutputFormat::Wide => {
+            let headers = is_first && !args.list.no_headers;
+            session.print(&status_table(&rows, headers, format == OutputFormat::Wide))
         }
-        if let Some(code) = pause().await {
-            return Ok(code);
-        }
-    }
-}
-
-/// Between two looks; the exit code where Ctrl-C ends it.
-async fn pause() -> Option<u8> {
-    tokio::select! {
-        () = tokio::time::sleep(WATCH_EVERY) => None,
-        _ = tokio::signal::ctrl_c() => Some(EXIT_INTERRUPTED),
-    }
+    };
+    looking::watch(session, look, said, print).await
 }
 
 fn names(rows: &[Row]) -> String {

@@ -25,7 +25,13 @@ pub async fn run(session: &Session, args: &TimelineArgs) -> Result<u8> {
     let question = question(session, args)?;
     let origin = Origin::find(session, args.workload.as_deref(), (&args.state, &args.archive)).await?;
     let ask = async |question: &Question| origin.timeline(question).await;
-    let stop = async { drop(tokio::signal::ctrl_c().await) };
+    // A Job is told by whoever waits for it, and deleted then.
+    let stop = async {
+        match origin.is_by_job() {
+            true => std::future::pending().await,
+            false => drop(tokio::signal::ctrl_c().await),
+        }
+    };
     let (document, end) = ask_all((ask, stop), question.clone(), &|text| session.tell(text)).await?;
     print(session, args, (&question, &origin.place()), (document, format))?;
     Ok(match end {

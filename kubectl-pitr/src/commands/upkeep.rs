@@ -13,7 +13,7 @@ use crate::args::{ArchiveArgs, DryRun, JobArgs, OutputFormat};
 use crate::cluster::{Cluster, DryMode, JobEnd, Need, Watching, Workload, WorkloadName, require};
 use crate::failure::Failure;
 use crate::inject::sidecar::config_map_name;
-use crate::objects::{Upkeep, UpkeepJob, stem, upkeep_job};
+use crate::objects::{Upkeep, UpkeepJob, overridden, stem, upkeep_job};
 use crate::render::job_failure;
 use crate::session::Session;
 
@@ -57,7 +57,7 @@ impl Place {
             require(&cluster, if scheduled { &scheduling::NEEDS } else { &NEEDS }, "backup").await?;
         }
         let workload = cluster.workload(&name).await?;
-        let facts = facts::of_archive(&cluster, &workload, job).await?;
+        let facts = facts::of_archive(&cluster, &workload, &job.pod).await?;
         refuse_directory(&facts.store.url, &format!("kubectl pitr {verb}"))?;
         Ok(Self { cluster, workload, facts })
     }
@@ -78,6 +78,7 @@ impl Place {
             workload: name.clone(),
             options,
             policy: (upkeep == Upkeep::Prune).then(|| config_map_name(name)),
+            identity_secret: None,
             image: self.facts.image.clone(),
             server: self.facts.server.clone(),
             store: self.facts.store.clone(),
@@ -101,11 +102,12 @@ pub(super) fn refuse_job_flags(archive: &ArchiveArgs, job: &JobArgs, schedule: O
         return Ok(());
     }
     let given = [
-        ("--image", job.image.is_some()),
+        ("--image", job.pod.image.is_some()),
         ("--server-image", job.server_image.is_some()),
-        ("--service-account", job.service_account.is_some()),
-        ("--secret", job.secret.is_some()),
+        ("--service-account", job.pod.service_account.is_some()),
+        ("--secret", job.pod.secret.is_some()),
         ("--schedule", schedule.is_some()),
+        ("--overrides", job.overrides.is_some()),
         ("--dry-run", job.dry_run != DryRun::None),
         ("--wait", !job.wait),
     ];
@@ -115,6 +117,11 @@ pub(super) fn refuse_job_flags(archive: &ArchiveArgs, job: &JobArgs, schedule: O
         }
         None => Ok(()),
     }
+}
+
+/// The Job as it is made.
+pub(super) fn object(job: &UpkeepJob, args: &JobArgs) -> Result<Job> {
+    overridden(upkeep_job(job), args.overrides.as_ref())
 }
 
 /// How far a command came.
@@ -158,7 +165,7 @@ pub(super) async fn carry_out(
 ) -> Result<Carried> {
     let (name, verb) = (&job.name, job.upkeep.verb());
     let attach = format!("kubectl pitr logs -n {} -f --job {name}", job.namespace);
-    cluster.create_job(&upkeep_job(job), DryMode::Real).await?;
+    cluster.create_job(&object(job, args)?, DryMode::Real).await?;
     let watching = Watching { job: name, container: verb, limit: args.timeout };
     match made(session, cluster, &watching, (args.wait, &attach)).await? {
         Made::Left(code) => Ok(Carried::Left(code)),

@@ -10,7 +10,7 @@ use super::upkeep::{self, Carried, Place};
 use super::watch::{DETACHED, counted};
 use crate::archive_view::Direct;
 use crate::args::{OutputFormat, VerifyArgs};
-use crate::objects::{Upkeep, upkeep_job};
+use crate::objects::{Upkeep, UpkeepJob};
 use crate::refusal;
 use crate::render::{verify_failure, verify_text};
 use crate::session::Session;
@@ -24,6 +24,8 @@ pub async fn run(session: &Session, args: &VerifyArgs) -> Result<u8> {
     let scheduled = args.schedule.is_some();
     let place = Place::find(session, Upkeep::Verify, (args.workload.as_deref(), &args.job, scheduled)).await?;
     let job = place.job(session, Upkeep::Verify, options(args));
+    let job = UpkeepJob { identity_secret: args.identity_secret.clone(), ..job };
+    let object = upkeep::object(&job, &args.job)?;
     if let Some(cron) = &args.schedule {
         let what = format!("reading {} % of the archive each time", args.sample);
         let schedule = Schedule {
@@ -34,9 +36,9 @@ pub async fn run(session: &Session, args: &VerifyArgs) -> Result<u8> {
             format,
             what,
         };
-        return scheduling::apply(session, &place.cluster, upkeep_job(&job), &schedule).await;
+        return scheduling::apply(session, &place.cluster, object, &schedule).await;
     }
-    if let Some(code) = upkeep::dry_run(session, &place.cluster, (&upkeep_job(&job), args.job.dry_run, format)).await? {
+    if let Some(code) = upkeep::dry_run(session, &place.cluster, (&object, args.job.dry_run, format)).await? {
         return Ok(code);
     }
     match upkeep::carry_out(session, &place.cluster, (&job, &args.job)).await? {

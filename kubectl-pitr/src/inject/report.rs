@@ -1,5 +1,8 @@
 //! What `inject` tells about a workload, on stderr.
 
+use k8s_openapi::api::core::v1::VolumeMount;
+use serde_json::{Value, json};
+
 use super::settings::{Settings, default_image};
 use super::sidecar::CONTAINER;
 use super::survey::{Owner, Survey};
@@ -13,6 +16,39 @@ pub struct Circumstances {
     pub live: bool,
     /// It is a native sidecar because nobody said otherwise and no cluster was asked.
     pub assumed_native: bool,
+}
+
+/// `kind: InjectReport`: the same facts for programs, with `objects` as they would be applied.
+pub fn report_document(
+    (name, namespace): (&str, Option<&str>),
+    survey: &Survey,
+    owner: Owner,
+    settings: &Settings,
+    (around, objects): (&Circumstances, &[Value]),
+) -> Value {
+    let mount =
+        |mount: &VolumeMount| json!({"volume": mount.name, "mountPath": mount.mount_path, "subPath": mount.sub_path});
+    json!({
+        "apiVersion": "kubectl-pitr/v1",
+        "kind": "InjectReport",
+        "namespace": namespace,
+        "workload": name,
+        "mode": if settings.native { "native" } else { "plain" },
+        "modeAssumed": around.assumed_native,
+        "image": settings.image,
+        "archive": settings.archive,
+        "secret": settings.secret,
+        "container": survey.container,
+        "directory": survey.datadir,
+        "directoryFrom": survey.directory_from,
+        "mounts": survey.mounts.iter().map(mount).collect::<Vec<_>>(),
+        "user": owner.uid,
+        "group": owner.gid,
+        "ownerFrom": survey.owner_from,
+        "managedBy": around.deployer,
+        "restarts": around.restarts,
+        "objects": objects,
+    })
 }
 
 /// The report, line by line.

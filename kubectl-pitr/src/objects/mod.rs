@@ -5,8 +5,10 @@ pub mod copied;
 mod cron;
 mod drill;
 pub mod in_place;
+mod inspect;
 mod job;
 mod names;
+mod overrides;
 mod pod;
 mod restore;
 pub mod resume;
@@ -18,7 +20,9 @@ mod upkeep;
 pub use backup::{BackupJob, CONTAINER as BACKUP_CONTAINER, Scratch, backup_job};
 pub use cron::{cron_job, name as cron_name};
 pub use drill::{COMPONENT as DRILL_COMPONENT, DrillJob, drill_job};
+pub use inspect::{CONTAINER as INSPECT_CONTAINER, InspectJob, inspect_job};
 pub use names::{labels, stem};
+pub use overrides::overridden;
 pub use pod::{Server, Store};
 pub use restore::{
     CONTAINER as RESTORE_CONTAINER, Claim, OwnVolume, PLAN_BYTES_PLAIN_MAX, RestoreJob, claim, plan_config_map,

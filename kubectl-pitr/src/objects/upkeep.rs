@@ -39,6 +39,8 @@ pub struct UpkeepJob {
     pub options: Vec<String>,
     /// ConfigMap with the sidecar's configuration, where the verb reads a policy.
     pub policy: Option<String>,
+    /// Secret with the identity that opens an encrypted archive, where payloads are read.
+    pub identity_secret: Option<String>,
     pub image: String,
     /// Where and as whom the pod runs; its image is not used.
     pub server: Server,
@@ -65,7 +67,7 @@ pub fn upkeep_job(job: &UpkeepJob) -> Job {
         });
     }
     arguments.extend_from_slice(&job.options);
-    let main = Container {
+    let mut main = Container {
         name: verb.to_owned(),
         image: Some(job.image.clone()),
         args: Some(arguments),
@@ -73,6 +75,9 @@ pub fn upkeep_job(job: &UpkeepJob) -> Job {
         volume_mounts: Some(mounts),
         ..Container::default()
     };
+    if let Some(secret) = &job.identity_secret {
+        pod::give_identity(&mut main, &mut volumes, secret);
+    }
     let metadata = job::metadata(&job.name, &job.namespace, (&job.workload, verb));
     job::job(metadata, Some(KEPT_SECONDS), verb, pod::bare_spec(main, volumes, &job.server, &job.store))
 }

@@ -33,7 +33,7 @@ pub use jsonpath::JsonPath;
 pub use log_line::{log_line, log_time};
 pub use plan::{Named, PlanFacts, gtid_set, plan_text};
 pub use prune::{prune_refusal, prune_text};
-pub use restores::{RestoreRow, restore_story, restores_document, restores_table};
+pub use restores::{RestoreRow, restore_item, restore_story, restores_document, restores_table};
 pub use status::{server_name, status_text};
 pub use status_document::status_document;
 pub use status_table::{status_said, status_table};

@@ -98,19 +98,21 @@ pub fn restore_story(row: &RestoreRow) -> String {
     facts.iter().filter_map(|(key, value)| value.as_ref().map(|v| format!("{key:<12}{v}\n"))).collect()
 }
 
+/// One restore as an item of [`restores_document`].
+pub fn restore_item(row: &RestoreRow) -> Value {
+    json!({
+        "namespace": row.namespace, "name": row.name, "workload": row.workload, "target": row.target,
+        "planHash": row.plan_hash, "inPlace": row.in_place, "job": row.job, "phase": row.phase, "donePercent": row.done_percent,
+        "state": row.state, "detail": row.detail, "code": row.code, "volume": row.volume,
+        "endedSecondsAgo": row.ended_seconds_ago, "gtidSet": row.gtid_set, "rows": row.rows,
+    })
+}
+
 /// `kind: RestoreList`.
 pub fn restores_document(rows: &[RestoreRow]) -> Value {
-    let item = |row: &RestoreRow| {
-        json!({
-            "namespace": row.namespace, "name": row.name, "workload": row.workload, "target": row.target,
-            "planHash": row.plan_hash, "inPlace": row.in_place, "job": row.job, "phase": row.phase, "donePercent": row.done_percent,
-            "state": row.state, "detail": row.detail, "code": row.code, "volume": row.volume,
-            "endedSecondsAgo": row.ended_seconds_ago, "gtidSet": row.gtid_set, "rows": row.rows,
-        })
-    };
     json!({
         "apiVersion": "kubectl-pitr/v1",
         "kind": "RestoreList",
-        "items": rows.iter().map(item).collect::<Vec<_>>(),
+        "items": rows.iter().map(restore_item).collect::<Vec<_>>(),
     })
 }

@@ -40,7 +40,7 @@ pub fn status_text(
 
 /// What follows a workload's name in a command about it.
 fn place(state: &WorkloadState) -> String {
-    if state.offline { state.archive_flags.clone() } else { format!(" -n {}", state.namespace) }
+    if state.archive_flags.is_empty() { format!(" -n {}", state.namespace) } else { state.archive_flags.clone() }
 }
 
 fn headline(state: &WorkloadState, judged: &Judged, terminal: Terminal) -> String {

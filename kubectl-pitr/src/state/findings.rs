@@ -156,7 +156,11 @@ fn pod_findings(state: &WorkloadState, findings: &mut Vec<Finding>) {
 
 /// What verification and drills left in the archive; where there are sidecars, they tell it.
 fn proof_findings(state: &WorkloadState, findings: &mut Vec<Finding>) {
-    let again = |verb: &str| Some(format!("kubectl pitr {verb}{}", state.archive_flags));
+    let place = match state.archive_flags.is_empty() {
+        true => format!(" {} -n {}", state.name, state.namespace),
+        false => state.archive_flags.clone(),
+    };
+    let again = |verb: &str| Some(format!("kubectl pitr {verb}{place}"));
     if let Some(objects) = state.verify.damaged_objects.filter(|objects| *objects > 0) {
         let text = format!("{} damaged or gone when it was last verified", count_of(objects, "object"));
         findings.push(Finding { code: code::CHECKSUM_MISMATCH, text, fix: again("verify") });

@@ -49,7 +49,7 @@ pub struct WorkloadState {
     pub pods: Vec<Pod>,
     pub server: Option<(String, String)>,
     pub archive_url: Option<String>,
-    /// The flags that lead to the archive, where it was read itself.
+    /// The flags that lead to the archive, where it was read from here.
     pub archive_flags: String,
     /// Newest first.
     pub windows: Vec<WindowRow>,

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Response, StatusCode, header};
 use pitr_archive::StopDescription;
+use pitr_archive::document::{API_VERSION, SCHEMA_VERSION};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::error::{Failure, Rendered};
 
@@ -69,6 +71,26 @@ impl Answer {
         Self { status, ..Self::error(&anyhow::Error::new(failure.clone())) }
     }
 
+    /// Whether it is what was asked for.
+    pub(crate) fn is_ok(&self) -> bool {
+        self.status < 300
+    }
+
+    /// One line that is found again in a log, with what HTTP has beside the bytes. They are text in it: a plan's are hashed.
+    pub(crate) fn line(&self) -> String {
+        let line = json!({
+            "apiVersion": API_VERSION,
+            "kind": "Answer",
+            "schemaVersion": SCHEMA_VERSION,
+            "ok": self.is_ok(),
+            "body": String::from_utf8_lossy(&self.body),
+            "lastApplied": self.stop.last_applied,
+            "firstExcluded": self.stop.first_excluded,
+            "estimate": self.estimate,
+        });
+        line.to_string()
+    }
+
     pub(super) fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Full::new(Bytes::from(self.body)));
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -96,4 +118,22 @@ fn percent_encoded(words: &str) -> String {
         }
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_in_a_log_is_one_line_with_the_exact_bytes() {
+        let mut answer = Answer::json(200, b"{\n  \"b\": 1,\n  \"a\": \"\xc3\xa4\"\n}\n".to_vec());
+        answer.stop.last_applied = Some("UPDATE shop.orders".to_owned());
+        let line = answer.line();
+        assert!(!line.contains('\n'), "{line}");
+        let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&told["kind"], &told["ok"]), (&"Answer".into(), &true.into()));
+        assert_eq!(told["body"].as_str().unwrap().as_bytes(), answer.body);
+        assert_eq!((&told["lastApplied"], &told["estimate"]), (&"UPDATE shop.orders".into(), &serde_json::Value::Null));
+        assert!(!Answer::text(404, "not found").is_ok());
+    }
 }

@@ -23,7 +23,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use self::answer::{Answer, Body};
+pub(crate) use self::answer::Answer;
+use self::answer::Body;
 pub(crate) use self::client::ask;
 pub(crate) use self::routes::{Api, Audience};
 
@@ -93,14 +94,20 @@ async fn connection(stream: TcpStream, api: Arc<Api>, audience: Audience) {
 async fn answer(request: Request<Incoming>, api: &Api, audience: Audience) -> hyper::Response<Body> {
     let is_control = audience == Audience::Loopback && request.uri().path().starts_with("/v1/");
     let answer = match tokio::time::timeout(ANSWER_WITHIN, respond(request, api, audience)).await {
-        Ok(answer) if is_control && answer.body.len() > ANSWER_BYTES_MAX => {
-            refused::too_much(answer.body.len(), ANSWER_BYTES_MAX)
-        }
+        Ok(answer) if is_control => fitting(answer),
         Ok(answer) => answer,
         Err(_) if is_control => refused::too_late(ANSWER_WITHIN),
         Err(_) => Answer::text(503, "no answer in time"),
     };
     answer.into_response()
+}
+
+/// The answer, unless it is longer than whoever asks takes.
+pub(crate) fn fitting(answer: Answer) -> Answer {
+    match answer.body.len() {
+        0..=ANSWER_BYTES_MAX => answer,
+        bytes => refused::too_much(bytes, ANSWER_BYTES_MAX),
+    }
 }
 
 async fn respond(request: Request<Incoming>, api: &Api, audience: Audience) -> Answer {
