@@ -49,6 +49,7 @@ async fn from_a_plain_statefulset_to_a_table_that_is_back() -> Result<()> {
     set_up(&cluster).await?;
     println!("--- nothing is archived yet");
     printing_changes_nothing(&cluster).await?;
+    the_manifests_are_valid(&cluster).await?;
     inject(&cluster).await?;
     println!("--- no base backup yet");
     refused_without_a_base_backup(&cluster).await?;
@@ -105,6 +106,15 @@ async fn printing_changes_nothing(cluster: &Kubernetes) -> Result<()> {
         ensure!(printed.contains("pitr-sidecar"), "inject -o {format} printed:\n{printed}");
     }
     ensure!(generation(cluster).await? == before, "printing changed the StatefulSet");
+    Ok(())
+}
+
+/// The API server takes what we ship.
+async fn the_manifests_are_valid(cluster: &Kubernetes) -> Result<()> {
+    for folder in ["base", "jobs", "network", "rbac"] {
+        let folder = demo(&format!("../../manifests/{folder}"));
+        cluster.run(&["apply", "-n", "shop", "--dry-run=server", "-f", &folder.display().to_string()]).await?;
+    }
     Ok(())
 }
 

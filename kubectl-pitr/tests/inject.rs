@@ -7,12 +7,14 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use kubectl_pitr::cluster::FIELD_MANAGER;
 use kubectl_pitr::inject::attach::{self, Stream, Surroundings};
 use kubectl_pitr::inject::plan::{Found, find};
 use kubectl_pitr::inject::report::{Circumstances, report, report_document};
 use kubectl_pitr::inject::settings::Settings;
 use kubectl_pitr::inject::survey::{Hints, Owner};
 use kubectl_pitr::inject::{manifest, output, ownership, tree};
+use serde_json::{Value, json};
 use support::{compare, golden, manifest};
 
 fn settings() -> Settings {
@@ -136,11 +138,6 @@ fn other_forms() {
     let text = manifest("mysql.yaml");
     let found = found(&text);
     let injection = found.injection(None, found.owner().unwrap(), &settings()).unwrap();
-    let plain = Settings { set: Vec::new(), ..settings() };
-    let map = found.injection(None, found.owner().unwrap(), &plain).unwrap().config_map;
-    let head = "# The sidecar's configuration, as \"kubectl pitr inject\" writes it. All keys: docs/configuration.md\n";
-    let base = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../manifests/base/configmap.yaml");
-    compare(&base, &(head.to_owned() + &tree::emit(&map).unwrap()));
     golden("inject/patch.yaml", &output::patch(&injection, found.namespace.as_deref()).unwrap());
     golden("inject/kustomize.yaml", &output::kustomize(&injection).unwrap());
     let around = Circumstances {
@@ -321,4 +318,50 @@ fn what_only_has_our_names_is_not_ours() {
     assert_ne!(shared, injected);
     let stripped = manifest::strip(&shared, false).unwrap();
     assert!(stripped.contains("secretName: pitr-s3") && !stripped.contains("name: pitr\n"), "{stripped}");
+}
+
+/// What we ship for people to lay over their own objects: below `manifests/`.
+fn shipped(name: &str) -> PathBuf {
+    PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../manifests").join(name)
+}
+
+fn emit(head: &str, value: &Value) -> String {
+    format!("{head}\n{}", tree::emit(value).unwrap())
+}
+
+#[test]
+fn what_is_shipped_for_git_is_what_inject_writes() {
+    let found = found(&manifest("mysql.yaml"));
+    let settings = Settings { set: Vec::new(), ..settings() };
+    let injection = found.injection(None, found.owner().unwrap(), &settings).unwrap();
+    let head = "# The sidecar's configuration, as \"kubectl pitr inject\" writes it. All keys: docs/configuration.md";
+    compare(&shipped("base/configmap.yaml"), &emit(head, &injection.config_map));
+
+    let head = "# A Flux Kustomization that adds the sidecar: lay it over yours. The patch is \"kubectl pitr inject mysql -o patch\". See README.md here.";
+    let target = json!({"group": "apps", "version": "v1", "kind": "StatefulSet", "name": "mysql"});
+    let patch = tree::emit(&output::named_patch(&injection, None)).unwrap();
+    let flux = json!({"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization",
+        "metadata": {"name": "shop", "namespace": "flux-system"}, "spec": {"patches": [{"target": target, "patch": patch}]}});
+    compare(&shipped("gitops/flux-patch.yaml"), &emit(head, &flux));
+
+    let text = std::fs::read_to_string(shipped("gitops/argocd-ignore-differences.yaml")).unwrap();
+    let application = tree::parse(&text).unwrap().pop().unwrap().value;
+    let ignored = &application["spec"]["ignoreDifferences"][0];
+    assert_eq!(ignored["managedFieldsManagers"], json!([FIELD_MANAGER]));
+    assert_eq!((&ignored["kind"], &ignored["name"]), (&json!("StatefulSet"), &json!("mysql")));
+}
+
+#[test]
+fn what_is_shipped_for_an_operator_is_the_container_that_inject_adds() {
+    // As Percona's operator makes its pods.
+    let pod = json!({"securityContext": {"runAsUser": 1001, "runAsGroup": 1001}, "containers": [{"name": "mysql",
+        "image": "percona/percona-server:8.4", "volumeMounts": [{"name": "datadir", "mountPath": "/var/lib/mysql"}]}]});
+    let set = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "ps-mysql", "namespace": "shop"},
+        "spec": {"serviceName": "ps-mysql", "selector": {}, "template": {"spec": pod}}});
+    let found = found(&tree::emit(&set).unwrap());
+    let settings = Settings { native: false, set: Vec::new(), ..settings() };
+    let injection = found.injection(None, found.owner().unwrap(), &settings).unwrap();
+    let head = "# The sidecar in a PerconaServerMySQL: lay it over yours. See README.md here.";
+    let ours = json!({"spec": {"mysql": {"sidecars": [injection.container], "sidecarVolumes": injection.volumes}}});
+    compare(&shipped("operators/percona-ps.yaml"), &emit(head, &ours));
 }
