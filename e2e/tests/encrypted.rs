@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use pitr_e2e::product::{Outcome, finish};
+use pitr_e2e::product::{Outcome, Product, finish};
 use pitr_e2e::reference::content;
 use pitr_e2e::scene::Scene;
 use pitr_e2e::shop::{self, Load};
@@ -202,6 +202,11 @@ async fn a_base_that_no_identity_opens_is_passed_over() -> Result<()> {
         finish(&mut ours.command(&["plan", "--archive", &scene.url(), "--to", "latest", "-o", "text"])).await?;
     let planned = planned.expect(0)?.stdout;
     ensure!(planned.contains(&second) && planned.contains(OTHER_RECIPIENT), "{planned}");
+    let mut plugin = Product::find()?.plugin();
+    let shown = finish(plugin.args(["restore", "--archive", &scene.url(), "--to", "latest", "--plan"])).await?;
+    let shown = shown.expect(0)?.stdout;
+    let instead = format!("--from-backup {first}, which is encrypted to {RECIPIENT}");
+    ensure!(shown.contains(&format!("base to {OTHER_RECIPIENT}")) && shown.contains(&instead), "{shown}");
     let restored = restore(&scene, "identity", "restored").await?.expect(0)?;
     ensure!(restored.stderr.contains("base-passed-over") && restored.stderr.contains(OTHER_RECIPIENT), "{restored:?}");
     let plan = std::fs::read_to_string(scene.volume("restored").join(".pitr/plan.json"))?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pitr_archive::document::{BackupsDocument, BinlogFilter, BinlogsDocument, PlanDocument, WindowsDocument};
 use pitr_archive::{
-    Archive, ArchiveUrl, Credentials, Estimate, OptionError, Proofs, RetryPolicy, Retrying, S3Options,
+    Archive, ArchiveUrl, Credentials, Estimate, OptionError, PlanKeys, Proofs, RetryPolicy, Retrying, S3Options,
     ServerEncryption, StopDescription, connect,
 };
 use pitr_recovery::{PlanRequest, RestorePlan, Timeline};
@@ -145,6 +145,11 @@ impl ArchiveView {
     pub async fn estimate(&self, plan: &RestorePlan) -> String {
         let pace = self.archive.last_pace().await;
         Estimate::of(plan.parts(), pace.as_ref()).text(binary_size, duration)
+    }
+
+    /// What a restore by a plan for this request must be able to open, besides its base.
+    pub async fn keys(&self, request: &PlanRequest, plan: &RestorePlan) -> PlanKeys {
+        self.archive.plan_keys(self.timeline.clone(), request, plan).await
     }
 
     pub fn windows(&self) -> Windows {

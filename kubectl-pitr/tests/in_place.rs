@@ -10,39 +10,13 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use pitr_archive::document::PlanDocument;
-use pitr_recovery::{BaseBackup, Clock, LaterBeforeTarget, PlanParts, RecoveryTarget, RestorePlan};
+use pitr_recovery::BaseBackup;
 use serde_json::{Value, json};
 
 use support::api::start;
-use support::base_backup::{SERVER, base_backup};
+use support::base_backup::{base_backup, plan_of};
 
 const CONFIG: &str = "workload: shop/mysql\narchive: s3://b/shop/mysql\ns3: {region: eu-west-1}\n";
-
-/// A base backup and nothing to replay.
-fn plan() -> Vec<u8> {
-    let plan = RestorePlan::from_parts(PlanParts {
-        workload: "shop/mysql".into(),
-        target: RecoveryTarget::Latest,
-        clock: Clock::Original,
-        base: BaseBackup { raw_bytes: 4 << 30, stored_bytes: 1 << 30, ..base_backup(9, 1_795_245_243_000_000) },
-        branch: "br-3fa0".into(),
-        stream: None,
-        files: Vec::new(),
-        stop: None,
-        last_applied: None,
-        first_excluded: None,
-        later_before_target: LaterBeforeTarget::default(),
-        same_second: 0,
-        expected: format!("{SERVER}:1-9").parse().unwrap(),
-        skip: "".parse().unwrap(),
-        transactions: 0,
-        bytes: 0,
-        warnings: Vec::new(),
-        resolution_us: 1,
-    });
-    PlanDocument::encode(&plan).unwrap()
-}
 
 /// One StatefulSet, and every ConfigMap and Job that is made.
 #[derive(Default)]
@@ -311,7 +285,8 @@ impl Api {
             answer
         });
         let plan_file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(plan_file.path(), plan()).unwrap();
+        let base = BaseBackup { raw_bytes: 4 << 30, stored_bytes: 1 << 30, ..base_backup(9, 1_795_245_243_000_000) };
+        std::fs::write(plan_file.path(), plan_of(base)).unwrap();
         Self { server, world, plan: plan_file }
     }
 

@@ -19,10 +19,11 @@ use kubectl_pitr::objects::{
 use kubectl_pitr::refusal;
 use kubectl_pitr::render::{Named, PlanFacts, Zone, plan_text};
 use pitr_archive::document::PlanDocument;
+use pitr_archive::{OtherBase, PlanKeys};
 use pitr_binlog::{BinlogName, TransactionFlags};
 use pitr_recovery::{
     BinlogId, BoundaryTransaction, Clock, Gap, GapCause, LaterBeforeTarget, PlanParts, PlanRequest, PlanWarning,
-    PlannedBinlog, PlannedRange, RecoveryTarget, RestorePlan, Stop, TransactionPoint, Unrecoverable,
+    PlannedBinlog, PlannedRange, RecoveryTarget, RestorePlan, Stop, StoredObject, TransactionPoint, Unrecoverable,
 };
 use support::base_backup::{SERVER, base_backup};
 use support::{compare, golden};
@@ -82,9 +83,27 @@ fn facts(named: Named) -> PlanFacts {
 #[test]
 fn the_plan_says_where_it_stops() {
     let named =
-        Named { last: Some("UPDATE shop.orders, 3 rows".into()), first: Some("DROP TABLE shop.invoices".into()), estimate: Some("36 GiB to fetch, 1236408 transactions to replay; 9m12s at the last drill's pace (base 7m00s, replay 2m10s, rest 2s)".into()) };
+        Named { last: Some("UPDATE shop.orders, 3 rows".into()), first: Some("DROP TABLE shop.invoices".into()), estimate: Some("36 GiB to fetch, 1236408 transactions to replay; 9m12s at the last drill's pace (base 7m00s, replay 2m10s, rest 2s)".into()), ..Named::default() };
     golden("plan/plan.txt", &plan_text(&plan(), &facts(named)));
     golden("plan/plan-unnamed.txt", &plan_text(&plan(), &facts(Named::default())));
+}
+
+#[test]
+fn the_plan_says_whose_identity_it_takes() {
+    let mut parts = plan().parts().clone();
+    parts.base.recipients = vec!["age1qx".into(), "age1b0".into()];
+    parts.files[0].ranges[0].objects =
+        vec![StoredObject { key: "binlogs/x/1.zst.age".into(), length: 1, sha256_begins: [0; 8] }];
+    parts.last_applied = Some(boundary(84_910_221, TARGET_US, TransactionFlags::default()));
+    let sealed = RestorePlan::from_parts(parts);
+    let others = vec![
+        OtherBase { id: "bb-20261113-020010-07d3".into(), recipients: vec![] },
+        OtherBase { id: "bb-20261114-020010-91aa".into(), recipients: vec!["age1old".into()] },
+    ];
+    let keys = PlanKeys { log: vec![vec!["age1old".into()], vec!["age1qx".into()]], others };
+    golden("plan/plan-encrypted.txt", &plan_text(&sealed, &facts(Named { keys, ..Named::default() })));
+    let text = plan_text(&sealed, &facts(Named::default()));
+    assert!(text.contains("Encrypted   base to age1qx or age1b0; log: "), "of the log nobody could tell: {text}");
 }
 
 fn server() -> Server {

@@ -27,10 +27,10 @@ mod url;
 
 pub use archive::{
     Adoption, Archive, ArchiveError, Clock, Deduped, Description, Discovered, Drill, Drills, EncodedSegment, Finding,
-    FindingKind, Found, FoundTransaction, InventoryReport, LastVerified, Matching, NoResume, Pace, Point, Probe,
-    ProbeStep, Proofs, Proposal, Published, Quarantine, RangeGtids, Rebuilt, RecordList, Resume, Retained,
-    RetentionRules, SLICES, Search, SearchError, Slices, Sought, StopDescription, Swept, TailCoverage, TailReport,
-    Verified, VerifyProgress, VerifyRules, Workspace, lay_over, remove_from,
+    FindingKind, Found, FoundTransaction, InventoryReport, LastVerified, Matching, NoResume, OtherBase, Pace, PlanKeys,
+    Point, Probe, ProbeStep, Proofs, Proposal, Published, Quarantine, RangeGtids, Rebuilt, RecordList, Resume,
+    Retained, RetentionRules, SLICES, Search, SearchError, Slices, Sought, StopDescription, Swept, TailCoverage,
+    TailReport, Verified, VerifyProgress, VerifyRules, Workspace, lay_over, remove_from,
 };
 pub use catalog::{MergeEffort, PageError};
 pub use digest::{Digest, ShortHash, sha256};

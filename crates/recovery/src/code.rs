@@ -187,7 +187,7 @@ codes! {
         "encrypted, and no identity at hand opens it",
         "no identity that was given opens s3://backups/shop/mysql, which is encrypted to age1qx…",
         "the public key of an identity stands in its file as a comment",
-        "--identity-file with the identity of one of these recipients";
+        "--identity-secret NAME with an identity of one of these recipients, or --from-backup ID";
     RESTORE_EXISTS = 401 exit 4:
         "that restore exists",
         "job \"mysql-pitr-20261121-071403\" exists",

@@ -203,6 +203,8 @@ pub struct BaseBackup {
     pub stored_bytes: u64,
     /// Settings that a restoring server must match.
     pub settings: BTreeMap<String, String>,
+    /// Public keys that it is encrypted to, each of which alone opens it; empty: it is in clear.
+    pub recipients: Vec<String>,
 }
 
 /// Names one range by content.

@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::AttachParams;
+use pitr_archive::PlanKeys;
 use tokio::io::AsyncReadExt;
 
 use super::Cluster;
@@ -36,6 +37,8 @@ pub struct Notes {
     pub first_excluded: Option<String>,
     /// How long the restore may take.
     pub estimate: Option<String>,
+    /// What it must be able to open, besides its base.
+    pub keys: PlanKeys,
 }
 
 impl Notes {
@@ -46,6 +49,7 @@ impl Notes {
             last_applied: text("pitr-last-applied"),
             first_excluded: text("pitr-first-excluded"),
             estimate: text("pitr-estimate"),
+            keys: text("pitr-keys").and_then(|keys| serde_json::from_str(&keys).ok()).unwrap_or_default(),
         }
     }
 }

@@ -97,11 +97,7 @@ impl Cluster {
         self.api::<K>().create(&params, object).await.map_err(|error| {
             if is_conflict(&error) {
                 let kind = resource.split('.').next().unwrap_or(resource).trim_end_matches('s');
-                let way_on = match name.starts_with(OURS) {
-                    true => format!("kubectl pitr logs -n {} --job {name} -f", self.namespace()),
-                    false => format!("kubectl pitr restores attach {name}, or --new-name NAME"),
-                };
-                return Failure::new(code::RESTORE_EXISTS, format!("{kind} \"{name}\" exists")).fix(way_on);
+                return exists(kind, &name, self.namespace());
             }
             Call { verb: "create", resource, name: &name, namespace: self.namespace() }.failed(&error)
         })
@@ -112,6 +108,15 @@ impl Cluster {
         let api: Api<Job> = self.api();
         let call = Call { verb: "get", resource: "jobs.batch", name, namespace: self.namespace() };
         api.get_opt(name).await.map_err(|e| call.failed(&e))
+    }
+
+    /// What a restore of this name onto this claim would meet, as far as it may be looked at.
+    pub async fn taken(&self, restore: &str, claim: &str) -> Option<Failure> {
+        if let Ok(Some(_)) = self.claim(claim).await {
+            return Some(exists("persistentvolumeclaim", claim, self.namespace()));
+        }
+        let job = self.job(restore).await.ok().flatten();
+        job.map(|_| exists("job", restore, self.namespace()))
     }
 
     /// Our Jobs with these labels.
@@ -157,6 +162,15 @@ impl Cluster {
         pods.sort_by_key(|p| p.metadata.creation_timestamp.as_ref().map(|t| t.0));
         Ok(pods)
     }
+}
+
+/// An object of ours has this name already.
+fn exists(kind: &str, name: &str, namespace: &str) -> Failure {
+    let way_on = match name.starts_with(OURS) {
+        true => format!("kubectl pitr logs -n {namespace} --job {name} -f"),
+        false => format!("kubectl pitr restores attach {name} -n {namespace}, or --new-name NAME"),
+    };
+    Failure::new(code::RESTORE_EXISTS, format!("{kind} \"{name}\" exists")).fix(way_on)
 }
 
 fn gone(error: &kube::Error, call: &Call<'_>) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! Where a restore goes: names, volume and server of its Job, beside a workload or from the archive alone.
 
 use anyhow::Result;
+use pitr_archive::PlanKeys;
 use pitr_archive::document::PlanDocument;
 use pitr_recovery::{RestorePlan, code};
 use serde_json::Value;
@@ -19,6 +20,7 @@ use crate::inject::survey::Owner;
 use crate::objects::{
     self, Claim, OwnVolume, PLAN_BYTES_PLAIN_MAX, RestoreJob, Server, Store, sizing, stateful_set, stem,
 };
+use crate::render::{instead, sealed_parts};
 use crate::state::micros;
 
 /// The server's own image runs as this user, in the images that people use.
@@ -237,6 +239,11 @@ impl Destination {
         Self { claim: claim.to_owned(), stateful_set: None, own_volume: Some(own_volume), ..self }
     }
 
+    /// Name of the volume that it restores onto.
+    pub(super) fn claim(&self) -> &str {
+        &self.claim
+    }
+
     /// What the plan says it creates.
     pub(super) fn creates(&self) -> String {
         let class = self.storage_class.as_deref().unwrap_or("default class");
@@ -248,16 +255,17 @@ impl Destination {
     }
 
     /// Refuses a restore of an encrypted archive that nobody could open. A plan alone needs no identity.
-    pub(super) fn refuse_without_identity(&self, plan: &RestorePlan) -> Result<(), Failure> {
-        let objects = plan.files().iter().flat_map(|file| &file.ranges).flat_map(|range| &range.objects);
-        let is_encrypted = objects.into_iter().any(|object| object.key.ends_with(".age"));
-        if !is_encrypted || self.identity_secret.is_some() {
+    pub(super) fn refuse_without_identity(&self, plan: &RestorePlan, keys: &PlanKeys) -> Result<(), Failure> {
+        let sealed = sealed_parts(plan, keys);
+        if sealed.is_empty() || self.identity_secret.is_some() {
             return Ok(());
         }
         let message = format!("{} is encrypted, and no identity was given", self.store.url);
-        Err(Failure::new(code::IDENTITY_MISSING, message)
+        let failure = Failure::new(code::IDENTITY_MISSING, message)
+            .hint(format!("encrypted: {}", sealed.join("; ")))
             .hint("the sidecar holds public keys only; nothing was created")
-            .fix("kubectl create secret generic NAME --from-file=identity=FILE, then --identity-secret NAME"))
+            .fix("kubectl create secret generic NAME --from-file=identity=FILE, then --identity-secret NAME");
+        Err(keys.others.iter().fold(failure, |failure, other| failure.fix(instead(other))))
     }
 
     /// The objects for a plan.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use pitr_archive::document::PlanDocument;
-use pitr_archive::{ArchiveUrl, S3Options};
+use pitr_archive::{ArchiveUrl, PlanKeys, S3Options};
 use pitr_recovery::{PlanRequest, RecoveryTarget, code};
 
 use super::asking::Asking;
@@ -15,11 +15,11 @@ use super::{facts, in_place, restores_state, source, standing};
 use crate::archive_view::ArchiveView;
 use crate::args::{DryRun, OutputFormat, RestoreArgs, Via};
 use crate::cluster::{Cluster, JobEnd, Need, Notes, Watching, Workload, WorkloadName, require};
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::inject::survey::parse_owner;
 use crate::inject::tree;
 use crate::objects::{RESTORE_CONTAINER, copied};
-use crate::render::{Named, PlanFacts, plan_text, restore_verdict, restores_document};
+use crate::render::{Named, PlanFacts, asks_for_identity, instead, plan_text, restore_verdict, restores_document};
 use crate::session::Session;
 use crate::target;
 
@@ -54,7 +54,7 @@ struct Wanted {
 /// A plan and where it came from.
 pub(super) struct Planned {
     pub(super) document: PlanDocument,
-    named: Named,
+    pub(super) named: Named,
     pub(super) workload: Option<(Cluster, Workload)>,
 }
 
@@ -66,7 +66,11 @@ pub async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
     }
     if args.plan {
         let destination = destination(session, args, &planned).await.ok();
-        return print_plan(session, wanted.format, &planned, destination.as_ref());
+        let code = print_plan(session, wanted.format, &planned, destination.as_ref())?;
+        if let (Some((cluster, _)), Some(destination)) = (&planned.workload, &destination) {
+            warn_of_taken(session, cluster, destination).await;
+        }
+        return Ok(code);
     }
     if args.job.dry_run == DryRun::Client {
         // Nothing is made, so no right to make it is needed.
@@ -79,7 +83,7 @@ pub async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
     };
     require(&cluster, &NEEDS, "restorer").await?;
     let destination = destination(session, args, &planned).await?;
-    destination.refuse_without_identity(planned.document.plan())?;
+    destination.refuse_without_identity(planned.document.plan(), &planned.named.keys)?;
     if let Some(name) = &args.statefulset {
         standing::refuse_taken(&cluster, name).await?;
     }
@@ -99,13 +103,33 @@ pub async fn run(session: &Session, args: &RestoreArgs) -> Result<u8> {
         session.print(&format!("job.batch/{}\n", destination.name))?;
     }
     let code = match args.job.wait {
-        true => follow(session, &cluster, (&destination.name, &destination.name), args.job.timeout).await?,
+        true => follow(session, &cluster, (&destination.name, &destination.name), args.job.timeout)
+            .await
+            .map_err(|error| with_other_keys(error, &planned.named.keys))?,
         false => 0,
     };
     if code == 0 {
         print_row(session, &cluster, &destination.name, wanted.format).await?;
     }
     Ok(code)
+}
+
+/// A plan can be made whatever has its name; the restore itself could not.
+async fn warn_of_taken(session: &Session, cluster: &Cluster, destination: &Destination) {
+    if let Some(taken) = cluster.taken(&destination.name, destination.claim()).await {
+        let way_on = taken.way_out().unwrap_or_default();
+        session.tell(&format!("warning[PITR0401]: {taken}: this restore would be refused. {way_on}"));
+    }
+}
+
+/// Where no identity opens what the Job reads: the base backups with which others do.
+fn with_other_keys(error: anyhow::Error, keys: &PlanKeys) -> anyhow::Error {
+    let failure = failure::of(&error);
+    if !asks_for_identity(&failure) {
+        return error;
+    }
+    let again = keys.others.iter().map(|other| format!("the same command with --new-name NAME {}", instead(other)));
+    again.fold(failure, Failure::fix).into()
 }
 
 /// What is known of a restore, where a document is wanted.
@@ -189,7 +213,8 @@ async fn plan(session: &Session, args: &RestoreArgs, wanted: &Wanted) -> Result<
         let (view, document) = view.plan(request, session.now()).await?;
         let stop = view.describe_stop(document.plan()).await;
         let estimate = Some(view.estimate(document.plan()).await);
-        let named = Named { last: stop.last_applied, first: stop.first_excluded, estimate };
+        let keys = view.keys(request, document.plan()).await;
+        let named = Named { last: stop.last_applied, first: stop.first_excluded, estimate, keys };
         return Ok(Planned { document, named, workload: None });
     }
     let workload = match (&wanted.archive, &wanted.workload) {
@@ -210,7 +235,8 @@ async fn plan(session: &Session, args: &RestoreArgs, wanted: &Wanted) -> Result<
         return Err(Failure::usage("name the workload, or give --archive URL").into());
     };
     let (document, notes) = ask_for_plan(session, args, (&cluster, &workload), request).await?;
-    let named = Named { last: notes.last_applied, first: notes.first_excluded, estimate: notes.estimate };
+    let Notes { last_applied: last, first_excluded: first, estimate, keys } = notes;
+    let named = Named { last, first, estimate, keys };
     Ok(Planned { document, named, workload: Some((cluster, workload)) })
 }
 

@@ -7,11 +7,11 @@ use super::status::server_name;
 use super::{Table, binary_size, end_shown, seconds_up, to_micros};
 use crate::state::{Backup, Backups};
 
-/// The table; `wide` adds what each one holds.
+/// The table; `wide` adds what each one holds, and whom it is encrypted to.
 pub fn backups_table(list: &Backups, headers: bool, wide: bool) -> String {
     let mut header = vec!["ID", "METHOD", "SERVER", "CONSISTENT AT", "SIZE", "STORED", "FROM", "STATE", "REACHES"];
     if wide {
-        header.push("GTID SET");
+        header.extend(["ENCRYPTED TO", "GTID SET"]);
     }
     let is_of_several = list.items.iter().any(|backup| backup.workload.is_some());
     let mut table = Table::of_several(&header, is_of_several);
@@ -19,7 +19,7 @@ pub fn backups_table(list: &Backups, headers: bool, wide: bool) -> String {
         let mut cells: Vec<String> = [&backup.namespace, &backup.workload].into_iter().flatten().cloned().collect();
         cells.extend(self::cells(backup));
         if wide {
-            cells.push(backup.gtid_set.clone());
+            cells.extend([backup.recipients.join(","), backup.gtid_set.clone()]);
         }
         table.row(cells);
     }
@@ -63,6 +63,9 @@ pub fn backups_document(list: &Backups) -> Value {
             if let Some(value) = value {
                 item[key] = value.as_str().into();
             }
+        }
+        if !b.recipients.is_empty() {
+            item["recipients"] = json!(b.recipients);
         }
         item
     };

@@ -87,6 +87,12 @@ pub fn restore_verdict(verdict: &Verdict, volume: &str, (name, namespace): (&str
     if let Some(failure) = told(verdict) {
         // Whatever stopped the Job, the restore failed.
         let failure = if failure.exit() == 1 { failure.with_exit(code::RESTORE_FAILED.exit) } else { failure };
+        if asks_for_identity(&failure) {
+            return Err(failure.fix(format!(
+                "kubectl pitr backups -n {namespace} -o wide says whom each base backup is encrypted to; then the same restore with \
+                 --from-backup ID --new-name NAME"
+            )));
+        }
         if verdict.result == "refused" {
             return Err(failure);
         }
@@ -201,14 +207,25 @@ fn told(verdict: &Verdict) -> Option<Failure> {
     });
     let mut failure = Failure::told(verdict.code.as_deref(), Some(5), head);
     // In a Job "the same command" is another Job: `ways_on` says how to get one.
-    for line in lines.map(str::trim).filter(|line| !line.contains("the same command")) {
+    let is_elsewhere = |line: &str| line.contains("the same command") || line.contains("--identity-file");
+    for line in lines.map(str::trim).filter(|line| !is_elsewhere(line)) {
         if let Some(hint) = line.strip_prefix("hint:") {
             failure = failure.hint(hint.trim());
         } else if let Some(fix) = line.strip_prefix("fix:") {
             failure = failure.fix(fix.trim());
         }
     }
+    if asks_for_identity(&failure) {
+        failure = failure.fix(
+            "--identity-secret NAME, a Secret whose key \"identity\" holds an identity of these recipients, or several",
+        );
+    }
     Some(failure)
+}
+
+/// Whether a Job found that it cannot open what it has to read.
+pub fn asks_for_identity(failure: &Failure) -> bool {
+    [code::IDENTITY_MISSING, code::WRONG_IDENTITY].iter().any(|code| failure.number() == Some(code.number))
 }
 
 #[cfg(test)]
@@ -289,6 +306,27 @@ mod tests {
         assert_eq!(fixes("PITR0416", "plan again"), ["plan again"]);
         assert_eq!(fixes("PITR0419", "restore onto an empty volume"), ["restore onto an empty volume"]);
         assert_eq!(fixes("PITR0414", "run the same command again"), [resume]);
+    }
+
+    #[test]
+    fn what_no_identity_opens_is_told_with_the_flags_of_this_program() {
+        let text = "error[PITR0311]: s3://b: \"chunks/1\" is encrypted to age1qx, and none of the identities at hand opens it\n  \
+                    hint: the public key of an identity stands in its file\n  fix:  --identity-file with the identity of one of these\n";
+        let verdict = Verdict {
+            result: "refused".into(),
+            code: Some("PITR0311".into()),
+            message: Some(text.into()),
+            ..Verdict::default()
+        };
+        let failure = restore_verdict(&verdict, "v", ("n", "shop")).unwrap_err();
+        let told = failure.text();
+        assert!(told.contains("encrypted to age1qx") && !told.contains("--identity-file"), "{told}");
+        assert!(
+            told.contains("fix:  --identity-secret NAME") && told.contains("--from-backup ID --new-name NAME"),
+            "{told}"
+        );
+        assert_eq!(failure.exit(), 4);
+        assert!(!drill_verdict(&verdict).unwrap_err().text().contains("--from-backup"), "a drill chooses by itself");
     }
 
     #[test]

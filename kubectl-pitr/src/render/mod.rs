@@ -9,6 +9,7 @@ mod gap;
 mod instants;
 mod job;
 mod jsonpath;
+mod keys;
 mod log_line;
 mod plan;
 mod prune;
@@ -28,8 +29,11 @@ pub use binlogs::{binlogs_table, segments_table};
 pub use check::{check_document, check_text};
 pub use gap::gap_story;
 pub use instants::{Zone, end_shown, seconds_down, seconds_up, to_micros};
-pub use job::{Pace, backup_verdict, drill_verdict, job_failure, progress_line, restore_verdict, rows_line};
+pub use job::{
+    Pace, asks_for_identity, backup_verdict, drill_verdict, job_failure, progress_line, restore_verdict, rows_line,
+};
 pub use jsonpath::JsonPath;
+pub use keys::{instead, sealed_parts};
 pub use log_line::{log_line, log_time};
 pub use plan::{Named, PlanFacts, gtid_set, plan_text};
 pub use prune::{prune_refusal, prune_text};

@@ -1,10 +1,11 @@
 //! A plan as text: the stop, the base, the replay, what success will mean.
 
 use jiff::Timestamp;
-use pitr_archive::Estimate;
+use pitr_archive::{Estimate, PlanKeys};
 use pitr_binlog::{Gtid, GtidSet, TransactionFlags};
 use pitr_recovery::{BoundaryTransaction, Clock, PlanParts, PlanWarning, RecoveryTarget, RestorePlan, Rfc3339};
 
+use super::keys::{instead, sealed_parts};
 use super::{Zone, binary_size, count_of, duration};
 use crate::state::micros;
 use crate::target::from_now;
@@ -12,13 +13,15 @@ use crate::target::from_now;
 /// Sets longer than this are cut: the whole of it is in the plan document.
 const SET_CHARACTERS_MAX: usize = 240;
 
-/// What the plan itself does not say, in words: the transactions next to the stop, and how long it may take.
+/// What the plan itself does not say: the transactions next to the stop in words, how long it may take, and what must be opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Named {
     pub last: Option<String>,
     pub first: Option<String>,
     /// How long the restore may take.
     pub estimate: Option<String>,
+    /// What the restore must be able to open, besides its base.
+    pub keys: PlanKeys,
 }
 
 /// What is shown beside the plan itself.
@@ -53,6 +56,7 @@ pub fn plan_text(plan: &RestorePlan, facts: &PlanFacts) -> String {
         ),
     ));
     lines.push(("Replay", replay(parts)));
+    lines.extend(encrypted(plan, &facts.named.keys));
     if let Some(creates) = &facts.creates {
         lines.push(("Creates", format!("{creates}; touches nothing that exists")));
     }
@@ -65,13 +69,24 @@ pub fn plan_text(plan: &RestorePlan, facts: &PlanFacts) -> String {
         "Proof",
         format!("success means: the GTID set is exactly {}; not restored: {skipped}", gtid_set(&parts.expected)),
     ));
-    lines.extend(parts.warnings.iter().filter_map(warning).map(|text| ("Warning", text)));
+    lines.extend(parts.warnings.iter().filter_map(warning).chain(at_target(parts)).map(|text| ("Warning", text)));
     // Whoever cannot ask for the pace of the last drill still knows how much there is to do.
     let estimate = || Estimate::of(parts, None).text(binary_size, duration);
     lines.push(("Estimate", facts.named.estimate.clone().unwrap_or_else(estimate)));
     let after = if facts.plan_only { "; nothing was created, run again without --plan" } else { "" };
     lines.push(("Plan", format!("{}{after}", facts.hash)));
     lines.iter().map(|(key, text)| format!("{key:<12}{text}\n")).collect()
+}
+
+/// Whose identity the restore takes, and which base backups take another one; nothing where all is in clear.
+fn encrypted(plan: &RestorePlan, keys: &PlanKeys) -> Vec<(&'static str, String)> {
+    let sealed = sealed_parts(plan, keys);
+    if sealed.is_empty() {
+        return Vec::new();
+    }
+    let line = format!("{}: the Secret of --identity-secret must hold an identity of each", sealed.join("; "));
+    let others = keys.others.iter().map(|other| ("Instead", instead(other)));
+    [("Encrypted", line)].into_iter().chain(others).collect()
 }
 
 fn target(parts: &PlanParts, facts: &PlanFacts) -> String {
@@ -197,6 +212,16 @@ fn warning(warning: &PlanWarning) -> Option<String> {
         PlanWarning::OtherClock { clock, more, before } => other_clock(*clock, *more, *before),
         PlanWarning::BaseAlone => "no log continues the base backup: its own time is all there is".to_owned(),
     })
+}
+
+/// A time includes what was committed at it, and whoever looks for an accident often has its own time.
+fn at_target(parts: &PlanParts) -> Option<String> {
+    let RecoveryTarget::Time(us) = parts.target else { return None };
+    let last = parts.last_applied.as_ref().filter(|last| last.us(parts.clock) == us)?;
+    let gtid = last.gtid()?;
+    Some(format!(
+        "the last applied transaction was committed at the target itself: --before-gtid {gtid} stops before it"
+    ))
 }
 
 /// Where the clock that did not decide would stop.

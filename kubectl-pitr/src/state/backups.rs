@@ -37,4 +37,6 @@ pub struct Backup {
     #[serde(deserialize_with = "lenient")]
     pub reaches_to: Option<Timestamp>,
     pub reason: Option<String>,
+    /// Public keys that it is encrypted to; empty: it is in clear, or its sidecar is too old to say.
+    pub recipients: Vec<String>,
 }

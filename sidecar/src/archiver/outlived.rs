@@ -91,6 +91,7 @@ mod tests {
             raw_bytes: 0,
             stored_bytes: 0,
             settings: BTreeMap::new(),
+            recipients: Vec::new(),
         }
     }
 

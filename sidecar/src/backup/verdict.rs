@@ -124,6 +124,7 @@ mod tests {
             raw_bytes: 3,
             stored_bytes: 1,
             settings: BTreeMap::new(),
+            recipients: Vec::new(),
         };
         let verdict = BackupVerdict::stored(&backup);
         let expected = "Stored and read back: bb-20261121-073314-e2f0, GTID set 3e11fa47-71ca-11e1-9e33-c80aa9429562:1-7; \

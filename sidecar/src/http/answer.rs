@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Response, StatusCode, header};
-use pitr_archive::StopDescription;
 use pitr_archive::document::{API_VERSION, SCHEMA_VERSION};
+use pitr_archive::{PlanKeys, StopDescription};
 use serde::Serialize;
 use serde_json::json;
 
@@ -25,11 +25,14 @@ pub(crate) struct Answer {
     pub(super) stop: StopDescription,
     /// How long a plan may take, in words.
     pub(super) estimate: Option<String>,
+    /// What a plan must be able to open, besides its base.
+    pub(super) keys: PlanKeys,
 }
 
 impl Answer {
     fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
-        Self { status, content_type, body, stop: StopDescription::default(), estimate: None }
+        let (stop, keys) = (StopDescription::default(), PlanKeys::default());
+        Self { status, content_type, body, stop, estimate: None, keys }
     }
 
     /// A line of text.
@@ -94,12 +97,14 @@ impl Answer {
     pub(super) fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Full::new(Bytes::from(self.body)));
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let keys = (self.keys != PlanKeys::default()).then(|| serde_json::to_string(&self.keys).ok()).flatten();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(self.content_type));
         let notes = [
             ("pitr-last-applied", &self.stop.last_applied),
             ("pitr-first-excluded", &self.stop.first_excluded),
             ("pitr-estimate", &self.estimate),
+            ("pitr-keys", &keys),
         ];
         for (name, words) in notes {
             let value = words.as_ref().and_then(|words| header::HeaderValue::from_str(&percent_encoded(words)).ok());

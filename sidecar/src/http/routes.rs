@@ -176,9 +176,10 @@ impl Api {
         request.pace = pace.as_ref().map(Pace::of_restores).unwrap_or_default();
         let plan = planning::plan_from(archive, Timeline::clone(&timeline), &request).await?;
         let stop = archive.describe_stop(timeline.inventory(), &plan).await;
+        let keys = archive.plan_keys(Timeline::clone(&timeline), &request, &plan).await;
         let mut answer = Answer::json(200, PlanDocument::encode(&plan)?);
         answer.estimate = Some(Estimate::of(plan.parts(), pace.as_ref()).text(binary_size, duration));
-        answer.stop = stop;
+        (answer.stop, answer.keys) = (stop, keys);
         Ok(answer)
     }
 

@@ -175,6 +175,7 @@ fn base(executed: GtidSet, server_version: String, bytes: u64, now_us: i64) -> B
         raw_bytes: bytes,
         stored_bytes: 0,
         settings: std::collections::BTreeMap::new(),
+        recipients: Vec::new(),
     }
 }
 

@@ -193,6 +193,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| ((*name).into(), (*value).into()))
                 .collect::<BTreeMap<_, _>>(),
+            recipients: Vec::new(),
         }
     }
 

@@ -226,6 +226,7 @@ mod tests {
             raw_bytes: 1,
             stored_bytes: 1,
             settings: BTreeMap::new(),
+            recipients: Vec::new(),
         }]);
         let outlook = Outlook::default();
         let lost = |timeline: &Timeline| timeline.problems().len();

@@ -67,7 +67,7 @@ impl Archive {
     }
 
     /// The same whoever the base backup is encrypted to.
-    async fn plan_from_any(
+    pub(super) async fn plan_from_any(
         &self,
         mut timeline: Timeline,
         request: &PlanRequest,

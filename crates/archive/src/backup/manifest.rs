@@ -45,8 +45,6 @@ pub(crate) struct Manifest {
     pub(crate) backup: BaseBackup,
     pub(super) files: ShortHash,
     pub(super) files_sha256: Digest,
-    /// To whom its chunks are encrypted; empty: to nobody.
-    pub(super) recipients: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -117,7 +115,8 @@ impl Manifest {
                 name: files.rsplit('/').next().unwrap_or_default().to_owned(),
                 sha256: hex::encode(self.files_sha256),
             },
-            encryption: (!self.recipients.is_empty()).then(|| EncryptionWire { recipients: self.recipients.clone() }),
+            encryption: (!backup.recipients.is_empty())
+                .then(|| EncryptionWire { recipients: backup.recipients.clone() }),
         };
         serde_json::to_vec_pretty(&wire).map_err(|error| unreadable(&key, &error))
     }
@@ -151,10 +150,10 @@ impl Manifest {
                 raw_bytes: wire.raw_bytes,
                 stored_bytes: wire.stored_bytes,
                 settings: wire.settings,
+                recipients: wire.encryption.map(|encryption| encryption.recipients).unwrap_or_default(),
             },
             files: hash,
             files_sha256: parse_digest(&wire.files.sha256).ok_or_else(|| invalid("files.sha256"))?,
-            recipients: wire.encryption.map(|encryption| encryption.recipients).unwrap_or_default(),
         })
     }
 }

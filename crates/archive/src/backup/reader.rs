@@ -33,7 +33,6 @@ pub struct BackupReader {
     archive: Arc<Archive>,
     backup: BaseBackup,
     entries: Vec<BackupEntry>,
-    recipients: Vec<String>,
     room: Room,
 }
 
@@ -76,7 +75,7 @@ impl BackupReader {
         let manifest = archive.read_manifest(id).await?;
         let entries = archive.read_files(&manifest).await?;
         let room = Room::of_kib(ROOM_KIB);
-        Ok(Self { archive, backup: manifest.backup, entries, recipients: manifest.recipients, room })
+        Ok(Self { archive, backup: manifest.backup, entries, room })
     }
 
     /// The same with another bound on what is in memory.
@@ -88,7 +87,7 @@ impl BackupReader {
 
     /// Whether the identities at hand open its chunks.
     pub(crate) async fn check_identities(&self) -> Result<(), ArchiveError> {
-        self.archive.check_chunks(&self.entries, &self.recipients).await
+        self.archive.check_chunks(&self.entries, &self.backup.recipients).await
     }
 
     /// What the manifest says.
@@ -263,10 +262,11 @@ impl Archive {
     /// [`ArchiveError::BackupSealed`], or as for [`BackupReader::open`].
     pub async fn check_base(&self, id: &str) -> Result<(), ArchiveError> {
         let manifest = self.read_manifest(id).await?;
-        if manifest.recipients.is_empty() {
+        let recipients = &manifest.backup.recipients;
+        if recipients.is_empty() {
             return Ok(());
         }
-        self.check_chunks(&self.read_files(&manifest).await?, &manifest.recipients).await
+        self.check_chunks(&self.read_files(&manifest).await?, recipients).await
     }
 
     /// Whether the identities at hand open chunks, asked of one chunk of each run that stored some.

@@ -229,8 +229,9 @@ impl BackupWriter {
             raw_bytes: self.raw_bytes,
             stored_bytes,
             settings: facts.settings,
+            recipients: self.archive.sealed_to(),
         };
-        let manifest = Manifest { backup, files: hash, files_sha256, recipients: self.archive.sealed_to() };
+        let manifest = Manifest { backup, files: hash, files_sha256 };
         let key = ObjectKey::Manifest { backup: self.id.clone() }.to_string();
         self.archive.store().put(&key, manifest.to_json()?.into(), ObjectClass::Control).await?;
         // The host slept, or the store kept the manifest waiting: what it names may have been swept just before.
@@ -423,7 +424,7 @@ impl Archive {
         let set = |recipients: &[String]| recipients.iter().cloned().collect::<BTreeSet<_>>();
         let wanted = set(&self.sealed_to());
         let (ours, others): (Vec<&Manifest>, Vec<&Manifest>) =
-            manifests.iter().rev().partition(|manifest| set(&manifest.recipients) == wanted);
+            manifests.iter().rev().partition(|manifest| set(&manifest.backup.recipients) == wanted);
         let of_others: BTreeSet<&str> = others.iter().map(|manifest| manifest.backup.id.as_str()).collect();
         let fits = |chunk: &BackupChunk| {
             chunk.key.encrypted != wanted.is_empty() && !of_others.contains(chunk.key.backup.as_str())

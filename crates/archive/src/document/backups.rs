@@ -55,6 +55,9 @@ pub struct BackupItem {
     pub reaches_to: Option<Instant>,
     /// Why it is not usable.
     pub reason: Option<String>,
+    /// Public keys that it is encrypted to; left out where it is in clear.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
 }
 
 impl From<&Timeline> for BackupsDocument {
@@ -119,5 +122,6 @@ fn item(backup: &BaseBackup, timeline: &Timeline) -> BackupItem {
         reaches_from: reach.map(|reach| Instant(reach.from_us)),
         reaches_to: reach.map(|reach| Instant(reach.to_us)),
         reason: (!usable).then(|| "no archived binlog continues it".to_owned()),
+        recipients: backup.recipients.clone(),
     }
 }

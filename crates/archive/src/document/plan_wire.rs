@@ -42,6 +42,9 @@ pub(super) struct BaseWire {
     raw_bytes: u64,
     stored_bytes: u64,
     settings: BTreeMap<String, String>,
+    /// Left out where it is in clear.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    recipients: Vec<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -158,6 +161,7 @@ impl From<&BaseBackup> for BaseWire {
             raw_bytes: base.raw_bytes,
             stored_bytes: base.stored_bytes,
             settings: base.settings.clone(),
+            recipients: base.recipients.clone(),
         }
     }
 }
@@ -185,6 +189,7 @@ impl BaseWire {
             raw_bytes: self.raw_bytes,
             stored_bytes: self.stored_bytes,
             settings: self.settings,
+            recipients: self.recipients,
         })
     }
 }

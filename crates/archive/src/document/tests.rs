@@ -76,6 +76,7 @@ fn backup(id: &str, binlog: u64, count: usize) -> BaseBackup {
         raw_bytes: 5_000_000,
         stored_bytes: 1_234_567,
         settings: std::collections::BTreeMap::new(),
+        recipients: Vec::new(),
     }
 }
 

@@ -51,6 +51,7 @@ mod tests {
             raw_bytes,
             stored_bytes,
             settings: BTreeMap::new(),
+            recipients: Vec::new(),
         }
     }
 

@@ -252,5 +252,6 @@ pub(crate) fn backup(id: &str, source: &str, executed: GtidSet, snapshot_us: i64
         raw_bytes: 1000,
         stored_bytes: 1000,
         settings: BTreeMap::new(),
+        recipients: Vec::new(),
     }
 }

@@ -212,7 +212,7 @@ impl Made {
         let destination: Destination = destination::beside(args, workload, facts, planned.document.plan())?;
         let id = format!("{}-{}", destination.name, now.as_microsecond());
         let destination = destination.in_place(&claim.name, own_volume(workload, &id));
-        destination.refuse_without_identity(planned.document.plan())?;
+        destination.refuse_without_identity(planned.document.plan(), &planned.named.keys)?;
         let replicas = workload.replicas();
         let counts = (replicas, after(replicas));
         let steps = Steps::begin((&destination.name, &id), &workload.name, counts, (&claim.name, &claim.pod));

@@ -69,6 +69,7 @@ fn backup(executed_to: u64, at_us: i64) -> BaseBackup {
         raw_bytes: 1,
         stored_bytes: 1,
         settings: BTreeMap::new(),
+        recipients: Vec::new(),
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use pitr_recovery::{Inventory, PlanRequest, RecoveryTarget, Timeline};
+
 use super::*;
-use crate::archive::{VerifyProgress, VerifyRules};
+use crate::archive::{OtherBase, PlanKeys, VerifyProgress, VerifyRules};
 use crate::seal::{HashKey, Identities, Identity, Sealer};
 
 fn sealed_pair(memory: &Arc<MemoryStore>) -> (Arc<Archive>, Arc<Archive>) {
@@ -67,7 +69,7 @@ async fn a_backup_needs_no_identity_of_former_recipients() {
 
     // A list that mixes, as earlier versions wrote it: what belongs to a run for others is not handed on.
     let mut manifest = now.read_manifests().await.unwrap().0.into_iter().find(|m| m.backup.id == "bb-1").unwrap();
-    manifest.recipients = now.sealer().unwrap().recipients().iter().map(ToString::to_string).collect();
+    manifest.backup.recipients = now.sealer().unwrap().recipients().iter().map(ToString::to_string).collect();
     let entries = now.read_files(&manifest).await.unwrap();
     now.store()
         .delete(&["backups/bb-2/manifest.json".to_owned(), "backups/bb-3/manifest.json".to_owned()])
@@ -114,6 +116,31 @@ async fn what_is_encrypted_to_somebody_else_is_verified_by_what_was_stored() {
         memory.put(key, damaged.into(), ObjectClass::Content).await.unwrap();
     }
     assert_eq!(verify().await, (4, chunks.into_iter().collect()));
+}
+
+#[tokio::test]
+async fn a_plan_says_which_bases_lead_there_with_other_keys() {
+    let memory = Arc::new(MemoryStore::new());
+    let files = small_files();
+    let (one, _) = sealed_pair(&memory);
+    let (other, _) = sealed_pair(&memory);
+    let reader = open(Arc::clone(&memory) as Arc<dyn Store>);
+    for (archive, id) in [(&one, "bb-1"), (&other, "bb-2"), (&reader, "bb-3")] {
+        take(archive, id, &files).await.unwrap();
+    }
+    let backups = reader.list_backup_manifests().await.unwrap().0;
+    let recipients = backups[1].recipients.clone();
+    assert_eq!((recipients.len(), backups[2].recipients.len()), (1, 0));
+    let timeline = Timeline::new(Inventory { backups, ..Inventory::default() });
+    let keys = async |id: &str| {
+        let request = PlanRequest { from_backup: Some(id.to_owned()), ..PlanRequest::new(RecoveryTarget::Latest) };
+        let (timeline, plan) = reader.plan(timeline.clone(), &request).await.unwrap();
+        reader.plan_keys(timeline, &request, &plan.unwrap()).await
+    };
+    let clear = OtherBase { id: "bb-3".to_owned(), recipients: Vec::new() };
+    let sealed = OtherBase { id: "bb-2".to_owned(), recipients };
+    assert_eq!(keys("bb-1").await, PlanKeys { log: Vec::new(), others: vec![clear, sealed] });
+    assert_eq!(keys("bb-3").await, PlanKeys::default(), "nobody needs a key for it");
 }
 
 #[tokio::test]

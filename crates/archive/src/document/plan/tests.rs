@@ -60,6 +60,7 @@ fn plan(target: RecoveryTarget) -> RestorePlan {
             raw_bytes: 1,
             stored_bytes: 2,
             settings: BTreeMap::from([("innodb_page_size".to_owned(), "16384".to_owned())]),
+            recipients: vec!["age1qx".to_owned()],
         },
         branch: "br-3fa0".to_owned(),
         stream: Some("st-9c1d".to_owned()),
@@ -243,8 +244,9 @@ fn base_strategy(is_mysql: bool) -> impl Strategy<Value = BaseBackup> {
     let times = (any::<i64>(), any::<i64>(), any::<i64>());
     let position = prop::option::of((id_strategy(), any::<u64>()));
     let settings = prop::collection::btree_map("\\PC{0,20}", "\\PC{0,20}", 0..4);
-    (names, set_strategy(is_mysql), position, times, (any::<u64>(), any::<u64>()), settings).prop_map(
-        move |((id, method, version, source), executed, position, times, bytes, settings)| BaseBackup {
+    let more = (settings, prop::collection::vec("\\PC{0,20}", 0..3));
+    (names, set_strategy(is_mysql), position, times, (any::<u64>(), any::<u64>()), more).prop_map(
+        move |((id, method, version, source), executed, position, times, bytes, (settings, recipients))| BaseBackup {
             id,
             method,
             flavour: if is_mysql { Flavour::MySql } else { Flavour::MariaDb },
@@ -258,6 +260,7 @@ fn base_strategy(is_mysql: bool) -> impl Strategy<Value = BaseBackup> {
             raw_bytes: bytes.0,
             stored_bytes: bytes.1,
             settings,
+            recipients,
         },
     )
 }
