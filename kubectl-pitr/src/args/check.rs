@@ -9,10 +9,11 @@ use super::client::duration;
 /// Everything that archiving and restoring depend on, looked at once
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl pitr check mysql -n shop\n  kubectl pitr check mysql -n shop --pre\n\nIt looks at what the sidecars say of server and archive, at the objects in \
+    after_help = "Examples:\n  kubectl pitr check mysql -n shop\n  kubectl pitr check mysql -n shop --pre --secret pitr-s3\n\nIt looks at what the sidecars say of server and archive, at the objects in \
                   the cluster, and at what you may do. It lets a sidecar write, read, list and delete one small object in the archive, \
                   and archive what there is now, unless --read-only is given. Exit 3 when something is not well.\n\nNeeds: statefulsets \
-                  get,list; pods list; pods/log get; pods/portforward get,create. --pre: statefulsets get; pods list; configmaps get."
+                  get,list; pods list; pods/log get; pods/portforward get,create. --pre: statefulsets get; pods list; configmaps get; secrets get, if \
+                  they are to be looked for: by their names, never what is in them."
 )]
 pub struct CheckArgs {
     /// NAME, sts/NAME or statefulset.apps/NAME; may be left out when the namespace has one archived workload
@@ -21,6 +22,12 @@ pub struct CheckArgs {
     /// Before an injection: whether the workload's server, volumes and owner are found, who else changes it, and what you may do
     #[arg(long, requires = "workload", conflicts_with_all = ["wait", "read_only"])]
     pub pre: bool,
+    /// With --pre: the Secret that the injection will name for the store, whether it is there
+    #[arg(long, requires = "pre", value_name = "NAME")]
+    pub secret: Option<String>,
+    /// With --pre: the Secret of the account for base backups, whether it is there
+    #[arg(long, requires = "pre", value_name = "NAME")]
+    pub mysql_secret: Option<String>,
     /// Look again for so long while something reaches the mark of --failure-threshold
     #[arg(long, value_parser = duration, value_name = "DURATION")]
     pub wait: Option<Duration>,

@@ -10,14 +10,18 @@ use kube::{Api, ResourceExt};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::Cluster;
+use super::{Cluster, Hindrance};
 use crate::failure::Failure;
 use crate::job_line::{self, JobLine, Verdict};
 
 /// Between two looks at the Job.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A pod that does not start within this time is told about.
-const START_PATIENCE: Duration = Duration::from_secs(10);
+const START_PATIENCE: Duration = Duration::from_secs(3);
+/// Between two looks for what it waits for.
+const REASON_EVERY: Duration = Duration::from_secs(5);
+/// The same reason is told again after this time.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// Which Job is watched, and for how long.
 #[derive(Debug, Clone)]
@@ -32,7 +36,7 @@ pub struct Watching<'a> {
 pub enum Sign {
     Line(JobLine),
     /// The pod does not start, and why.
-    Waiting(String),
+    Waiting(Hindrance),
     /// A new pod goes on where the last one was stopped.
     Replaced,
 }
@@ -41,8 +45,8 @@ pub enum Sign {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ended {
     Job(JobEnd),
-    /// The limit passed; the Job runs on.
-    TimedOut,
+    /// The limit passed; the Job runs on. Where its pod has not started, what it waits for, if that is known.
+    TimedOut(Option<Hindrance>),
     /// The Job is not there any more.
     Gone,
 }
@@ -65,13 +69,48 @@ struct Told {
     document: Option<Value>,
 }
 
+/// How long nothing has begun, and what holds it up.
+struct Waiting {
+    since: Instant,
+    looked: Option<Instant>,
+    told: Option<Instant>,
+    found: Option<Hindrance>,
+}
+
+impl Waiting {
+    fn begin() -> Self {
+        Self { since: Instant::now(), looked: None, told: None, found: None }
+    }
+
+    /// Looks now and then for what a Job's pod waits for, or the Job for its pod, and tells it: soon, when it is something else, and
+    /// every minute.
+    async fn look(&mut self, cluster: &Cluster, (job, pod): (&str, Option<&Pod>), show: &mut (dyn FnMut(Sign) + Send)) {
+        if self.since.elapsed() < START_PATIENCE || self.looked.is_some_and(|at| at.elapsed() < REASON_EVERY) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        let found = match pod {
+            Some(pod) => cluster.hindrance(pod).await,
+            None => cluster.hindrance_of_job(job).await,
+        };
+        let is_new = found.as_ref().map(|found| &found.words) != self.found.as_ref().map(|found| &found.words);
+        self.found = found;
+        if let Some(found) = &self.found
+            && (is_new || self.told.is_none_or(|at| at.elapsed() >= TELL_AGAIN))
+        {
+            show(Sign::Waiting(found.clone()));
+            self.told = Some(Instant::now());
+        }
+    }
+}
+
 impl Cluster {
     /// Follows a Job to its end, telling `show` what happens. Dropping the future leaves the Job alone.
     pub async fn follow(&self, watching: &Watching<'_>, show: &mut (dyn FnMut(Sign) + Send)) -> Result<Ended, Failure> {
         let deadline = Instant::now() + watching.limit;
         let mut told = Told::default();
         let mut followed: Option<String> = None;
-        let mut waiting_since = Instant::now();
+        let mut waiting = Waiting::begin();
         loop {
             let Some(job) = self.job(watching.job).await? else { return Ok(Ended::Gone) };
             let pods = self.pods_of_job(watching.job).await?;
@@ -90,18 +129,15 @@ impl Cluster {
                 let name = pod.name_any();
                 let lines = self.follow_log(&name, watching.container, &mut told, show);
                 if timeout_at(deadline, lines).await.is_err() {
-                    return Ok(Ended::TimedOut);
+                    return Ok(Ended::TimedOut(None));
                 }
                 followed = Some(name);
-                waiting_since = Instant::now();
-            } else if waiting_since.elapsed() > START_PATIENCE
-                && let Some(reason) = pods.last().and_then(waiting_reason)
-            {
-                show(Sign::Waiting(reason));
-                waiting_since = Instant::now();
+                waiting = Waiting::begin();
+            } else if !pods.last().is_some_and(|pod| has_started(pod, watching.container)) {
+                waiting.look(self, (watching.job, pods.last()), show).await;
             }
             if Instant::now() >= deadline {
-                return Ok(Ended::TimedOut);
+                return Ok(Ended::TimedOut(waiting.found));
             }
             sleep(LOOK_EVERY).await;
         }
@@ -180,20 +216,6 @@ pub fn verdict_in(message: &str) -> Option<Box<Verdict>> {
     })
 }
 
-/// Why a pod does not start: its image, its volume, its place.
-pub fn waiting_reason(pod: &Pod) -> Option<String> {
-    let status = pod.status.as_ref()?;
-    let containers = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
-    let waiting = containers.filter_map(|c| c.state.as_ref()?.waiting.as_ref()).find_map(|w| {
-        let reason = w.reason.clone().filter(|r| r != "PodInitializing" && r != "ContainerCreating")?;
-        Some(w.message.as_ref().map_or(reason.clone(), |m| format!("{reason}: {m}")))
-    });
-    waiting.or_else(|| {
-        let unscheduled = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
-        unscheduled.and_then(|c| c.message.clone())
-    })
-}
-
 fn failure_reason(job: &Job, pods: &[Pod]) -> Option<String> {
     let of_container = |pod: &Pod| {
         let status = pod.status.as_ref()?;
@@ -206,8 +228,16 @@ fn failure_reason(job: &Job, pods: &[Pod]) -> Option<String> {
         })
     };
     let conditions = job.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
-    let of_job = conditions.iter().find(|c| c.type_ == "Failed").and_then(|c| c.message.clone().or(c.reason.clone()));
-    pods.iter().rev().find_map(of_container).or(of_job)
+    let of_pod = |pod: &Pod| pod.status.as_ref()?.message.clone();
+    let of_job = conditions.iter().find(|c| c.type_ == "Failed").and_then(|failed| {
+        let words = failed.message.clone().or(failed.reason.clone())?;
+        // No container of it has failed, and yet it counts as failed.
+        let is_lost = failed.reason.as_deref() == Some("BackoffLimitExceeded");
+        let lost = || format!("its pod is gone without a word: deleted, evicted, or lost with its node ({words})");
+        Some(if is_lost { lost() } else { words })
+    });
+    let newest = || pods.iter().rev();
+    newest().find_map(of_container).or_else(|| newest().find_map(of_pod)).or(of_job)
 }
 
 #[cfg(test)]
@@ -230,21 +260,6 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_does_not_start_says_why() {
-        let pod: Pod =
-            serde_json::from_value(json!({"status": {"initContainerStatuses": [{"name": "install", "image": "",
-            "imageID": "", "ready": false, "restartCount": 0,
-            "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]}}))
-            .unwrap();
-        assert_eq!(waiting_reason(&pod).unwrap(), "ImagePullBackOff: no such image");
-        let pod: Pod =
-            serde_json::from_value(json!({"status": {"conditions": [{"type": "PodScheduled", "status": "False",
-            "message": "0/3 nodes are available"}]}}))
-            .unwrap();
-        assert_eq!(waiting_reason(&pod).unwrap(), "0/3 nodes are available");
-    }
-
-    #[test]
     fn a_failed_job_without_verdict_names_the_container() {
         let pod: Pod =
             serde_json::from_value(json!({"status": {"initContainerStatuses": [{"name": "install", "image": "",
@@ -253,6 +268,10 @@ mod tests {
             .unwrap();
         let reason = failure_reason(&job(&json!([{"type": "Failed", "status": "True", "message": "backoff"}])), &[pod]);
         assert_eq!(reason.unwrap(), "container \"install\" ended with 1: cannot write \"/pitr\"");
+        let gone =
+            json!([{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "backoff"}]);
+        let reason = failure_reason(&job(&gone), &[]).unwrap();
+        assert_eq!(reason, "its pod is gone without a word: deleted, evicted, or lost with its node (backoff)");
     }
 
     #[test]

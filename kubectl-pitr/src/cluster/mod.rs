@@ -5,10 +5,12 @@ mod apply;
 mod connect;
 mod control;
 mod follow;
+mod hindrance;
 mod jobs;
 mod logs;
 mod problem;
 mod scale;
+mod secrets;
 mod state;
 mod workloads;
 
@@ -16,9 +18,11 @@ pub use access::{Need, missing, require};
 pub use apply::{ApplyOptions, FIELD_MANAGER};
 pub use connect::{connect, namespace_of_context};
 pub use control::{Notes, Reply};
-pub use follow::{Ended, JobEnd, Sign, Watching, finished, termination, verdict_in, waiting_reason};
+pub use follow::{Ended, JobEnd, Sign, Watching, finished, termination, verdict_in};
+pub use hindrance::Hindrance;
 pub use jobs::DryMode;
 pub use logs::LogPart;
+pub use secrets::Presence;
 pub use state::{PodState, Silence, Transport, runs_sidecar};
 pub use workloads::{Selection, Workload, WorkloadName};
 

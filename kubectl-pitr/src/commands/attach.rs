@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::injected_map;
 use super::restore::manifests;
+use super::secrets::{self, Purpose};
 use crate::args::{AttachArgs, DetachArgs, DryRun, OutputFormat};
 use crate::cluster::{ApplyOptions, Cluster, Need, WorkloadName, require};
 use crate::failure::Failure;
@@ -64,6 +65,11 @@ pub async fn attach(session: &Session, args: &AttachArgs) -> Result<u8> {
     refuse_other(&cluster, &name).await?;
     let [map, set] = attach::objects(&name, cluster.namespace(), &settings, &around)?;
     session.tell(&attach::report(&name, cluster.namespace(), &stream, &settings));
+    let named = [(settings.secret.as_deref(), Purpose::Store), (Some(args.mysql_secret.as_str()), Purpose::Account)];
+    for secret in secrets::look(&cluster, &named).await {
+        secret.refuse_absent(cluster.namespace())?;
+        secret.note().into_iter().for_each(|note| session.tell(&note));
+    }
     // First all of it without effect, so that a refusal leaves nothing half done.
     apply(&cluster, &name, (&map, &set), true).await?;
     if args.dry_run == DryRun::Server {

@@ -57,7 +57,8 @@ pub async fn run(session: &Session, args: &CheckArgs) -> Result<u8> {
     };
     if let (true, Some(name)) = (args.pre, &name) {
         let workload = cluster.workload(name).await?;
-        let found = check_pre::checks(&cluster, &workload).await?;
+        let found =
+            check_pre::checks(&cluster, &workload, (args.secret.as_deref(), args.mysql_secret.as_deref())).await?;
         return conclude(session, &workload, &found, (format, limit));
     }
     let workload = source::one_workload(&cluster, name.as_ref()).await?;

@@ -4,16 +4,22 @@ use pitr_recovery::code;
 
 use super::inject::{LIVE_NEEDS, NATIVE_SINCE, examined_owner, option_files, text_of};
 use super::injected_map;
+use super::secrets::{self, Purpose};
 use crate::cluster::{Cluster, Workload, missing};
 use crate::failure::Failure;
 use crate::inject::plan::{self, Found};
 use crate::inject::sidecar::config_map_name;
 use crate::inject::survey::{Hints, Owner};
 use crate::inject::{manifest, ownership};
+use crate::objects::copied;
 use crate::state::{Area, Check, Mark};
 
 /// Everything that can be seen of a workload that is to get a sidecar.
-pub(super) async fn checks(cluster: &Cluster, workload: &Workload) -> anyhow::Result<Vec<Check>> {
+pub(super) async fn checks(
+    cluster: &Cluster,
+    workload: &Workload,
+    (secret, mysql_secret): (Option<&str>, Option<&str>),
+) -> anyhow::Result<Vec<Check>> {
     let (name, object) = (&workload.name, &workload.object);
     let text = manifest::strip(&text_of(object)?, false)?;
     let files = option_files(cluster, object).await;
@@ -51,6 +57,9 @@ pub(super) async fn checks(cluster: &Cluster, workload: &Workload) -> anyhow::Re
         Ok(Some(_)) => said(Area::Cluster, Mark::Good, "its ConfigMap is an earlier injection's: pins in it stay"),
         Err(failure) => refused(Area::Cluster, Mark::Bad, &failure),
     });
+    let mounted = copied::credentials_secret(object);
+    let named = [(secret.or(mounted.as_deref()), Purpose::Store), (mysql_secret, Purpose::Backups)];
+    checks.extend(secrets::look(cluster, &named).await.iter().map(|secret| secret.check(&workload.namespace)));
     checks.push(pods(workload));
     checks.extend(rights(cluster).await);
     Ok(checks)
@@ -102,7 +111,7 @@ async fn rights(cluster: &Cluster) -> Option<Check> {
     })
 }
 
-fn said(area: Area, mark: Mark, text: impl Into<String>) -> Check {
+pub(super) fn said(area: Area, mark: Mark, text: impl Into<String>) -> Check {
     Check { area, mark, text: text.into(), hint: None, code: None }
 }
 

@@ -9,6 +9,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use serde_json::Value;
 
 use super::restore::manifests;
+use super::secrets::{self, Purpose};
 use super::{injected_map, rollout};
 use crate::args::{DryRun, InjectArgs, InjectMode, InjectOutput, OutputFormat, Rollout};
 use crate::cluster::{ApplyOptions, Cluster, Need, WorkloadName, require};
@@ -211,6 +212,13 @@ async fn from_cluster(session: &Session, args: &InjectArgs, name: &WorkloadName)
     let injection = found.injection(Some(cluster.namespace()), owner, &settings)?;
     let around = circumstances(&found, false, args.live);
     session.tell(&report(&found.name, &found.survey, owner, &settings, &around));
+    let named = [(settings.secret.as_deref(), Purpose::Store), (settings.mysql_secret.as_deref(), Purpose::Backups)];
+    for secret in secrets::look(&cluster, &named).await {
+        if args.live && args.dry_run != DryRun::Client {
+            secret.refuse_absent(cluster.namespace())?;
+        }
+        secret.note().into_iter().for_each(|note| session.tell(&note));
+    }
     if !args.live {
         print(session, &text, (&found, &injection), (owner, &settings, &around))?;
         return Ok(0);

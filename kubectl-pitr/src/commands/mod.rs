@@ -35,6 +35,7 @@ mod restores_state;
 mod rights;
 mod rollout;
 mod scheduling;
+mod secrets;
 mod serving;
 mod source;
 mod standing;

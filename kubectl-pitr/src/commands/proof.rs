@@ -9,9 +9,9 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::args::Via;
-use crate::cluster::{Cluster, waiting_reason};
+use crate::cluster::{Cluster, Hindrance};
 use crate::failure::Failure;
-use crate::inject::sidecar::CONTAINER;
+use crate::inject::sidecar::{CONTAINER, VOLUMES};
 
 /// Between two looks at a pod.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -30,10 +30,34 @@ pub(super) async fn wait_for(cluster: &Cluster, (name, pod): (&str, &str), limit
             Err(failure) => failure.to_string(),
         };
         if Instant::now() >= deadline {
-            return Err(reason);
+            return Err(with_hindrance(cluster, pod, reason).await);
         }
         sleep(LOOK_EVERY).await;
     }
+}
+
+/// The same with what keeps the pod itself from running, if anything does.
+async fn with_hindrance(cluster: &Cluster, pod: &str, reason: String) -> String {
+    match cluster.pod(pod).await {
+        Ok(Some(found)) if !is_ready(&found) => match cluster.hindrance(&found).await {
+            Some(hindrance) => format!("{reason}; {hindrance}"),
+            None => reason,
+        },
+        _ => reason,
+    }
+}
+
+/// What keeps a pod with the sidecar from ever starting: its image or its place, or that something of ours which it mounts is not there.
+/// Its controller replaces it by nothing then, whatever its template says by now.
+pub(super) async fn wedge(cluster: &Cluster, pod: &Pod) -> Option<Hindrance> {
+    if !carries(pod) || is_ready(pod) {
+        return None;
+    }
+    if let Some(found) = Hindrance::of(pod) {
+        return Some(found);
+    }
+    let mounts = |found: &Hindrance| found.volume.as_deref().is_some_and(|volume| VOLUMES.contains(&volume));
+    cluster.hindrance(pod).await.filter(mounts)
 }
 
 /// Why a pod cannot be said to archive with the StatefulSet as it is now; nothing if it does.
@@ -46,7 +70,7 @@ pub(super) async fn look(cluster: &Cluster, name: &str, pod: &str) -> Result<Opt
     let state = cluster.pod_states(std::slice::from_ref(&found), Via::Auto, STATE_LIMIT).await;
     Ok(match state.into_iter().next().and_then(|s| s.heartbeat) {
         Some(heartbeat) => doubt(&heartbeat, ready_since(&found), has_server(&found)),
-        None => Some(waiting_reason(&found).unwrap_or_else(|| "no heartbeat yet".to_owned())),
+        None => Some("no heartbeat yet".to_owned()),
     })
 }
 

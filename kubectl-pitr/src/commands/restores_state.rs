@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::cluster::{Cluster, Selection, finished, termination, verdict_in, waiting_reason};
+use crate::cluster::{Cluster, Selection, finished, termination, verdict_in};
 use crate::failure::Failure;
 use crate::inject::sidecar::{LABEL_MANAGED, LABEL_WORKLOAD, MANAGER};
 use crate::job_line::{JobLine, Verdict};
@@ -214,7 +214,7 @@ async fn running(row: &mut RestoreRow, cluster: &Cluster, pods: &[k8s_openapi::a
         return;
     }
     "starting".clone_into(&mut row.state);
-    row.detail = waiting_reason(pod).or(row.detail.take());
+    row.detail = cluster.hindrance(pod).await.map(|found| found.to_string()).or(row.detail.take());
 }
 
 /// The claim that a Job restores onto.

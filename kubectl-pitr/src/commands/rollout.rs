@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::injected_map;
 use super::proof::{self, LOOK_EVERY, carries, is_ready, wait_for};
-use crate::cluster::{ApplyOptions, Cluster, waiting_reason};
+use crate::cluster::{ApplyOptions, Cluster};
 use crate::failure::Failure;
 use crate::inject::sidecar::{ANNOTATION_BEFORE, ANNOTATION_PARTITION, config_map_name};
 use crate::render::duration;
@@ -330,7 +330,10 @@ impl Rollout {
             let deadline = Instant::now() + limit;
             loop {
                 let found = cluster.pod(&pod).await?;
-                let wedged = found.as_ref().filter(|pod| carries(pod) && !is_ready(pod)).and_then(waiting_reason);
+                let wedged = match &found {
+                    Some(found) => proof::wedge(cluster, found).await,
+                    None => None,
+                };
                 if wedged.is_some() && deletes {
                     cluster.delete_pod(&pod).await?;
                 }

@@ -8,7 +8,7 @@ use pitr_recovery::code;
 use tokio::time::{Instant, sleep};
 
 use super::restores_state::{jobs_of, volume};
-use crate::cluster::{Cluster, DryMode, Need, finished, require, waiting_reason};
+use crate::cluster::{Cluster, DryMode, Need, finished, require};
 use crate::failure::Failure;
 use crate::objects::serve;
 use crate::session::Session;
@@ -80,7 +80,7 @@ async fn wait_until_ready(cluster: &Cluster, name: &str, limit: Duration) -> Res
             return Err(Failure::without_code(1, format!("the server did not start: {words}")).fix(again));
         }
         if Instant::now() >= deadline {
-            let reason = waiting_reason(&pod).unwrap_or_else(|| "it still starts".to_owned());
+            let reason = cluster.hindrance(&pod).await.map_or("it still starts".to_owned(), |found| found.to_string());
             return Err(Failure::new(code::WAIT_TIMED_OUT, format!("pod \"{name}\" is not ready: {reason}")).fix(again));
         }
         sleep(LOOK_EVERY).await;

@@ -9,7 +9,7 @@ use pitr_recovery::code;
 use tokio::time::Instant;
 
 use crate::args::OutputFormat;
-use crate::cluster::{Cluster, Ended, JobEnd, Sign, Watching};
+use crate::cluster::{Cluster, Ended, Hindrance, JobEnd, Sign, Watching};
 use crate::failure::{EXIT_INTERRUPTED, Failure};
 use crate::job_line::{JobLine, Progress};
 use crate::render::{Pace, duration, progress_line};
@@ -57,15 +57,9 @@ pub(super) async fn watch(
             Ok(Watched::Detached)
         }
         Some(Ok(Ended::Job(end))) => Ok(Watched::Ended(end)),
-        Some(Ok(Ended::TimedOut)) => {
-            let limit = duration(watching.limit.as_secs());
-            let message = match &shown.current {
-                Some(current) => {
-                    format!("still in phase \"{}\"{} after {limit}", current.last.phase, current.percent())
-                }
-                None => format!("not started after {limit}"),
-            };
-            Err(Failure::new(code::WAIT_TIMED_OUT, message).hint("the Job runs on").fix(leaving.attach))
+        Some(Ok(Ended::TimedOut(waiting))) => {
+            let failure = out_of_time(watching, (shown.current.as_ref(), waiting), cluster.namespace());
+            Err(failure.fix(leaving.attach))
         }
         Some(Ok(Ended::Gone)) => Err(Failure::new(
             code::NOT_REACHABLE,
@@ -73,6 +67,26 @@ pub(super) async fn watch(
         )),
         // Not being able to look does not stop the Job.
         Some(Err(failure)) => Err(failure.hint("the Job runs on").fix(leaving.attach)),
+    }
+}
+
+/// A Job that has not ended in time: how far it is, or why it has not begun.
+fn out_of_time(
+    watching: &Watching<'_>,
+    (current, waiting): (Option<&Current>, Option<Hindrance>),
+    namespace: &str,
+) -> Failure {
+    let limit = duration(watching.limit.as_secs());
+    let told = |message: String| Failure::new(code::WAIT_TIMED_OUT, message);
+    match (current, waiting) {
+        (_, Some(waiting)) => told(format!("the Job's pod has not started after {limit}: {waiting}"))
+            .hint("the Job stays: its pod starts as soon as it has what it waits for")
+            .fix(format!("kubectl describe pods -n {namespace} -l batch.kubernetes.io/job-name={}", watching.job)),
+        (Some(current), None) => {
+            let phase = &current.last.phase;
+            told(format!("still in phase \"{phase}\"{} after {limit}", current.percent())).hint("the Job runs on")
+        }
+        (None, None) => told(format!("not started, or silent, after {limit}")).hint("the Job runs on"),
     }
 }
 
@@ -208,7 +222,7 @@ impl<'a> Shown<'a> {
                 self.line(&format!("{:<13}{}: {reason}", "method", method.method));
             }
             Sign::Line(JobLine::Verdict(_) | JobLine::Document(_)) => {}
-            Sign::Waiting(reason) => self.line(&format!("the pod does not start yet: {reason}")),
+            Sign::Waiting(reason) => self.line(&format!("{:<13}{reason}", "waiting")),
             Sign::Replaced => self.line("the pod was replaced; another one goes on"),
         }
     }

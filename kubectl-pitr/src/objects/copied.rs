@@ -100,7 +100,8 @@ pub fn archive_of(config: &Value, (namespace, name): (&str, &str)) -> String {
     said.map_or_else(|| format!("{namespace}/{name}"), str::to_owned)
 }
 
-fn credentials_secret(object: &StatefulSet) -> Option<String> {
+/// The Secret with the store's credentials that the sidecar mounts.
+pub fn credentials_secret(object: &StatefulSet) -> Option<String> {
     let pod = object.spec.as_ref()?.template.spec.as_ref()?;
     let volume = pod.volumes.iter().flatten().find(|v| v.name == VOLUMES[1])?;
     volume.secret.as_ref()?.secret_name.clone()

@@ -305,9 +305,50 @@ fn a_pod_whose_sidecar_cannot_start_is_named_and_deleted_when_that_is_asked_for(
     let words = ["uninject", "mysql", "--live", "--confirm", "mysql", "--timeout", "1s"];
     let (code, text) = api.run(&words);
     assert_eq!(code, 6, "{text}");
-    assert!(text.contains("only deleting the pod helps: ImagePullBackOff"), "{text}");
+    let image = format!("only deleting the pod helps: image \"{BAD}\" cannot be pulled (ImagePullBackOff)");
+    assert!(text.contains(&image), "{text}");
     assert!(text.contains("kubectl delete pod mysql-2 -n shop, or --delete-wedged-pods"), "{text}");
     let (code, text) = api.run(&[&words[..], &["--delete-wedged-pods"]].concat());
     assert_eq!(code, 0, "{text}");
     assert_eq!((api.standing(), &api.world().map), ((0, None, vec![None; 3]), &None), "{text}");
+}
+
+#[test]
+fn a_secret_that_is_not_there_ends_an_injection_before_it_begins() {
+    let api = Api::start(World::new(0));
+    api.world().has_secret = Some(false);
+    let (code, text) = api.inject(GOOD, &[]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("error[PITR0702]: secret \"pitr-s3\" not found in namespace \"shop\""), "{text}");
+    assert!(text.contains("fix:  kubectl create secret generic pitr-s3 -n shop"), "{text}");
+    assert_eq!(api.world().changes, 0, "{text}");
+    // Whoever may not look is told that nobody did.
+    api.world().has_secret = None;
+    let (code, text) = api.inject(GOOD, &[]);
+    assert!(code == 0 && text.contains("secret   \"pitr-s3\" could not be looked at (forbidden)"), "{code}: {text}");
+}
+
+#[test]
+fn a_pod_that_waits_for_a_secret_says_so_and_counts_as_one_that_cannot_start() {
+    let api = Api::start(World::new(0));
+    assert_eq!(api.inject(GOOD, &[]).0, 0);
+    // It goes after it was looked at; the next pod to start waits for it.
+    api.world().has_secret = None;
+    let child = api.command(BETTER, &["--timeout", "4s"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    while api.world().images()[2].as_deref() != Some(BETTER) {
+        api.world().stuck.insert(2);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    api.world().has_secret = Some(false);
+    let (code, text) = told(&child.wait_with_output().unwrap());
+    assert_eq!(code, 1, "{text}");
+    let said = "error[PITR0208]: mysql-2 does not archive 4s after its restart: no heartbeat yet; secret \"pitr-s3\" not found (FailedMount)";
+    assert!(text.contains(said), "{text}");
+    // Its controller waits for the pod that it has, and so does whoever takes the sidecar out.
+    api.world().waits_for_pods = true;
+    let words = ["uninject", "mysql", "--live", "--confirm", "mysql", "--timeout", "1s"];
+    let (code, text) = api.run(&words);
+    assert!(code == 6 && text.contains("only deleting the pod helps: secret \"pitr-s3\" not found"), "{code}: {text}");
+    let (code, text) = api.run(&[&words[..], &["--delete-wedged-pods"]].concat());
+    assert_eq!((code, api.standing()), (0, (0, None, vec![None; 3])), "{text}");
 }

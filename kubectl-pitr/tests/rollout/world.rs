@@ -38,6 +38,8 @@ pub(crate) struct World {
     pub(crate) mute: BTreeSet<usize>,
     /// Pods whose sidecar has said nothing since they became ready.
     pub(crate) silent: BTreeSet<usize>,
+    /// The Secret that the sidecar mounts is there, as far as anybody may look.
+    pub(crate) has_secret: Option<bool>,
     /// What the partition was set to, one after the other.
     pub(crate) partitions: Vec<i64>,
 }
@@ -63,6 +65,7 @@ impl World {
             stuck,
             mute,
             silent,
+            has_secret: Some(true),
             partitions,
         }
     }
@@ -157,7 +160,21 @@ impl World {
     /// Its sidecar has started.
     fn runs(&self, index: usize) -> bool {
         let image = Self::image(&self.templates[self.pods[index]]);
-        image.is_some_and(|image| image != BAD) && !self.stuck.contains(&index)
+        image.is_some_and(|image| image != BAD) && !self.stuck.contains(&index) && self.has_secret != Some(false)
+    }
+
+    /// What a kubelet tells of a pod that mounts what is not there.
+    fn warnings(&self, pod: &str) -> Vec<Value> {
+        let index = pod.rsplit('-').next().and_then(|index| index.parse().ok());
+        let waits = |index: usize| Self::image(&self.templates[self.pods[index]]).is_some();
+        if self.has_secret != Some(false) || !index.is_some_and(waits) {
+            return Vec::new();
+        }
+        vec![
+            json!({"metadata": {"name": "w"}, "type": "Warning", "reason": "FailedMount", "involvedObject": {"name": pod},
+            "lastTimestamp": READY_SINCE,
+            "message": "MountVolume.SetUp failed for volume \"pitr-s3\" : secret \"pitr-s3\" not found"}),
+        ]
     }
 
     fn heartbeat(&self, index: usize) -> Value {
@@ -249,6 +266,16 @@ impl World {
                 json!({"kind": "PodList", "apiVersion": "v1", "metadata": {},
                 "items": (0..3).map(|index| self.pod(index)).collect::<Vec<_>>()}),
             ),
+            ("GET", "events") => {
+                let pod = query.split("involvedObject.name%3D").nth(1).unwrap().split("%2C").next().unwrap();
+                let items = self.warnings(pod);
+                (200, json!({"kind": "EventList", "apiVersion": "v1", "metadata": {}, "items": items}))
+            }
+            ("GET", "secrets/pitr-s3") => match self.has_secret {
+                Some(true) => (200, json!({"metadata": {"name": "pitr-s3", "namespace": "shop"}})),
+                Some(false) => absent,
+                None => refused(403, "Forbidden"),
+            },
             ("GET", "configmaps/pitr-mysql") if self.is_map_hidden => refused(403, "Forbidden"),
             ("GET", "configmaps/pitr-mysql") => self.map.clone().map_or(absent, |map| (200, map)),
             ("PATCH", "configmaps/pitr-mysql") => self.put(body, dry),

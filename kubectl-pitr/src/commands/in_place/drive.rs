@@ -341,8 +341,13 @@ impl Run<'_> {
                 return Ok(());
             }
             if Instant::now() >= deadline {
+                let reason = match found {
+                    Some(found) => self.cluster.hindrance(found).await,
+                    None => None,
+                };
+                let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
                 let message =
-                    format!("pod \"{pod}\" is not ready {} after it was scaled up", duration(limit.as_secs()));
+                    format!("pod \"{pod}\" is not ready {} after it was scaled up{reason}", duration(limit.as_secs()));
                 return Err(Failure::new(code::WAIT_TIMED_OUT, message)
                     .hint("the data is exchanged; look at the pod before anything else")
                     .fix(format!("kubectl describe pod {pod} -n {}", self.cluster.namespace()))
