@@ -5,8 +5,10 @@
 mod support;
 
 use kubectl_pitr::inject::tree;
+use pitr_recovery::BaseBackup;
 use serde_json::{Value, json};
 use support::api::{Answers, program, refusal, serve, told};
+use support::base_backup::{base_backup, plan_of};
 use support::{golden, manifest};
 
 const SETS: &str = "/apis/apps/v1/namespaces/shop/statefulsets";
@@ -64,6 +66,12 @@ fn shop(set: &Value, map: Option<&Value>) -> Answers {
     answers
 }
 
+/// The same with more answers.
+fn with(mut answers: Answers, more: &[(&str, (u16, Value))]) -> Answers {
+    answers.extend(more.iter().map(|(path, answer)| ((*path).to_owned(), answer.clone())));
+    answers
+}
+
 /// A command and what it said; names made of the time of day are not told apart.
 fn story(words: &[&str], answers: Option<Answers>) -> String {
     let mut command = program(words);
@@ -92,12 +100,13 @@ fn what_ends_a_command_is_said_with_its_code_what_it_means_and_what_helps() {
     in_git["metadata"]["annotations"]["argocd.argoproj.io/tracking-id"] = "shop:apps/StatefulSet:shop/mysql".into();
     let attach = ["attach", "orders", "-n", "shop", "--host", "db", "--mysql-user", "pitr", "--mysql-secret", "s"];
     let archiver = of_kind(&printed(&[&attach[..], &["--archive", "s3://b/o"]].concat(), None), "StatefulSet");
+    let archiver_of = |namespace: &str| {
+        let mut other = archiver.clone();
+        other["metadata"]["namespace"] = namespace.into();
+        other
+    };
     let orders = ("GET /api/v1/namespaces/shop/pods/orders-0", json!({"metadata": {"name": "orders-0"}}));
 
-    let with = |mut answers: Answers, more: &[(&str, (u16, Value))]| {
-        answers.extend(more.iter().map(|(path, answer)| ((*path).to_owned(), answer.clone())));
-        answers
-    };
     let jobs = "POST /apis/batch/v1/namespaces/shop/jobs";
     let stories = [
         story(&["backup"], None),
@@ -120,6 +129,13 @@ fn what_ends_a_command_is_said_with_its_code_what_it_means_and_what_helps() {
         story(&["logs", "legacy"], Some(shop(&bare, None))),
         story(&["config", "set", "mysql", "schedule.tail_interval=5s"], Some(shop(&in_git, Some(&map)))),
         story(&["config", "view", "mysq"], Some(shop(&set, Some(&map)))),
+        story(
+            &["config", "view", "orders"],
+            Some(with(
+                shop(&set, None),
+                &[("GET /apis/apps/v1/statefulsets", list("StatefulSetList", &[archiver_of("sales")]))],
+            )),
+        ),
     ];
     for code in ["PITR0106", "PITR0107", "PITR0401", "PITR0404", "PITR0414", "PITR0511", "PITR0512", "PITR0702"] {
         assert!(stories.iter().any(|story| story.contains(&format!("[{code}]"))), "{code}: {stories:#?}");
@@ -156,4 +172,67 @@ fn what_stands_in_the_way_of_an_injection_is_told_before_it() {
     owned["metadata"]["annotations"]["argocd.argoproj.io/tracking-id"] = "shop:apps/StatefulSet:shop/mysql".into();
     owned["metadata"]["ownerReferences"] = json!([{"apiVersion": "k8s.mariadb.com/v1alpha1", "kind": "MariaDB", "name": "db", "uid": "u", "controller": true}]);
     golden("check-pre.txt", &[check_before(&free, 3), check_before(&owned, 2)].join("\n"));
+}
+
+/// A command about a plan in a file; where the file is does not matter.
+fn story_of_plan(words: &[&str], recipients: &[&str], answers: Answers) -> String {
+    let recipients = recipients.iter().map(|key| (*key).to_owned()).collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), plan_of(BaseBackup { recipients, ..base_backup(9, 1_795_245_243_000_000) })).unwrap();
+    let path = file.path().to_str().unwrap();
+    let words: Vec<&str> = words.iter().map(|word| if *word == "plan.json" { path } else { word }).collect();
+    story(&words, Some(answers)).replace(path, "plan.json")
+}
+
+#[test]
+fn a_restore_tells_what_stands_in_its_way_before_it_makes_anything() {
+    let (set, map) = injected("s3://b/shop/mysql");
+    let answers = || shop(&set, Some(&map));
+    let restore = ["restore", "mysql", "--plan-file", "plan.json"];
+    let made = json!({"metadata": {"name": "mysql-pitr-20261121-071403"}});
+    let jobs = "/apis/batch/v1/namespaces/shop/jobs";
+    let taken = with(answers(), &[(&format!("GET {jobs}/*"), (200, made))]);
+    let stories = [
+        story_of_plan(&[&restore[..], &["--plan"]].concat(), &["age1qx", "age1b0"], taken),
+        story_of_plan(&restore, &["age1qx", "age1b0"], answers()),
+    ];
+    golden("restore-refused.txt", &stories.join("\n"));
+}
+
+#[test]
+fn a_job_whose_pod_does_not_start_says_what_it_waits_for() {
+    let (set, map) = injected("s3://b/shop/mysql");
+    let mount = "MountVolume.SetUp failed for volume \"pitr-s3\" : secret \"pitr-s3\" not found";
+    let event = json!({"metadata": {}, "type": "Warning", "reason": "FailedMount", "message": mount,
+        "lastTimestamp": "2026-11-21T07:00:00Z", "involvedObject": {"name": "p"}});
+    let pod = json!({"metadata": {"name": "p", "namespace": "shop"}, "status": {"phase": "Pending"}});
+    let (jobs, core) = ("/apis/batch/v1/namespaces/shop/jobs", "/api/v1/namespaces/shop");
+    let waiting = with(
+        shop(&set, Some(&map)),
+        &[
+            (&format!("POST {jobs}"), (201, json!({"metadata": {"name": "j"}}))),
+            (&format!("GET {jobs}/*"), (200, json!({"metadata": {"name": "j"}}))),
+            (&format!("GET {core}/pods"), list("PodList", &[pod])),
+            (&format!("GET {core}/events"), list("EventList", &[event])),
+        ],
+    );
+    golden("waiting.txt", &story(&["verify", "mysql", "--timeout", "4s"], Some(waiting)));
+}
+
+#[test]
+fn a_sidecar_of_a_later_version_is_told_from_one_that_is_understood() {
+    let (set, map) = injected("s3://b/shop/mysql");
+    let pod = json!({"metadata": {"name": "mysql-0", "namespace": "shop", "ownerReferences":
+        [{"kind": "StatefulSet", "name": "mysql", "apiVersion": "apps/v1", "uid": "u"}]},
+        "spec": set["spec"]["template"]["spec"]});
+    let heartbeat = json!({"ts": jiff::Timestamp::now().to_string(), "event": "heartbeat", "schemaVersion": 99, "state": "ok",
+        "codes": [], "active": {"binlog": "binlog.000413", "positionBytes": 9, "shippedBytes": 9}});
+    let core = "/api/v1/namespaces/shop/pods";
+    let answers = with(
+        shop(&set, Some(&map)),
+        &[(&format!("GET {core}"), list("PodList", &[pod])), (&format!("GET {core}/mysql-0/log"), (200, heartbeat))],
+    );
+    let text = story(&["status", "mysql", "--via", "log"], Some(answers));
+    assert!(text.contains("warning[PITR0703]: the sidecar speaks schema 99, the plugin up to"), "{text}");
+    assert!(text.contains("active binlog.000413"), "what is understood is shown: {text}");
 }

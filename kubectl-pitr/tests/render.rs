@@ -325,5 +325,27 @@ fn windows_of_another_history_are_no_comfort() {
         assert!(!state.windows.is_empty() && state.usable_backups() > Some(0) && state.backups.is_some());
         let judged = judge(&state, limits());
         assert_eq!(judged.findings.iter().any(|finding| finding.code.number == 504), is_told, "{judged:?}");
+        let text = status_text(&state, &judged, limits(), (Terminal::PLAIN, false));
+        let fix = "nothing of it is recoverable until there is one";
+        assert_eq!(
+            text.contains(fix) && text.contains("Fix          kubectl pitr backup mysql -n shop"),
+            is_told,
+            "{text}"
+        );
     }
+}
+
+#[test]
+fn two_servers_that_write_on_two_branches_are_a_finding() {
+    let mut other = heartbeat();
+    other["archive"]["branch"] = "br-c2d9".into();
+    let told = |other: &Value| {
+        let state = workload("mysql", vec![pod("mysql-0", Some(&heartbeat())), pod("mysql-1", Some(other))]);
+        let findings = judge(&merge(state, Some(windows()), Some(backups())), limits()).findings;
+        findings.into_iter().find(|finding| finding.code.number == 508).map(|finding| finding.text)
+    };
+    assert!(told(&other).unwrap().starts_with("mysql-0 writes on branch br-3fa0, mysql-1 on br-c2d9"), "PITR0508");
+    other["server"]["role"] = "replica".into();
+    assert_eq!(told(&other), None, "a replica goes where its source goes");
+    assert_eq!(told(&heartbeat()), None);
 }

@@ -75,6 +75,9 @@ fn search() -> Question {
 fn around_an_instant() {
     let question = around("2026-11-21T07:14:03Z");
     golden("timeline/around.txt", &timeline_text(&timeline(), &shown(&question, false), &Zone::UTC));
+    let own = around("2026-11-21T07:14:03.004551Z");
+    let dropped = Timeline { before: 2, ..timeline() };
+    golden("timeline/around-own.txt", &timeline_text(&dropped, &shown(&own, false), &Zone::UTC));
     let paris = Zone::named("Europe/Paris").unwrap();
     golden("timeline/around-wide.txt", &timeline_text(&timeline(), &shown(&question, true), &paris));
 }

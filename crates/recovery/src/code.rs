@@ -299,10 +299,10 @@ codes! {
         "two servers write as one: a copied volume, or a stale twin; both contents are kept",
         "stop one of them; status names both";
     SERVER_ON_ANOTHER_BRANCH = 508 exit 3:
-        "reserved, not given in this version: a running server is on another branch",
-        "mysql-1 holds 12 transactions that mysql-0 never had",
-        "both branches are archived",
-        "timeline W";
+        "two servers of a workload write, each on a branch of its own",
+        "mysql-0 writes on branch br-3fa0, mysql-1 on br-c2d9",
+        "both branches are archived; only one of them can be gone on with",
+        "stop one of them; timeline W shows where they part";
     NUMBERS_RETURNED = 509 exit 0:
         "GTIDs were given again after RESET BINARY LOGS AND GTIDS",
         "…:1-335 mean other transactions before and after the reset",
@@ -319,7 +319,7 @@ codes! {
         "the pod is older than the injection, or the sidecar is down",
         "inject, or delete the pod";
     NOT_IN_GIT = 512 exit 0:
-        "reserved, not given in this version: live, not in Git",
+        "what was changed live is not in Git",
         "the sidecar was injected live and is not in Git",
         "recreating the object from Git drops it",
         "inject W -o kustomize";
@@ -353,11 +353,6 @@ codes! {
         "the server does not purge its binlogs: error 1227: you need the BINLOG_ADMIN privilege",
         "purge_archived asks it to; they stay until it does so by itself",
         "GRANT BINLOG_ADMIN, REPLICATION CLIENT ON *.* TO pitr";
-    LIFECYCLE_TOO_SHORT = 522 exit 3:
-        "reserved, not given in this version: lifecycle shorter than retention",
-        "a lifecycle rule expires the prefix after 7d, retention is 14d",
-        "chains break without a trace",
-        "21d, or remove the rule";
     STORE_UNREACHABLE = 601 exit 1:
         "store unreachable, TLS fails",
         "PutObject timed out 41 times in 1h",
@@ -409,7 +404,7 @@ codes! {
         "nothing partial is listed",
         "backup W";
     BACKUP_NOT_CONNECTED = 803 exit 3:
-        "reserved, not given in this version: backup not connected",
+        "a base backup that no archived binlog continues",
         "no archived binlog continues bb-20261113-020010-07d3",
         "its GTID set meets a gap at once",
         "backup W";

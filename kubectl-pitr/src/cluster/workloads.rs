@@ -13,6 +13,9 @@ use super::problem::{Call, is_absent};
 use crate::failure::Failure;
 use crate::inject::sidecar::CONTAINER;
 
+/// Other namespaces that are named at most.
+const NAMESPACES_SHOWN: usize = 5;
+
 /// `NAME`, `sts/NAME`, `statefulset/NAME` or `statefulset.apps/NAME`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkloadName(pub String);
@@ -106,10 +109,21 @@ impl Cluster {
                 let names = api.list(&ListParams::default()).await.map(|l| l.items).unwrap_or_default();
                 let near = names.iter().map(ResourceExt::name_any).find(|n| looks_like(n, name));
                 let failure = near.into_iter().fold(failure, |f, n| f.hint(format!("did you mean \"{n}\"")));
+                let elsewhere = self.namespaces_of(name).await.into_iter();
+                let failure = elsewhere.fold(failure, |f, n| f.fix(format!("-n {n}, where there is one of that name")));
                 Err(failure.fix(format!("kubectl pitr status -n {}", self.namespace)))
             }
             Err(error) => Err(self.call("get", "statefulsets.apps", name).failed(&error)),
         }
+    }
+
+    /// Other namespaces with a StatefulSet of this name, as far as they may be looked at.
+    async fn namespaces_of(&self, name: &str) -> Vec<String> {
+        let api: Api<StatefulSet> = Api::all(self.client.clone());
+        let params = ListParams::default().fields(&format!("metadata.name={name}"));
+        let found = api.list(&params).await.map(|list| list.items).unwrap_or_default();
+        let of_name = found.iter().filter(|set| set.name_any() == name);
+        of_name.filter_map(ResourceExt::namespace).take(NAMESPACES_SHOWN).collect()
     }
 
     /// Whether a StatefulSet has this name.

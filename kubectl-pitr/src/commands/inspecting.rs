@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pitr_archive::PlanKeys;
 use pitr_recovery::code;
 use serde::Deserialize;
 use serde_json::Value;
@@ -39,6 +40,8 @@ struct Answer {
     last_applied: Option<String>,
     first_excluded: Option<String>,
     estimate: Option<String>,
+    #[serde(default)]
+    keys: PlanKeys,
 }
 
 /// Makes the Job, waits for its answer, and deletes it, whatever came of it. `cluster` is in the workload's namespace.
@@ -83,7 +86,7 @@ async fn read(session: &Session, cluster: &Cluster, job: &str, limit: Duration) 
     let watching = Watching { job, container: INSPECT_CONTAINER, limit };
     let mut show = |sign: Sign| {
         if let Sign::Waiting(reason) = sign {
-            session.tell(&format!("the pod does not start yet: {reason}"));
+            session.tell(&format!("{:<13}{reason}", "waiting"));
         }
     };
     let reason = match cluster.follow(&watching, &mut show).await? {
@@ -97,7 +100,8 @@ async fn read(session: &Session, cluster: &Cluster, job: &str, limit: Duration) 
                 None => end.reason.unwrap_or_else(|| "its log holds none".to_owned()),
             }
         }
-        Ended::TimedOut => format!("nothing within {}", duration(limit.as_secs())),
+        Ended::TimedOut(Some(waiting)) => waiting.to_string(),
+        Ended::TimedOut(None) => format!("nothing within {}", duration(limit.as_secs())),
         Ended::Gone => "it was deleted meanwhile".to_owned(),
     };
     Err(Failure::new(code::NOT_REACHABLE, format!("the Job that reads the archive gave no answer: {reason}")))
@@ -108,8 +112,8 @@ fn reply(document: Value) -> Option<Reply> {
     if document["kind"] != "Answer" {
         return None;
     }
-    let Answer { ok, body, last_applied, first_excluded, estimate } = serde_json::from_value(document).ok()?;
-    Some(Reply { ok, body: body.into(), notes: Notes { last_applied, first_excluded, estimate } })
+    let Answer { ok, body, last_applied, first_excluded, estimate, keys } = serde_json::from_value(document).ok()?;
+    Some(Reply { ok, body: body.into(), notes: Notes { last_applied, first_excluded, estimate, keys } })
 }
 
 #[cfg(test)]

@@ -129,7 +129,10 @@ pub(super) async fn finish(session: &Session, cluster: &Cluster, restore: &str) 
         session.tell(&format!("job.batch/{name} deleted"));
     }
     let volume = volume(done).unwrap_or_default();
-    session.tell(&format!("the restored data stays in persistentvolumeclaim/{volume}"));
+    session.tell(&format!(
+        "the restored data, which was verified, stays in persistentvolumeclaim/{volume}. To delete it: kubectl delete pvc {volume} -n {}",
+        cluster.namespace()
+    ));
     Ok(0)
 }
 

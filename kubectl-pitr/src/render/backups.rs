@@ -1,6 +1,7 @@
 //! Base backups: a row each.
 
 use jiff::Timestamp;
+use pitr_recovery::code;
 use serde_json::{Value, json};
 
 use super::status::server_name;
@@ -32,7 +33,7 @@ fn cells(backup: &Backup) -> Vec<String> {
         (true, None) => String::new(),
         (false, _) => {
             let reason = backup.reason.clone().unwrap_or_else(|| "no archived binlog continues it".to_owned());
-            format!("{reason} [PITR0803]")
+            format!("{reason} [{}]", code::BACKUP_NOT_CONNECTED)
         }
     };
     vec![

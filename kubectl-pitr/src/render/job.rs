@@ -158,7 +158,7 @@ pub fn rows_line(rows: &Rows) -> String {
 pub fn backup_verdict(verdict: &Verdict, again: &str) -> Result<String, Failure> {
     if verdict.result == "stored" {
         return Ok(format!(
-            "Stored and read back: {}, {} ({} stored), GTID set {}; restorable from {} on\n",
+            "Stored and read back: {}, {} ({} stored), GTID set {}; consistent at {}. Later instants follow as they are archived: status has the window\n",
             verdict.id.as_deref().unwrap_or("-"),
             binary_size(verdict.raw_bytes.unwrap_or(0)),
             binary_size(verdict.stored_bytes.unwrap_or(0)),

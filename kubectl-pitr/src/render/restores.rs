@@ -94,6 +94,7 @@ pub fn restore_story(row: &RestoreRow) -> String {
         ("Volume", row.volume.as_ref().map(|v| format!("pvc/{v}"))),
         ("GTID set", row.gtid_set.clone()),
         ("Rows", row.rows.clone()),
+        ("Next", next(row)),
     ];
     facts.iter().filter_map(|(key, value)| value.as_ref().map(|v| format!("{key:<12}{v}\n"))).collect()
 }
@@ -106,6 +107,12 @@ pub fn restore_item(row: &RestoreRow) -> Value {
         "state": row.state, "detail": row.detail, "code": row.code, "volume": row.volume,
         "endedSecondsAgo": row.ended_seconds_ago, "gtidSet": row.gtid_set, "rows": row.rows,
     })
+}
+
+/// What goes on with one that ended before it was verified.
+fn next(row: &RestoreRow) -> Option<String> {
+    let goes_on = matches!(row.state.as_str(), "failed" | "incomplete") && row.job.is_some();
+    goes_on.then(|| format!("kubectl pitr restores resume {} -n {}", row.name, row.namespace))
 }
 
 /// `kind: RestoreList`.

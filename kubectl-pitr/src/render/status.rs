@@ -150,6 +150,7 @@ fn findings(state: &WorkloadState, judged: &Judged, lines: &mut Vec<String>) {
                 lines.extend(finding.fix.as_ref().map(|fix| format!("{:<13}{fix}", "Fix")));
                 continue;
             }
+            504 if finding.fix.is_some() => "At risk",
             // They stand at the ends of their own lines.
             501 | 504 => continue,
             502 | 510 => "At risk",
@@ -197,7 +198,7 @@ fn base(state: &WorkloadState, judged: &Judged, now: Timestamp, lines: &mut Vec<
     if let Some(at) = at {
         line.push_str(&format!(", {} ago", age(at, now)));
     }
-    lines.push(match judged.findings.iter().find(|f| f.code.number == 504) {
+    lines.push(match judged.findings.iter().find(|f| f.code.number == 504 && f.fix.is_none()) {
         Some(finding) => with_code(&line, finding),
         None => line,
     });

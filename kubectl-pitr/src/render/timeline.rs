@@ -164,7 +164,6 @@ fn table(timeline: &Timeline, shown: &TimelineShown<'_>, zone: &Zone) -> String 
     if shown.wide {
         header.extend(["BINLOG", "POSITION"]);
     }
-    let common = if shown.wide { None } else { common_source(&timeline.transactions) };
     let mut table = Table::new(&header);
     for transaction in &timeline.transactions {
         let at = transaction.committed_at;
@@ -172,7 +171,8 @@ fn table(timeline: &Timeline, shown: &TimelineShown<'_>, zone: &Zone) -> String 
         if local.is_some() {
             cells.push(at.and_then(|at| zone.beside(at)).map_or_else(String::new, |text| first_word(&text)));
         }
-        cells.push(short_gtid(transaction, common.as_deref()));
+        // Whole, however long: it is what --around and --before-gtid take.
+        cells.push(transaction.gtid.clone().unwrap_or_default());
         cells.push(transaction.what.as_deref().map_or_else(|| "unknown".to_owned(), harmless));
         cells.push(binary_size(transaction.end.saturating_sub(transaction.start)));
         if shown.wide {
@@ -197,26 +197,9 @@ pub(super) fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
-/// The part of the GTIDs that all have in common.
-pub(super) fn common_source(transactions: &[TransactionRow]) -> Option<String> {
-    let mut sources = transactions.iter().filter_map(|t| t.gtid.as_deref()?.rsplit_once(':').map(|(source, _)| source));
-    let first = sources.next()?;
-    sources.all(|source| source == first).then(|| first.to_owned())
-}
-
-pub(super) fn short_gtid(transaction: &TransactionRow, common: Option<&str>) -> String {
-    let Some(gtid) = &transaction.gtid else { return String::new() };
-    match common.and_then(|source| gtid.strip_prefix(source)) {
-        Some(number) => format!("…{number}"),
-        None => gtid.clone(),
-    }
-}
-
-/// The command that restores to just before what was found.
+/// The commands that restore to just before what was found.
 pub(super) fn what_next(timeline: &Timeline, shown: &TimelineShown<'_>, branch: &BranchRow) -> Vec<String> {
     let found = &timeline.transactions;
-    let on_branch =
-        if branch.live || timeline.branches.len() == 1 { String::new() } else { format!(" --branch {}", branch.id) };
     let place = shown.place;
     let (which, what) = match &shown.question.sought {
         Sought::Around(Point::Time(i64::MAX), _) => {
@@ -228,19 +211,32 @@ pub(super) fn what_next(timeline: &Timeline, shown: &TimelineShown<'_>, branch: 
         Sought::Around(..) => (found.get(timeline.before), "the first one below the line"),
         Sought::Matching(_) => (found.last(), "the last one"),
     };
-    let Some(which) = which else { return Vec::new() };
-    match &which.gtid {
-        Some(gtid) => {
-            vec![format!(
-                "Restore to just before {what}:  kubectl pitr restore {place}{on_branch} --before-gtid {gtid}"
-            )]
-        }
+    let on_branch =
+        if branch.live || timeline.branches.len() == 1 { String::new() } else { format!(" --branch {}", branch.id) };
+    let line = |what: &str, which: &TransactionRow| {
+        format!("Restore to just before {what}:  kubectl pitr restore {place}{on_branch} {}", target_before(which))
+    };
+    let own =
+        own_instant(timeline, shown.question).map(|(at, which)| line(&format!("what was committed at {at}"), which));
+    own.into_iter().chain(which.map(|which| line(what, which))).collect()
+}
+
+/// The first transaction that was committed at the very instant of the question. A restore to a time includes what was committed at it, and
+/// whoever looks for an accident often has its own time.
+fn own_instant<'a>(timeline: &'a Timeline, question: &Question) -> Option<(Rfc3339, &'a TransactionRow)> {
+    let Sought::Around(Point::Time(us), _) = question.sought else { return None };
+    let mut above = timeline.transactions.iter().take(timeline.before);
+    let own = above.find(|row| row.committed_at.is_some_and(|at| at.as_microsecond() == us))?;
+    Some((Rfc3339(us), own))
+}
+
+/// The target that excludes a transaction.
+fn target_before(transaction: &TransactionRow) -> String {
+    match &transaction.gtid {
+        Some(gtid) => format!("--before-gtid {gtid}"),
         None => {
-            let server = which.source.as_ref().map_or_else(String::new, |source| format!(" --source {source}"));
-            let position = format!("{}:{}{server}", which.binlog, which.start);
-            vec![format!(
-                "Restore to just before {what}:  kubectl pitr restore {place}{on_branch} --to-position {position}"
-            )]
+            let server = transaction.source.as_ref().map_or_else(String::new, |source| format!(" --source {source}"));
+            format!("--to-position {}:{}{server}", transaction.binlog, transaction.start)
         }
     }
 }

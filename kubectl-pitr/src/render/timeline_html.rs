@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pitr_archive::{Point, Sought};
 
-use super::timeline::{about, common_source, extent, full_micros, harmless, short_gtid, stop_line, what_next};
+use super::timeline::{about, extent, full_micros, harmless, stop_line, what_next};
 use super::{TimelineShown, Zone, binary_size, count_of, to_micros};
 use crate::state::{BranchRow, Gap, Timeline, micros};
 
@@ -246,7 +246,6 @@ fn transactions(timeline: &Timeline, shown: &TimelineShown<'_>, zone: &Zone) -> 
     if timeline.transactions.is_empty() {
         return "<h2>Transactions</h2>\n<p>No such transaction.</p>\n".to_owned();
     }
-    let common = common_source(&timeline.transactions);
     let stop = stop_line(shown.question).map(|line| line.trim_matches('-').trim().to_owned());
     let mut rows = Vec::new();
     for (index, transaction) in timeline.transactions.iter().enumerate() {
@@ -259,14 +258,11 @@ fn transactions(timeline: &Timeline, shown: &TimelineShown<'_>, zone: &Zone) -> 
         rows.push(format!(
             "<tr><td>{}{beside}</td><td class=\"id\">{}</td><td class=\"what\">{}</td><td>{}</td></tr>\n",
             at.map_or_else(|| "-".to_owned(), full_micros),
-            text(&short_gtid(transaction, common.as_deref())),
+            text(transaction.gtid.as_deref().unwrap_or_default()),
             text(transaction.what.as_deref().unwrap_or("unknown")),
             binary_size(transaction.end.saturating_sub(transaction.start))
         ));
     }
-    let source = common.map_or_else(String::new, |source| {
-        format!("<p class=\"soft\">… stands for <code>{}</code>.</p>\n", text(&source))
-    });
     let undescribed = match timeline.undescribed {
         0 => String::new(),
         count => {
@@ -277,5 +273,5 @@ fn transactions(timeline: &Timeline, shown: &TimelineShown<'_>, zone: &Zone) -> 
         }
     };
     let headers = ["Committed", "GTID", "What", "Size"];
-    format!("<h2>Transactions</h2>\n{}{source}{undescribed}", table(&headers, &rows))
+    format!("<h2>Transactions</h2>\n{}{undescribed}", table(&headers, &rows))
 }

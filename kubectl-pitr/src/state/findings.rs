@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use pitr_recovery::code::{self, Code};
 
-use super::WorkloadState;
+use super::{Heartbeat, Pod, WorkloadState};
 use crate::failure::parse_code;
 use crate::render::{binary_size, count_of, duration, seconds_down, to_micros};
 
@@ -66,6 +66,7 @@ pub fn judge(state: &WorkloadState, limits: Limits) -> Judged {
         proof_findings(state, &mut findings);
     } else {
         pod_findings(state, &mut findings);
+        findings.extend(split(state));
     }
     told_findings(state, &mut findings);
     let degraded = findings.iter().any(|f| f.code.exit != 0);
@@ -191,6 +192,10 @@ fn told_findings(state: &WorkloadState, findings: &mut Vec<Finding>) {
             if already || outdated {
                 continue;
             }
+            if code.number == 504 && !state.windows.is_empty() && !state.windows.iter().any(|window| window.live) {
+                findings.push(without_base(state, &pod.name, *code));
+                continue;
+            }
             let mut text = format!("{}: {}", pod.name, code.when);
             if let Some(errors) = heartbeat.store.errors_1h.filter(|_| code.number / 100 == 6) {
                 text.push_str(&format!(", {} within 1h", count_of(errors, "error")));
@@ -201,4 +206,25 @@ fn told_findings(state: &WorkloadState, findings: &mut Vec<Finding>) {
             findings.push(Finding { code: *code, text, fix: None });
         }
     }
+}
+
+/// The server goes on with a history that no base backup belongs to, as after a restore in place or a reset: the windows are those of
+/// another one.
+fn without_base(state: &WorkloadState, pod: &str, code: Code) -> Finding {
+    let text = format!(
+        "{pod}: its history is a new one (a restore in place, a reset) without a base backup: nothing of it is recoverable until there is one"
+    );
+    Finding { code, text, fix: Some(format!("kubectl pitr backup {} -n {}", state.name, state.namespace)) }
+}
+
+/// Two servers that both take writes, and neither has what the other one has.
+fn split(state: &WorkloadState) -> Option<Finding> {
+    let writers = state.fresh().filter(|(_, heartbeat)| heartbeat.server.role.as_deref() == Some("primary"));
+    let on = |(pod, heartbeat): (&Pod, &Heartbeat)| Some((pod.name.clone(), heartbeat.archive.branch.clone()?));
+    let writers: Vec<(String, String)> = writers.filter_map(on).collect();
+    let (one, branch) = writers.first()?;
+    let (other, elsewhere) = writers.iter().find(|(_, of)| of != branch)?;
+    let text = format!("{one} writes on branch {branch}, {other} on {elsewhere}: only one of them can be gone on with");
+    let fix = format!("kubectl pitr timeline {} -n {}", state.name, state.namespace);
+    Some(Finding { code: code::SERVER_ON_ANOTHER_BRANCH, text, fix: Some(fix) })
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-/// `GET /api/v1/...` and the status and body that it gets.
+/// `GET /api/v1/...` and the status and body that it gets. One that ends in `/*` stands for every name below it.
 pub(crate) type Answers = BTreeMap<String, (u16, Value)>;
 
 /// A refusal as the API server words it.
@@ -72,7 +72,9 @@ fn answer(method: &str, target: &str, body: &Value, answers: &Answers) -> (u16, 
         review["status"] = json!({"allowed": true});
         return (201, review);
     }
-    answers.get(&format!("{method} {path}")).cloned().unwrap_or_else(|| refusal(404, "NotFound"))
+    let any = path.rsplit_once('/').map(|(above, _)| format!("{method} {above}/*"));
+    let known = answers.get(&format!("{method} {path}")).or_else(|| answers.get(&any?));
+    known.cloned().unwrap_or_else(|| refusal(404, "NotFound"))
 }
 
 /// The program with nothing of this machine's around it.

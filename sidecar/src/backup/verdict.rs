@@ -93,9 +93,9 @@ impl BackupVerdict {
 
 impl fmt::Display for BackupVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [id, set, from] = [&self.id, &self.gtid_set, &self.snapshot_at]
+        let [id, set, at] = [&self.id, &self.gtid_set, &self.snapshot_at]
             .map(|text| termination::cut(text.as_deref().unwrap_or("-"), 400));
-        write!(f, "Stored and read back: {id}, GTID set {set}; restorable from {from} on")
+        write!(f, "Stored and read back: {id}, GTID set {set}; consistent at {at}")
     }
 }
 
@@ -128,7 +128,7 @@ mod tests {
         };
         let verdict = BackupVerdict::stored(&backup);
         let expected = "Stored and read back: bb-20261121-073314-e2f0, GTID set 3e11fa47-71ca-11e1-9e33-c80aa9429562:1-7; \
-                        restorable from 2026-11-21T07:33:14.201733Z on";
+                        consistent at 2026-11-21T07:33:14.201733Z";
         assert_eq!(verdict.to_string(), expected);
         let line: serde_json::Value = serde_json::from_str(&verdict.line()).unwrap();
         assert_eq!((&line["result"], &line["snapshotAt"]), (&"stored".into(), &"2026-11-21T07:33:14.201733Z".into()));

@@ -90,6 +90,7 @@ impl Answer {
             "lastApplied": self.stop.last_applied,
             "firstExcluded": self.stop.first_excluded,
             "estimate": self.estimate,
+            "keys": self.keys,
         });
         line.to_string()
     }
