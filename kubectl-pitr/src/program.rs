@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::FromArgMatches;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, FromArgMatches};
 use jiff::Timestamp;
 
 use crate::args::{Cli, Command, command};
@@ -55,8 +57,22 @@ pub async fn run(process: Process) -> ExitCode {
 }
 
 fn parse(program: &str, arguments: &[OsString]) -> Result<Cli, clap::Error> {
-    let matches = command(program).try_get_matches_from(arguments)?;
+    let mut command = command(program);
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    refuse_lost(&mut command, &matches)?;
     Cli::from_arg_matches(&matches)
+}
+
+/// What stands before a verb belongs to the command without one: only flags that every command has reach the verb, and others would be lost.
+fn refuse_lost(command: &mut clap::Command, matches: &ArgMatches) -> Result<(), clap::Error> {
+    let Some((verb, below)) = matches.subcommand() else { return Ok(()) };
+    let is_typed = |arg: &&Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let lost = command.get_arguments().filter(|arg| !arg.is_global_set()).find(is_typed).map(ToString::to_string);
+    if let Some(lost) = lost {
+        let message = format!("the subcommand '{verb}' cannot be used with '{lost}' before it");
+        return Err(command.error(ErrorKind::ArgumentConflict, message));
+    }
+    command.find_subcommand_mut(verb).map_or(Ok(()), |command| refuse_lost(command, below))
 }
 
 async fn dispatch(command: Command, session: &Session) -> anyhow::Result<u8> {
@@ -135,6 +151,31 @@ fn start_log(verbosity: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flags_of_every_command_may_stand_before_a_verb_and_no_others() {
+        let kind = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            parse("kubectl-pitr", &words).err().map(|error| error.kind())
+        };
+        for line in [
+            "kubectl-pitr restores -n shop describe x",
+            "kubectl-pitr -n shop restores list -A",
+            "kubectl-pitr backups --context c -o json pin mysql bb-1",
+            "kubectl-pitr config -n shop view mysql",
+            "kubectl-pitr backups mysql -n shop --sort-by .id",
+        ] {
+            assert_eq!(kind(line), None, "{line}");
+        }
+        for line in [
+            "kubectl-pitr restores -A describe x",
+            "kubectl-pitr restores --sort-by .name list",
+            "kubectl-pitr backups mysql pin mysql bb-1",
+            "kubectl-pitr backups --via exec unpin mysql bb-1",
+        ] {
+            assert_eq!(kind(line), Some(ErrorKind::ArgumentConflict), "{line}");
+        }
+    }
 
     #[test]
     fn json_is_seen_before_the_words_are_understood() {

@@ -1,6 +1,8 @@
 //! What every command has at hand: where its output goes, how times are shown, and the cluster once it is needed.
 
+use std::collections::BTreeSet;
 use std::io::Write;
+use std::sync::Mutex;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -30,6 +32,7 @@ pub struct Session {
     template: Option<JsonPath>,
     pub environment: fn(&str) -> Option<String>,
     clock: fn() -> Timestamp,
+    warned: Mutex<BTreeSet<String>>,
 }
 
 impl Session {
@@ -52,6 +55,7 @@ impl Session {
             preferred: preferences.output,
             environment: process.environment,
             clock: process.clock,
+            warned: Mutex::default(),
         })
     }
 
@@ -157,6 +161,14 @@ impl Session {
             _ => serde_json::to_string_pretty(&value).context("write the document")? + "\n",
         };
         self.print(&text)
+    }
+
+    /// Tells a warning on stderr, once, however often it is come by: a list may be looked at again and again.
+    pub fn warn(&self, text: &str) {
+        let is_news = self.warned.lock().map_or(true, |mut warned| warned.insert(text.to_owned()));
+        if is_news {
+            self.tell(text);
+        }
     }
 
     /// Tells something on stderr.

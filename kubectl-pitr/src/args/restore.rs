@@ -181,7 +181,6 @@ impl ChangeArgs {
 /// List, describe, attach, serve, finish, resume, abort or prune restores
 #[derive(Debug, Args)]
 #[command(
-    args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  kubectl pitr restores -n shop\n  kubectl pitr restores -A -l kubectl-pitr/workload=mysql --sort-by .state\n\nNeeds: pods list; pods/log get; jobs get,list; \
                   persistentvolumeclaims list. resume: jobs create; configmaps create,get. abort, prune, finish: jobs delete. In place: as restore --in-place. \
                   serve: pods get,create; finish: pods delete. statefulset: statefulsets, configmaps get. \

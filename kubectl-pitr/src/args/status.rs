@@ -66,7 +66,6 @@ pub struct StatusArgs {
 /// The base backups, and how far each one reaches; pin and unpin them
 #[derive(Debug, Args)]
 #[command(
-    args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  kubectl pitr backups mysql -n shop\n  kubectl pitr backups -A --sort-by .storedBytes\n  kubectl pitr backups pin mysql bb-20261121-020009-4c1d -n shop\n\nNeeds: statefulsets get,list; pods get,list; \
                         pods/log get; pods/portforward get,create. With --archive: nothing in the cluster. pin, unpin: \
                         configmaps get,patch."

@@ -161,7 +161,7 @@ impl<'a> Asking<'a> {
                 _ => None,
             },
             Err(failure) => {
-                self.session.tell(&format!("warning[PITR0704]: no list of windows and base backups: {failure}"));
+                self.session.warn(&format!("warning[PITR0704]: no list of windows and base backups: {failure}"));
                 None
             }
         }

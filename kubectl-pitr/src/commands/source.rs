@@ -148,7 +148,7 @@ where
             Ok(answer) => heard.push((workload, answer)),
             Err(failure) if is_any => {
                 let (name, namespace) = (&workload.name, &workload.namespace);
-                session.tell(&format!("warning[PITR0704]: statefulset/{name} in namespace \"{namespace}\": {failure}"));
+                session.warn(&format!("warning[PITR0704]: statefulset/{name} in namespace \"{namespace}\": {failure}"));
             }
             Err(failure) => return Err(failure),
         }
@@ -255,7 +255,7 @@ fn silence(silence: &Silence) -> String {
 fn warn_of_schema(session: &Session, state: &WorkloadState) {
     let newest = state.fresh().filter_map(|(_, h)| h.schema_version).max();
     if let Some(newest) = newest.filter(|n| *n > SCHEMA_VERSION) {
-        session.tell(&format!(
+        session.warn(&format!(
             "warning[PITR0703]: the sidecar speaks schema {newest}, the plugin up to {SCHEMA_VERSION}: upgrade the plugin"
         ));
     }
