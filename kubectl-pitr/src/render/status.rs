@@ -118,6 +118,10 @@ fn windows(state: &WorkloadState, judged: &Judged, limits: Limits, lines: &mut V
             Some(finding) => with_code(&format!("{:<13}nothing: {}", "Recoverable", finding.text), finding),
             None => format!("{:<13}unknown: no sidecar answered", "Recoverable"),
         });
+        if judged.health == Health::Unknown {
+            let command = format!("kubectl pitr status {} -n {} --via=job", state.name, state.namespace);
+            lines.push(format!("{:<13}{command} (a Job reads the archive)", "Fix"));
+        }
     }
     lines.extend(bar(state));
 }
