@@ -112,6 +112,7 @@ async fn numbers_grow_past_six_digits() {
     let files = scene.files();
     assert!(files.contains_key("binlog.999999") && files.contains_key("binlog.1000001"), "{:?}", files.keys());
     scene.until_contents(&files).await;
+    scene.until_closed().await;
     assert_eq!(terminate(&mut run).await, Some(0), "{}", scene.log());
     let inventory = scene.inventory().await;
     let timeline = Timeline::new(inventory.clone());
@@ -171,6 +172,7 @@ async fn what_the_server_lost_in_a_crash_is_kept_as_a_branch() {
         .until_status(|status| status["codes"].as_array().is_some_and(|codes| codes.contains(&"PITR0513".into())))
         .await;
     assert_eq!(status["state"], "degraded", "{status}");
+    scene.until_closed().await;
     assert_eq!(terminate(&mut run).await, Some(0), "{}", scene.log());
     let inventory = scene.inventory().await;
     let crashed = inventory.binlogs.iter().find(|binlog| binlog.name.as_str() == name).unwrap();

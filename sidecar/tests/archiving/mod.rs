@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use pitr_archive::{Archive, FileStore};
 use pitr_binlog::IN_USE_OFFSET;
 use pitr_e2e::mysqld::{Installation, Mysqld};
-use pitr_recovery::{ArchivedBinlog, Inventory};
+use pitr_recovery::{ArchivedBinlog, Closed, Inventory};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -154,6 +154,21 @@ impl Archiving {
             let missing = wanted.iter().find(|(name, bytes)| !contents.iter().any(|(n, b)| n == *name && b == *bytes));
             let Some((name, _)) = missing else { return };
             assert!(begun.elapsed() < PATIENCE, "{name} is not archived within {PATIENCE:?}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until the catalog knows how all but one of the archived binlogs ended: their bytes may be in the tail before that.
+    pub(crate) async fn until_closed(&self) {
+        let begun = Instant::now();
+        loop {
+            let inventory = self.inventory().await;
+            let open: Vec<&str> =
+                inventory.binlogs.iter().filter(|b| b.closed == Closed::Open).map(|b| b.name.as_str()).collect();
+            if open.len() == 1 {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{open:?} are open after {PATIENCE:?}:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
