@@ -102,11 +102,7 @@ impl Cluster {
     /// Changes only the update strategy's partition, if there is one to set, and annotations of the object: what a rollout has to remember
     /// stands there or goes in the same moment.
     pub async fn set_partition(&self, name: &str, partition: Option<i32>, annotations: Value) -> Result<(), Failure> {
-        let api: Api<StatefulSet> = self.api();
-        let patch = rollout_patch(partition, &annotations);
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let patched = api.patch(name, &params, &Patch::Merge(&patch)).await;
-        patched.map(|_| ()).map_err(|e| self.apply_failed(&e, ("statefulsets.apps", name), false))
+        self.merge_stateful_set(name, &rollout_patch(partition, &annotations), false).await
     }
 
     /// Has every pod made anew, as `kubectl rollout restart` does it, and sets partition and annotations as [`Self::set_partition`] does.
@@ -116,11 +112,15 @@ impl Cluster {
         (partition, annotations): (Option<i32>, Value),
         (now, dry_run): (Timestamp, bool),
     ) -> Result<(), Failure> {
-        let api: Api<StatefulSet> = self.api();
         let mut patch = rollout_patch(partition, &annotations);
         patch["spec"]["template"]["metadata"]["annotations"] = json!({ANNOTATION_RESTARTED: now.to_string()});
+        self.merge_stateful_set(name, &patch, dry_run).await
+    }
+
+    async fn merge_stateful_set(&self, name: &str, patch: &Value, dry_run: bool) -> Result<(), Failure> {
+        let api: Api<StatefulSet> = self.api();
         let params = PatchParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let patched = api.patch(name, &params, &Patch::Merge(&patch)).await;
+        let patched = api.patch(name, &params, &Patch::Merge(patch)).await;
         patched.map(|_| ()).map_err(|e| self.apply_failed(&e, ("statefulsets.apps", name), dry_run))
     }
 

@@ -103,13 +103,16 @@ async fn of_many(session: &Session, args: &BackupsArgs) -> Result<Option<Backups
         asking.required::<Backups>("/v1/backups").await
     });
     let heard = heard.await?;
-    let mut whole = (!heard.is_empty()).then(Backups::default);
+    if heard.is_empty() {
+        return Ok(None);
+    }
+    let mut whole = Backups::default();
     for (workload, list) in heard {
         let (namespace, name) = (Some(workload.namespace), Some(workload.name));
         let owned = |backup| Backup { namespace: namespace.clone(), workload: name.clone(), ..backup };
-        whole.get_or_insert_default().items.extend(list.items.into_iter().map(owned));
+        whole.items.extend(list.items.into_iter().map(owned));
     }
-    Ok(whole)
+    Ok(Some(whole))
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ mod metrics;
 mod outlook;
 mod purge;
 mod report;
+#[cfg(test)]
+mod samples;
 mod segment_seconds;
 mod watchdog;
 

@@ -169,15 +169,13 @@ pub(crate) fn proven_to(facts: &Facts, timeline: &Timeline) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use async_trait::async_trait;
     use jiff::Timestamp;
     use pitr_archive::testing::{History, Listener, Overheard};
     use pitr_archive::{Archive, Codec, Counting, MemoryStore, Operation, Place, StoreError};
-    use pitr_recovery::BaseBackup;
 
     use super::*;
+    use crate::status::samples::clone_of;
 
     /// What is stored of binlogs is not given.
     #[derive(Debug)]
@@ -212,22 +210,7 @@ mod tests {
         let mut executed = first.previous.clone();
         first.transactions[..3].iter().for_each(|done| executed.insert(&done.gtid.unwrap()));
         let at_us = first.transactions[2].commit_us + 1;
-        pipeline.ledger().list_backups(vec![BaseBackup {
-            id: "bb-1".to_owned(),
-            method: "clone".to_owned(),
-            flavour: pitr_binlog::Flavour::MySql,
-            server_version: "9.7.0".to_owned(),
-            source: first.id.source.clone(),
-            executed,
-            position: None,
-            snapshot_us: at_us,
-            started_us: at_us,
-            finished_us: at_us,
-            raw_bytes: 1,
-            stored_bytes: 1,
-            settings: BTreeMap::new(),
-            recipients: Vec::new(),
-        }]);
+        pipeline.ledger().list_backups(vec![clone_of(&first.id.source, ("bb-1", at_us), executed)]);
         let outlook = Outlook::default();
         let lost = |timeline: &Timeline| timeline.problems().len();
         assert_eq!(lost(&outlook.timeline(&pipeline).await.unwrap()), 1, "{:?}", counts.snapshot());

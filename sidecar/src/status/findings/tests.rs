@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use pitr_binlog::{BinlogName, Flavour, Gtid, GtidSet, GtidSource, Uuid};
 use pitr_recovery::{
     ArchivedBinlog, ArchivedRange, BaseBackup, BinlogId, Closed, Damage, Inventory, RangeFlags, RangeKind,
@@ -8,6 +6,7 @@ use pitr_recovery::{
 
 use super::{Look, codes, damaged_binlogs, live_branch, state};
 use crate::status::board::{Facts, Stage};
+use crate::status::samples::clone_of;
 
 /// Binlog `number` of server 1 with transactions `first..=last`, one a second, 100 bytes each.
 fn binlog(number: u64, head: u8, (first, last): (u64, u64), from_us: i64) -> ArchivedBinlog {
@@ -55,22 +54,7 @@ fn binlog(number: u64, head: u8, (first, last): (u64, u64), from_us: i64) -> Arc
 fn backup(executed_to: u64, at_us: i64) -> BaseBackup {
     let mut executed = GtidSet::new();
     executed.insert_range(&GtidSource::MySql { uuid: Uuid([1; 16]), tag: None }, 1..=executed_to);
-    BaseBackup {
-        id: format!("bb-{executed_to}"),
-        method: "clone".to_owned(),
-        flavour: Flavour::MySql,
-        server_version: "9.7.4".to_owned(),
-        source: Uuid([1; 16]).to_string(),
-        executed,
-        position: None,
-        snapshot_us: at_us,
-        started_us: at_us,
-        finished_us: at_us,
-        raw_bytes: 1,
-        stored_bytes: 1,
-        settings: BTreeMap::new(),
-        recipients: Vec::new(),
-    }
+    clone_of(&Uuid([1; 16]).to_string(), (&format!("bb-{executed_to}"), at_us), executed)
 }
 
 fn timeline(binlogs: Vec<ArchivedBinlog>, backups: Vec<BaseBackup>) -> Timeline {
