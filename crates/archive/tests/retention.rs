@@ -36,12 +36,16 @@ fn rules(window_days: u64) -> RetentionRules {
         pins: BTreeSet::new(),
         without_base: WithoutBase::Keep,
     };
-    RetentionRules { policy, grace: DAY, force: false }
+    RetentionRules { policy, grace: DAY, force: false, running: None }
 }
 
 /// Binlog `day` (from 1): four transactions of its day, at 0, 6, 12 and 18 h.
 fn binlog(day: u64) -> History {
-    let mut history = History::new(3, day, 4);
+    binlog_of(3, day, day)
+}
+
+fn binlog_of(server: u8, number: u64, day: u64) -> History {
+    let mut history = History::new(server, number, 4);
     let start: Timestamp = START.parse().unwrap();
     for (number, transaction) in history.transactions.iter_mut().enumerate() {
         let at = start + HOUR * (24 * (day as i32 - 1) + 6 * number as i32);
@@ -328,6 +332,37 @@ async fn what_nobody_names_is_swept_and_what_is_alone_is_adopted() {
     let old = life.archive.sweep(DAY, &Workspace::ENOUGH).await.unwrap();
     assert_eq!((old.duplicates, old.adopted, old.chunks), (0, 1, 0));
     assert!(life.check(6).await.binlogs.iter().any(|found| found.id == lone.id));
+}
+
+#[tokio::test]
+async fn an_idle_server_that_is_seen_running_keeps_its_base() {
+    let life = Life::begin().await;
+    life.day(1).await;
+    life.day(2).await;
+    // Another server goes on from the state after the first day, and writes alone from then on.
+    for day in 3..=12 {
+        let mut today = binlog_of(7, day - 2, day);
+        today.previous = today.previous.union(&binlog(2).previous);
+        if day % 3 == 0 {
+            let mut writer = BackupWriter::begin(Arc::clone(&life.archive), &id(day)).await.unwrap();
+            writer.add_file("ibdata1", 0o640, &content("same", day)[..]).await.unwrap();
+            let (source, executed) = (today.id.source.clone(), today.previous.clone());
+            let facts = BackupFacts { source, executed, ..facts(day, life.store.now()) };
+            writer.finish(facts, &AtomicU64::new(0)).await.unwrap();
+        }
+        life.store.pass(HOUR * 24);
+        let draft = today.draft(Place::Binlogs, 0, today.length());
+        let record = life.archive.write_segment(draft, Codec::default()).await.unwrap();
+        life.archive.publish(&[record], TailCoverage::default()).await.unwrap();
+    }
+    let seen = RetentionRules { running: Some(binlog(1).id.source), ..rules(WINDOW_DAYS) };
+    // The other's first base is a state of this one, too, and the newest that leads to its end.
+    let (end, base) = (ExpireItem::Binlog(binlog(2).id), ExpireItem::Backup(id(3)));
+    let marked = life.archive.retain(&seen).await.unwrap().marked;
+    assert!(!marked.contains(&base) && !marked.contains(&end), "{marked:?}");
+    // Where nobody sees it, the later history counts, and this one has left the window.
+    let marked = life.archive.retain(&rules(WINDOW_DAYS)).await.unwrap().marked;
+    assert!(marked.contains(&base) && marked.contains(&end), "{marked:?}");
 }
 
 #[tokio::test]

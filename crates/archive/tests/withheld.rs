@@ -107,7 +107,7 @@ impl Archived {
 
 fn rules(without_base: WithoutBase) -> RetentionRules {
     let policy = RetentionPolicy { window_us: 3_600_000_000, keep_last: 1, pins: BTreeSet::new(), without_base };
-    RetentionRules { policy, grace: DAY, force: true }
+    RetentionRules { policy, grace: DAY, force: true, running: None }
 }
 
 #[tokio::test]

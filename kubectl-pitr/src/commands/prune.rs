@@ -240,7 +240,7 @@ fn rules(args: &PruneArgs) -> Result<RetentionRules, Failure> {
         without_base: WithoutBase::Keep,
     };
     let grace = args.grace.as_ref().map_or(Ok(GRACE), |grace| positive("--grace", grace))?;
-    Ok(RetentionRules { policy, grace, force: args.force })
+    Ok(RetentionRules { policy, grace, force: args.force, running: None })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use pitr_archive::document::ProblemItem;
-use pitr_archive::{Deduped, Retained, Swept, Workspace};
+use pitr_archive::{Deduped, Retained, RetentionRules, Swept, Workspace};
 use pitr_recovery::code;
 use tokio::time::Instant;
 
@@ -46,8 +46,10 @@ impl Archiver {
     }
 
     async fn retain(&self, pipeline: &Pipeline) -> bool {
+        // Another history may look later while this server commits nothing: a restore that was turned back does (decision 0015).
+        let running = pipeline.ledger().inventory().running.clone();
         let rules = match self.config.retention.current_rules() {
-            Ok(rules) => rules,
+            Ok(rules) => RetentionRules { running, ..rules },
             // What is pinned is not known: nothing expires.
             Err(failure) => {
                 self.board.fail(Area::Retention, failure);

@@ -103,7 +103,7 @@ impl Reader<'_> {
         }
         Retention {
             dedupes,
-            rules: RetentionRules { policy, grace, force: false },
+            rules: RetentionRules { policy, grace, force: false, running: None },
             here: self.text("retention.run").is_some_and(|value| value == "here"),
             every,
             is_window_given: self.settings.get("retention.window").is_some_and(|set| set.origin != Origin::Default),

@@ -123,7 +123,7 @@ fn rules(args: &PruneArgs) -> Result<(RetentionRules, bool), Failure> {
 
 fn default_rules() -> RetentionRules {
     let policy = RetentionPolicy { window_us: 0, keep_last: 1, pins: BTreeSet::new(), without_base: WithoutBase::Keep };
-    RetentionRules { policy, grace: Duration::from_secs(24 * 60 * 60), force: false }
+    RetentionRules { policy, grace: Duration::from_secs(24 * 60 * 60), force: false, running: None }
 }
 
 fn duration(flag: &str, text: &str) -> Result<Duration, Failure> {

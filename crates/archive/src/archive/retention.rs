@@ -40,6 +40,9 @@ pub struct RetentionRules {
     pub grace: Duration,
     /// Whether a longer window that was promised before may shrink.
     pub force: bool,
+    /// The server that whoever runs it sees running, and not as a replica ([`pitr_recovery::Inventory::running`]): what it has is not left for
+    /// a later history. None where nobody looks at a server.
+    pub running: Option<String>,
 }
 
 /// What retention would do now.

@@ -189,5 +189,5 @@ pub(crate) fn rules(window_days: i64) -> RetentionRules {
         pins: BTreeSet::new(),
         without_base: WithoutBase::Age,
     };
-    RetentionRules { policy, grace: DAY, force: true }
+    RetentionRules { policy, grace: DAY, force: true, running: None }
 }

@@ -37,6 +37,7 @@ impl Archive {
         let marks = self.read_mark_objects().await?;
         // Of what is gone only lines of the catalog are left; to read more of it would find nothing.
         let mut everything = self.everything((&emptied(&marks.marks), marks.problems.clone()), None).await?;
+        everything.inventory.running.clone_from(&rules.running);
         let mut hindrances = std::mem::take(&mut everything.report.unreadable);
         hindrances.retain(|(key, _)| is_hindrance(key));
         let is_due =
