@@ -13,7 +13,7 @@ bench=$CARGO_TARGET_DIR/debug/pitr-bench
 printf 'On %s, %s cores, %s, commit %s\n' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" \
   "$(awk '/MemTotal/ {printf "%d GiB", $2 / 1048576}' /proc/meminfo)" "$(git describe --always --dirty)"
 if [ $# -gt 0 ]; then exec "$bench" "$@"; fi
-for name in archive recoverable cost restore status; do
+for name in archive recoverable cost restore start status; do
   printf '\n'
   "$bench" "$name"
 done

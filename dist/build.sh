@@ -8,7 +8,7 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../e2e/parts/env.sh"
 [ $# -ge 1 ] || die "usage: build.sh FOLDER [PROGRAM...]"
-need tar gzip dpkg-deb python3
+need tar gzip dpkg-deb python3 strip
 mkdir -p "$1"
 out=$(realpath "$1")
 shift
@@ -23,9 +23,13 @@ esac
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$REPOSITORY" log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
 export PITR_PROFILE=${PITR_PROFILE:-dist}
-bin=$("$PARTS/programs.sh" "$@")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+bin=$work/bin
+mkdir "$bin"
+built=$("$PARTS/programs.sh" "$@")
+# The linker leaves the symbols of the static C library, a fifth of the file.
+for program; do strip --strip-all -o "$bin/$program" "$built/$program"; done
 
 manual() { # manual PROGRAM FOLDER
   "$bin/$1" man "$2" >/dev/null

@@ -8,6 +8,7 @@
 //! pitr-bench restore                # replay, beside mysqlbinlog | mysql and plain replication, same base and settings
 //! pitr-bench status                 # what is recoverable, over an archive of 100,000 binlogs: time, memory, requests
 //! pitr-bench known                  # what a sidecar at rest holds in memory of an archive of many binlogs (11 minutes)
+//! pitr-bench start                  # from the start of the plugin to its first answer, beside kubectl
 //! ```
 
 mod archive;
@@ -17,6 +18,7 @@ mod memory;
 mod process;
 mod recoverable;
 mod restore;
+mod start;
 mod status;
 mod workload;
 
@@ -92,6 +94,12 @@ enum Bench {
         #[arg(long)]
         durable: bool,
     },
+    /// From the start of the plugin to its first answer, beside kubectl
+    Start {
+        /// How often each is started; the median counts
+        #[arg(long, default_value_t = 50)]
+        rounds: u32,
+    },
     /// What is recoverable, told from the bucket alone, over an archive of many binlogs
     Status {
         /// How many binlogs (repeatable) [default: 1000, 10000, 100000]
@@ -114,6 +122,7 @@ async fn main() -> ExitCode {
         }
         Bench::Recoverable { commits, loaded } => recoverable::run(commits, loaded).await,
         Bench::Cost { transactions, rounds } => cost::run(transactions, rounds).await,
+        Bench::Start { rounds } => start::run(rounds).await,
         Bench::Status { binlogs, rounds } => {
             let usual = vec![1_000, 10_000, 100_000];
             status::run(if binlogs.is_empty() { &usual } else { &binlogs }, rounds).await
