@@ -65,6 +65,7 @@ stage_lint() {
   step clippy-model cargo clippy -p pitr-model --all-targets --features stateright --locked -- -D warnings
   step scripts scripts
   step alerts "$REPOSITORY/e2e/alerts.sh"
+  step report "$REPOSITORY/e2e/report.sh"
   step licences licences
   step workflows workflows
 }

@@ -2,7 +2,7 @@
 #![cfg(feature = "cluster")]
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use pitr_e2e::document::commands;
@@ -64,6 +64,8 @@ async fn from_a_plain_statefulset_to_a_table_that_is_back() -> Result<()> {
     println!("--- restore, its pod killed in the middle");
     restore_with_a_killed_pod(&cluster, &accident).await?;
     look_at(&cluster, "before-the-drop", &accident).await?;
+    println!("--- a drill");
+    a_drill_proves_a_restore(&cluster).await?;
     println!("--- the timeline, served and finished restores");
     the_accident_is_on_the_timeline(&cluster, &accident).await?;
     a_restore_is_served_and_finished(&cluster, &accident).await?;
@@ -283,6 +285,24 @@ async fn a_server_is_archived_over_a_connection(cluster: &Kubernetes) -> Result<
     }
     ensure!(generation(cluster).await? == before, "attaching changed the server's StatefulSet");
     Ok(())
+}
+
+/// A real restore to scratch: the archive keeps what it proved, and with its Job goes its volume.
+async fn a_drill_proves_a_restore(cluster: &Kubernetes) -> Result<()> {
+    let drill = ["pitr", "drill", "mysql", "-n", "shop", "--assert"];
+    let told = cluster.run(&[&drill[..], &["SELECT COUNT(*) > 0 FROM shop.orders"]].concat()).await?;
+    ensure!(told.contains("Drill passed"), "{told}");
+    let wrong = cluster.kubectl(&[&drill[..], &["SELECT COUNT(*) = 0 FROM shop.orders"]].concat()).await?.expect(5)?;
+    ensure!(wrong.stderr.contains("SELECT COUNT(*) = 0 FROM shop.orders"), "{wrong:?}");
+    let jobs = ["delete", "jobs", "-l", "kubectl-pitr/component=drill", "--wait", "--cascade=foreground"];
+    cluster.run(&[&["-n", "shop"][..], &jobs].concat()).await?;
+    let begun = Instant::now();
+    while cluster.run(&["-n", "shop", "get", "persistentvolumeclaims", "-o", "name"]).await?.contains("drill") {
+        ensure!(begun.elapsed() < Duration::from_secs(60), "a drill left its volume");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let schedule = ["pitr", "drill", "mysql", "-n", "shop", "--schedule", "0 4 * * 0", "--dry-run=server"];
+    cluster.run(&schedule).await.map(|_| ())
 }
 
 async fn the_accident_is_on_the_timeline(cluster: &Kubernetes, accident: &Accident) -> Result<()> {
