@@ -106,6 +106,22 @@ impl Connection {
         Ok(busy > 0)
     }
 
+    /// Whether statements that were applied have left temporary tables open.
+    pub(crate) async fn has_temporary_tables(&mut self) -> Result<bool, SqlError> {
+        let sql = "SELECT COALESCE(SUM(variable_value), 0) FROM performance_schema.global_status \
+                   WHERE variable_name = 'Replica_open_temp_tables'";
+        let open: f64 = self.row("ask for temporary tables of the applier", sql).await?;
+        Ok(open > 0.0)
+    }
+
+    /// Whether users have tables whose rows are in memory only.
+    pub(crate) async fn has_memory_tables(&mut self) -> Result<bool, SqlError> {
+        let sql = "SELECT COUNT(*) FROM information_schema.tables WHERE engine = 'MEMORY' \
+                   AND table_schema NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')";
+        let tables: u64 = self.row("look for tables of engine MEMORY", sql).await?;
+        Ok(tables > 0)
+    }
+
     /// Whether the server writes a binary log of its own; a restoring server must not.
     pub(crate) async fn writes_a_binlog(&mut self) -> Result<bool, SqlError> {
         self.row("ask whether the binary log is off", "SELECT @@GLOBAL.log_bin").await
@@ -117,10 +133,11 @@ impl Connection {
         self.run("switch writing on or off", sql).await
     }
 
-    /// Rows of an assertion: each must be true. An assertion that returns no row, or a row that is not one true value, fails.
+    /// Rows of an assertion: each must be true. An assertion that returns no row, or a row that is not one true value, fails. It may take as
+    /// long as it takes; the caller bounds it.
     pub(crate) async fn assertion_holds(&mut self, sql: &str) -> Result<bool, SqlError> {
         self.run("read assertions as a client would", "SET SESSION sql_mode = DEFAULT").await?;
-        let rows: Vec<mysql_async::Row> = self.rows("run an assertion", sql).await?;
+        let rows: Vec<mysql_async::Row> = self.long_rows("run an assertion", sql).await?;
         let truth = |row: mysql_async::Row| match row.unwrap().as_slice() {
             [value] => mysql_async::from_value_opt::<i64>(value.clone()).is_ok_and(|number| number != 0),
             _ => false,

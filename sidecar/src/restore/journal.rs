@@ -89,6 +89,12 @@ pub(crate) struct Journal {
     pub(crate) replay_seconds: u64,
     /// Events as they were handed over.
     pub(crate) events: Vec<EventReport>,
+    /// Statements of the log had temporary tables open on the restoring server: a server that is started again has them no more.
+    #[serde(default)]
+    pub(crate) temporary_tables: bool,
+    /// XA transactions that were prepared before replay, as hashes of their identifiers; none in a journal of an earlier version.
+    #[serde(default)]
+    pub(crate) xa_of_base: Option<Vec<u64>>,
     /// XA transactions that the stop left prepared.
     #[serde(default)]
     pub(crate) xa: Vec<XaReport>,
@@ -143,6 +149,8 @@ impl Journal {
             batching: None,
             replay_seconds: 0,
             events: Vec::new(),
+            temporary_tables: false,
+            xa_of_base: None,
             xa: Vec::new(),
             asserted: Vec::new(),
             tables_checked: false,

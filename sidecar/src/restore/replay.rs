@@ -125,6 +125,31 @@ fn not_twice(restore: &Restore<'_>) -> anyhow::Result<()> {
         .into())
 }
 
+/// What a server keeps in memory only is gone when it is started again, and the log does not say so: what follows would be applied to
+/// something else than the source had, or to nothing.
+async fn refuse_what_is_forgotten(
+    restore: &Restore<'_>,
+    connection: &mut Connection,
+    executed: &GtidSet,
+) -> anyhow::Result<()> {
+    if *executed == restore.plan.base().executed {
+        return Ok(());
+    }
+    let has_memory_tables = restore.plan.parts().warnings.contains(&PlanWarning::NonTransactional)
+        && connection.has_memory_tables().await?;
+    let forgotten = match (restore.journal.temporary_tables, has_memory_tables) {
+        (true, _) => "temporary tables of statements that it had replayed",
+        (false, true) => "the rows of tables of engine MEMORY",
+        (false, false) => return Ok(()),
+    };
+    let message =
+        format!("restore is incomplete: the server was started again while it replayed, and has lost {forgotten}");
+    Err(Failure::new(&code::VOLUME_SPOILED, message)
+        .hint("no GTID set can tell; nothing more is replayed on this volume")
+        .fix("restore onto an empty volume")
+        .into())
+}
+
 /// Whether the server is there and gives no answer.
 fn is_silent(error: &anyhow::Error) -> bool {
     let is_timeout = |cause: &SqlError| matches!(cause, SqlError::Timeout { .. });
@@ -146,6 +171,7 @@ async fn drive(restore: &mut Restore<'_>, server: &Mysqld) -> Result<(), Halt> {
     if restore.plan.expected().is_subset_of(&executed) {
         return Ok(());
     }
+    refuse_what_is_forgotten(restore, &mut connection, &executed).await?;
     let (archive, base) = (Arc::clone(&restore.archive), &restore.plan.base().executed);
     let log = ArchivedLog::new(archive, restore.plan.files(), base, restore.volume.fetched());
     let batch = batches::settle(restore, &mut connection, &log, executed).await?;

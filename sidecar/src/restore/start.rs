@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use pitr_binlog::GtidSet;
+use pitr_binlog::event::XaId;
 use pitr_recovery::{PlanWarning, code};
 
 use super::Engine;
@@ -83,6 +84,8 @@ pub(super) async fn admit(restore: &mut Restore<'_>, connection: &mut Connection
     }
     if !begun {
         restore.journal.events_of_base = Some(events_of_base(connection).await?);
+        let prepared = connection.prepared_xids().await?;
+        restore.journal.xa_of_base = Some(prepared.iter().map(XaId::hash64).collect());
         rows::count_base(restore, connection).await?;
         restore.done(Phase::StartServer)?;
     }

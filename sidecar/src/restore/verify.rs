@@ -51,7 +51,8 @@ async fn check(restore: &mut Restore<'_>, server: &Mysqld) -> anyhow::Result<()>
     }
     for (number, sql) in assertions.iter().enumerate() {
         restore.progress.set(1 + number as u64);
-        if !connection.assertion_holds(sql).await? {
+        let holds = async { Ok(connection.assertion_holds(sql).await?) };
+        if !unless_interrupted(&restore.context.shutdown, holds).await? {
             let message = format!("the GTID set equals the plan, but the assertion \"{sql}\" is not true");
             return Err(Failure::new(&code::RESTORE_INCOMPLETE, message).hint("the volume is not handed over").into());
         }

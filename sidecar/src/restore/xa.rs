@@ -1,5 +1,6 @@
 //! XA transactions that the stop left prepared: what the source did with them later, and what becomes of them here.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -7,10 +8,12 @@ use clap::ValueEnum;
 use pitr_archive::Archive;
 use pitr_binlog::TransactionFlags;
 use pitr_binlog::event::XaId;
-use pitr_recovery::{ArchivedBinlog, ArchivedRange, RestorePlan, code};
+use pitr_recovery::{ArchivedBinlog, ArchivedRange, PlanWarning, RestorePlan, code};
 use serde::{Deserialize, Serialize};
 
 use super::phases::Restore;
+use super::stretch::stretches_of;
+use crate::amounts::count_of;
 use crate::error::Failure;
 use crate::mysql::Connection;
 use crate::planning;
@@ -53,6 +56,10 @@ pub(crate) struct XaReport {
 /// Lists what is prepared on the verified server, with what the archive knows of it. An error if the user wants none.
 pub(super) async fn look(restore: &mut Restore<'_>, connection: &mut Connection) -> anyhow::Result<()> {
     let prepared = connection.prepared_xids().await?;
+    // Whoever wants none of them misses none.
+    if restore.args.xa != XaPolicy::Rollback {
+        refuse_if_one_is_lost(restore, &prepared).await?;
+    }
     let later = if prepared.is_empty() { Vec::new() } else { decided_later(&restore.archive, &restore.plan).await? };
     let report = |id: &XaId| {
         let outcome = later.iter().find(|(hash, _)| *hash == id.hash64()).map_or(Outcome::Unknown, |(_, how)| *how);
@@ -69,6 +76,54 @@ pub(super) async fn look(restore: &mut Restore<'_>, connection: &mut Connection)
             .into());
     }
     Ok(())
+}
+
+/// A server may forget a prepared transaction when it is started again (decision 0020): its GTID stays executed, and no set tells.
+async fn refuse_if_one_is_lost(restore: &Restore<'_>, prepared: &[XaId]) -> anyhow::Result<()> {
+    let mut expected: BTreeSet<u64> = restore.journal.xa_of_base.iter().flatten().copied().collect();
+    if restore.plan.parts().warnings.contains(&PlanWarning::XaTransactions) {
+        follow_the_log(&restore.archive, &restore.plan, &mut expected).await?;
+    }
+    let lost = expected.iter().filter(|hash| !prepared.iter().any(|id| id.hash64() == **hash)).count();
+    if lost == 0 {
+        return Ok(());
+    }
+    let message = format!(
+        "restore is incomplete: {} of the target {} not on the restored server",
+        count_of(lost as u64, "prepared XA transaction"),
+        if lost == 1 { "is" } else { "are" }
+    );
+    Err(Failure::new(&code::RESTORE_INCOMPLETE, message)
+        .hint("the server lost them when it was started again; the GTID set does not tell")
+        .fix("restore onto an empty volume; or the same command with --xa rollback")
+        .into())
+}
+
+/// What is prepared after the plan's log, as hashes of identifiers, given what was before it.
+async fn follow_the_log(archive: &Archive, plan: &RestorePlan, prepared: &mut BTreeSet<u64>) -> anyhow::Result<()> {
+    // What the log of a second server repeats has had its effect.
+    let mut done = plan.base().executed.union(plan.skip());
+    for stretch in plan.files().iter().flat_map(stretches_of) {
+        let index = archive.read_index(&stretch.reference(), &stretch.range.objects).await;
+        let index = index.context("read which XA transactions were prepared and decided")?;
+        for entry in index.entries.iter().filter(|entry| entry.end > stretch.from && entry.end <= stretch.to) {
+            if entry.gtid.is_some_and(|gtid| done.contains(&gtid)) {
+                continue;
+            }
+            entry.gtid.iter().for_each(|gtid| done.insert(gtid));
+            follow(entry.flags, entry.xid, prepared);
+        }
+    }
+    Ok(())
+}
+
+fn follow(flags: TransactionFlags, xid: Option<u64>, prepared: &mut BTreeSet<u64>) {
+    let Some(xid) = xid else { return };
+    if flags.contains(TransactionFlags::XA_PREPARE) {
+        prepared.insert(xid);
+    } else if flags.intersects(TransactionFlags::XA_COMMIT | TransactionFlags::XA_ROLLBACK) {
+        prepared.remove(&xid);
+    }
 }
 
 /// Rolls them back, if that is what the user wants. Writing must be possible.
@@ -138,7 +193,29 @@ async fn decided_later(archive: &Archive, plan: &RestorePlan) -> anyhow::Result<
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, XaReport, note};
+    use std::collections::BTreeSet;
+
+    use pitr_binlog::TransactionFlags;
+
+    use super::{Outcome, XaReport, follow, note};
+
+    #[test]
+    fn what_is_prepared_is_what_nobody_has_decided() {
+        let mut prepared = BTreeSet::from([1]);
+        for (flags, xid) in [
+            (TransactionFlags::XA_PREPARE, Some(2)),
+            (TransactionFlags::XA_PREPARE, Some(3)),
+            // One phase, and an ordinary one: nothing is left of either.
+            (TransactionFlags::NONE, Some(4)),
+            (TransactionFlags::NONE, None),
+            (TransactionFlags::XA_COMMIT, Some(2)),
+            (TransactionFlags::XA_ROLLBACK, Some(1)),
+            (TransactionFlags::XA_PREPARE, Some(2)),
+        ] {
+            follow(flags, xid, &mut prepared);
+        }
+        assert_eq!(prepared, BTreeSet::from([2, 3]));
+    }
 
     #[test]
     fn what_stays_prepared_is_told_and_what_does_not_is_not() {

@@ -243,6 +243,8 @@ const REPLAYING: &[&str] = &[
     "--innodb-flush-log-at-trx-commit=2",
     // The source's DDL may need it.
     "--innodb-strict-mode=OFF",
+    // Who waits for a lock on a definition while nobody is at work waits for a prepared XA transaction: for ever, by default for a year.
+    "--lock-wait-timeout=60",
 ];
 
 /// While a client applies a log: as durable as a replica is.

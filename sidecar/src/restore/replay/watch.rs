@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use pitr_archive::ArchiveError;
 use pitr_binlog::GtidSet;
-use pitr_recovery::code;
-use pitr_replay::{Holes, SourceFailure, SourceProgress};
+use pitr_recovery::{PlanWarning, code};
+use pitr_replay::{END_OF_PLAN, Holes, SourceFailure, SourceProgress};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -76,6 +76,7 @@ impl Watch<'_, '_> {
                     executed = super::note_executed(self.restore, self.connection).await?;
                 }
             }
+            self.note_temporary_tables().await?;
             self.show(&executed);
             if self.restore.plan.expected().is_subset_of(&executed) {
                 return Ok(());
@@ -98,7 +99,8 @@ impl Watch<'_, '_> {
                 continue;
             }
             let sent = self.sent.borrow().clone();
-            if sent.finished {
+            // Or it failed with the last of what was sent on its way: then it is started again.
+            if sent.finished && (receiver.error == 0 || receiver.message.contains(END_OF_PLAN)) {
                 if moved.elapsed() > STALL && !self.connection.is_applying().await? {
                     return Err(stalled(&self.restore.facts.missing).into());
                 }
@@ -113,6 +115,19 @@ impl Watch<'_, '_> {
             }
             self.connection.start_replica(self.credentials.0, self.credentials.1).await?;
         }
+    }
+
+    /// Once there was one, nobody can tell in time whether one is open when the server dies.
+    async fn note_temporary_tables(&mut self) -> Result<(), Halt> {
+        let plan = self.restore.plan.parts();
+        if !self.restore.journal.temporary_tables
+            && plan.warnings.contains(&PlanWarning::Statements)
+            && self.connection.has_temporary_tables().await?
+        {
+            self.restore.journal.temporary_tables = true;
+            self.restore.write_journal()?;
+        }
+        Ok(())
     }
 
     /// What batches hide is done, too.
