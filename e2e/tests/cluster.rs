@@ -56,6 +56,8 @@ async fn from_a_plain_statefulset_to_a_table_that_is_back() -> Result<()> {
     println!("--- backup");
     cluster.run(&["pitr", "backup", "mysql", "-n", "shop"]).await?;
     backups_are_listed(&cluster).await?;
+    println!("--- Secrets that are not there");
+    what_cannot_start_says_why(&cluster).await?;
     println!("--- verify, check, pins, prune");
     the_archive_is_kept(&cluster).await?;
     println!("--- accident");
@@ -169,6 +171,20 @@ async fn backups_are_listed(cluster: &Kubernetes) -> Result<()> {
     ensure!(read["items"][0]["id"] == backups[0]["id"], "{read:#}");
     ensure!(objects(cluster).await? == before, "the Job that read the archive left something");
     Ok(())
+}
+
+/// A Secret that is not there is refused where pods would wait for it, and named where a Job's pod waits.
+async fn what_cannot_start_says_why(cluster: &Kubernetes) -> Result<()> {
+    let before = generation(cluster).await?;
+    let nowhere: Vec<&str> = INJECT.iter().map(|word| if *word == "pitr-s3" { "nowhere" } else { word }).collect();
+    let injected = cluster.kubectl(&[&nowhere[..], &["--live", "--confirm", "mysql"]].concat()).await?.expect(1)?;
+    ensure!(injected.stderr.contains("PITR0702") && injected.stderr.contains("nothing was changed"), "{injected:?}");
+    ensure!(generation(cluster).await? == before, "a refused injection changed the StatefulSet");
+    let words = ["pitr", "verify", "mysql", "-n", "shop", "--secret", "nowhere", "--timeout", "20s"];
+    let waited = cluster.kubectl(&words).await?.expect(6)?;
+    let reason = "has not started after 20s: secret \"nowhere\" not found (FailedMount)";
+    ensure!(waited.stderr.contains(reason) && waited.stderr.contains("waiting  "), "{waited:?}");
+    cluster.run(&["-n", "shop", "delete", "jobs", "-l", "kubectl-pitr/component=verify"]).await.map(drop)
 }
 
 /// Jobs and schedules that look after the archive; none of them restarts a pod or deletes what was not confirmed.

@@ -10,19 +10,12 @@ use kube::{Api, ResourceExt};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Cluster, Hindrance};
+use super::{Cluster, Hindrance, Waiting};
 use crate::failure::Failure;
 use crate::job_line::{self, JobLine, Verdict};
 
 /// Between two looks at the Job.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A pod that does not start within this time is told about.
-const START_PATIENCE: Duration = Duration::from_secs(3);
-/// Between two looks for what it waits for.
-const REASON_EVERY: Duration = Duration::from_secs(5);
-/// The same reason is told again after this time.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
-
 /// Which Job is watched, and for how long.
 #[derive(Debug, Clone)]
 pub struct Watching<'a> {
@@ -69,48 +62,13 @@ struct Told {
     document: Option<Value>,
 }
 
-/// How long nothing has begun, and what holds it up.
-struct Waiting {
-    since: Instant,
-    looked: Option<Instant>,
-    told: Option<Instant>,
-    found: Option<Hindrance>,
-}
-
-impl Waiting {
-    fn begin() -> Self {
-        Self { since: Instant::now(), looked: None, told: None, found: None }
-    }
-
-    /// Looks now and then for what a Job's pod waits for, or the Job for its pod, and tells it: soon, when it is something else, and
-    /// every minute.
-    async fn look(&mut self, cluster: &Cluster, (job, pod): (&str, Option<&Pod>), show: &mut (dyn FnMut(Sign) + Send)) {
-        if self.since.elapsed() < START_PATIENCE || self.looked.is_some_and(|at| at.elapsed() < REASON_EVERY) {
-            return;
-        }
-        self.looked = Some(Instant::now());
-        let found = match pod {
-            Some(pod) => cluster.hindrance(pod).await,
-            None => cluster.hindrance_of_job(job).await,
-        };
-        let is_new = found.as_ref().map(|found| &found.words) != self.found.as_ref().map(|found| &found.words);
-        self.found = found;
-        if let Some(found) = &self.found
-            && (is_new || self.told.is_none_or(|at| at.elapsed() >= TELL_AGAIN))
-        {
-            show(Sign::Waiting(found.clone()));
-            self.told = Some(Instant::now());
-        }
-    }
-}
-
 impl Cluster {
     /// Follows a Job to its end, telling `show` what happens. Dropping the future leaves the Job alone.
     pub async fn follow(&self, watching: &Watching<'_>, show: &mut (dyn FnMut(Sign) + Send)) -> Result<Ended, Failure> {
         let deadline = Instant::now() + watching.limit;
         let mut told = Told::default();
         let mut followed: Option<String> = None;
-        let mut waiting = Waiting::begin();
+        let mut waiting = Waiting::begin(Instant::now());
         loop {
             let Some(job) = self.job(watching.job).await? else { return Ok(Ended::Gone) };
             let pods = self.pods_of_job(watching.job).await?;
@@ -132,12 +90,20 @@ impl Cluster {
                     return Ok(Ended::TimedOut(None));
                 }
                 followed = Some(name);
-                waiting = Waiting::begin();
+                waiting = Waiting::begin(Instant::now());
             } else if !pods.last().is_some_and(|pod| has_started(pod, watching.container)) {
-                waiting.look(self, (watching.job, pods.last()), show).await;
+                let held_up = async {
+                    match pods.last() {
+                        Some(pod) => self.hindrance(pod).await,
+                        None => self.hindrance_of_job(watching.job).await,
+                    }
+                };
+                if let Some(found) = waiting.look(Instant::now(), held_up).await {
+                    show(Sign::Waiting(found));
+                }
             }
             if Instant::now() >= deadline {
-                return Ok(Ended::TimedOut(waiting.found));
+                return Ok(Ended::TimedOut(waiting.found()));
             }
             sleep(LOOK_EVERY).await;
         }

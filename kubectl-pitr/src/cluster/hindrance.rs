@@ -1,14 +1,22 @@
 //! What keeps a pod from running, in words: by its status, or by what its events warn of.
 
 use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
+use tokio::time::Instant;
 
 use super::Cluster;
 
+/// What does not begin within this time is looked into.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The same is told again after this time.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// Reasons of a container that only means that it is not its turn yet.
 const IN_TURN: [&str; 2] = ["PodInitializing", "ContainerCreating"];
 /// Words of a Job's controller before the cause.
@@ -46,6 +54,42 @@ impl Hindrance {
             let words = unplaced.message.clone().unwrap_or_else(|| "it is not said why".to_owned());
             Some(Self::new(unplaced.reason.as_deref().unwrap_or("Unschedulable"), format!("no node takes it: {words}")))
         })
+    }
+}
+
+/// A wait for something to begin: when to look for what holds it up, and when to tell that.
+#[derive(Debug)]
+pub struct Waiting {
+    since: Instant,
+    looked: Option<Instant>,
+    told: Option<Instant>,
+    found: Option<Hindrance>,
+}
+
+impl Waiting {
+    pub fn begin(now: Instant) -> Self {
+        Self { since: now, looked: None, told: None, found: None }
+    }
+
+    /// Looks now and then. Gives what is to be told now: soon, when it is something else, and every minute.
+    pub async fn look(&mut self, now: Instant, held_up: impl Future<Output = Option<Hindrance>>) -> Option<Hindrance> {
+        if now - self.since < PATIENCE || self.looked.is_some_and(|at| now - at < LOOK_EVERY) {
+            return None;
+        }
+        self.looked = Some(now);
+        let words = |found: &Option<Hindrance>| found.as_ref().map(|found| found.words.clone());
+        let found = held_up.await;
+        let is_new = words(&found) != words(&self.found);
+        self.found = found;
+        let is_due = is_new || self.told.is_none_or(|at| now - at >= TELL_EVERY);
+        let told = self.found.clone().filter(|_| is_due)?;
+        self.told = Some(now);
+        Some(told)
+    }
+
+    /// What was found last.
+    pub fn found(self) -> Option<Hindrance> {
+        self.found
     }
 }
 
@@ -228,6 +272,21 @@ mod tests {
         assert_eq!(of_events(&probe, true).unwrap().to_string(), "Readiness probe failed: no (Unhealthy)");
         let quota = [event("FailedCreate", "2026-11-21T07:00:00Z", "Error creating: exceeded quota: q")];
         assert_eq!(of_events(&quota, false).unwrap().words, "the pod cannot be made: exceeded quota: q");
+    }
+
+    #[tokio::test]
+    async fn what_holds_something_up_is_told_soon_when_it_changes_and_every_minute() {
+        let begun = Instant::now();
+        let mut waiting = Waiting::begin(begun);
+        let mut told = Vec::new();
+        for second in 0..80_u64 {
+            let words = if second < 10 { "no node" } else { "no Secret" };
+            let held_up = async { Some(Hindrance::new("x", words.to_owned())) };
+            let found = waiting.look(begun + Duration::from_secs(second), held_up).await;
+            told.extend(found.map(|_| second));
+        }
+        assert_eq!(told, [3, 13, 73]);
+        assert_eq!(waiting.found().unwrap().words, "no Secret");
     }
 
     #[test]

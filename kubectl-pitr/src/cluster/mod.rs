@@ -19,7 +19,7 @@ pub use apply::{ApplyOptions, FIELD_MANAGER};
 pub use connect::{connect, namespace_of_context};
 pub use control::{Notes, Reply};
 pub use follow::{Ended, JobEnd, Sign, Watching, finished, termination, verdict_in};
-pub use hindrance::Hindrance;
+pub use hindrance::{Hindrance, Waiting};
 pub use jobs::DryMode;
 pub use logs::LogPart;
 pub use secrets::Presence;

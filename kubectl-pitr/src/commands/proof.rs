@@ -9,9 +9,10 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::args::Via;
-use crate::cluster::{Cluster, Hindrance};
+use crate::cluster::{Cluster, Hindrance, Waiting};
 use crate::failure::Failure;
 use crate::inject::sidecar::{CONTAINER, VOLUMES};
+use crate::session::Session;
 
 /// Between two looks at a pod.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -20,9 +21,14 @@ const STATE_LIMIT: Duration = Duration::from_secs(5);
 /// The label of a pod that says which revision of the template it was made of.
 const LABEL_REVISION: &str = "controller-revision-hash";
 
-/// Waits until it does; `Err`: why it could not be said to.
-pub(super) async fn wait_for(cluster: &Cluster, (name, pod): (&str, &str), limit: Duration) -> Result<(), String> {
-    let deadline = Instant::now() + limit;
+/// Waits until it does, and tells what its pod waits for; `Err`: why it could not be said to.
+pub(super) async fn wait_for(
+    session: &Session,
+    cluster: &Cluster,
+    (name, pod): (&str, &str),
+    limit: Duration,
+) -> Result<(), String> {
+    let (deadline, mut waiting) = (Instant::now() + limit, Waiting::begin(Instant::now()));
     loop {
         let reason = match look(cluster, name, pod).await {
             Ok(None) => return Ok(()),
@@ -30,21 +36,22 @@ pub(super) async fn wait_for(cluster: &Cluster, (name, pod): (&str, &str), limit
             Err(failure) => failure.to_string(),
         };
         if Instant::now() >= deadline {
-            return Err(with_hindrance(cluster, pod, reason).await);
+            return Err(match held_up(cluster, pod).await {
+                Some(hindrance) => format!("{reason}; {hindrance}"),
+                None => reason,
+            });
+        }
+        if let Some(hindrance) = waiting.look(Instant::now(), held_up(cluster, pod)).await {
+            session.tell(&format!("{:<13}{pod}: {hindrance}", "waiting"));
         }
         sleep(LOOK_EVERY).await;
     }
 }
 
-/// The same with what keeps the pod itself from running, if anything does.
-async fn with_hindrance(cluster: &Cluster, pod: &str, reason: String) -> String {
-    match cluster.pod(pod).await {
-        Ok(Some(found)) if !is_ready(&found) => match cluster.hindrance(&found).await {
-            Some(hindrance) => format!("{reason}; {hindrance}"),
-            None => reason,
-        },
-        _ => reason,
-    }
+/// What keeps a pod that is not ready from running.
+async fn held_up(cluster: &Cluster, pod: &str) -> Option<Hindrance> {
+    let found = cluster.pod(pod).await.ok().flatten().filter(|found| !is_ready(found))?;
+    cluster.hindrance(&found).await
 }
 
 /// What keeps a pod with the sidecar from ever starting: its image or its place, or that something of ours which it mounts is not there.

@@ -220,7 +220,7 @@ impl Rollout {
         let last = self.replicas - 1;
         for index in (self.partition..=last).rev() {
             let pod = self.pod_name(name, index);
-            if let Err(reason) = wait_for(cluster, (name, &pod), limit).await {
+            if let Err(reason) = wait_for(session, cluster, (name, &pod), limit).await {
                 let text = format!("{pod} does not archive {} after its restart: {reason}", duration(limit.as_secs()));
                 return Ok(Some((index, Failure::new(code::NOT_ARCHIVING_IN_TIME, text))));
             }

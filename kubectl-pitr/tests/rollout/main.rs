@@ -344,6 +344,7 @@ fn a_pod_that_waits_for_a_secret_says_so_and_counts_as_one_that_cannot_start() {
     assert_eq!(code, 1, "{text}");
     let said = "error[PITR0208]: mysql-2 does not archive 4s after its restart: no heartbeat yet; secret \"pitr-s3\" not found (FailedMount)";
     assert!(text.contains(said), "{text}");
+    assert!(text.contains("waiting      mysql-2: secret \"pitr-s3\" not found (FailedMount)\n"), "{text}");
     // Its controller waits for the pod that it has, and so does whoever takes the sidecar out.
     api.world().waits_for_pods = true;
     let words = ["uninject", "mysql", "--live", "--confirm", "mysql", "--timeout", "1s"];
