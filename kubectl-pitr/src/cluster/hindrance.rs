@@ -98,7 +98,11 @@ impl Cluster {
     pub async fn hindrance(&self, pod: &Pod) -> Option<Hindrance> {
         match Hindrance::of(pod) {
             Some(found) => Some(found),
-            None => of_events(&self.warnings(&pod.name_any(), pod.uid().as_deref()).await, has_begun(pod)),
+            None => {
+                let mut warnings = self.warnings(&pod.name_any(), pod.uid().as_deref()).await;
+                forget_what_is_past(&mut warnings, pod);
+                of_events(&warnings, has_begun(pod))
+            }
         }
     }
 
@@ -180,6 +184,13 @@ fn image_of(pod: &Pod, status: &ContainerStatus) -> String {
     asked.unwrap_or_else(|| status.image.clone())
 }
 
+/// A pod that has a node waits for nothing that was said before it had one, such as a volume that was not made yet.
+fn forget_what_is_past(warnings: &mut Vec<Event>, pod: &Pod) {
+    if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
+        warnings.retain(|event| event.reason.as_deref() != Some("FailedScheduling"));
+    }
+}
+
 /// The newest warning that says something. That somebody has waited in vain says less than what for.
 fn of_events(events: &[Event], has_begun: bool) -> Option<Hindrance> {
     let counts = |event: &&Event| has_begun == (event.reason.as_deref() == Some("Unhealthy"));
@@ -230,6 +241,21 @@ mod tests {
         serde_json::from_value(json!({"metadata": {}, "type": "Warning", "reason": reason, "message": message,
             "lastTimestamp": at, "involvedObject": {"name": "mysql-2"}}))
         .unwrap()
+    }
+
+    #[test]
+    fn what_the_scheduler_said_is_past_once_there_is_a_node() {
+        let at = "2026-11-21T07:00:00Z";
+        let said = || vec![event("FailedScheduling", at, "no claim"), event("FailedMount", at, "x : no secret")];
+        let mut pod = pod(&json!({}));
+        let left = |pod: &Pod| {
+            let mut warnings = said();
+            forget_what_is_past(&mut warnings, pod);
+            warnings.len()
+        };
+        assert_eq!(left(&pod), 2);
+        pod.spec.as_mut().unwrap().node_name = Some("node1".to_owned());
+        assert_eq!(left(&pod), 1);
     }
 
     #[test]

@@ -16,6 +16,8 @@ const RIGHT: i64 = 980;
 const TOP: i64 = 34;
 const ROW: i64 = 40;
 const BAR: i64 = 16;
+/// No label of the axis is wider.
+const LABEL: i64 = 90;
 
 const DAY: i64 = 86_400;
 /// Seconds between two ticks of the axis.
@@ -141,9 +143,11 @@ impl Picture {
         while at * 1_000_000 <= self.end {
             let time = micros(at * 1_000_000);
             let (x, label) = (self.x(time), time.to_zoned(TimeZone::UTC).strftime(format));
+            // Above a line near the edge it would be cut.
+            let (place, anchor) = if x + LABEL / 2 > WIDTH { (WIDTH, "end") } else { (x, "middle") };
             svg.push_str(&format!(
                 "<line class=\"grid\" x1=\"{x}\" y1=\"22\" x2=\"{x}\" y2=\"{height}\"/>\
-                 <text class=\"axis\" x=\"{x}\" y=\"14\" text-anchor=\"middle\">{label}</text>\n"
+                 <text class=\"axis\" x=\"{place}\" y=\"14\" text-anchor=\"{anchor}\">{label}</text>\n"
             ));
             at += step;
         }
