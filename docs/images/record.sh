@@ -6,7 +6,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../../e2e/parts/env.sh"
 need script
 KUBECONFIG=$(CLUSTER_NAME=demo "$REPOSITORY/e2e/cluster.sh" kubeconfig)
-export KUBECONFIG PATH=$("$PARTS/programs.sh"):$PITR_CACHE/bin:$PATH
+PATH=$("$PARTS/programs.sh"):$PITR_CACHE/bin:$PATH
+export KUBECONFIG PATH
 work=$(mktemp -d /tmp/pitr-record-XXXXXX)
 trap 'rm -rf "$work"' EXIT
 
