@@ -9,7 +9,7 @@ cp "$REPOSITORY/kubectl-pitr/tests/golden/timeline/page.html" "$work/page.html"
 for scheme in light dark; do
   options=()
   [ $scheme = light ] || options=(--blink-settings=preferredColorScheme=0)
-  "$PARTS/chromium.sh" "${options[@]}" --user-data-dir="$work/$scheme" --window-size=1180,1000 \
+  timeout 300 "$PARTS/chromium.sh" "${options[@]}" --user-data-dir="$work/$scheme" --window-size=1180,1000 \
     --screenshot="$work/$scheme.png" "file://$work/page.html" 2>"$work/said" || { cat "$work/said" >&2; exit 1; }
   python3 "$REPOSITORY/e2e/report.py" $scheme "$work/$scheme.png"
 done

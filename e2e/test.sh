@@ -65,7 +65,13 @@ stage_lint() {
   step clippy-model cargo clippy -p pitr-model --all-targets --features stateright --locked -- -D warnings
   step scripts scripts
   step alerts "$REPOSITORY/e2e/alerts.sh"
-  step report "$REPOSITORY/e2e/report.sh"
+  if "$PARTS/chromium.sh" possible 2>/dev/null; then
+    step report "$REPOSITORY/e2e/report.sh"
+  else
+    say "*** NO BROWSER CAN BE RUN HERE: THE REPORT WAS NOT SEEN."
+    skipped=$((skipped + 1))
+    report+=("report         left out: see above")
+  fi
   step licences licences
   step workflows workflows
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # programs.sh [PACKAGE...]: builds our programs as static files that run on any Linux of this architecture, whatever its C library, and
 # prints their folder: kubectl-pitr, pitr-sidecar, and the test's s3-server. With PITR_BIN_DIR it builds nothing and prints that.
-#   PITR_PROFILE    cargo's profile: release (default), or dist, what is shipped: smaller, and slower to build
+#   PITR_PROFILE    cargo's profile: release (default), or dist or dist-plugin, what is shipped: smaller, and slower to build
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 if [ -n "${PITR_BIN_DIR:-}" ]; then

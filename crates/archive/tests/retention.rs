@@ -360,6 +360,7 @@ async fn an_idle_server_that_is_seen_running_keeps_its_base() {
     let (end, base) = (ExpireItem::Binlog(binlog(2).id), ExpireItem::Backup(id(3)));
     let marked = life.archive.retain(&seen).await.unwrap().marked;
     assert!(!marked.contains(&base) && !marked.contains(&end), "{marked:?}");
+    assert!(marked.contains(&ExpireItem::Backup(id(1))), "what neither history needs goes: {marked:?}");
     // Where nobody sees it, the later history counts, and this one has left the window.
     let marked = life.archive.retain(&rules(WINDOW_DAYS)).await.unwrap().marked;
     assert!(marked.contains(&base) && marked.contains(&end), "{marked:?}");

@@ -215,6 +215,11 @@ impl Archiver {
         }
     }
 
+    /// Whether it is known if the server runs as a replica: one that can be asked has answered.
+    fn knows_role(&self) -> bool {
+        self.config.source.mysql.is_none() || self.board.read().said.is_some()
+    }
+
     /// Whether the server runs, and not as a replica. Where it can be asked its own word counts: the files of one that crashed look the same.
     fn is_writing(&self) -> bool {
         let facts = self.board.read();

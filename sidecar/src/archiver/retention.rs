@@ -30,6 +30,11 @@ impl Archiver {
             Box::pin(async move { Box::new(memory.take_all().await) as Box<dyn Send> })
         };
         let space = Workspace { bytes: memory.backlog_bytes(), room: &room };
+        // A server that can be asked says in a moment whether it writes; before it has, another history may be taken for the one that goes on.
+        let patience = Instant::now() + AGAIN;
+        while !self.knows_role() && Instant::now() < patience && !self.shutdown.is_cancelled() {
+            self.rest(Duration::from_secs(1)).await;
+        }
         let mut swept: Option<Instant> = None;
         while !self.shutdown.is_cancelled() {
             let retained = self.retain(pipeline).await;

@@ -5,7 +5,7 @@
 
 mod statement;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pitr_binlog::event::{Event, EventType, Events, QueryEvent};
 use serde::{Deserialize, Serialize};
@@ -26,21 +26,39 @@ pub(crate) enum IntendedState {
 
 /// States by schema and name. Event names are compared without regard to case, as the server does.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct EventStates(BTreeMap<String, BTreeMap<String, IntendedState>>);
+#[serde(transparent)]
+pub(crate) struct EventStates {
+    states: BTreeMap<String, BTreeMap<String, IntendedState>>,
+    /// Those whose state a statement has set.
+    #[serde(skip)]
+    told: BTreeSet<(String, String)>,
+}
 
 impl EventStates {
     /// Notes a state.
     pub(crate) fn insert(&mut self, schema: &str, name: &str, state: IntendedState) {
-        self.0.entry(schema.to_owned()).or_default().insert(name.to_lowercase(), state);
+        self.states.entry(schema.to_owned()).or_default().insert(name.to_lowercase(), state);
+    }
+
+    /// Whether a statement of the log has set the state of an event.
+    pub(crate) fn is_told(&self, schema: &str, name: &str) -> bool {
+        self.told.contains(&(schema.to_owned(), name.to_lowercase()))
+    }
+
+    fn tell(&mut self, schema: &str, name: &str, state: IntendedState) {
+        self.insert(schema, name, state);
+        self.told.insert((schema.to_owned(), name.to_lowercase()));
     }
 
     /// The state of an event, if it is known.
     pub(crate) fn get(&self, schema: &str, name: &str) -> Option<IntendedState> {
-        self.0.get(schema)?.get(&name.to_lowercase()).copied()
+        self.states.get(schema)?.get(&name.to_lowercase()).copied()
     }
 
-    fn remove(&mut self, schema: &str, name: &str) -> Option<IntendedState> {
-        self.0.get_mut(schema)?.remove(&name.to_lowercase())
+    /// The state that it had, and whether a statement has set it.
+    fn remove(&mut self, schema: &str, name: &str) -> Option<(IntendedState, bool)> {
+        let was_told = self.told.remove(&(schema.to_owned(), name.to_lowercase()));
+        Some((self.states.get_mut(schema)?.remove(&name.to_lowercase())?, was_told))
     }
 
     /// Applies one transaction of the log, given its raw bytes.
@@ -59,18 +77,23 @@ impl EventStates {
         match statement {
             EventStatement::Create { schema, name, status, if_not_exists } => {
                 if !(if_not_exists && self.get(&schema, &name).is_some()) {
-                    self.insert(&schema, &name, status.into());
+                    self.tell(&schema, &name, status.into());
                 }
             }
             EventStatement::Alter { schema, name, renamed, status } => {
                 let before = self.remove(&schema, &name);
                 let (schema, name) = renamed.unwrap_or((schema, name));
-                if let Some(state) = status.map(IntendedState::from).or(before) {
-                    self.insert(&schema, &name, state);
+                match status.map(|status| (status.into(), true)).or(before) {
+                    Some((state, true)) => self.tell(&schema, &name, state),
+                    Some((state, false)) => self.insert(&schema, &name, state),
+                    None => {}
                 }
             }
             EventStatement::Drop { schema, name } => drop(self.remove(&schema, &name)),
-            EventStatement::DropSchema { schema } => drop(self.0.remove(&schema)),
+            EventStatement::DropSchema { schema } => {
+                self.states.remove(&schema);
+                self.told.retain(|(of, _)| *of != schema);
+            }
         }
     }
 }
@@ -111,6 +134,15 @@ mod tests {
         ]);
         assert_eq!(states.get("shop", "e"), Some(IntendedState::Disabled));
         assert_eq!(states.get("shop", "OLD"), Some(IntendedState::Enabled));
+    }
+
+    #[test]
+    fn what_a_statement_has_set_is_told() {
+        let made = "CREATE EVENT e ON SCHEDULE EVERY 1 DAY DISABLE ON SLAVE DO DO 1";
+        let states = after(&["ALTER EVENT old RENAME TO `new`", made]);
+        assert!(!states.is_told("shop", "new") && states.is_told("shop", "E"));
+        let states = after(&["ALTER EVENT old ENABLE", "ALTER EVENT old RENAME TO `new`"]);
+        assert!(states.is_told("shop", "new") && !states.is_told("shop", "old"));
     }
 
     #[test]

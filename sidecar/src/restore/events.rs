@@ -26,7 +26,9 @@ pub(super) async fn give_back(
     let mut reports = Vec::with_capacity(found.len());
     for event in found {
         // Of an event that the base has from a replica only the log can tell what it was on the server that ran it.
-        let told = states.get(&event.schema, &event.name).filter(|state| *state != IntendedState::ReplicaSideDisabled);
+        let told = states
+            .get(&event.schema, &event.name)
+            .filter(|state| *state != IntendedState::ReplicaSideDisabled || states.is_told(&event.schema, &event.name));
         let state = match told {
             Some(state) if suspicious(&event) => {
                 connection.set_event_status(&event, status(state)).await.with_context(|| name(&event))?;

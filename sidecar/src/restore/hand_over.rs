@@ -119,7 +119,8 @@ fn report(restore: &Restore<'_>, mut notes: Vec<String>) -> RestoredReport {
     verdict.phase = None;
     notes.extend(time_zone_note(restore));
     notes.extend(event_note(&restore.journal.events));
-    notes.extend(xa::note(&restore.journal.xa));
+    let of_base = restore.journal.xa_of_base.as_ref().is_some_and(|base| !base.is_empty());
+    notes.extend(xa::note(&restore.journal.xa, of_base));
     if let Some(tables) = parts.base.settings.get("empty_tables") {
         notes.push(format!("tables outside InnoDB began empty, because the base is a clone: {tables}"));
     }

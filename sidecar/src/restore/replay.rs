@@ -135,10 +135,12 @@ async fn refuse_what_is_forgotten(
     if *executed == restore.plan.base().executed {
         return Ok(());
     }
-    let has_memory_tables = restore.plan.parts().warnings.contains(&PlanWarning::NonTransactional)
-        && connection.has_memory_tables().await?;
+    let touches_them =
+        |warning: &PlanWarning| matches!(warning, PlanWarning::NonTransactional | PlanWarning::Statements);
+    let has_memory_tables =
+        restore.plan.parts().warnings.iter().any(touches_them) && connection.has_memory_tables().await?;
     let forgotten = match (restore.journal.temporary_tables, has_memory_tables) {
-        (true, _) => "temporary tables of statements that it had replayed",
+        (true, _) => "temporary tables of statements",
         (false, true) => "the rows of tables of engine MEMORY",
         (false, false) => return Ok(()),
     };

@@ -248,7 +248,13 @@ const REPLAYING: &[&str] = &[
 ];
 
 /// While a client applies a log: as durable as a replica is.
-const PIPING: &[&str] = &["--innodb-flush-log-at-trx-commit=2", "--innodb-strict-mode=OFF", "--local-infile=OFF"];
+const PIPING: &[&str] = &[
+    "--innodb-flush-log-at-trx-commit=2",
+    "--innodb-strict-mode=OFF",
+    "--local-infile=OFF",
+    // As while a log is applied; a client tries once only.
+    "--lock-wait-timeout=600",
+];
 
 /// Applier workers: what the machine has, within reason.
 pub(crate) fn applier_workers() -> usize {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use pitr_binlog::GtidSet;
-use pitr_recovery::code;
+use pitr_recovery::{PlanWarning, code};
 use pitr_replay::{LogOpener as _, PipeFailure, PipeProgress, SourceFailure, write_log};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, Command};
@@ -68,6 +68,8 @@ pub(super) async fn drive(
 ) -> Result<(), Halt> {
     let executed = super::note_executed(restore, connection).await?;
     restore.journal.replica_ran = true;
+    // Temporary tables of statements are the client's, and end with it; nobody is told whether it has any.
+    restore.journal.temporary_tables |= restore.plan.parts().warnings.contains(&PlanWarning::Statements);
     restore.write_journal()?;
     let (done, total) = (restore.facts.transactions, restore.plan.parts().transactions);
     restore.progress.begin(Phase::Replay.name(), Unit::Transactions, done, total.max(done));
