@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# build.sh FOLDER [PROGRAM...]: what a release consists of on this architecture, made from the static programs (profile "dist"):
+# build.sh FOLDER [PROGRAM...]: what a release consists of on this architecture, made from the static programs (profiles "dist", "dist-plugin"):
 #   PROGRAM-VERSION-linux-ARCH.tar.gz     the program and its licence; the plugin with its manual pages
 #   PROGRAM_VERSION_ARCH.deb              the same for Debian; the plugin with kubectl's completion
 #   pitr-sidecar-VERSION-linux-ARCH.oci.tar   the image
@@ -22,14 +22,17 @@ esac
 # One instant for everything: that of the last change.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$REPOSITORY" log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
-export PITR_PROFILE=${PITR_PROFILE:-dist}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 bin=$work/bin
 mkdir "$bin"
-built=$("$PARTS/programs.sh" "$@")
 # The linker leaves the symbols of the static C library, a fifth of the file.
-for program; do strip --strip-all -o "$bin/$program" "$built/$program"; done
+for program; do
+  profile=dist
+  [ "$program" = pitr-sidecar ] || profile=dist-plugin
+  built=$(PITR_PROFILE=${PITR_PROFILE:-$profile} "$PARTS/programs.sh" "$program")
+  strip --strip-all -o "$bin/$program" "$built/$program"
+done
 
 manual() { # manual PROGRAM FOLDER
   "$bin/$1" man "$2" >/dev/null

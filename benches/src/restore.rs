@@ -1,6 +1,8 @@
 //! Replay of one log in three ways onto the same base with the same server settings, in turn: `mysqlbinlog | mysql`, plain
 //! replication (`--batch=1`), and ours. The parts of a restore that are the same for each log are measured and taken off.
 
+mod floor;
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Instant;
@@ -65,6 +67,9 @@ pub(crate) async fn run(workloads: &[Workload], hundredths: u64, rounds: u32, du
             ways[0].1.push(scene.pipe(&RESTORE_SETTINGS, round).await?);
             ways[1].1.push(scene.replay("1", round).await?);
             ways[2].1.push(scene.replay("auto", round).await?);
+        }
+        if floor::knows(*workload) {
+            ways.push(("the same rows, 1,000 to a transaction", vec![scene.floor(rounds).await?]));
         }
         if durable {
             ways.push((
@@ -146,15 +151,36 @@ impl Scene {
     }
 
     async fn pipe(&self, settings: &[&str], round: u32) -> Result<Replay> {
-        let datadir = self.folder.path().join(format!("pipe-{round}"));
+        let name = format!("pipe-{round}");
+        self.applied(settings, &name, async |target| pipe(&self.installation, target, &self.files).await).await
+    }
+
+    /// The same rows, by a client that knows them beforehand, a thousand to a transaction.
+    async fn floor(&self, round: u32) -> Result<Replay> {
+        let file = self.folder.path().join("floor.sql");
+        if !file.exists() {
+            std::fs::write(&file, floor::statements(&self.source).await?)?;
+        }
+        let name = format!("floor-{round}");
+        self.applied(&RESTORE_SETTINGS, &name, async |target| {
+            let done = client(&self.installation, target, std::fs::File::open(&file)?.into()).status().await?;
+            ensure!(done.success(), "mysql failed: {done}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// What applying something to the base costs, until the server has what the source has.
+    async fn applied(
+        &self,
+        settings: &[&str],
+        name: &str,
+        work: impl AsyncFnOnce(&Mysqld) -> Result<()>,
+    ) -> Result<Replay> {
+        let datadir = self.folder.path().join(name);
         let mysqld = self.installation.program("mysqld");
-        measure(
-            self.sidecar
-                .restore(["--through-gtid", &self.begin], &datadir, &mysqld)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null()),
-        )
-        .await?;
+        let mut base = self.sidecar.restore(["--through-gtid", &self.begin], &datadir, &mysqld);
+        measure(base.stdout(Stdio::null()).stderr(Stdio::null())).await?;
         let mut target = Mysqld::on(&self.installation, &datadir, 77);
         for setting in settings {
             target = target.option(*setting);
@@ -163,12 +189,9 @@ impl Scene {
         let pid = target.pid().context("the server runs")?;
         let cpu = || Ok::<f64, anyhow::Error>(cpu_of_ended_children()? + cpu_seconds(pid).context("the server runs")?);
         let (before, begun) = (cpu()?, Instant::now());
-        pipe(&self.installation, &target, &self.files).await?;
+        work(&target).await?;
         let cost = Replay { wall_s: begun.elapsed().as_secs_f64(), cpu_s: cpu()? - before, peak_kib: 0 };
-        ensure!(
-            target.checksums().await? == self.source.checksums().await?,
-            "the pipe's result differs from the source"
-        );
+        ensure!(target.checksums().await? == self.source.checksums().await?, "{name} differs from the source");
         target.stop().await?;
         std::fs::remove_dir_all(&datadir)?;
         Ok(cost)
@@ -187,15 +210,15 @@ async fn pipe(installation: &Installation, target: &Mysqld, files: &[impl AsRef<
     }
     let mut reader = reader.spawn().context("start mysqlbinlog")?;
     let text: Stdio = reader.stdout.take().context("read mysqlbinlog")?.try_into()?;
-    let socket = format!("--socket={}", target.socket().display());
-    let writer = Command::new(installation.program("mysql"))
-        .args(["--no-defaults", "-uroot", "--binary-mode", &socket])
-        .env("TZ", "UTC")
-        .stdin(text)
-        .status()
-        .await
-        .context("run mysql")?;
+    let writer = client(installation, target, text).status().await.context("run mysql")?;
     let reader = reader.wait().await?;
     ensure!(writer.success() && reader.success(), "the pipe failed: {reader}, {writer}");
     Ok(())
+}
+
+fn client(installation: &Installation, target: &Mysqld, text: Stdio) -> Command {
+    let mut command = Command::new(installation.program("mysql"));
+    command.args(["--no-defaults", "-uroot", "--binary-mode"]);
+    command.arg(format!("--socket={}", target.socket().display())).env("TZ", "UTC").stdin(text);
+    command
 }
