@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod commands;
 pub mod failure;
 pub mod inject;
+pub mod interrupts;
 pub mod job_line;
 pub mod objects;
 pub mod preferences;

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::args::{Cli, Command, command};
 use crate::commands;
-use crate::failure::{self, EXIT_USAGE, Failure};
+use crate::failure::{self, EXIT_INTERRUPTED, EXIT_USAGE, Failure};
 use crate::preferences::Preferences;
 use crate::session::Session;
 use crate::terminal::Terminal;
@@ -47,7 +47,12 @@ pub async fn run(process: Process) -> ExitCode {
     let terminal = Terminal::detect(colour, &process.environment);
     let outcome = match (refused, Session::new(&cli, terminal, &process, &preferences)) {
         (Some(failure), _) => Err(failure.into()),
-        (None, Ok(session)) => dispatch(cli.command, &session).await,
+        (None, Ok(session)) => tokio::select! {
+            // The command first: what it minds is known before an interrupt is looked at.
+            biased;
+            outcome = Box::pin(dispatch(cli.command, &session)) => outcome,
+            () = session.unminded() => Ok(EXIT_INTERRUPTED),
+        },
         (None, Err(error)) => Err(error),
     };
     match outcome {

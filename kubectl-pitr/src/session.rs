@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -12,8 +13,9 @@ use serde::Serialize;
 
 use crate::args::{Cli, ClientArgs, OutputFormat};
 use crate::cluster::{self, Cluster};
-use crate::failure::Failure;
+use crate::failure::{EXIT_INTERRUPTED, Failure};
 use crate::inject::tree;
+use crate::interrupts::{Interrupts, Minding};
 use crate::preferences::{Answer, Preferences};
 use crate::program::Process;
 use crate::render::{JsonPath, Zone};
@@ -33,6 +35,9 @@ pub struct Session {
     pub environment: fn(&str) -> Option<String>,
     clock: fn() -> Timestamp,
     warned: Mutex<BTreeSet<String>>,
+    interrupts: Interrupts,
+    /// Whoever read stdout has gone.
+    unread: AtomicBool,
 }
 
 impl Session {
@@ -56,7 +61,32 @@ impl Session {
             environment: process.environment,
             clock: process.clock,
             warned: Mutex::default(),
+            interrupts: Interrupts::default(),
+            unread: AtomicBool::new(false),
         })
+    }
+
+    /// Ends with a Ctrl-C that nobody minds.
+    pub async fn unminded(&self) {
+        self.interrupts.unminded().await;
+    }
+
+    /// From now on, and until this is dropped, Ctrl-C is for whoever holds it.
+    pub fn mind(&self) -> Minding<'_> {
+        self.interrupts.mind()
+    }
+
+    /// Ends with Ctrl-C, also with one that came before.
+    pub async fn interrupted(&self) {
+        self.mind().came().await;
+    }
+
+    /// An error after Ctrl-C: nothing more is begun then.
+    pub fn go_on(&self) -> Result<(), Failure> {
+        match self.interrupts.has_come() {
+            true => Err(Failure::without_code(EXIT_INTERRUPTED, "interrupted")),
+            false => Ok(()),
+        }
     }
 
     /// The clock itself, for what outlives this look at it.
@@ -143,9 +173,17 @@ impl Session {
     pub fn print_bytes(&self, bytes: &[u8]) -> Result<()> {
         let mut stdout = std::io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-            Err(reason) if reason.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            Err(reason) if reason.kind() == std::io::ErrorKind::BrokenPipe => {
+                self.unread.store(true, Ordering::Relaxed);
+                Ok(())
+            }
             outcome => outcome.context("write to stdout"),
         }
+    }
+
+    /// Whether somebody still reads what is printed, as far as printing has told.
+    pub fn is_read(&self) -> bool {
+        !self.unread.load(Ordering::Relaxed)
     }
 
     /// Prints a document in the wanted form.
@@ -182,18 +220,16 @@ impl Session {
     }
 
     /// A question to whoever sits there: nobody, and everything but "y" and "yes", says no.
-    pub fn agrees(&self, question: &str) -> bool {
+    pub async fn agrees(&self, question: &str) -> bool {
         if !self.terminal.interactive {
             return false;
         }
         eprint!("{question} [y/N] ");
-        let mut line = String::new();
-        let read = std::io::stdin().read_line(&mut line);
-        read.is_ok() && ["y", "yes"].contains(&line.trim().to_ascii_lowercase().as_str())
+        typed().await.is_ok_and(|line| ["y", "yes"].contains(&line.trim().to_ascii_lowercase().as_str()))
     }
 
     /// Wants the name typed at a terminal, or given with `--confirm`.
-    pub fn confirm(&self, name: &str, given: Option<&str>, what: &str) -> Result<()> {
+    pub async fn confirm(&self, name: &str, given: Option<&str>, what: &str) -> Result<()> {
         let refused = |message: String| {
             Failure::new(code::NOT_CONFIRMED, message).hint(what.to_owned()).fix(format!("--confirm {name}"))
         };
@@ -206,8 +242,15 @@ impl Session {
             None => {}
         }
         eprint!("{what}. Type {name} to go on: ");
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).context("read the answer")?;
-        if line.trim() == name { Ok(()) } else { Err(refused(format!("\"{name}\" was not typed")).into()) }
+        if typed().await?.trim() == name { Ok(()) } else { Err(refused(format!("\"{name}\" was not typed")).into()) }
     }
+}
+
+/// A line from whoever sits there. It is read elsewhere: Ctrl-C is heard meanwhile.
+async fn typed() -> Result<String> {
+    let read = || {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).map(|_| line)
+    };
+    tokio::task::spawn_blocking(read).await.context("wait for the answer")?.context("read the answer")
 }

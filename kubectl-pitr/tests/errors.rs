@@ -85,7 +85,9 @@ fn story(words: &[&str], answers: Option<Answers>) -> String {
         let rest = &text[at + 1..];
         rest.len() > 15 && rest[..8].chars().all(digits) && &rest[8..9] == "-" && rest[9..15].chars().all(digits)
     }) {
-        text.replace_range(at + 1..at + 16, "TIME");
+        // The name of a Job has milliseconds, that of a restore has none.
+        let more = text[at + 16..].chars().take_while(|c| digits(*c)).count();
+        text.replace_range(at + 1..at + 16 + more, "TIME");
     }
     text
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use support::api::{program, refusal, start, told};
 
 const JOBS: &str = "/apis/batch/v1/namespaces/shop/jobs";
+const SETS: &str = "/apis/apps/v1/namespaces/shop/statefulsets";
 const ACCESS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 
 /// What the Job does with a question.
@@ -24,7 +25,10 @@ enum End {
     Never,
 }
 
-/// A workload whose pods are all gone, and what was asked of the API server.
+/// A workload whose name begins like this one cannot be read: its Job is not made.
+const BROKEN: &str = "broken";
+
+/// Workloads whose pods are all gone, and what was asked of the API server.
 #[derive(Clone)]
 struct Shop {
     address: String,
@@ -51,6 +55,9 @@ impl Shop {
                     review["status"] = json!({"allowed": !forbidden.contains(&words.as_str())});
                     (201, review)
                 }
+                ("POST", JOBS) if body["metadata"]["labels"]["kubectl-pitr/workload"] == BROKEN => {
+                    refusal(500, "InternalError")
+                }
                 ("POST", JOBS) => {
                     jobs.lock().unwrap().push(body.clone());
                     (201, body.clone())
@@ -59,6 +66,12 @@ impl Shop {
                 ("GET", "/api/v1/namespaces/shop/pods") if query.contains("job-name") => pods(&end),
                 ("GET", "/api/v1/namespaces/shop/pods/reader/log") => (200, line(&end, &made.unwrap())),
                 ("GET", path) if path.starts_with(JOBS) => (200, with_end(made.unwrap(), &end)),
+                ("GET", SETS) if query.contains("labelSelector") => {
+                    let count = if query.contains("two") { 1 } else { 20 };
+                    let many = (0..count).map(|n| set(&format!("db{n:02}")));
+                    let broken = query.contains("two").then(|| set(BROKEN));
+                    (200, list("StatefulSetList", &many.chain(broken).collect::<Vec<_>>()))
+                }
                 ("GET", path) => thing(path).map_or_else(|| refusal(404, "NotFound"), |thing| (200, thing)),
                 _ => refusal(404, "NotFound"),
             }
@@ -89,24 +102,32 @@ impl Shop {
     }
 }
 
-/// The objects of the shop.
-fn thing(path: &str) -> Option<Value> {
+fn list(kind: &str, items: &[Value]) -> Value {
+    json!({"kind": kind, "apiVersion": "v1", "metadata": {}, "items": items})
+}
+
+fn set(name: &str) -> Value {
     let sidecar =
         json!({"name": "pitr", "image": "pitr-sidecar:test", "securityContext": {"runAsUser": 999, "runAsGroup": 999}});
     let pod = json!({"containers": [{"name": "mysql", "image": "mysql:9.7"}, sidecar],
         "volumes": [{"name": "pitr-s3", "secret": {"secretName": "pitr-s3"}}]});
-    let set = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "mysql", "namespace": "shop"},
-        "spec": {"replicas": 0, "serviceName": "mysql", "selector": {}, "template": {"spec": pod}}});
-    let list =
-        |kind: &str, items: Vec<Value>| json!({"kind": kind, "apiVersion": "v1", "metadata": {}, "items": items});
+    json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"replicas": 0, "serviceName": name, "selector": {}, "template": {"spec": pod}}})
+}
+
+/// The objects of the shop.
+fn thing(path: &str) -> Option<Value> {
+    if let Some(name) = path.strip_prefix("/apis/apps/v1/namespaces/shop/statefulsets/") {
+        return Some(set(name));
+    }
+    if let Some(name) = path.strip_prefix("/api/v1/namespaces/shop/configmaps/pitr-") {
+        let config = format!("archive: s3://backups/shop/{name}\ns3: {{region: eu-west-1}}\n");
+        return Some(json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": format!("pitr-{name}")},
+            "data": {"config.yaml": config}}));
+    }
     Some(match path {
-        "/apis/apps/v1/namespaces/shop/statefulsets" => list("StatefulSetList", vec![set]),
-        "/apis/apps/v1/namespaces/shop/statefulsets/mysql" => set,
-        "/api/v1/namespaces/shop/pods" => list("PodList", Vec::new()),
-        "/api/v1/namespaces/shop/configmaps/pitr-mysql" => {
-            let config = "archive: s3://backups/shop/mysql\ns3: {region: eu-west-1}\n";
-            json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "pitr-mysql"}, "data": {"config.yaml": config}})
-        }
+        SETS => list("StatefulSetList", &[set("mysql")]),
+        "/api/v1/namespaces/shop/pods" => list("PodList", &[]),
         _ => return None,
     })
 }
@@ -194,7 +215,7 @@ fn a_status_without_any_pod() {
     assert_eq!((code, jobs.len()), (0, 1), "{errors}");
     assert!(out.contains("MySQL 9.7.0   s3://backups/shop/mysql"), "{out}");
     assert!(out.contains("Recoverable  2026-11-14T02:00:10Z .. 2026-11-21T07:30:18Z"), "{out}");
-    assert!(out.contains("kubectl pitr restore mysql -n shop --to 2026-11-21T07:30:18Z"), "{out}");
+    assert!(out.contains("kubectl pitr restore mysql -n shop --via=job --to 2026-11-21T07:30:18Z"), "{out}");
 }
 
 #[test]
@@ -271,6 +292,36 @@ fn ctrl_c_leaves_no_job_behind() {
     assert_eq!((code, shop.jobs().len()), (130, 1), "{errors}");
 }
 
+#[test]
+fn ctrl_c_ends_all_that_are_read_and_begins_no_other() {
+    let shop = Shop::open(End::Never, &[]);
+    let words = ["backups", "-l", "many", "--via=job"];
+    let child = shop.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    // Twenty are to be read, sixteen at once.
+    while shop.made.lock().unwrap().len() < 16 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", shop.asked);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let (code, out, errors) = told(&child.wait_with_output().unwrap());
+    assert_eq!((code, shop.jobs().len(), out.as_str()), (130, 16, ""), "{errors}");
+}
+
+#[test]
+fn a_workload_whose_archive_cannot_be_read_is_a_row_of_which_nothing_is_known() {
+    let shop = Shop::open(End::Answers(archive), &[]);
+    let ((code, out, errors), jobs) = shop.run(&["status", "-l", "two", "--via=job", "--exit-code"]);
+    assert_eq!((code, jobs.len()), (3, 1), "{out}{errors}");
+    let row = out.lines().find(|line| line.contains(BROKEN)).unwrap_or_else(|| panic!("{out}"));
+    assert!(row.contains("UNKNOWN") && !row.contains('0') && out.contains("db00"), "{out}");
+    assert!(errors.contains("warning[PITR0704]: statefulset/broken in namespace \"shop\": "), "{errors}");
+    // It may have been made, and only its answer was lost.
+    let asked = shop.asked.lock().unwrap();
+    let deleted = format!("DELETE {JOBS}/pitr-inspect-{BROKEN}-");
+    assert!(asked.iter().any(|asked| asked.starts_with(&deleted)), "{asked:#?}");
+}
+
 /// At a terminal, which `script` is.
 fn at_a_terminal(shop: &Shop, words: &str, typed: &str) -> (i32, String) {
     let line = format!("{} {words} -n shop --server {}", env!("CARGO_BIN_EXE_kubectl-pitr"), shop.address);
@@ -296,6 +347,9 @@ fn whoever_sits_there_is_asked_once() {
     let shop = Shop::open(End::Answers(archive), &[]);
     let (code, out) = at_a_terminal(&shop, "backups mysql", "n\n");
     assert!(code == 1 && out.contains("PITR0702") && shop.jobs().is_empty(), "{code}: {out}");
+    let failing = Shop::open(End::Fails, &[]);
+    let (code, out) = at_a_terminal(&failing, "status mysql", "y\n");
+    assert!(code == 1 && out.contains("UNKNOWN") && out.contains("warning[PITR0704]"), "{code}: {out}");
     let (code, out) = at_a_terminal(&shop, "status mysql", "y\n");
     assert!(code == 0 && out.contains("Recoverable  2026-11-14T02:00:10Z") && shop.jobs().len() == 1, "{code}: {out}");
 }
@@ -317,6 +371,10 @@ fn a_job_is_made_with_what_is_laid_over_it() {
     for (words, wanted) in [
         (["--overrides", r#"{"spec":{"templat":{"a":1}}}"#], "spec.templat"),
         (["--overrides", "[]"], "not a JSON object"),
+        (
+            ["--overrides", r#"{"spec":{"template":{"spec":{"containers":[{"name":"verify","args":["prune"]}]}}}}"#],
+            "cannot change",
+        ),
     ] {
         let (code, _, errors) = told(&shop.command(&[&["verify", "mysql"][..], &words].concat()).output().unwrap());
         assert!(code == 2 && errors.contains(wanted), "{code}: {errors}");

@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::api::{program, refusal, start, told};
@@ -70,6 +71,35 @@ fn restores_are_selected_and_in_order() {
     );
     let (code, _, errors) = run(&["--sort-by", "[["]);
     assert_eq!(code, 2, "{errors}");
+}
+
+#[test]
+fn a_watch_ends_when_nobody_reads_it_and_by_ctrl_c_also_while_it_looks() {
+    let looks = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&looks);
+    let address = start(move |_, target, _| match target.split('?').next().unwrap() {
+        "/apis/batch/v1/namespaces/shop/jobs" => {
+            let look = seen.fetch_add(1, Ordering::SeqCst);
+            // The second look of the first command takes its time.
+            std::thread::sleep(Duration::from_secs(if look == 1 { 30 } else { 0 }));
+            list("JobList", &[job(&format!("look-{look}"), "mysql", Some("Complete"))])
+        }
+        path if path.ends_with("/pods") => list("PodList", &[]),
+        _ => refusal(404, "NotFound"),
+    });
+    let watch =
+        || program(&["restores", "-w", "-n", "shop", "--server", &address]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = watch();
+    while looks.load(Ordering::SeqCst) < 2 {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let begun = Instant::now();
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(begun.elapsed() < Duration::from_secs(10), "it went on looking: {:?}", begun.elapsed());
+    let mut child = watch();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -88,12 +88,14 @@ fn the_plan_says_where_it_stops() {
     golden("plan/plan-unnamed.txt", &plan_text(&plan(), &facts(Named::default())));
 }
 
+/// A segment that only an identity opens.
+const SEALED: &str = "binlogs/3e11fa47/0000000413-1f2e3d4c5b6a7988/000000000004-000000004096-0011223344556677.zst.age";
+
 #[test]
 fn the_plan_says_whose_identity_it_takes() {
     let mut parts = plan().parts().clone();
     parts.base.recipients = vec!["age1qx".into(), "age1b0".into()];
-    parts.files[0].ranges[0].objects =
-        vec![StoredObject { key: "binlogs/x/1.zst.age".into(), length: 1, sha256_begins: [0; 8] }];
+    parts.files[0].ranges[0].objects = vec![StoredObject { key: SEALED.into(), length: 1, sha256_begins: [0; 8] }];
     parts.last_applied = Some(boundary(84_910_221, TARGET_US, TransactionFlags::default()));
     let sealed = RestorePlan::from_parts(parts);
     let others = vec![

@@ -40,7 +40,7 @@ pub(crate) use drill::TRANSACTIONS_MIN;
 pub use drill::{Drill, Drills, Pace};
 pub use heads::RangeGtids;
 pub use inventory::{InventoryReport, lay_over, remove_from};
-pub use plan_keys::{OtherBase, PlanKeys};
+pub use plan_keys::{OtherBase, PlanKeys, is_log_sealed};
 pub use probe::{Probe, ProbeStep};
 pub use proofs::Proofs;
 pub use quarantine::Quarantine;

@@ -30,7 +30,7 @@ pub use archive::{
     FindingKind, Found, FoundTransaction, InventoryReport, LastVerified, Matching, NoResume, OtherBase, Pace, PlanKeys,
     Point, Probe, ProbeStep, Proofs, Proposal, Published, Quarantine, RangeGtids, Rebuilt, RecordList, Resume,
     Retained, RetentionRules, SLICES, Search, SearchError, Slices, Sought, StopDescription, Swept, TailCoverage,
-    TailReport, Verified, VerifyProgress, VerifyRules, Workspace, lay_over, remove_from,
+    TailReport, Verified, VerifyProgress, VerifyRules, Workspace, is_log_sealed, lay_over, remove_from,
 };
 pub use catalog::{MergeEffort, PageError};
 pub use digest::{Digest, ShortHash, sha256};

@@ -28,7 +28,8 @@ pub struct JobArgs {
     /// Image of the MySQL server [default: the workload's own]
     #[arg(long, value_name = "IMAGE")]
     pub server_image: Option<String>,
-    /// Fields of the Job that are to be otherwise, as JSON that is laid over it: containers and volumes by name (--dry-run=client shows them)
+    /// Fields of the Job that are to be otherwise, as JSON that is laid over it: containers and volumes by name, a nodeSelector whole
+    /// (--dry-run=client shows them). What the Job is found by, works on and does stays
     #[arg(long, value_name = "JSON", value_parser = overrides)]
     pub overrides: Option<Value>,
     /// Wait for the end and show progress

@@ -3,7 +3,7 @@
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -42,6 +42,20 @@ impl Cluster {
         let api: Api<Pod> = self.api();
         let call = Call { verb: "delete", resource: "pods", name, namespace: self.namespace() };
         api.delete(name, &DeleteParams::default()).await.map(|_| ()).or_else(|e| gone(&e, &call))
+    }
+
+    /// Deletes this very pod: another one that has its name by now stays.
+    pub async fn delete_this_pod(&self, pod: &Pod) -> Result<(), Failure> {
+        let api: Api<Pod> = self.api();
+        let name = &pod.name_any();
+        let call = Call { verb: "delete", resource: "pods", name, namespace: self.namespace() };
+        let preconditions = Preconditions { uid: pod.uid(), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        match api.delete(name, &params).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_conflict(&error) => Ok(()),
+            Err(error) => gone(&error, &call),
+        }
     }
 
     /// Makes a CronJob what it is to be, whether it is there or not.

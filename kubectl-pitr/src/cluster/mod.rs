@@ -23,7 +23,7 @@ pub use hindrance::{Hindrance, Waiting};
 pub use jobs::DryMode;
 pub use logs::LogPart;
 pub use secrets::Presence;
-pub use state::{PodState, Silence, Transport, runs_sidecar};
+pub use state::{PodState, Silence, Transport, is_ready, ready, runs_sidecar};
 pub use workloads::{Selection, Workload, WorkloadName};
 
 /// A cluster and the namespace that commands mean.

@@ -1,4 +1,5 @@
-//! Whether a Secret is there. What is in it is never asked for.
+//! Whether a Secret is there. Its data is never asked for. Its metadata is, which the API server gives whole: of a Secret that was made with
+//! `kubectl apply` the annotation `last-applied-configuration` repeats the data. Nothing of the metadata is looked at or shown.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;

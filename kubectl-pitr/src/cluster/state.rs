@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use kube::api::LogParams;
 use kube::{Api, ResourceExt};
 use serde_json::Value;
@@ -145,6 +145,18 @@ impl Cluster {
 pub fn runs_sidecar(pod: &Pod) -> bool {
     let Some(spec) = &pod.spec else { return false };
     spec.containers.iter().chain(spec.init_containers.iter().flatten()).any(|c| c.name == CONTAINER)
+}
+
+/// Whether a pod is ready, and not on its way out.
+pub fn is_ready(pod: &Pod) -> bool {
+    ready(pod).is_some()
+}
+
+/// What says that a pod is ready; nothing while it is not, or on its way out.
+pub fn ready(pod: &Pod) -> Option<&PodCondition> {
+    let conditions = pod.status.as_ref()?.conditions.as_deref()?;
+    let is_ready = |condition: &&PodCondition| condition.type_ == "Ready" && condition.status == "True";
+    conditions.iter().find(is_ready).filter(|_| pod.metadata.deletion_timestamp.is_none())
 }
 
 /// The last line that is a heartbeat. Lines may be cut at either end, and other programs may write between them.

@@ -56,7 +56,7 @@ impl<'a> Asking<'a> {
     }
 
     /// A Job reads the archive, if whoever sits there wants one now that no sidecar answers.
-    pub(super) fn offered(
+    pub(super) async fn offered(
         session: &'a Session,
         cluster: &Cluster,
         workload: &Workload,
@@ -64,7 +64,7 @@ impl<'a> Asking<'a> {
     ) -> Option<Self> {
         let cluster = cluster.in_namespace(&workload.namespace);
         let asking = Self::among(session, cluster, workload, (state, Vec::new())).offering(false);
-        asking.agreed().then_some(asking)
+        asking.agreed().await.then_some(asking)
     }
 
     /// Nobody is asked for a Job: one of several workloads, or a question that only a sidecar can answer.
@@ -102,7 +102,7 @@ impl<'a> Asking<'a> {
                 Ok(reply) => return Ok(reply),
                 Err(silences) => silences,
             };
-            if !self.agreed() {
+            if !self.agreed().await {
                 return Err(unanswered(&silences));
             }
         }
@@ -111,13 +111,13 @@ impl<'a> Asking<'a> {
     }
 
     /// Whether a Job may be made, and so it is from now on.
-    fn agreed(&self) -> bool {
+    async fn agreed(&self) -> bool {
         let may = self.offers && self.state.via == Via::Auto;
         let question = format!(
             "no sidecar of statefulset/{} answers. Read its archive by a Job, which is deleted when it has answered?",
             self.workload.name
         );
-        self.by_job.set(may && self.session.agrees(&question));
+        self.by_job.set(may && self.session.agrees(&question).await);
         self.is_by_job()
     }
 

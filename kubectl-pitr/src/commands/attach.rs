@@ -211,7 +211,7 @@ pub async fn detach(session: &Session, args: &DetachArgs) -> Result<u8> {
         session.tell("these would be deleted; nothing was");
         return Ok(0);
     }
-    session.confirm(&name, args.confirm.as_deref(), &format!("statefulset/{name} archives its server no more"))?;
+    session.confirm(&name, args.confirm.as_deref(), &format!("statefulset/{name} archives its server no more")).await?;
     cluster.delete_stateful_set(&name, false).await?;
     wait_until_gone(&cluster, &name, args.timeout).await?;
     cluster.delete_config_map(&config_map_name(&name)).await?;

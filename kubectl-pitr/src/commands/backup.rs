@@ -10,9 +10,9 @@ use super::source;
 use super::upkeep;
 use super::watch::{Telling, told};
 use crate::args::{BackupArgs, DryRun, OutputFormat};
-use crate::cluster::{DryMode, JobEnd, Need, Watching, Workload, WorkloadName, require};
+use crate::cluster::{DryMode, JobEnd, Need, Watching, Workload, WorkloadName, is_ready, require};
 use crate::failure::Failure;
-use crate::objects::{BACKUP_CONTAINER, BackupJob, Scratch, backup_job, overridden, sizing, stem};
+use crate::objects::{BACKUP_CONTAINER, BackupJob, Scratch, backup_job, job_name, overridden, sizing};
 use crate::render::backup_verdict;
 use crate::session::Session;
 use crate::state::WorkloadState;
@@ -112,9 +112,8 @@ fn job(
             storage_class: args.scratch_class.clone().or(facts.storage_class),
         }
     };
-    let at = session.now().strftime("%Y%m%d-%H%M%S").to_string();
     Ok(BackupJob {
-        name: stem(&format!("pitr-backup-{}-{at}", workload.name.replace('.', "-"))),
+        name: job_name(BACKUP_CONTAINER, &workload.name, session.now()),
         namespace: workload.namespace.clone(),
         workload: workload.name.clone(),
         archive_of: facts.archive_of,
@@ -156,11 +155,6 @@ fn origin(args: &BackupArgs, workload: &Workload, state: &WorkloadState) -> Resu
         }
     };
     Ok(Origin { host: host(workload, pod)?, port: MYSQL_PORT, shown: format!("{}{what}", name(pod)) })
-}
-
-fn is_ready(pod: &KubePod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
 /// The pod's stable name through the headless Service, else its address.

@@ -5,7 +5,7 @@ use pitr_recovery::code;
 use super::inject::{LIVE_NEEDS, NATIVE_SINCE, examined_owner, option_files, text_of};
 use super::injected_map;
 use super::secrets::{self, Purpose};
-use crate::cluster::{Cluster, Workload, missing};
+use crate::cluster::{Cluster, Workload, is_ready, missing};
 use crate::failure::Failure;
 use crate::inject::plan::{self, Found};
 use crate::inject::sidecar::config_map_name;
@@ -92,7 +92,7 @@ async fn server(cluster: &Cluster, workload: &Workload, found: &Found) -> Vec<Ch
 }
 
 fn pods(workload: &Workload) -> Check {
-    let ready = workload.pods.iter().filter(|pod| super::proof::is_ready(pod)).count();
+    let ready = workload.pods.iter().filter(|pod| is_ready(pod)).count();
     let wanted = workload.replicas();
     let mark = if i32::try_from(ready).is_ok_and(|ready| ready >= wanted) { Mark::Good } else { Mark::Warning };
     said(Area::Cluster, mark, format!("{ready} of {wanted} pods are ready: --live restarts them one by one"))

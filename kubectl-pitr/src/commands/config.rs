@@ -135,7 +135,9 @@ async fn set(session: &Session, args: &ConfigSetArgs) -> Result<u8> {
     let restarts = args.restart && args.dry_run == DryRun::None;
     let name = &held.workload.name;
     if restarts {
-        session.confirm(name, args.confirm.as_deref(), &format!("This restarts the pods of statefulset/{name}"))?;
+        session
+            .confirm(name, args.confirm.as_deref(), &format!("This restarts the pods of statefulset/{name}"))
+            .await?;
     }
     if config == held.config {
         session.tell(&format!("configmap/{} says so already", held.name));
@@ -174,7 +176,7 @@ async fn restart(session: &Session, cluster: &Cluster, held: &Held, limit: Durat
     let (_, rollout) = Rollout::now(cluster, name, false).await?;
     tokio::select! {
         ended = rollout.restart(session, cluster, name, (limit, session.now())) => ended?,
-        _ = tokio::signal::ctrl_c() => {
+        () = session.interrupted() => {
             session.tell(&rollout::standing(cluster, name, None).await);
             return Ok(EXIT_INTERRUPTED);
         }

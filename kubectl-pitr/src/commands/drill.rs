@@ -11,7 +11,7 @@ use super::watch::{Telling, told};
 use crate::args::{DrillArgs, DryRun, OutputFormat};
 use crate::cluster::{DryMode, JobEnd, Watching, Workload, WorkloadName, require};
 use crate::failure::Failure;
-use crate::objects::{DRILL_COMPONENT, DrillJob, Scratch, drill_job, overridden, sizing, stem};
+use crate::objects::{DRILL_COMPONENT, DrillJob, Scratch, drill_job, job_name, overridden, sizing};
 use crate::render::drill_verdict;
 use crate::session::Session;
 use crate::target;
@@ -78,9 +78,8 @@ fn job(session: &Session, args: &DrillArgs, workload: &Workload, facts: JobFacts
             storage_class: args.scratch_class.clone().or(facts.storage_class),
         }
     };
-    let at = session.now().strftime("%Y%m%d-%H%M%S").to_string();
     Ok(DrillJob {
-        name: stem(&format!("pitr-drill-{}-{at}", workload.name.replace('.', "-"))),
+        name: job_name(DRILL_COMPONENT, &workload.name, session.now()),
         namespace: workload.namespace.clone(),
         workload: workload.name.clone(),
         options: args.options(),

@@ -86,7 +86,7 @@ pub(super) async fn prune(
     session.print(&restores_table(&rows, true, false))?;
     let what =
         if with_volumes { "This deletes these Jobs AND their restored volumes" } else { "This deletes these Jobs" };
-    session.confirm(cluster.namespace(), confirm, what)?;
+    session.confirm(cluster.namespace(), confirm, what).await?;
     // Whoever was asked may have taken their time.
     let used = mounted(&cluster.pods(None).await?);
     for row in &rows {

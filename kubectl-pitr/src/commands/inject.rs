@@ -310,7 +310,9 @@ async fn apply(
         ));
         return Ok(0);
     }
-    session.confirm(name, args.confirm.confirm.as_deref(), &format!("This restarts the pods of statefulset/{name}"))?;
+    session
+        .confirm(name, args.confirm.confirm.as_deref(), &format!("This restarts the pods of statefulset/{name}"))
+        .await?;
     // Read now, and not before the name was typed: what was changed in the meantime is what is brought back.
     let map = injected_map::look(cluster, &map_name).await?.map(|map| injected_map::as_it_was(&map));
     let (live, rollout) = rollout::Rollout::now(cluster, name, at_once).await?;
@@ -330,7 +332,7 @@ async fn apply(
     };
     tokio::select! {
         ended = change => ended?,
-        _ = tokio::signal::ctrl_c() => {
+        () = session.interrupted() => {
             let undo = format!("kubectl pitr uninject {name} -n {} --live", cluster.namespace());
             session.tell(&rollout::standing(cluster, name, Some(&undo)).await);
             return Ok(EXIT_INTERRUPTED);

@@ -12,7 +12,7 @@ use super::upkeep;
 use crate::args::{PodArgs, literal};
 use crate::cluster::{Cluster, DryMode, Ended, Need, Notes, Reply, Sign, Watching, Workload, require};
 use crate::failure::{EXIT_INTERRUPTED, Failure};
-use crate::objects::{INSPECT_CONTAINER, InspectJob, inspect_job, stem};
+use crate::objects::{INSPECT_CONTAINER, InspectJob, inspect_job, job_name};
 use crate::render::duration;
 use crate::session::Session;
 
@@ -52,12 +52,12 @@ pub(super) async fn ask(
     (path, body): (&str, Option<&str>),
     limit: Duration,
 ) -> Result<Reply, Failure> {
+    session.go_on()?;
     require(cluster, &NEEDS, "restorer").await?;
     let ArchiveFacts { image, server, store, .. } = facts::of_archive(cluster, workload, pod).await?;
     upkeep::refuse_directory(&store.url, "the same with")?;
-    let at = session.now().strftime("%Y%m%d-%H%M%S").to_string();
     let job = InspectJob {
-        name: stem(&format!("pitr-inspect-{}-{at}", workload.name.replace('.', "-"))),
+        name: job_name(INSPECT_CONTAINER, &workload.name, session.now()),
         namespace: workload.namespace.clone(),
         workload: workload.name.clone(),
         path: literal(path),
@@ -67,13 +67,23 @@ pub(super) async fn ask(
         store,
     };
     let name = &job.name;
-    cluster.create_job(&inspect_job(&job), DryMode::Real).await?;
+    // Another one of several that are read at once may have been interrupted meanwhile; from here on this one is.
+    let interrupts = session.mind();
+    session.go_on()?;
+    if let Err(failure) = cluster.create_job(&inspect_job(&job), DryMode::Real).await {
+        if failure.number() != Some(code::RESTORE_EXISTS.number) {
+            // It may have been made nevertheless, where the answer was lost.
+            let _ = cluster.delete_job(name).await;
+        }
+        return Err(failure);
+    }
     session.tell(&format!("job.batch/{name} reads the archive; it is deleted when it has answered"));
     let answer = tokio::select! {
-        answer = read(session, cluster, name, limit.max(PATIENCE)) => answer,
-        _ = tokio::signal::ctrl_c() => {
+        biased;
+        () = interrupts.came() => {
             Err(Failure::without_code(EXIT_INTERRUPTED, "interrupted before the archive was read"))
         }
+        answer = read(session, cluster, name, limit.max(PATIENCE)) => answer,
     };
     if let Err(failure) = cluster.delete_job(name).await {
         let by_hand = format!("kubectl delete job {name} -n {}", workload.namespace);

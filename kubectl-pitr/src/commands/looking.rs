@@ -27,8 +27,8 @@ impl Shown {
     }
 }
 
-/// Looks until Ctrl-C. `said`: what makes a row this one, and what it says beside what changes by itself; `print` gets the rows to show, and
-/// whether they are the first.
+/// Looks until Ctrl-C, or until nobody reads it any more. `said`: what makes a row this one, and what it says beside what changes by itself;
+/// `print` gets the rows to show, and whether they are the first.
 pub(super) async fn watch<R>(
     session: &Session,
     look: impl AsyncFn() -> Result<Vec<R>>,
@@ -37,13 +37,22 @@ pub(super) async fn watch<R>(
 ) -> Result<u8> {
     let mut shown = Shown::default();
     let (mut is_first, mut has_looked, mut told) = (true, false, None);
+    let interrupts = session.mind();
     loop {
-        match look().await {
+        let looked = tokio::select! {
+            biased;
+            () = interrupts.came() => return Ok(EXIT_INTERRUPTED),
+            looked = look() => looked,
+        };
+        match looked {
             Ok(rows) => {
                 (has_looked, told) = (true, None);
                 let news = shown.news(rows, &said);
                 if !news.is_empty() {
                     print(news, is_first)?;
+                    if !session.is_read() {
+                        return Ok(0);
+                    }
                     is_first = false;
                 }
             }
@@ -59,7 +68,7 @@ pub(super) async fn watch<R>(
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(EXIT_INTERRUPTED),
+            () = interrupts.came() => return Ok(EXIT_INTERRUPTED),
         }
     }
 }

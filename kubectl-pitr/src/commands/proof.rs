@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::args::Via;
-use crate::cluster::{Cluster, Hindrance, Waiting};
+use crate::cluster::{Cluster, Hindrance, Waiting, is_ready, ready};
 use crate::failure::Failure;
 use crate::inject::sidecar::{CONTAINER, VOLUMES};
 use crate::session::Session;
@@ -55,13 +55,14 @@ async fn held_up(cluster: &Cluster, pod: &str) -> Option<Hindrance> {
 }
 
 /// What keeps a pod with the sidecar from ever starting: its image or its place, or that something of ours which it mounts is not there.
-/// Its controller replaces it by nothing then, whatever its template says by now.
-pub(super) async fn wedge(cluster: &Cluster, pod: &Pod) -> Option<Hindrance> {
+/// Its controller replaces it by nothing then, whatever its template says by now. `asks`: what events say counts, too.
+pub(super) async fn wedge(cluster: &Cluster, pod: &Pod, asks: bool) -> Option<Hindrance> {
     if !carries(pod) || is_ready(pod) {
         return None;
     }
-    if let Some(found) = Hindrance::of(pod) {
-        return Some(found);
+    let found = Hindrance::of(pod);
+    if found.is_some() || !asks {
+        return found;
     }
     let mounts = |found: &Hindrance| found.volume.as_deref().is_some_and(|volume| VOLUMES.contains(&volume));
     cluster.hindrance(pod).await.filter(mounts)
@@ -114,15 +115,9 @@ fn has_server(pod: &Pod) -> bool {
     pod.spec.as_ref().is_some_and(|spec| spec.containers.iter().any(|c| c.name != CONTAINER))
 }
 
-pub(super) fn is_ready(pod: &Pod) -> bool {
-    ready_since(pod).is_some()
-}
-
 /// Since when a pod is ready, by the clock of its node; nothing while it is not.
 fn ready_since(pod: &Pod) -> Option<Timestamp> {
-    let conditions = pod.status.as_ref()?.conditions.as_deref()?;
-    let ready = conditions.iter().find(|c| c.type_ == "Ready" && c.status == "True")?;
-    Some(ready.last_transition_time.as_ref()?.0)
+    Some(ready(pod)?.last_transition_time.as_ref()?.0)
 }
 
 /// Whether a sidecar has brought something into its archive.

@@ -43,7 +43,7 @@ pub async fn run(session: &Session, args: &PruneArgs) -> Result<u8> {
     let name = place.workload.name.clone();
     if let Some(cron) = &args.schedule {
         if args.job.dry_run == DryRun::None {
-            session.confirm(&name, args.confirm.as_deref(), &format!("{WARNING}, at each run"))?;
+            session.confirm(&name, args.confirm.as_deref(), &format!("{WARNING}, at each run")).await?;
         }
         let job = place.job(session, Upkeep::Prune, options(args, true));
         let schedule = Schedule {
@@ -57,19 +57,19 @@ pub async fn run(session: &Session, args: &PruneArgs) -> Result<u8> {
         return scheduling::apply(session, &place.cluster, upkeep::object(&job, &args.job)?, &schedule).await;
     }
     if args.confirm.is_some() {
-        session.confirm(&name, args.confirm.as_deref(), WARNING)?;
+        session.confirm(&name, args.confirm.as_deref(), WARNING).await?;
         return job(session, args, (&place, format, true)).await.map(|(code, _)| code);
     }
     let (code, plan) = job(session, args, (&place, format, false)).await?;
     let Some(plan) = plan.filter(|_| format.is_text()) else { return Ok(code) };
-    if !goes_on(session, &plan, &again(args, &place.words()), &name)? {
+    if !goes_on(session, &plan, &again(args, &place.words()), &name).await? {
         return Ok(code);
     }
     job(session, args, (&place, format, true)).await.map(|(code, _)| code)
 }
 
 /// After a plan: asks at a terminal, and says elsewhere what carries it out.
-fn goes_on(session: &Session, plan: &PruneDocument, command: &str, name: &str) -> Result<bool> {
+async fn goes_on(session: &Session, plan: &PruneDocument, command: &str, name: &str) -> Result<bool> {
     if plan.expired().next().is_none() && !plan.items.iter().any(|item| item.marked) {
         return Ok(false);
     }
@@ -77,7 +77,7 @@ fn goes_on(session: &Session, plan: &PruneDocument, command: &str, name: &str) -
         session.tell(&format!("Next: {command} --confirm {name}"));
         return Ok(false);
     }
-    session.confirm(name, None, WARNING)?;
+    session.confirm(name, None, WARNING).await?;
     Ok(true)
 }
 
@@ -184,18 +184,20 @@ async fn here(session: &Session, args: &PruneArgs, (direct, format): (&Direct, O
     let name = direct.workload.rsplit('/').next().unwrap_or(&direct.workload);
     let place = direct.flags.trim();
     if args.confirm.is_some() {
-        session.confirm(name, args.confirm.as_deref(), WARNING)?;
+        session.confirm(name, args.confirm.as_deref(), WARNING).await?;
     } else {
         let work = archive.propose_expiry(&rules, session.now());
-        let Some(proposal) = unless_interrupted(work, url).await? else { return Ok(DETACHED) };
+        let Some(proposal) = unless_interrupted(session, work, url).await? else { return Ok(DETACHED) };
         let plan = PruneDocument::new(&proposal, None, &rules, url.clone());
         print(session, &plan, format)?;
         refuse(&plan, args.force, place)?;
-        if !format.is_text() || !goes_on(session, &plan, &again(args, place), name)? {
+        if !format.is_text() || !goes_on(session, &plan, &again(args, place), name).await? {
             return Ok(0);
         }
     }
-    let Some(done) = unless_interrupted(carry_out(archive, &rules), url).await? else { return Ok(DETACHED) };
+    let Some(done) = unless_interrupted(session, carry_out(archive, &rules), url).await? else {
+        return Ok(DETACHED);
+    };
     let done = PruneDocument::new(&done.0.proposal, Some(&done), &rules, url.clone());
     print(session, &done, format)?;
     refuse(&done, args.force, place).map(|()| 0).map_err(Into::into)
@@ -216,12 +218,13 @@ async fn carry_out(
 
 /// Ctrl-C ends it: what a run began, the next one finishes.
 async fn unless_interrupted<T>(
+    session: &Session,
     work: impl Future<Output = Result<T, ArchiveError>>,
     url: &str,
 ) -> Result<Option<T>, Failure> {
     tokio::select! {
         done = work => done.map(Some).map_err(|error| refusal::archive(&error, url)),
-        _ = tokio::signal::ctrl_c() => Ok(None),
+        () = session.interrupted() => Ok(None),
     }
 }
 

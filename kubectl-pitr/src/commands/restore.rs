@@ -16,6 +16,7 @@ use crate::archive_view::ArchiveView;
 use crate::args::{DryRun, OutputFormat, RestoreArgs, Via};
 use crate::cluster::{Cluster, JobEnd, Need, Notes, Watching, Workload, WorkloadName, require};
 use crate::failure::{self, Failure};
+use crate::inject::sidecar::LABEL_WORKLOAD;
 use crate::inject::survey::parse_owner;
 use crate::inject::tree;
 use crate::objects::{RESTORE_CONTAINER, copied};
@@ -343,7 +344,9 @@ pub(super) async fn follow(
         Watched::Ended(end) => {
             let made = cluster.job(job).await.ok().flatten();
             let volume = made.as_ref().and_then(restores_state::volume).unwrap_or_else(|| restore.to_owned());
-            let text = conclude(&end, &volume, (restore, cluster.namespace()))?;
+            let labels = made.as_ref().and_then(|made| made.metadata.labels.as_ref());
+            let workload = labels.and_then(|labels| labels.get(LABEL_WORKLOAD)).map_or("WORKLOAD", String::as_str);
+            let text = conclude(&end, &volume, (restore, workload, cluster.namespace()))?;
             session.tell(&text);
             if let Some(next) = made.as_ref().and_then(|made| standing::next(made, (restore, cluster.namespace()))) {
                 session.tell(&next);
@@ -354,11 +357,15 @@ pub(super) async fn follow(
 }
 
 /// The verdict in words. The Job's own state goes before what its log says.
-pub(super) fn conclude(end: &JobEnd, volume: &str, (restore, namespace): (&str, &str)) -> Result<String, Failure> {
+pub(super) fn conclude(
+    end: &JobEnd,
+    volume: &str,
+    (restore, workload, namespace): (&str, &str, &str),
+) -> Result<String, Failure> {
     if let Some(verdict) = &end.verdict
         && (end.succeeded || verdict.result != "verified")
     {
-        return restore_verdict(verdict, volume, (restore, namespace));
+        return restore_verdict(verdict, volume, (restore, workload, namespace));
     }
     let reason = end.reason.clone().unwrap_or_else(|| "its Job ended without a verdict".to_owned());
     Err(Failure::new(code::RESTORE_FAILED, format!("restore failed: {reason}"))

@@ -4,18 +4,22 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Pod;
 use pitr_recovery::code;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::injected_map;
-use super::proof::{self, LOOK_EVERY, carries, is_ready, wait_for};
-use crate::cluster::{ApplyOptions, Cluster};
+use super::proof::{self, LOOK_EVERY, carries, wait_for};
+use crate::cluster::{ApplyOptions, Cluster, Hindrance, is_ready};
 use crate::failure::Failure;
 use crate::inject::sidecar::{ANNOTATION_BEFORE, ANNOTATION_PARTITION, config_map_name};
 use crate::render::duration;
 use crate::session::Session;
+
+/// Between two questions about the events of pods that do not start.
+const EVENTS_EVERY: Duration = Duration::from_secs(5);
 
 /// How a StatefulSet will restart its pods. Partitions count pods from 0, whatever number the first one has in its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -314,8 +318,8 @@ impl Rollout {
         }))
     }
 
-    /// Waits until every pod runs without the sidecar. One whose sidecar cannot start is replaced by nobody: it is named, or deleted if
-    /// `deletes` says so.
+    /// Waits until every pod runs without the sidecar. One whose sidecar cannot start is replaced by nobody, and where pods start in their
+    /// order no other is replaced before it: it is named, or deleted if `deletes` says so. The limit begins again with each pod that is done.
     pub(super) async fn wait_without_sidecar(
         &self,
         cluster: &Cluster,
@@ -325,41 +329,56 @@ impl Rollout {
         if self.on_delete {
             return Ok(());
         }
-        for index in (self.partition..self.replicas).rev() {
-            let pod = self.pod_name(name, index);
-            let deadline = Instant::now() + limit;
-            loop {
-                let found = cluster.pod(&pod).await?;
-                let wedged = match &found {
-                    Some(found) => proof::wedge(cluster, found).await,
-                    None => None,
-                };
-                if wedged.is_some() && deletes {
-                    cluster.delete_pod(&pod).await?;
-                }
-                if let Some(found) = found
-                    && found.metadata.deletion_timestamp.is_none()
-                    && !carries(&found)
-                    && is_ready(&found)
-                {
-                    break;
-                }
-                if Instant::now() >= deadline {
-                    let text = format!("pod \"{pod}\" is not ready {} after the change", duration(limit.as_secs()));
-                    let failure = Failure::new(code::WAIT_TIMED_OUT, text);
-                    return Err(match wedged {
-                        None => failure.hint("the rollout goes on"),
-                        Some(reason) => {
-                            failure.hint(format!("it cannot start, and only deleting the pod helps: {reason}")).fix(
-                                format!("kubectl delete pod {pod} -n {}, or --delete-wedged-pods", cluster.namespace()),
-                            )
-                        }
-                    });
-                }
-                sleep(LOOK_EVERY).await;
+        let (mut last, mut deadline, mut asked) = (usize::MAX, Instant::now() + limit, None);
+        loop {
+            let waiting = self.with_sidecar(cluster, name).await?;
+            let Some((first, _)) = waiting.first() else { return Ok(()) };
+            let now = Instant::now();
+            if waiting.len() < last {
+                (last, deadline) = (waiting.len(), now + limit);
             }
+            let is_over = now >= deadline;
+            let asks = is_over || asked.is_none_or(|at| now - at >= EVENTS_EVERY);
+            asked = if asks { Some(now) } else { asked };
+            let mut wedged = None;
+            for (pod_name, pod) in &waiting {
+                let Some(pod) = pod else { continue };
+                let Some(reason) = proof::wedge(cluster, pod, asks).await else { continue };
+                if deletes {
+                    cluster.delete_this_pod(pod).await?;
+                }
+                wedged = wedged.or(Some((pod_name.as_str(), reason)));
+            }
+            if is_over {
+                return Err(not_without(cluster, (first.as_str(), wedged), limit));
+            }
+            sleep(LOOK_EVERY).await;
         }
-        Ok(())
+    }
+
+    /// The pods that have the sidecar still or are not ready without it, the last one first, as far as they are there.
+    async fn with_sidecar(&self, cluster: &Cluster, name: &str) -> Result<Vec<(String, Option<Pod>)>, Failure> {
+        let mut pods = cluster.pods(None).await?;
+        let names = (self.partition..self.replicas).rev().map(|index| self.pod_name(name, index));
+        let found = names.map(|name| {
+            let place = pods.iter().position(|pod| pod.metadata.name.as_ref() == Some(&name));
+            (name, place.map(|place| pods.swap_remove(place)))
+        });
+        let is_done = |pod: &Pod| !carries(pod) && is_ready(pod);
+        Ok(found.filter(|(_, pod)| !pod.as_ref().is_some_and(is_done)).collect())
+    }
+}
+
+/// What keeps pods from running without the sidecar.
+fn not_without(cluster: &Cluster, (first, wedged): (&str, Option<(&str, Hindrance)>), limit: Duration) -> Failure {
+    let pod = wedged.as_ref().map_or(first, |(pod, _)| *pod);
+    let text = format!("pod \"{pod}\" is not ready {} after the change", duration(limit.as_secs()));
+    let failure = Failure::new(code::WAIT_TIMED_OUT, text);
+    match wedged {
+        None => failure.hint("the rollout goes on"),
+        Some((_, reason)) => failure
+            .hint(format!("it cannot start, and only deleting the pod helps: {reason}"))
+            .fix(format!("kubectl delete pod {pod} -n {}, or --delete-wedged-pods", cluster.namespace())),
     }
 }
 

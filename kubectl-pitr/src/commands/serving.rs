@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use pitr_recovery::code;
 use tokio::time::{Instant, sleep};
 
 use super::restores_state::{jobs_of, volume};
-use crate::cluster::{Cluster, DryMode, Need, finished, require};
+use crate::cluster::{Cluster, DryMode, Need, finished, is_ready, require};
 use crate::failure::Failure;
-use crate::objects::serve;
+use crate::objects::{ANNOTATION_STATEFUL_SET, serve};
 use crate::session::Session;
 
 /// Between two looks at the pod.
@@ -87,11 +88,6 @@ async fn wait_until_ready(cluster: &Cluster, name: &str, limit: Duration) -> Res
     }
 }
 
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
-}
-
 /// The last words of a server that ended.
 fn ended(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
@@ -128,17 +124,48 @@ pub(super) async fn finish(session: &Session, cluster: &Cluster, restore: &str) 
         cluster.delete_job(&name).await?;
         session.tell(&format!("job.batch/{name} deleted"));
     }
-    let volume = volume(done).unwrap_or_default();
-    session.tell(&format!(
-        "the restored data, which was verified, stays in persistentvolumeclaim/{volume}. To delete it: kubectl delete pvc {volume} -n {}",
-        cluster.namespace()
-    ));
+    session.tell(&what_stays(done, cluster.namespace()));
     Ok(0)
+}
+
+/// Where the data of a verified restore is. Only what nobody uses is told how to delete.
+fn what_stays(done: &Job, namespace: &str) -> String {
+    let data = "the restored data, which was verified, stays";
+    let adopted = done.metadata.annotations.as_ref().and_then(|all| all.get(ANNOTATION_STATEFUL_SET));
+    match (volume(done), adopted) {
+        (Some(volume), Some(set)) => {
+            format!(
+                "{data}: persistentvolumeclaim/{volume} is the volume of statefulset/{set}, in namespace \"{namespace}\""
+            )
+        }
+        (Some(volume), None) => format!(
+            "{data} in persistentvolumeclaim/{volume}. To delete it: kubectl delete pvc {volume} -n {namespace}"
+        ),
+        (None, _) => format!("{data} on its volume"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::served;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn data_that_a_server_uses_is_not_told_how_to_delete() {
+        let job = |annotations: serde_json::Value, claim: serde_json::Value| -> Job {
+            serde_json::from_value(json!({"metadata": {"name": "rescue", "annotations": annotations},
+                "spec": {"template": {"spec": {"containers": [], "volumes": [claim]}}}}))
+            .unwrap()
+        };
+        let claim = json!({"name": "data", "persistentVolumeClaim": {"claimName": "data-mysql-b-0"}});
+        let text = what_stays(&job(json!({}), claim.clone()), "shop");
+        assert!(text.ends_with("kubectl delete pvc data-mysql-b-0 -n shop"), "{text}");
+        let text = what_stays(&job(json!({ANNOTATION_STATEFUL_SET: "mysql-b"}), claim), "shop");
+        assert!(text.contains("volume of statefulset/mysql-b") && !text.contains("delete"), "{text}");
+        let text = what_stays(&job(json!({}), json!({"name": "data"})), "shop");
+        assert!(!text.contains("delete"), "a command without a name deletes what nobody meant: {text}");
+    }
 
     #[test]
     fn a_dump_as_it_is_shown_drops_no_live_table() {

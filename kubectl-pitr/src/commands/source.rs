@@ -123,37 +123,52 @@ where
 {
     let cluster = session.cluster().await?;
     let workloads = workloads(&cluster, None, list).await?;
-    each_of(session, &cluster, workloads, ask).await
+    let answers = answers_of(session, &cluster, workloads, ask).await?;
+    Ok(answers.into_iter().filter_map(|(workload, answer)| Some((workload, answer?))).collect())
 }
 
-/// The same for workloads that are found.
-pub(super) async fn each_of<T, F>(
+/// The same for workloads that are found, with those that gave no answer.
+pub(super) async fn answers_of<T, F>(
     session: &Session,
     cluster: &Cluster,
     workloads: Vec<Workload>,
     ask: impl Fn(Cluster, Workload) -> F,
-) -> Result<Vec<(Workload, T)>, Failure>
+) -> Result<Vec<(Workload, Option<T>)>, Failure>
 where
     F: Future<Output = Result<T, Failure>>,
 {
     let asked = workloads.into_iter().map(|workload| {
         let answer = ask(cluster.in_namespace(&workload.namespace), workload.clone());
-        async move { (workload, answer.await) }
+        async move {
+            let answer = match session.go_on() {
+                Ok(()) => answer.await,
+                Err(interrupted) => Err(interrupted),
+            };
+            (workload, answer)
+        }
     });
     let answers: Vec<_> = futures::stream::iter(asked).buffered(AT_ONCE).collect().await;
+    // What some of them said before is no answer to the question.
+    session.go_on()?;
     let is_any = answers.iter().any(|(_, answer)| answer.is_ok());
     let mut heard = Vec::new();
     for (workload, answer) in answers {
         match answer {
-            Ok(answer) => heard.push((workload, answer)),
+            Ok(answer) => heard.push((workload, Some(answer))),
             Err(failure) if is_any => {
-                let (name, namespace) = (&workload.name, &workload.namespace);
-                session.warn(&format!("warning[PITR0704]: statefulset/{name} in namespace \"{namespace}\": {failure}"));
+                warn_of_silence(session, &workload, &failure);
+                heard.push((workload, None));
             }
             Err(failure) => return Err(failure),
         }
     }
     Ok(heard)
+}
+
+/// Says which workload gave no answer, and why.
+pub(super) fn warn_of_silence(session: &Session, workload: &Workload, failure: &Failure) {
+    let (name, namespace) = (&workload.name, &workload.namespace);
+    session.warn(&format!("warning[PITR0704]: statefulset/{name} in namespace \"{namespace}\": {failure}"));
 }
 
 /// The order of rows that is wanted, if one is.
@@ -240,12 +255,20 @@ async fn heard(cluster: &Cluster, workload: &Workload, args: &StateArgs, now: Ti
         }
     });
     WorkloadState {
-        namespace: workload.namespace.clone(),
-        name: workload.name.clone(),
         replicas: u32::try_from(workload.replicas()).unwrap_or(0),
         pods: pods.collect(),
-        ..WorkloadState::default()
+        ..unknown(workload)
     }
+}
+
+/// The picture of a workload whose archive was to be read, and could not be.
+pub(super) fn unread(workload: &Workload) -> WorkloadState {
+    WorkloadState { offline: true, unread: true, ..unknown(workload) }
+}
+
+/// The picture of a workload of which nobody has said anything.
+fn unknown(workload: &Workload) -> WorkloadState {
+    WorkloadState { namespace: workload.namespace.clone(), name: workload.name.clone(), ..WorkloadState::default() }
 }
 
 fn silence(silence: &Silence) -> String {
@@ -320,11 +343,9 @@ pub(super) async fn inspected(asking: &Asking<'_>, workload: &Workload) -> Resul
     let status: Status = asking.required("/v1/status").await?;
     let server = status.server.as_deref().and_then(|server| server.split_once(' '));
     let state = WorkloadState {
-        namespace: workload.namespace.clone(),
-        name: workload.name.clone(),
         server: server.map(|(flavour, version)| (flavour.to_lowercase(), version.to_owned())),
         archive_url: status.archive,
-        ..WorkloadState::default()
+        ..unknown(workload)
     };
     Ok(from_archive(state, &status.windows, status.backups, status.verify))
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::asking::Asking;
 use super::{looking, source};
 use crate::args::{OutputFormat, StatusArgs, Via};
-use crate::cluster::{Cluster, WorkloadName};
+use crate::cluster::{Cluster, Workload, WorkloadName};
 use crate::failure::Failure;
 use crate::render::{JsonPath, status_document, status_said, status_table, status_text};
 use crate::session::Session;
@@ -71,19 +71,28 @@ async fn states(
     let name = args.workload.as_deref().map(str::parse::<WorkloadName>).transpose()?;
     let workloads = source::workloads(cluster, name.as_ref(), &args.list).await?;
     if args.state.via == Via::Job {
-        let inspected = source::each_of(session, cluster, workloads, |cluster, workload| async move {
+        let inspected = source::answers_of(session, cluster, workloads, |cluster, workload| async move {
             source::inspected(&Asking::of(session, &cluster, &workload, &args.state).await, &workload).await
         });
-        return Ok(inspected.await?.into_iter().map(|(_, state)| state).collect());
+        // One whose archive could not be read is a row all the same: nobody knows how it is.
+        let state =
+            |(workload, state): (Workload, Option<WorkloadState>)| state.unwrap_or_else(|| source::unread(&workload));
+        return Ok(inspected.await?.into_iter().map(state).collect());
     }
     let detail = !args.list.watch && (workloads.len() == 1 || !format.is_text());
     let states = source::observe_all(session, cluster, &workloads, (&args.state, detail)).await;
     // One that nobody tells of is looked up in its archive, if whoever sits there wants it.
     if let (true, [workload], [state]) = (detail, &workloads[..], &states[..])
         && state.fresh().next().is_none()
-        && let Some(asking) = Asking::offered(session, cluster, workload, &args.state)
+        && let Some(asking) = Asking::offered(session, cluster, workload, &args.state).await
     {
-        return Ok(vec![source::inspected(&asking, workload).await?]);
+        match source::inspected(&asking, workload).await {
+            Ok(state) => return Ok(vec![state]),
+            Err(failure) => {
+                session.go_on()?;
+                source::warn_of_silence(session, workload, &failure);
+            }
+        }
     }
     Ok(states)
 }

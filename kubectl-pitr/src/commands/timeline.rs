@@ -29,7 +29,7 @@ pub async fn run(session: &Session, args: &TimelineArgs) -> Result<u8> {
     let stop = async {
         match origin.is_by_job() {
             true => std::future::pending().await,
-            false => drop(tokio::signal::ctrl_c().await),
+            false => session.interrupted().await,
         }
     };
     let (document, end) = ask_all((ask, stop), question.clone(), &|text| session.tell(text)).await?;
@@ -128,7 +128,11 @@ async fn ask_all(
         let more = tokio::select! {
             biased;
             () = &mut stop => return Ok((document, End::Stopped)),
-            more = ask(&question) => more?,
+            more = ask(&question) => match more {
+                // A Job that was interrupted has been deleted by whoever waited for it.
+                Err(failure) if failure.exit() == EXIT_INTERRUPTED => return Ok((document, End::Stopped)),
+                more => more?,
+            },
         };
         if let Sought::Matching(matching) = &mut question.sought {
             matching.limit = limit;

@@ -85,7 +85,7 @@ async fn live(session: &Session, cluster: &Cluster, args: &UninjectArgs, name: &
             session.tell(&format!("the API server would accept this{map}; nothing was changed"));
             return Ok(0);
         }
-        confirm(session, args, (name, "This restarts the pods"))?;
+        confirm(session, args, (name, "This restarts the pods")).await?;
         let rollout = Rollout::of(&cluster.stateful_set(name).await?, true);
         cluster.apply_stateful_set(name, &nothing, ApplyOptions::default()).await?;
         session.tell(&format!("statefulset/{name} changed"));
@@ -102,10 +102,10 @@ async fn live(session: &Session, cluster: &Cluster, args: &UninjectArgs, name: &
             return Ok(0);
         }
         if rollout.is_unfinished() || args.delete_wedged_pods {
-            confirm(session, args, (name, "This may restart pods"))?;
+            confirm(session, args, (name, "This may restart pods")).await?;
         } else if !args.keep_config && matches!(injected_map::look(cluster, &config_map_name(name)).await, Ok(Some(_)))
         {
-            confirm(session, args, (name, "This deletes the configuration"))?;
+            confirm(session, args, (name, "This deletes the configuration")).await?;
         }
         rollout.let_go_if_held(cluster, name).await?;
         if args.delete_wedged_pods {
@@ -118,9 +118,9 @@ async fn live(session: &Session, cluster: &Cluster, args: &UninjectArgs, name: &
     Ok(0)
 }
 
-fn confirm(session: &Session, args: &UninjectArgs, (name, what): (&str, &str)) -> Result<()> {
+async fn confirm(session: &Session, args: &UninjectArgs, (name, what): (&str, &str)) -> Result<()> {
     let what = format!("{what} of statefulset/{name}");
-    session.confirm(name, args.confirm.confirm.as_deref(), &what)
+    session.confirm(name, args.confirm.confirm.as_deref(), &what).await
 }
 
 /// An empty set of entries under our field manager: what it owned goes away, and nothing else.

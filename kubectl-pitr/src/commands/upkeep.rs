@@ -13,7 +13,7 @@ use crate::args::{ArchiveArgs, DryRun, JobArgs, OutputFormat};
 use crate::cluster::{Cluster, DryMode, JobEnd, Need, Watching, Workload, WorkloadName, require};
 use crate::failure::Failure;
 use crate::inject::sidecar::config_map_name;
-use crate::objects::{Upkeep, UpkeepJob, overridden, stem, upkeep_job};
+use crate::objects::{Upkeep, UpkeepJob, job_name, overridden, upkeep_job};
 use crate::render::job_failure;
 use crate::session::Session;
 
@@ -69,11 +69,10 @@ impl Place {
 
     /// The Job for one run now.
     pub(super) fn job(&self, session: &Session, upkeep: Upkeep, options: Vec<String>) -> UpkeepJob {
-        let at = session.now().strftime("%Y%m%d-%H%M%S").to_string();
         let name = &self.workload.name;
         UpkeepJob {
             upkeep,
-            name: stem(&format!("pitr-{}-{}-{at}", upkeep.verb(), name.replace('.', "-"))),
+            name: job_name(upkeep.verb(), name, session.now()),
             namespace: self.workload.namespace.clone(),
             workload: name.clone(),
             options,

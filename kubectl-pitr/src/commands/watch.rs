@@ -47,7 +47,7 @@ pub(super) async fn watch(
         let follow = cluster.follow(watching, &mut show);
         tokio::select! {
             ended = follow => Some(ended),
-            _ = tokio::signal::ctrl_c() => None,
+            () = session.interrupted() => None,
         }
     };
     shown.close();
@@ -173,7 +173,7 @@ pub(super) async fn counted<T>(
     let done = loop {
         tokio::select! {
             done = &mut work => break Some(done),
-            _ = tokio::signal::ctrl_c() => break None,
+            () = session.interrupted() => break None,
             _ = tick.tick() => look(&mut shown),
         }
     };

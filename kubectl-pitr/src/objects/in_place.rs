@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::job::{job, metadata};
+use super::pod::data_alone;
 use super::{ANNOTATION_PLAN_HASH, LABEL_COMPONENT, LABEL_RESTORE, RESTORE_CONTAINER, labels};
 use crate::inject::sidecar::LABEL_WORKLOAD;
 
@@ -23,8 +24,6 @@ const STATE: &str = "state.json";
 const JOB: &str = "job.json";
 /// Version of the state's form.
 const SCHEMA_VERSION: u32 = 1;
-/// Volumes that the ending of a restore needs: it reads no archive.
-const KEPT: [&str; 3] = ["data", "staging", "pitr"];
 
 /// What is being done, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -273,9 +272,7 @@ pub fn next_ending(names: &[String], restore: &str, ending: Ending) -> usize {
 /// `None` where the restore's Job is not of the form that we make.
 pub fn ending_job(restore: &Job, (name, number): (&str, usize), ending: Ending, node: Option<&str>) -> Option<Job> {
     let mut spec: PodSpec = restore.spec.as_ref()?.template.spec.clone()?;
-    let is_kept = |name: &str| KEPT.contains(&name);
-    spec.volumes.iter_mut().for_each(|volumes| volumes.retain(|volume| is_kept(&volume.name)));
-    let main = spec.containers.first_mut()?;
+    let main = data_alone(&mut spec)?;
     let word = |start: &str| main.command.iter().flatten().find(|word| word.starts_with(start)).cloned();
     let (datadir, id) = (word("--datadir=")?, word("--restore-id=")?);
     let program = main.command.iter().flatten().next()?.clone();
@@ -285,8 +282,6 @@ pub fn ending_job(restore: &Job, (name, number): (&str, usize), ending: Ending, 
         command.push(format!("--kept={}", kept.word()));
     }
     main.command = Some(command);
-    main.env.iter_mut().for_each(|vars| vars.retain(|var| var.name == "TZ"));
-    main.volume_mounts.iter_mut().for_each(|mounts| mounts.retain(|mount| is_kept(&mount.name)));
     if let Some(node) = node {
         spec.affinity = Some(on_node(node));
     }

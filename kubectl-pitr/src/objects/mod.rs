@@ -21,7 +21,7 @@ pub use backup::{BackupJob, CONTAINER as BACKUP_CONTAINER, Scratch, backup_job};
 pub use cron::{cron_job, name as cron_name};
 pub use drill::{COMPONENT as DRILL_COMPONENT, DrillJob, drill_job};
 pub use inspect::{CONTAINER as INSPECT_CONTAINER, InspectJob, inspect_job};
-pub use names::{labels, stem};
+pub use names::{job_name, labels, stem};
 pub use overrides::overridden;
 pub use pod::{Server, Store};
 pub use restore::{

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::LABEL_COMPONENT;
@@ -10,14 +11,25 @@ use crate::inject::sidecar::{LABEL_MANAGED, LABEL_WORKLOAD, MANAGER};
 /// A Job's name ends up in a label of its pods, with something appended; this leaves room for that.
 const STEM_BYTES_MAX: usize = 52;
 
+/// What the end of a name holds at most that people look for: `-20261121-071403123`.
+const TIME_BYTES_MAX: usize = 19;
+
+/// Name of a Job that does this for a workload and is made now, to the millisecond: two of one second are two.
+pub fn job_name(verb: &str, workload: &str, now: Timestamp) -> String {
+    let at = now.strftime("%Y%m%d-%H%M%S");
+    stem(&format!("pitr-{verb}-{}-{at}{:03}", workload.replace('.', "-"), now.subsec_millisecond()))
+}
+
 /// A name that fits; a long one is cut and keeps a hash of what was cut off, so that two long names stay two.
 pub fn stem(name: &str) -> String {
     if name.len() <= STEM_BYTES_MAX {
         return name.to_owned();
     }
     let hash: String = Sha256::digest(name).iter().take(4).map(|b| format!("{b:02x}")).collect();
-    // The end of the name holds the time, which people look for.
-    let (head, tail) = name.split_at(name.len() - 16);
+    let (mut head, mut tail) = name.split_at(name.len() - TIME_BYTES_MAX);
+    if let Some(begin) = tail.find('-') {
+        (head, tail) = name.split_at(head.len() + begin);
+    }
     let room = STEM_BYTES_MAX - tail.len() - hash.len() - 1;
     format!("{}-{hash}{tail}", head[..room].trim_end_matches(['-', '.']))
 }
@@ -44,5 +56,13 @@ mod tests {
         assert_eq!(one.len(), STEM_BYTES_MAX);
         assert!(one.ends_with("-20261121-071403"), "{one}");
         assert_ne!(one, other);
+    }
+
+    #[test]
+    fn two_jobs_of_one_second_are_two() {
+        let name = |workload: &str, now: &str| job_name("inspect", workload, now.parse().unwrap());
+        assert_eq!(name("shop.db", "2026-11-21T07:14:03.0429Z"), "pitr-inspect-shop-db-20261121-071403042");
+        let long = name(&"x".repeat(60), "2026-11-21T07:14:03.9Z");
+        assert!(long.len() == STEM_BYTES_MAX && long.ends_with("-20261121-071403900"), "{long}");
     }
 }

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{
 };
 use pitr_recovery::code;
 
+use super::RESTORE_CONTAINER;
 use crate::failure::Failure;
 use crate::inject::sidecar::CREDENTIALS_DIRECTORY;
 use crate::inject::survey::Owner;
@@ -96,6 +97,11 @@ pub struct Server {
     pub owner: Option<Owner>,
 }
 
+/// The init container that brings the program.
+const INSTALL: &str = "install";
+/// Volumes of a restore that work on its data alone needs; plan and credentials stay away from whoever may enter its pod.
+const DATA_VOLUMES: [&str; 3] = ["data", "staging", "pitr"];
+
 pub(super) const PROGRAM: &str = "/pitr/pitr-sidecar";
 const PROGRAM_VOLUME: &str = "pitr";
 const CREDENTIALS_VOLUME: &str = "pitr-s3";
@@ -109,7 +115,7 @@ pub(super) fn spec(main: Container, volumes: Vec<Volume>, server: &Server, (stor
     let mut main = main;
     main.volume_mounts.get_or_insert_default().push(mount(PROGRAM_VOLUME, "/pitr", true));
     let install = Container {
-        name: "install".to_owned(),
+        name: INSTALL.to_owned(),
         image: Some(image.to_owned()),
         args: Some(vec!["install-self".to_owned(), "/pitr".to_owned()]),
         security_context: Some(restricted()),
@@ -157,6 +163,21 @@ pub(super) fn bare_spec(main: Container, volumes: Vec<Volume>, server: &Server, 
         service_account_name: server.service_account.clone(),
         ..PodSpec::default()
     }
+}
+
+/// Leaves of a restore's pod what works on its data: its container, and what brings the program. Credentials go, and so does whatever was
+/// laid over the Job and may know some. Gives the container; none where it is not a pod of ours.
+pub(super) fn data_alone(spec: &mut PodSpec) -> Option<&mut Container> {
+    let is_kept = |name: &str| DATA_VOLUMES.contains(&name);
+    spec.volumes.iter_mut().for_each(|volumes| volumes.retain(|volume| is_kept(&volume.name)));
+    spec.init_containers.iter_mut().for_each(|containers| containers.retain(|container| container.name == INSTALL));
+    spec.containers.retain(|container| container.name == RESTORE_CONTAINER);
+    for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
+        container.env_from = None;
+        container.env.iter_mut().for_each(|vars| vars.retain(|var| var.name == "TZ"));
+        container.volume_mounts.iter_mut().for_each(|mounts| mounts.retain(|mount| is_kept(&mount.name)));
+    }
+    spec.containers.first_mut()
 }
 
 /// Lets the main container open an encrypted archive.

@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{ContainerPort, Pod, PodSpec, Probe, TCPSocketAc
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::pod::data_alone;
 use super::{LABEL_RESTORE, labels};
 use crate::inject::sidecar::LABEL_WORKLOAD;
 
@@ -12,8 +13,6 @@ use crate::inject::sidecar::LABEL_WORKLOAD;
 pub const CONTAINER: &str = "serve";
 /// Where the server listens in its pod.
 pub const PORT: i32 = 3306;
-/// Volumes of the restore that the server needs; plan and credentials stay away from whoever may enter its pod.
-const KEPT: [&str; 3] = ["data", "staging", "pitr"];
 
 /// `rescue-serve`
 pub fn name(restore: &str) -> String {
@@ -28,16 +27,12 @@ pub fn pod(job: &Job, restore: &str) -> Option<Pod> {
     // On a managed Kubernetes a ServiceAccount may be the store's identity.
     spec.service_account_name = None;
     spec.service_account = None;
-    let is_kept = |name: &str| KEPT.contains(&name);
-    spec.volumes.iter_mut().for_each(|volumes| volumes.retain(|volume| is_kept(&volume.name)));
-    let main = spec.containers.first_mut()?;
+    let main = data_alone(&mut spec)?;
     let datadir = main.command.iter().flatten().find(|word| word.starts_with("--datadir="))?.clone();
     let program = main.command.iter().flatten().next()?.clone();
     main.command =
         Some(vec![program, "serve".to_owned(), datadir, "--staging=/staging".to_owned(), format!("--port={PORT}")]);
     CONTAINER.clone_into(&mut main.name);
-    main.env.iter_mut().for_each(|vars| vars.retain(|var| var.name == "TZ"));
-    main.volume_mounts.iter_mut().for_each(|mounts| mounts.retain(|mount| is_kept(&mount.name)));
     main.ports =
         Some(vec![ContainerPort { container_port: PORT, name: Some("mysql".to_owned()), ..ContainerPort::default() }]);
     main.readiness_probe = Some(Probe {
@@ -73,12 +68,15 @@ mod tests {
             "metadata": {"name": "rescue-r2", "namespace": "shop", "labels": {"kubectl-pitr/workload": "mysql"}},
             "spec": {"template": {"metadata": {}, "spec": {"restartPolicy": "Never",
                 "serviceAccountName": "reads-the-bucket", "serviceAccount": "reads-the-bucket",
-                "initContainers": [{"name": "install", "volumeMounts": [{"name": "pitr", "mountPath": "/pitr"}]}],
+                "initContainers": [{"name": "install", "volumeMounts": [{"name": "pitr", "mountPath": "/pitr"}]},
+                    {"name": "fetch-s3", "envFrom": [{"secretRef": {"name": "pitr-s3"}}]}],
                 "containers": [{"name": "restore", "image": "mysql:9.7",
                     "command": ["/pitr/pitr-sidecar", "restore", "--archive=s3://b/p", "--datadir=/var/lib/mysql"],
                     "env": [{"name": "TZ", "value": "UTC"}, {"name": "PITR_CREDENTIALS_FROM", "value": "file:/etc/pitr-s3"}],
                     "volumeMounts": [{"name": "data", "mountPath": "/var/lib/mysql"}, {"name": "plan", "mountPath": "/plan"},
-                        {"name": "pitr-s3", "mountPath": "/etc/pitr-s3"}, {"name": "pitr", "mountPath": "/pitr"}]}],
+                        {"name": "pitr-s3", "mountPath": "/etc/pitr-s3"}, {"name": "pitr", "mountPath": "/pitr"}],
+                    "envFrom": [{"secretRef": {"name": "pitr-s3"}}]},
+                    {"name": "proxy", "env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "pitr-s3", "key": "k"}}}]}],
                 "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "rescue"}}, {"name": "plan"},
                     {"name": "pitr", "emptyDir": {}}, {"name": "pitr-s3", "secret": {"secretName": "pitr-s3"}}]}}}}))
         .unwrap();
@@ -86,6 +84,8 @@ mod tests {
         let text = pod.to_string();
         assert!(!text.contains("s3") && !text.contains("plan") && !text.contains("bucket"), "{text}");
         assert_eq!(pod["metadata"]["name"], "rescue-serve");
+        let count = |list: &str| pod["spec"][list].as_array().unwrap().len();
+        assert_eq!((count("containers"), count("initContainers")), (1, 1), "{pod}");
         assert_eq!(
             pod["spec"]["containers"][0]["command"],
             json!(["/pitr/pitr-sidecar", "serve", "--datadir=/var/lib/mysql", "--staging=/staging", "--port=3306"])

@@ -67,8 +67,12 @@ fn in_unit(bytes: u64, unit: &str) -> String {
     if tenths % 10 == 0 { (tenths / 10).to_string() } else { format!("{}.{}", tenths / 10, tenths % 10) }
 }
 
-/// The last line of a restore that is verified, or the error of one that is not. `name` and `namespace` are for what to do next.
-pub fn restore_verdict(verdict: &Verdict, volume: &str, (name, namespace): (&str, &str)) -> Result<String, Failure> {
+/// The last line of a restore that is verified, or the error of one that is not. The names are the restore's, its workload's and their namespace: for what to do next.
+pub fn restore_verdict(
+    verdict: &Verdict,
+    volume: &str,
+    (name, workload, namespace): (&str, &str, &str),
+) -> Result<String, Failure> {
     let resume = format!("kubectl pitr restores resume {name} -n {namespace}");
     if let ("verified", Some(message)) = (verdict.result.as_str(), &verdict.message) {
         return Ok(format!("{message}. Data: pvc/{volume}\n{}", results(verdict, volume)));
@@ -89,7 +93,7 @@ pub fn restore_verdict(verdict: &Verdict, volume: &str, (name, namespace): (&str
         let failure = if failure.exit() == 1 { failure.with_exit(code::RESTORE_FAILED.exit) } else { failure };
         if asks_for_identity(&failure) {
             return Err(failure.fix(format!(
-                "kubectl pitr backups -n {namespace} -o wide says whom each base backup is encrypted to; then the same restore with \
+                "kubectl pitr backups {workload} -n {namespace} -o wide says whom each base backup is encrypted to; then the same restore with \
                  --from-backup ID --new-name NAME"
             )));
         }
@@ -262,7 +266,7 @@ mod tests {
             ),
             ..Verdict::default()
         };
-        let failure = restore_verdict(&verdict, "v", ("n", "shop")).unwrap_err();
+        let failure = restore_verdict(&verdict, "v", ("n", "mysql", "shop")).unwrap_err();
         assert_eq!(
             failure.text(),
             "error[PITR0413]: replay stopped at x:7\n  hint: no row is ever skipped\n  fix:  an earlier target\n"
@@ -274,7 +278,7 @@ mod tests {
             message: Some("x".into()),
             ..Verdict::default()
         };
-        assert_eq!(restore_verdict(&verdict, "v", ("n", "shop")).unwrap_err().exit(), 5);
+        assert_eq!(restore_verdict(&verdict, "v", ("n", "mysql", "shop")).unwrap_err().exit(), 5);
         assert_eq!(backup_verdict(&verdict, "again").unwrap_err().exit(), 1);
         assert_eq!(drill_verdict(&verdict).unwrap_err().exit(), 5);
         let passed = Verdict { result: "verified".into(), transactions: Some(1), ..Verdict::default() };
@@ -293,7 +297,7 @@ mod tests {
                 message: Some(format!("error[{code}]: stopped\n  fix:  {fix}\n")),
                 ..Verdict::default()
             };
-            let text = restore_verdict(&verdict, "v", ("n", "shop")).unwrap_err().text();
+            let text = restore_verdict(&verdict, "v", ("n", "mysql", "shop")).unwrap_err().text();
             text.lines().skip(1).map(|line| line.trim().replace("fix:  ", "")).collect::<Vec<_>>()
         };
         let resume = "kubectl pitr restores resume n -n shop";
@@ -318,7 +322,7 @@ mod tests {
             message: Some(text.into()),
             ..Verdict::default()
         };
-        let failure = restore_verdict(&verdict, "v", ("n", "shop")).unwrap_err();
+        let failure = restore_verdict(&verdict, "v", ("n", "mysql", "shop")).unwrap_err();
         let told = failure.text();
         assert!(told.contains("encrypted to age1qx") && !told.contains("--identity-file"), "{told}");
         assert!(
@@ -332,7 +336,7 @@ mod tests {
     #[test]
     fn a_verdict_without_words_still_has_a_code() {
         let verdict = Verdict { result: "incomplete".into(), missing: Some("u:7".into()), ..Verdict::default() };
-        assert_eq!(restore_verdict(&verdict, "v", ("n", "shop")).unwrap_err().number(), Some(411));
+        assert_eq!(restore_verdict(&verdict, "v", ("n", "mysql", "shop")).unwrap_err().number(), Some(411));
         let verdict = Verdict { result: "failed".into(), phase: Some("upload".into()), ..Verdict::default() };
         assert_eq!(backup_verdict(&verdict, "again").unwrap_err().number(), Some(802));
     }

@@ -1,6 +1,6 @@
 //! Whom the parts of a restore are encrypted to.
 
-use pitr_archive::{OtherBase, PlanKeys};
+use pitr_archive::{OtherBase, PlanKeys, is_log_sealed};
 use pitr_recovery::RestorePlan;
 
 /// What of a plan only an identity opens: `base to age1qx… or age1b0…`, `log to age1qx…`. Any one of the recipients of a part opens it.
@@ -13,11 +13,6 @@ pub fn sealed_parts(plan: &RestorePlan, keys: &PlanKeys) -> Vec<String> {
     }
     parts.extend(keys.log.iter().map(|recipients| to("log", recipients)));
     parts
-}
-
-fn is_log_sealed(plan: &RestorePlan) -> bool {
-    let ranges = plan.files().iter().flat_map(|file| [&file.head].into_iter().chain(&file.ranges));
-    ranges.flat_map(|range| &range.objects).any(|object| object.key.ends_with(".age"))
 }
 
 /// How to restore from a base backup with other keys: `--from-backup bb-1, which is encrypted to age1qx…`.

@@ -40,7 +40,12 @@ pub fn status_text(
 
 /// What follows a workload's name in a command about it.
 fn place(state: &WorkloadState) -> String {
-    if state.archive_flags.is_empty() { format!(" -n {}", state.namespace) } else { state.archive_flags.clone() }
+    match (state.archive_flags.as_str(), state.offline) {
+        // Nobody else answers there.
+        ("", true) => format!(" -n {} --via=job", state.namespace),
+        ("", false) => format!(" -n {}", state.namespace),
+        (flags, _) => flags.to_owned(),
+    }
 }
 
 fn headline(state: &WorkloadState, judged: &Judged, terminal: Terminal) -> String {
@@ -114,16 +119,26 @@ fn windows(state: &WorkloadState, judged: &Judged, limits: Limits, lines: &mut V
     }
     if state.windows.is_empty() {
         let reason = judged.findings.iter().find(|f| matches!(f.code.number, 503 | 504));
+        let is_for_a_job = judged.health == Health::Unknown && !is_in_directory(state);
         lines.push(match reason {
             Some(finding) => with_code(&format!("{:<13}nothing: {}", "Recoverable", finding.text), finding),
+            None if is_for_a_job => {
+                format!("{:<13}unknown: no sidecar answered; a Job may read the archive", "Recoverable")
+            }
             None => format!("{:<13}unknown: no sidecar answered", "Recoverable"),
         });
-        if judged.health == Health::Unknown {
+        if is_for_a_job {
             let command = format!("kubectl pitr status {} -n {} --via=job", state.name, state.namespace);
-            lines.push(format!("{:<13}{command} (a Job reads the archive)", "Fix"));
+            lines.push(format!("{:<13}{command}", "Fix"));
         }
     }
     lines.extend(bar(state));
+}
+
+/// Whether the archive was last told to be a directory, which no Job can read.
+fn is_in_directory(state: &WorkloadState) -> bool {
+    let urls = state.pods.iter().filter_map(|pod| pod.beat.as_ref()?.heartbeat.archive.url.as_deref());
+    urls.into_iter().any(|url| url.starts_with("file://"))
 }
 
 fn bar(state: &WorkloadState) -> Vec<String> {

@@ -56,7 +56,7 @@ pub const PURGE_SECONDS: f64 = 6.0 * 3600.0;
 
 /// Judges a workload.
 pub fn judge(state: &WorkloadState, limits: Limits) -> Judged {
-    let heard = state.offline || state.fresh().next().is_some();
+    let heard = !state.unread && (state.offline || state.fresh().next().is_some());
     let end_age_seconds = state.end().map(|end| u64::try_from(limits.now.as_second() - end.as_second()).unwrap_or(0));
     let mut findings = Vec::new();
     if heard {

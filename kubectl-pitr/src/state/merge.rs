@@ -45,6 +45,8 @@ pub struct WorkloadState {
     pub name: String,
     /// From the archive alone: there are no pods, and nobody proves what happened since.
     pub offline: bool,
+    /// The archive was to be read, and could not be: nothing is known.
+    pub unread: bool,
     pub replicas: u32,
     pub pods: Vec<Pod>,
     pub server: Option<(String, String)>,

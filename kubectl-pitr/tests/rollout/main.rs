@@ -314,6 +314,26 @@ fn a_pod_whose_sidecar_cannot_start_is_named_and_deleted_when_that_is_asked_for(
 }
 
 #[test]
+fn a_pod_that_cannot_start_below_one_that_runs_is_deleted_too() {
+    let api = Api::start(World::new(0));
+    assert_eq!(api.inject(GOOD, &[]).0, 0);
+    {
+        let mut world = api.world();
+        let bad = serde_json::from_str(&world.templates[1].to_string().replace(GOOD, BAD)).unwrap();
+        world.templates.push(bad);
+        world.pods[1] = world.templates.len() - 1;
+        world.waits_for_pods = true;
+    }
+    let words = ["uninject", "mysql", "--live", "--confirm", "mysql", "--timeout", "1s"];
+    let (code, text) = api.run(&words);
+    assert_eq!(code, 6, "{text}");
+    assert!(text.contains("kubectl delete pod mysql-1 -n shop, or --delete-wedged-pods"), "{text}");
+    assert_eq!(api.world().images()[2].as_deref(), Some(GOOD), "nothing is replaced while one is not ready: {text}");
+    let (code, text) = api.run(&[&words[..], &["--delete-wedged-pods"]].concat());
+    assert_eq!((code, api.standing()), (0, (0, None, vec![None; 3])), "{text}");
+}
+
+#[test]
 fn a_secret_that_is_not_there_ends_an_injection_before_it_begins() {
     let api = Api::start(World::new(0));
     api.world().has_secret = Some(false);

@@ -30,7 +30,7 @@ pub(crate) struct World {
     pub(crate) is_map_hidden: bool,
     /// Requests that changed something.
     pub(crate) changes: usize,
-    /// A pod that is not ready is replaced by nothing, as where its StatefulSet starts pods in their order.
+    /// No pod is replaced while any is not ready, as where the StatefulSet starts pods in their order.
     pub(crate) waits_for_pods: bool,
     /// Pods that never archive, and are not ready either.
     pub(crate) stuck: BTreeSet<usize>,
@@ -133,9 +133,10 @@ impl World {
     pub(crate) fn progress(&mut self) {
         let revision = self.revision();
         for index in (usize::try_from(self.partition()).unwrap().min(3)..3).rev() {
-            if !self.waits_for_pods || self.is_ready(index) {
-                self.pods[index] = revision;
+            if self.waits_for_pods && !(0..3).all(|index| self.is_ready(index)) {
+                return;
             }
+            self.pods[index] = revision;
             if !self.is_ready(index) {
                 return;
             }
@@ -192,6 +193,7 @@ impl World {
             "state": {"waiting": {"reason": "ImagePullBackOff"}}}])
         });
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("mysql-{index}"), "namespace": "shop",
+            "uid": format!("mysql-{index}-of-{}", self.pods[index]),
             "labels": {"controller-revision-hash": format!("mysql-{}", self.pods[index])},
             "ownerReferences": [{"kind": "StatefulSet", "name": "mysql", "apiVersion": "apps/v1", "uid": "u"}]},
             "spec": template["spec"], "status": {"conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": READY_SINCE}],
@@ -287,6 +289,9 @@ impl World {
             ("DELETE", other) if other.starts_with("pods/mysql-") => {
                 self.changes += 1;
                 let index: usize = other["pods/mysql-".len()..].parse().unwrap();
+                if body["preconditions"]["uid"] != self.pod(index)["metadata"]["uid"] {
+                    return refused(409, "Conflict");
+                }
                 self.pods[index] = self.revision();
                 (200, json!({"kind": "Status"}))
             }

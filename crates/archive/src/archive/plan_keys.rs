@@ -1,13 +1,17 @@
 //! The keys that a plan asks for: whom its log is encrypted to, and which base backups lead to the same stop with other keys.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use pitr_recovery::{PlanRequest, RestorePlan, Timeline};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use super::Archive;
 use crate::layout::{ObjectKey, SegmentKey};
 
+/// A help to whoever reads the plan must not cost the plan: its answer has 30 s.
+const WITHIN: Duration = Duration::from_secs(5);
 /// Other base backups that are named at most.
 const OTHERS_MAX: usize = 4;
 
@@ -31,21 +35,30 @@ pub struct OtherBase {
     pub recipients: Vec<String>,
 }
 
+/// Whether a part of a plan's log is encrypted.
+pub fn is_log_sealed(plan: &RestorePlan) -> bool {
+    sealed_segments(plan).next().is_some()
+}
+
+fn sealed_segments(plan: &RestorePlan) -> impl Iterator<Item = SegmentKey> {
+    let ranges = plan.files().iter().flat_map(|file| [&file.head].into_iter().chain(&file.ranges));
+    ranges.flat_map(|range| &range.objects).filter_map(|object| match object.key.parse() {
+        Ok(ObjectKey::Segment(key)) if key.encrypted => Some(key),
+        _ => None,
+    })
+}
+
 impl Archive {
-    /// The keys of a plan that this timeline gave for this request. Not being able to tell is no error.
+    /// The keys of a plan that this timeline gave for this request. Not being able to tell, or not in time, is no error.
     pub async fn plan_keys(&self, timeline: Timeline, request: &PlanRequest, plan: &RestorePlan) -> PlanKeys {
-        PlanKeys { log: self.log_recipients(plan).await, others: self.other_bases(timeline, request, plan).await }
+        let log = timeout(WITHIN, self.log_recipients(plan));
+        let others = timeout(WITHIN, self.other_bases(timeline, request, plan));
+        let (log, others) = tokio::join!(log, others);
+        PlanKeys { log: log.unwrap_or_default(), others: others.unwrap_or_default() }
     }
 
     async fn log_recipients(&self, plan: &RestorePlan) -> Vec<Vec<String>> {
-        let ranges = plan.files().iter().flat_map(|file| [&file.head].into_iter().chain(&file.ranges));
-        let sealed: Vec<SegmentKey> = ranges
-            .flat_map(|range| &range.objects)
-            .filter_map(|object| match object.key.parse() {
-                Ok(ObjectKey::Segment(key)) if key.encrypted => Some(key),
-                _ => None,
-            })
-            .collect();
+        let sealed: Vec<SegmentKey> = sealed_segments(plan).collect();
         let mut found = Vec::new();
         for key in [sealed.first(), sealed.last()].into_iter().flatten() {
             if let Ok(Ok((header, _))) = self.read_header(key).await

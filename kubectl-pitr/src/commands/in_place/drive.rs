@@ -14,7 +14,7 @@ use super::super::restores_state::{jobs_of, volume};
 use super::super::watch::{DETACHED, Leaving, Watched, watch};
 use super::gates::mounting;
 use crate::args::OutputFormat;
-use crate::cluster::{Cluster, DryMode, JobEnd, Watching, finished, require};
+use crate::cluster::{Cluster, DryMode, JobEnd, Watching, finished, is_ready, require};
 use crate::failure::Failure;
 use crate::objects::in_place::{Step, Steps, steps_name, steps_patch};
 use crate::objects::{ANNOTATION_IN_PLACE, ANNOTATION_PLAN_HASH, RESTORE_CONTAINER, resume as again};
@@ -58,7 +58,7 @@ impl Run<'_> {
         let stops = matches!(self.steps.step, Step::ScalingDown | Step::Restoring);
         if stops && self.cluster.scale(&workload).await? != 0 {
             let what = format!("This stops statefulset/{workload} until its data is exchanged");
-            self.session.confirm(&workload, confirm, &what)?;
+            self.session.confirm(&workload, confirm, &what).await?;
             self.read_again().await?;
         }
         self.forward(changed, format).await
@@ -90,9 +90,10 @@ impl Run<'_> {
 
     /// Goes on to the end, or until Ctrl-C. `changed` are options for another attempt of a Job that failed.
     pub(super) async fn forward(mut self, changed: &[String], format: OutputFormat) -> Result<u8> {
+        let session = self.session;
         let came = tokio::select! {
             came = self.all_steps(changed) => came?,
-            _ = tokio::signal::ctrl_c() => Came::Left,
+            () = session.interrupted() => Came::Left,
         };
         if matches!(came, Came::Left) {
             self.session.tell(&format!("left: {}", self.standing()));
@@ -303,7 +304,7 @@ impl Run<'_> {
     }
 
     fn tell_end(&self, end: &JobEnd) -> Result<(), Failure> {
-        let place = (self.steps.restore.as_str(), self.cluster.namespace());
+        let place = (self.steps.restore.as_str(), self.steps.workload.as_str(), self.cluster.namespace());
         let text = conclude(end, &self.steps.claim, place).map_err(|failure| {
             let workload = &self.steps.workload;
             failure
@@ -411,9 +412,4 @@ impl Run<'_> {
 
 fn is_of(pod: &Pod, workload: &str) -> bool {
     pod.metadata.owner_references.iter().flatten().any(|owner| owner.kind == "StatefulSet" && owner.name == workload)
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    pod.metadata.deletion_timestamp.is_none() && conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }

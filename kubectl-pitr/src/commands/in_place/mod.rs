@@ -95,7 +95,7 @@ pub(super) async fn run(session: &Session, args: &RestoreArgs, format: OutputFor
         return Ok(0);
     }
     let what = format!("This stops statefulset/{0} until its data is exchanged", workload.name);
-    session.confirm(&workload.name, args.in_place.confirm.as_deref(), &what)?;
+    session.confirm(&workload.name, args.in_place.confirm.as_deref(), &what).await?;
     refuse_another_scale(cluster, &made.steps).await?;
     let version = made.make(cluster, DryMode::Real).await?;
     if let Err(failure) = refuse_unfinished(session, cluster, (&workload.name, &made.steps.restore)).await {

@@ -79,12 +79,13 @@ impl Run<'_> {
         if self.steps.step != Step::ScalingBack {
             let what =
                 format!("This stops statefulset/{workload} and gives it the data back that it had before the restore");
-            self.session.confirm(&workload, confirm, &what)?;
+            self.session.confirm(&workload, confirm, &what).await?;
             self.read_again().await?;
         }
+        let session = self.session;
         tokio::select! {
             came = self.turn_back() => self.left_or_done(&came?, Ending::Abort),
-            _ = tokio::signal::ctrl_c() => self.left_or_done(&Came::Left, Ending::Abort),
+            () = session.interrupted() => self.left_or_done(&Came::Left, Ending::Abort),
         }
     }
 
@@ -185,11 +186,12 @@ impl Run<'_> {
             Kept::Restored => format!("This deletes what was restored to {workload} and may have been written to"),
         };
         let ending = Ending::Finish(kept);
-        self.session.confirm(&workload, confirm, &what)?;
+        self.session.confirm(&workload, confirm, &what).await?;
         self.read_again().await?;
+        let session = self.session;
         tokio::select! {
             came = self.let_go(ending) => self.left_or_done(&came?, ending),
-            _ = tokio::signal::ctrl_c() => self.left_or_done(&Came::Left, ending),
+            () = session.interrupted() => self.left_or_done(&Came::Left, ending),
         }
     }
 
