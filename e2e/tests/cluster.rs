@@ -655,7 +655,10 @@ async fn a_workload_is_restored_in_place(cluster: &Kubernetes) -> Result<()> {
     write_an_order(cluster, "again").await?;
     let plan = ["pitr", "restore", "mysql", "-n", "still", "--to", "latest", "--plan", "-o", "json", "--as", identity];
     let planned = cluster.until(&plan, MINUTE).await?.stdout;
-    ensure!(!planned.contains(&new[0]), "the withdrawn server's history is planned:\n{planned}");
+    // The base may be one of the restored server: it was taken before that one wrote, and is a state of the old one, too.
+    let plan: Value = serde_json::from_str(&planned)?;
+    let mut files = plan["files"].as_array().context("files")?.iter();
+    ensure!(files.len() > 0 && files.all(|file| file["source"] == old[0]), "not the old server's log:\n{planned}");
     cluster.run(finish).await?;
     let left = cluster.run(&["-n", "still", "get", "jobs,configmaps", "-o", "name"]).await?;
     ensure!(!left.contains("/back"), "{left}");
