@@ -5,9 +5,10 @@
 mod support;
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -25,6 +26,18 @@ fn job(name: &str, workload: &str, end: Option<&str>) -> Value {
 
 fn list(kind: &str, items: &[Value]) -> (u16, Value) {
     (200, json!({"kind": kind, "apiVersion": "v1", "metadata": {}, "items": items}))
+}
+
+/// The exit code of a program that is to end now: one that goes on is ended, and told of.
+fn ended(child: &mut Child) -> Option<i32> {
+    for _ in 0..600 {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        sleep(Duration::from_millis(100));
+    }
+    child.kill().unwrap();
+    panic!("it has not ended within a minute");
 }
 
 /// A volume of a restore whose Job was deleted.
@@ -95,11 +108,11 @@ fn a_watch_ends_when_nobody_reads_it_and_by_ctrl_c_also_while_it_looks() {
     }
     let begun = Instant::now();
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(ended(&mut child), Some(130));
     assert!(begun.elapsed() < Duration::from_secs(10), "it went on looking: {:?}", begun.elapsed());
     let mut child = watch();
     drop(child.stdout.take());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(ended(&mut child), Some(0));
 }
 
 #[test]
@@ -118,7 +131,7 @@ fn a_restore_is_shown_again_when_it_has_ended() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let seen: Vec<String> = (&mut lines).take(4).map(Result::unwrap).collect();
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(ended(&mut child), Some(130));
     let words = |line: &String| line.split_whitespace().next().unwrap().to_owned();
     let mut first: Vec<String> = seen[1..3].iter().map(words).collect();
     first.sort();
